@@ -1,0 +1,51 @@
+# Everything here works on a fresh clone: the first target that needs .venv makes it.
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --quiet --progress-bar off --disable-pip-version-check -c constraints.txt
+
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
+EDITABLE := $(addprefix -e ,core $(PLUGINS))
+STAMP := .venv/.installed
+
+.PHONY: help venv demo test lint types docs unit bench clean
+
+help:
+	@echo "make demo   train on the digits and leave pictures in runs/digits"
+	@echo "make test   all that CI runs: lint, types, docs, unit (each also a target of its own)"
+	@echo "make bench  the time and memory budgets, as a table"
+	@echo "make clean  remove .venv, caches and what was built"
+
+venv: $(STAMP)
+
+# torch comes first and alone, at its exact version: no range of another package gets to choose a build of it.
+# The distributions are then built by the tools in .venv; a build environment of their own would fetch those again.
+$(STAMP): pyproject.toml constraints.txt core/pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PIP) torch hatchling editables
+	$(PIP) --no-build-isolation $(EDITABLE) -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(PY) docs/examples/digits.py
+
+test: lint types docs unit
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(STAMP)
+	$(PY) -m mypy
+
+docs: $(STAMP)
+	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+unit: $(STAMP)
+	$(PY) -m pytest -q
+
+bench: $(STAMP)
+	$(PY) tests/benchmarks/run.py
+
+clean:
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build runs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,201 @@
+"""Each distribution builds by itself and works with the core and its declared dependencies alone."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from email.parser import Parser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+CORE = ROOT / "core"
+PLUGINS = sorted(file.parent for file in ROOT.glob("plugins/*/pyproject.toml"))
+FOLDERS = [CORE, *PLUGINS, ROOT]
+# Chosen by name: of the others the metapackage brings all.
+NOT_STANDARD = {"treadle-cli", "treadle-flux", "treadle-fastai"}
+
+# What an environment is asked, from inside it.
+PROBE = """
+import importlib, importlib.metadata as metadata, json, sys
+import treadle
+treadle.toy_learner().fit(1)
+importlib.import_module(sys.argv[1])
+print(json.dumps({
+    "files": {name: module.__file__ for name, module in sys.modules.items()
+              if name.startswith("treadle") and "." not in name},
+    "distributions": sorted(d.name for d in metadata.distributions() if d.name.startswith("treadle")),
+    "callbacks": {p.name: f"{p.load().__module__}:{p.load().__qualname__}"
+                  for p in metadata.entry_points(group="treadle.callbacks")},
+}))
+"""
+
+
+def project(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+
+
+def package(folder: Path) -> str:
+    return "treadle" if folder in (CORE, ROOT) else project(folder)["name"].replace("-", "_")
+
+
+def ours(requirements: Iterable[str]) -> list[Requirement]:
+    return [r for r in map(Requirement, requirements) if r.name.startswith("treadle")]
+
+
+def run(*command: str | Path) -> str:
+    """The output of a command; where it fails, the test fails with all that it printed."""
+    done = subprocess.run(command, capture_output=True, text=True, cwd=os.sep, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+every_distribution = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: project(folder)["name"])
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel of every distribution, each built from its source archive as for a release."""
+    target = tmp_path_factory.mktemp("dist")
+    with ThreadPoolExecutor() as pool:
+        build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", target]
+        list(pool.map(lambda folder: run(*build, folder), FOLDERS))
+    return target
+
+
+def wheel(wheels: Path, folder: Path) -> zipfile.ZipFile:
+    (path,) = wheels.glob(project(folder)["name"].replace("-", "_") + "-*.whl")
+    return zipfile.ZipFile(path)
+
+
+def needed(name: str) -> set[str]:
+    """The distributions outside this repository that a distribution needs, and those that they need."""
+    found: set[str] = set()
+    ahead = [name]
+    while ahead:
+        distribution = importlib.metadata.distribution(ahead.pop())
+        if distribution.name in found:
+            continue
+        found.add(distribution.name)
+        requirements = map(Requirement, distribution.requires or [])
+        ahead += [r.name for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return {name for name in found if not name.startswith("treadle")}
+
+
+def environment(folder: Path, wheels: Path, name: str) -> Path:
+    """The interpreter of a new environment with one distribution in it, installed from its wheel.
+
+    What the distribution needs from outside this repository is linked in from the environment of the tests:
+    nothing is fetched or copied, and pip finds it installed and checks its version as it would any other.
+    """
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    site = Path(run(python, "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    for dependency in needed(name):
+        files = importlib.metadata.distribution(dependency).files
+        assert files, f"{dependency} does not list its files"
+        for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
+            if not (site / top).exists():
+                (site / top).symlink_to(files[0].locate().parents[len(files[0].parts) - 1] / top)
+    pip = [sys.executable, "-m", "pip", "--isolated", "--python", python]
+    run(*pip, "install", "--quiet", "--no-index", "--find-links", wheels, name)
+    return python
+
+
+@pytest.fixture(scope="module")
+def probes(wheels: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest):
+    """For each distribution that is going to be tested, what its own environment answered."""
+    selected = {item.callspec.params["folder"] for item in request.session.items if is_installation(item)}
+
+    def probe(folder: Path) -> dict[str, Any]:
+        name = project(folder)["name"]
+        python = environment(tmp_path_factory.mktemp(name), wheels, name)
+        return json.loads(run(python, "-I", "-c", PROBE, package(folder)))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {folder: pool.submit(probe, folder) for folder in FOLDERS if folder in selected}
+
+
+def is_installation(item: pytest.Item) -> bool:
+    return getattr(item, "originalname", None) == test_it_installs_and_works_without_the_others.__name__
+
+
+@every_distribution
+def test_it_installs_and_works_without_the_others(folder: Path, probes) -> None:
+    answer = probes[folder].result()
+
+    expected = {"treadle-core", project(folder)["name"]}
+    ahead = ours(project(folder)["dependencies"])
+    while ahead:
+        requirement = ahead.pop()
+        expected.add(requirement.name)
+        if requirement.name != "treadle-core":
+            ahead += ours(project(ROOT / "plugins" / requirement.name)["dependencies"])
+    assert answer["distributions"] == sorted(expected)
+    assert package(folder) in answer["files"]
+    assert [file for file in answer["files"].values() if Path(file).is_relative_to(ROOT)] == []
+
+    folders = [CORE, *(ROOT / "plugins" / name for name in expected - {"treadle-core", "treadle"})]
+    points = [project(folder).get("entry-points", {}).get("treadle.callbacks", {}) for folder in folders]
+    assert answer["callbacks"] == {name: value for group in points for name, value in group.items()}
+
+
+@pytest.mark.parametrize("folder", [CORE, *PLUGINS], ids=lambda folder: folder.name)
+def test_the_wheel_holds_the_package_and_nothing_else(folder: Path, wheels: Path) -> None:
+    source = folder / "src"
+    files = {str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()}
+    files = {file for file in files if "__pycache__" not in file}
+    packed = set(wheel(wheels, folder).namelist())
+
+    assert {name for name in packed if ".dist-info/" not in name} == files
+    assert {f"{package(folder)}/__init__.py", f"{package(folder)}/py.typed"} <= files
+
+
+def test_the_metapackage_holds_nothing_of_its_own(wheels: Path) -> None:
+    assert [name for name in wheel(wheels, ROOT).namelist() if ".dist-info/" not in name] == []
+
+
+def test_the_metapackage_brings_the_core_and_the_standard_plugins() -> None:
+    brought = {requirement.name for requirement in ours(project(ROOT)["dependencies"])}
+    assert brought == {project(folder)["name"] for folder in [CORE, *PLUGINS]} - NOT_STANDARD
+
+
+@every_distribution
+def test_the_wheel_carries_licence_and_description(folder: Path, wheels: Path) -> None:
+    with wheel(wheels, folder) as archive:
+        (info,) = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+        assert archive.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+        metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert (folder / "README.md").read_text() in metadata.get_payload()
+
+
+@every_distribution
+def test_versions_and_ranges_are_raised_together(folder: Path) -> None:
+    version = project(CORE)["version"]
+    major, minor, _ = version.split(".")
+    compatible = f"<{major}.{int(minor) + 1},>={major}.{minor}"
+
+    assert project(folder)["version"] == version
+    ranges = {
+        requirement.name: str(requirement.specifier) for requirement in ours(project(folder)["dependencies"])
+    }
+    assert ranges == dict.fromkeys(ranges, compatible)
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=lambda folder: folder.name)
+def test_an_entry_point_is_the_class_in_snake_case_in_its_own_module(folder: Path) -> None:
+    for name, value in project(folder).get("entry-points", {}).get("treadle.callbacks", {}).items():
+        module, class_name = value.split(":")
+        assert class_name.lower() == name.replace("_", "")
+        assert module.split(".")[0] == package(folder)
+        assert len(module.split(".")) > 1, f"{name}: name the module that defines {class_name}"
