@@ -1,5 +1,7 @@
 """Settings of the documentation's site; `make docs` builds it."""
 
+import re
+
 project = "Treadle"
 author = "The Treadle authors"
 copyright = "2026, The Treadle authors"
@@ -16,7 +18,28 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
+# `name` in a docstring is a link where there is such a name, and code everywhere.
+default_role = "py:obj"
 # The headings that a callback's docstring has beside Google's: the state it uses, and where it comes from.
 napoleon_custom_sections = ["Reads", "Writes", "Source"]
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+
+
+def open_short_sections(app, what, name, obj, options, lines):
+    """Turn a section that stands on the line of its heading, `Source: a paper`, into what napoleon reads."""
+    inside = False
+    result = []
+    for line in lines:
+        if heading := re.match(rf"({'|'.join(napoleon_custom_sections)}): +(\S.*)", line):
+            result += [f"{heading[1]}:", f"    {heading[2]}"]
+            inside = True
+        else:
+            inside = inside and line.strip() != "" and not re.match(r"\w+:\s*$", line)
+            result.append(f"    {line}" if inside else line)
+    lines[:] = result
+
+
+def setup(app):
+    """Called by Sphinx; runs before napoleon, whose priority is 500."""
+    app.connect("autodoc-process-docstring", open_short_sections, priority=400)
