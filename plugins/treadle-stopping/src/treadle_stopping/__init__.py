@@ -1,0 +1,25 @@
+"""Early stopping and the non-finite loss guard for Treadle."""
+
+from treadle_stopping.criterion import Criterion, Disjunction, Never
+from treadle_stopping.limits import NumberLimit, TimeLimit
+from treadle_stopping.patience import UP, NumberSinceBest, Patience
+from treadle_stopping.prechelt import GL, PQ
+from treadle_stopping.stopper import EarlyStopper, stopping_time
+from treadle_stopping.values import InvalidValue, Threshold
+
+__all__ = [
+    "GL",
+    "PQ",
+    "UP",
+    "Criterion",
+    "Disjunction",
+    "EarlyStopper",
+    "InvalidValue",
+    "Never",
+    "NumberLimit",
+    "NumberSinceBest",
+    "Patience",
+    "Threshold",
+    "TimeLimit",
+    "stopping_time",
+]

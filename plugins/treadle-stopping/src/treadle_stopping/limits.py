@@ -1,0 +1,120 @@
+"""Criteria that do not look at the losses' values: `TimeLimit` and `NumberLimit`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from treadle.errors import ArgumentError, ArgumentValueError
+
+from treadle_stopping.arguments import real, whole
+from treadle_stopping.criterion import Criterion
+
+MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, init=False)
+class TimeLimit(Criterion):
+    """Stop when more time than `t` has passed.
+
+    The clock starts at the first loss of either kind, or before it where somebody says so
+    (`EarlyStopper.start`; the callback `EarlyStopping` does when the fit begins). A checkpoint keeps
+    the time used up; the time until training is resumed does not count.
+
+    Args:
+        t: A `timedelta`, or a number of hours; rounded to milliseconds. Default: half an hour.
+        clock: Where the time in seconds is read. Default: `time.monotonic`.
+
+    Raises:
+        ArgumentError: if `t` is neither a number nor a `timedelta`.
+        ArgumentValueError: if `t`, rounded, is not positive, or too long for a `timedelta`.
+
+    Example:
+        >>> TimeLimit(0.5) == TimeLimit(timedelta(minutes=30))
+        True
+
+    Source: EarlyStopping.jl, `TimeLimit`.
+    """
+
+    t: timedelta
+    clock: Callable[[], float] = field(compare=False, repr=False)
+
+    def __init__(
+        self, t: float | timedelta = timedelta(minutes=30), *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        object.__setattr__(self, "t", _limit(t))
+        object.__setattr__(self, "clock", clock)
+
+    def start(self) -> dict[str, float]:
+        return {"elapsed": 0.0, "since": self.clock()}
+
+    def elapsed(self, state: dict[str, float]) -> float:
+        """The time used up, in seconds."""
+        return state["elapsed"] + self.clock() - state["since"]
+
+    def done(self, state: dict[str, float]) -> bool:
+        return self.elapsed(state) > self.t.total_seconds()
+
+    def reason(self, state: dict[str, float]) -> str:
+        return f"more than {self.t} hours have passed"
+
+    def save_state(self, state: dict[str, float]) -> dict[str, float]:
+        return {"elapsed": self.elapsed(state)}
+
+    def load_state(self, saved: dict[str, float]) -> dict[str, float]:
+        return {"elapsed": saved["elapsed"], "since": self.clock()}
+
+
+def _limit(t: Any) -> timedelta:
+    """The limit as a positive number of milliseconds."""
+    try:
+        limit = t if isinstance(t, timedelta) else timedelta(hours=real(t, "TimeLimit(t)"))
+    except ArgumentError:
+        raise ArgumentError(
+            f"TimeLimit(t) needs hours or a timedelta, got {t!r}: TimeLimit(timedelta(minutes=30))"
+        ) from None
+    except OverflowError:
+        raise ArgumentValueError(
+            f"TimeLimit(t) cannot be {t!r} hours. For no limit, leave the criterion out, or use Never()."
+        ) from None
+    limit = round(limit / MILLISECOND) * MILLISECOND
+    if limit <= timedelta(0):
+        raise ArgumentValueError(f"TimeLimit(t) must be positive, in whole milliseconds, got {t!r}.")
+    return limit
+
+
+@dataclass(frozen=True)
+class NumberLimit(Criterion):
+    """Stop at the `n`-th out-of-sample loss.
+
+    Args:
+        n: How many; at least 1. Default: 100.
+
+    Raises:
+        ArgumentError: if `n` is no whole number.
+        ArgumentValueError: if `n` is less than 1.
+
+    Example:
+        >>> from treadle_stopping import stopping_time
+        >>> stopping_time(NumberLimit(3), [5.0, 4.0, 3.0, 2.0])
+        3
+
+    Source: EarlyStopping.jl, `NumberLimit`.
+    """
+
+    n: int = 100
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n", whole(self.n, "NumberLimit(n)"))
+
+    def update(self, state: int | None, loss: float) -> int:
+        return (state or 0) + 1
+
+    def done(self, state: int) -> bool:
+        return state == self.n
+
+    def reason(self, state: int) -> str:
+        return f"{state} losses have been seen"

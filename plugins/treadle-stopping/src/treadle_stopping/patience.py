@@ -1,0 +1,92 @@
+"""Criteria that count losses without progress: `Patience` and `NumberSinceBest`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from treadle_stopping.arguments import whole
+from treadle_stopping.criterion import Criterion
+
+
+@dataclass(frozen=True)
+class Patience(Criterion):
+    """Stop when the out-of-sample loss has risen `n` times in a row.
+
+    Each loss is compared with the one *before* it, so a loss that is equal, lower or NaN starts the
+    count anew, however far it is from the best. To compare with the best, use `NumberSinceBest`.
+
+    Args:
+        n: How many times; at least 1. Default: 5.
+
+    Raises:
+        ArgumentError: if `n` is no whole number.
+        ArgumentValueError: if `n` is less than 1.
+
+    Example:
+        >>> from treadle_stopping import stopping_time
+        >>> stopping_time(Patience(2), [10.0, 8.0, 9.0, 9.0, 10.0, 11.0])
+        6
+
+    Source: EarlyStopping.jl, `Patience`; UP in Prechelt, "Early Stopping - But When?", 1998.
+    """
+
+    n: int = 5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n", whole(self.n, f"{type(self).__name__}(n)"))
+
+    def update(self, state: dict[str, Any] | None, loss: float) -> dict[str, Any]:
+        rises = state["rises"] + 1 if state is not None and loss > state["loss"] else 0
+        return {"loss": loss, "rises": rises}
+
+    def done(self, state: dict[str, Any]) -> bool:
+        return bool(state["rises"] == self.n)
+
+    def reason(self, state: dict[str, Any]) -> str:
+        times = "once" if self.n == 1 else f"{self.n} times in a row"
+        return f"the loss has risen {times}, to {state['loss']:.6g}"
+
+
+UP = Patience
+"""Prechelt's name for `Patience`."""
+
+
+@dataclass(frozen=True)
+class NumberSinceBest(Criterion):
+    """Stop when the best out-of-sample loss is `n` losses ago.
+
+    Only a loss below the best is a new best: an equal one is not, and a NaN at the very beginning is
+    never beaten.
+
+    Args:
+        n: How many losses; at least 1. Default: 6.
+
+    Raises:
+        ArgumentError: if `n` is no whole number.
+        ArgumentValueError: if `n` is less than 1.
+
+    Example:
+        >>> from treadle_stopping import stopping_time
+        >>> stopping_time(NumberSinceBest(2), [10.0, 8.0, 9.0, 8.5, 7.0])
+        4
+
+    Source: EarlyStopping.jl, `NumberSinceBest`.
+    """
+
+    n: int = 6
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n", whole(self.n, "NumberSinceBest(n)"))
+
+    def update(self, state: dict[str, Any] | None, loss: float) -> dict[str, Any]:
+        if state is None or loss < state["best"]:
+            return {"best": loss, "since": 0}
+        return {"best": state["best"], "since": state["since"] + 1}
+
+    def done(self, state: dict[str, Any]) -> bool:
+        return bool(state["since"] == self.n)
+
+    def reason(self, state: dict[str, Any]) -> str:
+        ago = "1 loss ago" if self.n == 1 else f"{self.n} losses ago"
+        return f"the best loss, {state['best']:.6g}, was {ago}"

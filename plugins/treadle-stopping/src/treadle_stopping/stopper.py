@@ -1,0 +1,150 @@
+"""`EarlyStopper` asks criteria about one loss after another; `stopping_time` about a list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sized
+from copy import deepcopy
+from itertools import repeat
+from typing import Any
+
+from treadle.errors import ArgumentError, ArgumentValueError
+
+from treadle_stopping.criterion import Criterion, Disjunction
+
+
+class EarlyStopper:
+    """Asks criteria, loss by loss, whether to stop: early stopping for a loop of your own.
+
+    Args:
+        *criteria: Any of them stops. None at all never stops.
+
+    Attributes:
+        criterion: The criteria as one.
+
+    Raises:
+        ArgumentError: if one of them is no criterion.
+
+    Example:
+        >>> from treadle_stopping import InvalidValue, Patience
+        >>> stopper = EarlyStopper(Patience(2), InvalidValue())
+        >>> [stopper.done(loss) for loss in (0.123, 0.234, 0.345)]
+        [False, False, True]
+        >>> stopper.message
+        'Stopped early by Patience(n=2): the loss has risen 2 times in a row, to 0.345.'
+
+    Source: EarlyStopping.jl, `EarlyStopper`.
+    """
+
+    def __init__(self, *criteria: Criterion) -> None:
+        self.criterion: Criterion = Disjunction(*criteria)
+        self._state: Any = None
+        self._started = False
+
+    def start(self) -> None:
+        """Begin now, and not with the first loss: clocks run from here. Without effect once begun."""
+        if not self._started:
+            self._state, self._started = self.criterion.start(), True
+
+    def update(self, loss: Any, training: bool = False) -> None:
+        """Take a loss.
+
+        Args:
+            loss: A number, or a tensor with one element.
+            training: Whether it is the loss of a training step. Default: it is an out-of-sample loss.
+
+        Raises:
+            ArgumentError: if the loss is no number.
+        """
+        try:
+            number = float(loss)
+        except (TypeError, ValueError, RuntimeError):
+            raise ArgumentError(f"EarlyStopper needs a loss that is one number, got {loss!r}.") from None
+        self.start()
+        update = self.criterion.update_training if training else self.criterion.update
+        self._state = update(self._state, number)
+
+    def done(self, loss: Any, training: bool = False) -> bool:
+        """Take a loss, and say whether to stop. The arguments are those of `update`."""
+        self.update(loss, training)
+        return bool(self.criterion.fired(self._state))
+
+    @property
+    def fired(self) -> Criterion:
+        """The criteria that say stop, as one; `Never()` while none does."""
+        return Disjunction(*self.criterion.fired(self._state)) if self._started else Disjunction()
+
+    @property
+    def message(self) -> str:
+        """Why to stop, by each criterion that says so; empty while none does."""
+        if not self._started or not self.criterion.fired(self._state):
+            return ""
+        return self.criterion.message(self._state)
+
+    def reset(self) -> None:
+        """Forget everything seen so far."""
+        self._state, self._started = None, False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: plain values."""
+        state = None if self._state is None else self.criterion.save_state(self._state)
+        return {"kind": self.criterion.kind, "started": self._started, "state": deepcopy(state)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave. The criteria's settings may differ, their types may not.
+
+        Raises:
+            ArgumentValueError: if the state is that of other types of criteria.
+        """
+        if state["kind"] != self.criterion.kind:
+            raise ArgumentValueError(
+                f"The saved state belongs to the stopping criterion {state['kind']}, and this one is "
+                f"{self.criterion!r}. Resume with the same types of criteria, in the same order."
+            )
+        self._started = state["started"]
+        saved = deepcopy(state["state"])
+        self._state = None if saved is None else self.criterion.load_state(saved)
+
+
+def stopping_time(
+    criterion: Criterion, losses: Iterable[Any], is_training: Iterable[bool] | None = None
+) -> int:
+    """When a criterion stops, in losses of one kind or of both.
+
+    Out-of-sample losses are counted from 1, training losses are not; it is asked after the former only.
+    `PQ` waits here, too, while there are fewer than two training losses before an out-of-sample loss.
+
+    Args:
+        criterion: The criterion. It keeps no memory of this.
+        losses: The losses, oldest first; numbers, as many as you like.
+        is_training: Whether each of them is a training loss. Default: none is.
+
+    Returns:
+        The number of the out-of-sample loss at which it stops, 0 for never.
+
+    Raises:
+        ArgumentError: if the criterion is none, or a loss no number.
+        ArgumentValueError: if `losses` and `is_training` are not of the same length.
+
+    Example:
+        >>> from treadle_stopping import InvalidValue, Patience
+        >>> stopping_time(Patience(3), [10.0, 3.0, 4.0, 5.0])
+        0
+        >>> stopping_time(InvalidValue(), [10.0, float("nan"), 5.0], [False, True, False])
+        2
+
+    Source: EarlyStopping.jl, `stopping_time`.
+    """
+    if is_training is None:
+        is_training = repeat(False)
+    elif isinstance(losses, Sized) and isinstance(is_training, Sized) and len(losses) != len(is_training):
+        raise ArgumentValueError(
+            f"stopping_time got {len(losses)} losses and {len(is_training)} entries of is_training. "
+            f"Give one entry for each loss."
+        )
+    stopper = EarlyStopper(criterion)
+    t = 0
+    for loss, training in zip(losses, is_training, strict=False):
+        t += not training
+        if stopper.done(loss, training) and not training:
+            return t
+    return 0
