@@ -64,10 +64,8 @@ def test_the_clock_starts_at_a_training_loss_too():
     assert not stopper.done(1.0, training=True)
     clock.now += 20.001
     assert stopper.done(1.0)
-    assert (
-        stopper.message
-        == "Stopped early by TimeLimit(t=datetime.timedelta(seconds=20)): more than 0:00:20 hours have passed."
-    )
+    assert stopper.message.startswith("Stopped early by TimeLimit(t=datetime.timedelta(seconds=20)): ")
+    assert stopper.message.endswith("more than 0:00:20 hours have passed.")
 
 
 def test_start_starts_the_clock_before_the_first_loss():
@@ -115,7 +113,5 @@ def test_a_limit_without_end_is_refused():
 
 
 def test_a_limit_is_hours_or_a_timedelta():
-    with pytest.raises(
-        ArgumentError, match=r"needs a number of hours or a timedelta, got '30min': TimeLimit\(time"
-    ):
+    with pytest.raises(ArgumentError, match=r"needs hours or a timedelta, got '30min': TimeLimit\(time"):
         TimeLimit("30min")
