@@ -1,0 +1,117 @@
+"""Treadle: a training loop for PyTorch in which everything optional is a callback."""
+
+from treadle.access import Permission, Read, Write, accesses
+from treadle.callback import (
+    Callback,
+    ConflictResolution,
+    CustomCallback,
+    NoConflict,
+    NotDefined,
+    RunFirst,
+    Unresolvable,
+)
+from treadle.conditional import CallbackCondition, ConditionalCallback, FrequencyThrottle, TimeThrottle, throttle
+from treadle.errors import (
+    AccessError,
+    ArgumentError,
+    ArgumentValueError,
+    CallbackConflictError,
+    CallbackError,
+    CancelEpochException,
+    CancelFittingException,
+    CancelStepException,
+    DataError,
+    FitException,
+    LossError,
+    PluginError,
+    ProtectedException,
+    TreadleError,
+)
+from treadle.events import (
+    BackwardBegin,
+    BackwardEnd,
+    EpochBegin,
+    EpochEnd,
+    Event,
+    FitBegin,
+    FitEnd,
+    LossBegin,
+    StepBegin,
+    StepEnd,
+    hookimpl,
+)
+from treadle.graph import callback_graph
+from treadle.learner import FitResult, Learner, fit
+from treadle.loop import epoch, run_epoch, run_step, step
+from treadle.operations import Operation
+from treadle.phases import AbstractTrainingPhase, AbstractValidationPhase, Phase, TrainingPhase, ValidationPhase
+from treadle.plan import Plan
+from treadle.propdict import PropDict
+from treadle.runner import CallbackRunner, LinearRunner, ThreadedRunner
+from treadle.series import Series
+from treadle.testing.toy import toy_learner
+
+__all__ = [
+    "AbstractTrainingPhase",
+    "AbstractValidationPhase",
+    "AccessError",
+    "ArgumentError",
+    "ArgumentValueError",
+    "BackwardBegin",
+    "BackwardEnd",
+    "Callback",
+    "CallbackCondition",
+    "CallbackConflictError",
+    "CallbackError",
+    "CallbackRunner",
+    "CancelEpochException",
+    "CancelFittingException",
+    "CancelStepException",
+    "ConditionalCallback",
+    "ConflictResolution",
+    "CustomCallback",
+    "DataError",
+    "EpochBegin",
+    "EpochEnd",
+    "Event",
+    "FitBegin",
+    "FitEnd",
+    "FitException",
+    "FitResult",
+    "FrequencyThrottle",
+    "Learner",
+    "LinearRunner",
+    "LossBegin",
+    "LossError",
+    "NoConflict",
+    "NotDefined",
+    "Operation",
+    "Permission",
+    "Phase",
+    "Plan",
+    "PluginError",
+    "PropDict",
+    "ProtectedException",
+    "Read",
+    "RunFirst",
+    "Series",
+    "StepBegin",
+    "StepEnd",
+    "ThreadedRunner",
+    "TimeThrottle",
+    "TrainingPhase",
+    "TreadleError",
+    "Unresolvable",
+    "ValidationPhase",
+    "Write",
+    "accesses",
+    "callback_graph",
+    "epoch",
+    "fit",
+    "hookimpl",
+    "run_epoch",
+    "run_step",
+    "step",
+    "throttle",
+    "toy_learner",
+]

@@ -1,0 +1,98 @@
+"""What a callback may do with the learner's state: paths, `Read` and `Write`, overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from treadle.errors import AccessError, did_you_mean
+
+if TYPE_CHECKING:
+    from treadle.callback import Callback
+
+#: The fields of a learner, with which every path starts.
+FIELDS = ("model", "optimizer", "lossfn", "data", "params", "step", "callbacks", "cbstate")
+
+
+class Permission:
+    """What may be done at a path: `Read` or `Write`. The classes themselves are the values."""
+
+
+class Read(Permission):
+    """The callback looks at the state at this path."""
+
+
+class Write(Read):
+    """The callback changes, makes or replaces the state at this path. Includes `Read`."""
+
+
+
+
+def parts(path: str) -> tuple[str, ...]:
+    """The parts of a dotted path."""
+    return tuple(path.split("."))
+
+
+def overlaps(first: str, second: str) -> bool:
+    """Whether one path leads to, or through, the other.
+
+    Example:
+        >>> overlaps("step", "step.loss"), overlaps("step.loss", "step.losses")
+        (True, False)
+    """
+    return first == second or first.startswith(f"{second}.") or second.startswith(f"{first}.")
+
+
+def checked(state_access: object, owner: str) -> dict[str, type[Permission]]:
+    """A `state_access` declaration, checked.
+
+    Args:
+        state_access: What the callback declared.
+        owner: The callback's name, for the message.
+
+    Raises:
+        AccessError: if it is no mapping of paths of a learner to `Read` or `Write`.
+    """
+    if not isinstance(state_access, Mapping):
+        raise AccessError(
+            f"{owner}.state_access is {state_access!r}. It maps dotted paths to `Read` or `Write`: "
+            f'state_access = {{"step.loss": Read}}'
+        )
+    for path, permission in state_access.items():
+        if not isinstance(path, str) or not all(parts(path)):
+            raise AccessError(f'{owner}.state_access has {path!r}. A path is a dotted name: "step.loss"')
+        root = parts(path)[0]
+        if root not in FIELDS:
+            raise AccessError(
+                f"{owner}.state_access has the path {path!r}, and a learner has no `{root}`. "
+                f"{did_you_mean(root, FIELDS)} Paths start with one of: {', '.join(FIELDS)}."
+            )
+        if permission is not Read and permission is not Write:
+            raise AccessError(
+                f"{owner}.state_access gives {path!r} the permission {permission!r}. "
+                f'Use `Read` or `Write`: "{path}": Read'
+            )
+    return dict(state_access)
+
+
+def accesses(callback: Callback, permission: type[Permission]) -> set[str]:
+    """The paths that a callback declares with a permission.
+
+    Args:
+        callback: The callback.
+        permission: `Read` for the paths declared `Read`, `Write` for those declared `Write`.
+
+    Returns:
+        The dotted paths.
+
+    Example:
+        >>> from treadle import Callback
+        >>> class Keeper(Callback):
+        ...     state_access = {"step.loss": Read, "cbstate.kept": Write}
+        >>> accesses(Keeper(), Write)
+        {'cbstate.kept'}
+
+    Source: FluxTraining.jl, `accesses`.
+    """
+    declared = checked(callback.state_access, callback.name)
+    return {path for path, declared_permission in declared.items() if declared_permission is permission}

@@ -1,0 +1,182 @@
+"""`Callback`: what everything optional is; and how two of them settle a conflict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from treadle.access import Permission
+from treadle.errors import CallbackError
+from treadle.events import Event
+from treadle.phases import Phase
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
+
+
+class ConflictResolution:
+    """How two callbacks that use the same state can be used together. See `resolve_conflict`.
+
+    Source: FluxTraining.jl, `ConflictResolution`.
+    """
+
+
+@dataclass(frozen=True)
+class NotDefined(ConflictResolution):
+    """No opinion; the default."""
+
+
+@dataclass(frozen=True)
+class NoConflict(ConflictResolution):
+    """They use the same state, and any order of the two is right."""
+
+
+@dataclass(frozen=True)
+class Unresolvable(ConflictResolution):
+    """They must not be used together.
+
+    Args:
+        reason: A sentence that says why; it becomes part of the error. Default: none.
+    """
+
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class RunFirst(ConflictResolution):
+    """One of the two has to run before the other.
+
+    Args:
+        callback: The one that runs first.
+    """
+
+    callback: Callback
+
+
+class Callback:
+    """Something optional that takes part in training.
+
+    A subclass declares what state of the learner it uses and handles events with methods named
+    for them. A handler asks for any of `learner` and `phase` by name; an annotation of `phase`
+    restricts it to that type of phase. Two callbacks are equal only if they are the same object.
+
+    Attributes:
+        name: What error messages and `run_after` call it. Default: the class's name.
+        state_access: Maps dotted paths of the learner to `Read` or `Write`. Default: nothing.
+        run_after: Callback classes, or entry-point or class names, that run before this one.
+
+    Example:
+        >>> from treadle import Read, TrainingPhase, toy_learner
+        >>> class Counter(Callback):
+        ...     "Count the training steps whose loss is below one."
+        ...     state_access = {"step.loss": Read}
+        ...     def __init__(self):
+        ...         self.count = 0
+        ...     def on_step_end(self, learner, phase: TrainingPhase):
+        ...         self.count += int(learner.step.loss < 1)
+        >>> counter = Counter()
+        >>> _ = toy_learner(counter).fit(20)
+        >>> counter.count > 0
+        True
+
+    Source: FluxTraining.jl, `Callback`.
+    """
+
+    state_access: Mapping[str, type[Permission]] = {}
+    run_after: Iterable[type[Callback] | str] = ()
+    wrapped: ClassVar[Callback | None] = None
+
+    @property
+    def name(self) -> str:
+        """The callback's name: its class's, unless it was set."""
+        return self.__dict__.get("name") or type(self).__name__
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self.__dict__["name"] = name
+
+    def resolve_conflict(self, other: Callback) -> ConflictResolution:
+        """Say how this callback and another that uses the same state are used together.
+
+        Args:
+            other: The other callback.
+
+        Returns:
+            `RunFirst(one of the two)`, `NoConflict()`, `Unresolvable("why")`, or `NotDefined()`.
+
+        Source: FluxTraining.jl, `resolveconflict`.
+        """
+        return NotDefined()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this callback: tensors and plain values. Default: nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave, in a run that is resumed."""
+        if state:
+            raise CallbackError(
+                f"{self.name} was given state to take over and has no `load_state_dict`. "
+                f"Define it beside {type(self).__name__}.state_dict."
+            )
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+def unwrap(callback: Callback) -> Callback:
+    """The callback inside of all wrappers such as `throttle`."""
+    while callback.wrapped is not None:
+        callback = callback.wrapped
+    return callback
+
+
+class CustomCallback(Callback):
+    """A callback made of one function, for a quick look. Anything more deserves a class.
+
+    Args:
+        f: Called with the learner each time the event happens.
+        event: The event's class.
+        phase: The type of phase in which to call it. Default: every phase.
+        state_access: What `f` uses of the learner. Default: nothing.
+
+    Reads: what `state_access` says.
+    Writes: what `state_access` says.
+
+    Raises:
+        CallbackError: if `f` cannot be called, or `event` or `phase` is no such class.
+
+    Example:
+        >>> from treadle import EpochBegin, toy_learner
+        >>> hello = CustomCallback(lambda learner: print("New epoch!"), EpochBegin)
+        >>> result = toy_learner(hello).fit(1)
+        New epoch!
+        New epoch!
+
+    Source: FluxTraining.jl, `CustomCallback`.
+    """
+
+    def __init__(
+        self,
+        f: Callable[[Learner], object],
+        event: type[Event],
+        phase: type[Phase] = Phase,
+        state_access: Mapping[str, type[Permission]] | None = None,
+    ) -> None:
+        if not callable(f):
+            raise CallbackError(f"CustomCallback needs a function, got {f!r}: CustomCallback(print, StepEnd)")
+        if not (isinstance(event, type) and issubclass(event, Event)):
+            raise CallbackError(
+                f"CustomCallback needs the class of an event, got {event!r}: CustomCallback(f, StepEnd)"
+            )
+        self.state_access = dict(state_access or {})
+
+        def handler(learner: Learner) -> None:
+            f(learner)
+
+        def handler_in_phase(learner: Learner, phase: Phase) -> None:
+            f(learner)
+
+        handler_in_phase.__annotations__["phase"] = phase
+        setattr(self, event.hook, handler_in_phase if event.phased else handler)

@@ -1,0 +1,133 @@
+"""Typed exceptions: cancels, protection, conflicts, bad input.
+
+A message says what was wrong, who did it and where, and the line that mends it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from treadle.callback import Callback
+
+
+class FitException(Exception):
+    """Raised during fitting to change its course; none of these is an error.
+
+    Attributes:
+        callback: The callback that raised it, or None if none did.
+
+    Source: FluxTraining.jl, `FitException`.
+    """
+
+    callback: Callback | None = None
+
+
+class CancelStepException(FitException):
+    """Raise it in a step to end that step; its `StepEnd` is not dispatched.
+
+    Source: FluxTraining.jl, `CancelStepException`.
+    """
+
+
+class CancelEpochException(FitException):
+    """Raise it in an epoch to end that epoch; its `EpochEnd` is dispatched all the same.
+
+    Source: FluxTraining.jl, `CancelEpochException`.
+    """
+
+
+class CancelFittingException(FitException):
+    """Raise it to end the whole fit; `fit` returns it as `FitResult.cancelled`.
+
+    Source: FluxTraining.jl, `CancelFittingException`.
+    """
+
+
+class TreadleError(Exception):
+    """Everything that Treadle itself refuses."""
+
+
+class ProtectedException(TreadleError):
+    """A callback used state of the learner that it did not declare.
+
+    Source: FluxTraining.jl, `ProtectedException`.
+    """
+
+
+class CallbackError(TreadleError, TypeError):
+    """A callback is not one: a class, a duplicate, an unknown event name, a wrong signature."""
+
+
+class AccessError(TreadleError, ValueError):
+    """A declaration in `state_access` or `run_after` makes no sense."""
+
+
+class ArgumentError(TreadleError, TypeError):
+    """An argument is of a kind that cannot be used here."""
+
+
+class ArgumentValueError(TreadleError, ValueError):
+    """An argument is of the right kind and of no possible value."""
+
+
+class DataError(TreadleError, ValueError):
+    """The data do not fit: an empty loader, a batch that is no pair, a phase without data."""
+
+
+class LossError(TreadleError, ValueError):
+    """The loss function returned what cannot be minimised."""
+
+
+class PluginError(TreadleError, ImportError):
+    """An installed plugin was asked for by name and cannot be used."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason why a set of callbacks has no order, and the line that mends it.
+
+    Args:
+        callbacks: Who is concerned.
+        what: What is wrong.
+        mend: What to do about it.
+    """
+
+    callbacks: tuple[Callback, ...]
+    what: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.what}\n    Mend: {self.mend}"
+
+
+class CallbackConflictError(TreadleError):
+    """The callbacks cannot be brought into one order; holds every problem, not only the first.
+
+    Attributes:
+        problems: A `Problem` each, in a fixed order.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        listing = "\n".join(f"{i}. {problem}" for i, problem in enumerate(problems, 1))
+        super().__init__(f"The callbacks have {count} that must be solved before training:\n{listing}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that guesses the slip, or lists what there is.
+
+    Example:
+        >>> did_you_mean("on_step_ends", ["on_step_end", "on_fit_end"])
+        'Did you mean `on_step_end`?'
+        >>> did_you_mean("loss", [])
+        'There is none.'
+    """
+    known = sorted(known)
+    if close := difflib.get_close_matches(name, known, n=1):
+        return f"Did you mean `{close[0]}`?"
+    return f"There is: {', '.join(known)}." if known else "There is none."

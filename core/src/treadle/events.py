@@ -1,0 +1,153 @@
+"""Events: what the training loop tells its callbacks.
+
+Declaring an event declares its pluggy hook specification: the class `StepEnd` is the hook
+`on_step_end`, and a callback handles it with a method of that name. There are few events, and
+they are never multiplied by phase: the phase is an argument.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import ClassVar, TypeVar
+
+import pluggy
+
+PROJECT = "treadle"
+T = TypeVar("T")
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+def snake_case(name: str) -> str:
+    """The name in snake_case.
+
+    Example:
+        >>> snake_case("StepEnd"), snake_case("StopOnNaNLoss"), snake_case("LRFinder")
+        ('step_end', 'stop_on_nan_loss', 'lr_finder')
+    """
+    name = name.replace("NaN", "Nan")
+    name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
+
+
+class Hook:
+    """Something of the loop that callbacks take part in: an `Event` or an `Operation`.
+
+    Attributes:
+        hook: The name of the method by which a callback takes part.
+        arguments: The names of the arguments that the method may ask for.
+        phased: Whether it happens in a phase.
+        spec: Its pluggy hook specification.
+    """
+
+    hook: ClassVar[str]
+    arguments: ClassVar[tuple[str, ...]]
+    phased: ClassVar[bool] = True
+    spec: ClassVar[Callable[..., object]]
+
+    @classmethod
+    def declare(cls, hook: str, arguments: tuple[str, ...], *, firstresult: bool) -> None:
+        """Make this class the hook called `hook`."""
+        cls.hook = hook
+        cls.arguments = arguments
+        cls.spec = staticmethod(specification(hook, arguments, cls.__doc__, firstresult=firstresult))
+
+
+def specification(
+    name: str, arguments: tuple[str, ...], doc: str | None, *, firstresult: bool
+) -> Callable[..., object]:
+    """A function that pluggy reads as the specification of the hook `name`."""
+
+    namespace: dict[str, Callable[..., object]] = {}
+    exec(f"def {name}({', '.join(arguments)}): ...", namespace)  # pluggy reads the names off the code
+    spec = namespace[name]
+    spec.__doc__ = doc
+    marked: Callable[..., object] = hookspec(spec, firstresult=firstresult)
+    return marked
+
+
+class Event(Hook):
+    """Something that happens in the loop. A subclass is a new event, with its own hook.
+
+    The hook's name is `on_` and the class's name in snake_case; a handler may ask for `learner`
+    and, unless the class is declared with `phased=False`, for `phase`.
+
+    Args:
+        phased: Whether the event happens in a phase. Default: True.
+        always: Whether every handler runs, also after one of them raised. Default: False.
+
+    Example:
+        >>> class SampleDrawn(Event):
+        ...     "A sample was drawn from the replay buffer."
+        >>> SampleDrawn.hook
+        'on_sample_drawn'
+
+    Source: FluxTraining.jl, `Events.Event`.
+    """
+
+    always: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, phased: bool = True, always: bool = False) -> None:
+        super().__init_subclass__()
+        cls.phased, cls.always = phased, always
+        arguments = ("learner", "phase") if phased else ("learner",)
+        cls.declare(f"on_{snake_case(cls.__name__)}", arguments, firstresult=False)
+
+
+class Init(Event, phased=False):
+    """The callbacks of a learner were set; handled by `on_init`, which must be idempotent."""
+
+
+class FitBegin(Event, phased=False):
+    """`fit` begins."""
+
+
+class FitEnd(Event, phased=False, always=True):
+    """`fit` ends, in whatever way: at its end, by a cancel or by an error."""
+
+
+class EpochBegin(Event):
+    """An epoch begins, before its first batch is asked for."""
+
+
+class EpochEnd(Event):
+    """An epoch came to its end, or was cancelled by `CancelEpochException`."""
+
+
+class StepBegin(Event):
+    """A step begins; `step.xs` and `step.ys` are there."""
+
+
+class LossBegin(Event):
+    """The model has answered and the loss comes next; `step.yhats` is there."""
+
+
+class BackwardBegin(Event):
+    """The loss is there as `step.loss`, the gradients come next. Training only."""
+
+
+class BackwardEnd(Event):
+    """The gradients are there as `step.grads`, the update comes next. Training only."""
+
+
+class StepEnd(Event):
+    """A step came to its end; all of its state is there."""
+
+
+def known_events() -> dict[str, type[Event]]:
+    """Every event that is declared by now, by the name of its hook."""
+    return {event.hook: event for event in subclasses(Event)}
+
+
+def subclasses(parent: type[T]) -> Iterator[type[T]]:
+    """All subclasses of a class that exist, each once, parents before children."""
+    seen: dict[type[T], None] = {}
+    waiting = parent.__subclasses__()
+    while waiting:
+        cls = waiting.pop(0)
+        if cls not in seen:
+            seen[cls] = None
+            waiting.extend(cls.__subclasses__())
+    yield from seen

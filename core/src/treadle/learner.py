@@ -1,0 +1,343 @@
+"""`Learner`: the state of a training, its callbacks, and `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from treadle import arguments, plugins
+from treadle.callback import Callback, unwrap
+from treadle.dispatch import Dispatcher, Handle, Table
+from treadle.errors import ArgumentError, ArgumentValueError, CallbackError, CancelFittingException
+from treadle.events import FitBegin, FitEnd, Init
+from treadle.graph import Ordering
+from treadle.loop import Progress, epoch
+from treadle.phases import Phase, TrainingPhase, ValidationPhase
+from treadle.plan import Plan
+from treadle.propdict import PropDict
+from treadle.runner import CallbackRunner, LinearRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a fit went. A fit that a callback cancelled is no error.
+
+    Args:
+        epochs: Training epochs that ran to their end.
+        steps: Training steps that did.
+        cancelled: None, or the `CancelFittingException` with its message and, as `callback`, the
+            callback that raised it.
+    """
+
+    epochs: int
+    steps: int
+    cancelled: CancelFittingException | None = None
+
+
+class Learner:
+    """Holds the state of a training and coordinates it.
+
+    Args:
+        model: A module, or a mapping of modules by name.
+        lossfn: Compares the model's output with the targets: `lossfn(model(xs), ys)` is a tensor
+            with one element.
+        data: Iterables of batches: `()`, `(training,)`, `(training, validation)` or a mapping of
+            names to iterables. A batch is a pair `(xs, ys)`; `xs` is a tensor, a tuple of positional
+            inputs, or a mapping of named inputs. Default: none.
+        optimizer: An optimizer, or a function that makes one of the parameters; with several models
+            a mapping of these is possible. Default: Adam.
+        callbacks: Callbacks, in any order; also names of installed ones. Default: none.
+        use_default_callbacks: Whether `Recorder`, `Metrics`, `MetricsPrinter`, `ProgressPrinter` and
+            `StopOnNaNLoss` join, where they are installed and none of their class is given.
+        runner: How the handlers of an event are run. Default: `LinearRunner()`.
+
+    Attributes:
+        model: The module, or a `PropDict` of modules.
+        optimizer: The optimizer, or a `PropDict` of optimizers.
+        lossfn: The loss function.
+        data: A `PropDict` of the iterables, usually `training` and `validation`.
+        params: A `PropDict` of the parameters by name; for several models one for each.
+        step: A `PropDict`, the state of the last step; what is in it depends on the phase.
+        callbacks: The callbacks, in the order given.
+        cbstate: A `PropDict` in which callbacks keep state for other callbacks.
+
+    Raises:
+        CallbackConflictError: if the callbacks cannot be brought into one order, with every reason.
+        ArgumentError, ArgumentValueError, DataError, CallbackError, AccessError: if an argument
+            cannot be used.
+
+    Example:
+        >>> import torch
+        >>> xs = torch.linspace(-1, 1, 32).reshape(-1, 1)
+        >>> data = [(xs, 2 * xs)] * 20
+        >>> learner = Learner(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, data=(data,),
+        ...                   use_default_callbacks=False)
+        >>> learner.fit(5)
+        FitResult(epochs=5, steps=100, cancelled=None)
+
+    Source: FluxTraining.jl, `Learner`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Mapping[str, nn.Module],
+        lossfn: Callable[..., torch.Tensor],
+        *,
+        data: Any = (),
+        optimizer: Any = torch.optim.Adam,
+        callbacks: Iterable[Callback | str] = (),
+        use_default_callbacks: bool = True,
+        runner: CallbackRunner | None = None,
+    ) -> None:
+        if not callable(lossfn) or isinstance(lossfn, type):
+            mend = f"{lossfn.__name__}()" if isinstance(lossfn, type) else "torch.nn.functional.mse_loss"
+            raise ArgumentError(f"The loss function takes outputs and targets, got {lossfn!r}. Pass, for example, {mend}")
+        if runner is not None and not isinstance(runner, CallbackRunner):
+            raise ArgumentError(f"The runner is a CallbackRunner, got {runner!r}: runner=LinearRunner()")
+        self.lossfn = lossfn
+        self.data = arguments.as_data(data)
+        self.step = PropDict()
+        self.cbstate = PropDict()
+        self.progress = Progress()
+        self.runner = runner or LinearRunner()
+        self.model = arguments.as_model(model)
+        self.optimizer = arguments.as_optimizer(optimizer, self.model)
+        self._callbacks: tuple[Callback, ...] = ()
+        self._modules: list[str] = []
+        self._use(*arguments.as_callbacks(callbacks, use_default_callbacks=use_default_callbacks))
+
+    # The state.
+
+    @property
+    def model(self) -> Any:
+        """The module, or a `PropDict` of modules. Setting it sets `params` as well."""
+        return self._model
+
+    @model.setter
+    def model(self, model: Any) -> None:
+        self._model = arguments.as_model(model)
+        self.models = arguments.models_of(self._model)
+        self.params = arguments.parameters_of(self._model)
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer, or a `PropDict` of optimizers by the name of their model."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Any) -> None:
+        self._optimizer = arguments.as_optimizer(optimizer, self._model)
+        self.optimizers = arguments.optimizers_of(self._optimizer)
+
+    @property
+    def callbacks(self) -> tuple[Callback, ...]:
+        """The callbacks, in the order given; `plan()` tells in which order they run."""
+        return self._callbacks
+
+    def clear_gradients(self) -> None:
+        """Clear the gradients of all parameters that an optimizer holds."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
+    # Training.
+
+    def fit(self, n: int, data: Any = None) -> FitResult:
+        """Train for `n` epochs, each followed by an epoch of validation if there are data for it.
+
+        Args:
+            n: The number of epochs; 0 or more.
+            data: `(training,)`, `(training, validation)` or a mapping, used instead of the
+                learner's own while this fit runs. Default: the learner's own.
+
+        Returns:
+            What was done, and by whom it was cancelled if it was.
+
+        Raises:
+            ArgumentError, ArgumentValueError: if `n` is no number of epochs.
+            DataError: if there are no data to train with.
+
+        Example:
+            >>> from treadle import toy_learner
+            >>> toy_learner().fit(2)
+            FitResult(epochs=2, steps=32, cancelled=None)
+
+        Source: FluxTraining.jl, `fit!`.
+        """
+        if isinstance(n, bool) or not isinstance(n, int):
+            raise ArgumentError(f"The number of epochs is a whole number, got {n!r}: learner.fit(10)")
+        if n < 0:
+            raise ArgumentValueError(f"The number of epochs is 0 or more, got {n}: learner.fit(10)")
+        before = self.data
+        given = before if data is None else arguments.as_data(data)
+        epochs, steps = self.progress.epochs, self.progress.steps
+        cancelled = None
+        calls, _ = self.dispatch(None)
+        self.data = given
+        try:
+            try:
+                calls[FitBegin]()
+                self._epochs(n)
+            except CancelFittingException as cancel:
+                cancelled = cancel
+            except BaseException as error:
+                self._end(error)
+                raise
+            self._end(None)
+        finally:
+            self.data = before
+        return FitResult(self.progress.epochs - epochs, self.progress.steps - steps, cancelled)
+
+    def _epochs(self, n: int) -> None:
+        self.progress.clear_gradients = True
+        training, validation = TrainingPhase(), ValidationPhase()
+        for _ in range(n):
+            epoch(self, training)
+            if "validation" in self.data:
+                epoch(self, validation)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Dispatch `FitEnd`; an error that it makes does not hide the one that ended the fit."""
+        calls, _ = self.dispatch(None)
+        try:
+            calls[FitEnd]()
+        except BaseException as another:
+            if error is None:
+                raise
+            error.add_note(f"After it, a handler of on_fit_end raised {another!r}.")
+
+    def dispatch(self, phase: Phase | None) -> tuple[Table, Handle]:
+        """The calls that are made in a phase, by event or operation, and the function that makes them.
+
+        Args:
+            phase: The phase, or None for what happens outside of all phases.
+        """
+        bound = self._bound
+        if bound[0] is not phase:
+            if phase is not None:
+                check_phase(phase)
+            bound = self._bound = (phase, *self._dispatcher.bind(phase))
+        return bound[1], bound[2]
+
+    # The callbacks.
+
+    def plan(self) -> Plan:
+        """What will run: for each phase and event the callbacks in their order, and each edge's reason.
+
+        Example:
+            >>> from treadle import toy_learner
+            >>> print(toy_learner().plan())
+            No callbacks: nothing runs beside the loop itself.
+        """
+        return Plan(self.ordering)
+
+    def set_callbacks(self, callbacks: Iterable[Callback | str]) -> None:
+        """Use these callbacks instead of the present ones. If they are refused, nothing changes.
+
+        Raises:
+            CallbackConflictError: if they cannot be brought into one order.
+            CallbackError: if one of them is no callback.
+
+        Source: FluxTraining.jl, `setcallbacks!`.
+        """
+        self._use(*arguments.as_callbacks(callbacks))
+
+    def add_callback(self, callback: Callback | str) -> None:
+        """Use one more callback. If it is refused, nothing changes.
+
+        Source: FluxTraining.jl, `addcallback!`.
+        """
+        added, modules = arguments.as_callbacks([*self._callbacks, callback])
+        self._use(added, [*self._modules, *modules])
+
+    def get_callback(self, cls: type[Callback]) -> Callback | None:
+        """The first callback of a class, or None.
+
+        A callback inside of `throttle` counts as what it is; what is returned is the one in use.
+
+        Example:
+            >>> from treadle import CustomCallback, StepEnd, toy_learner
+            >>> hello = CustomCallback(print, StepEnd)
+            >>> toy_learner(hello).get_callback(CustomCallback) is hello
+            True
+
+        Source: FluxTraining.jl, `getcallback`.
+        """
+        if not (isinstance(cls, type) and issubclass(cls, Callback)):
+            raise CallbackError(f"A class of callbacks is needed, got {cls!r}: learner.get_callback(Recorder)")
+        return next((callback for callback in self._callbacks if isinstance(unwrap(callback), cls)), None)
+
+    def replace_callback(self, callback: Callback) -> Callback | None:
+        """Use a callback instead of the one of its class, which is returned; or, without one, add it.
+
+        Source: FluxTraining.jl, `replacecallback!`.
+        """
+        arguments.check_callback_instance(callback)
+        old = self.get_callback(type(unwrap(callback)))
+        if old is None:
+            self.add_callback(callback)
+        elif old is not callback:
+            self._use([callback if each is old else each for each in self._callbacks], self._modules)
+        return old
+
+    def remove_callback(self, cls: type[Callback]) -> Callback | None:
+        """Remove the first callback of a class and return it, or None. If that is refused, nothing changes.
+
+        Source: FluxTraining.jl, `removecallback!`.
+        """
+        old = self.get_callback(cls)
+        if old is not None:
+            self._use([each for each in self._callbacks if each is not old], self._modules)
+        return old
+
+    def _use(self, callbacks: Sequence[Callback], modules: list[str]) -> None:
+        """Work out everything for a set of callbacks, or leave everything as it is."""
+        callbacks = tuple(callbacks)
+        asked = plugins.manager(plugins.modules_for(callbacks, modules)).hook.resolve_conflict
+        before = dict(vars(self)), dict(self.cbstate)
+        try:
+            self.ordering = Ordering(callbacks, lambda first, second: asked(first=first, second=second))
+            self._callbacks, self._modules = callbacks, modules
+            self._dispatcher = Dispatcher(self, callbacks)
+            self._bound: tuple[Phase | None, Table, Handle] = (None, *self._dispatcher.bind(None))
+            self._bound[1][Init]()
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before[0])
+            vars(self.cbstate).clear()
+            self.cbstate.update(before[1])
+            raise
+
+    def __repr__(self) -> str:
+        names = ", ".join(callback.name for callback in self._callbacks) or "none"
+        return f"Learner({', '.join(type(model).__name__ for model in self.models)}; callbacks: {names})"
+
+
+def check_phase(phase: Any) -> None:
+    """Refuse what is no instance of a phase."""
+    if isinstance(phase, type) and issubclass(phase, Phase):
+        raise ArgumentError(f"{phase.__name__} is a class, not a phase. Make an instance: {phase.__name__}()")
+    if not isinstance(phase, Phase):
+        raise ArgumentError(f"A phase is needed, got {phase!r}: TrainingPhase()")
+    if type(phase).__hash__ is None:
+        name = type(phase).__name__
+        raise ArgumentError(f"{name} cannot be hashed, so nothing can be kept for it. Write @dataclass(frozen=True) above {name}.")
+
+
+def fit(learner: Learner, n: int, data: Any = None) -> FitResult:
+    """`learner.fit(n, data)`, as a function.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> fit(toy_learner(), 1).steps
+        16
+
+    Source: FluxTraining.jl, `fit!`.
+    """
+    return learner.fit(n, data)

@@ -1,0 +1,258 @@
+"""The loop's scopes: an epoch and a step, with their begin, their end and their cancels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sized
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from treadle.errors import CancelEpochException, CancelStepException, DataError
+from treadle.events import EpochBegin, EpochEnd, StepBegin, StepEnd
+from treadle.operations import Epoch, Step
+from treadle.propdict import PropDict
+from treadle.scope import phase_scope
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
+    from treadle.phases import Phase
+
+Handle = Callable[..., Any]
+
+
+class Progress:
+    """Where a learner stands.
+
+    Attributes:
+        phase: The phase that is under way, or None.
+        epoch: Training epochs that have begun, in all.
+        step: Steps that have begun in the epoch under way.
+        epochs: Training epochs that ran to their end, in all.
+        steps: Training steps that did.
+        clear_gradients: Whether the next step begins by clearing the gradients.
+    """
+
+    __slots__ = ("clear_gradients", "epoch", "epochs", "phase", "step", "steps")
+
+    def __init__(self) -> None:
+        self.phase: Phase | None = None
+        self.epoch = self.step = self.epochs = self.steps = 0
+        self.clear_gradients = True
+
+
+class run_epoch:
+    """The scope of an epoch: `with run_epoch(learner, phase) as handle:`.
+
+    Dispatches `EpochBegin` and `EpochEnd`; `EpochEnd` follows a full epoch and one that was ended
+    by `CancelEpochException`, but neither a cancelled fit nor an error. `handle(Event)` dispatches
+    an event, `handle(Operation)` does an operation and returns its result.
+
+    Args:
+        learner: The learner.
+        phase: The phase.
+
+    Example:
+        >>> from treadle import CancelEpochException, TrainingPhase, step, toy_learner
+        >>> learner, phase = toy_learner(), TrainingPhase()
+        >>> with run_epoch(learner, phase):
+        ...     for batch in learner.data.training:
+        ...         state = step(learner, phase, batch)
+        ...         if state.loss < 1:
+        ...             raise CancelEpochException("Reached the target loss.")
+
+    Source: FluxTraining.jl, `runepoch`.
+    """
+
+    __slots__ = ("_calls", "_learner", "_phase", "_scope")
+
+    def __init__(self, learner: Learner, phase: Phase) -> None:
+        self._learner, self._phase = learner, phase
+        self._scope: AbstractContextManager[None] = phase_scope(learner, phase)
+
+    def __enter__(self) -> Handle:
+        calls, handle = self._learner.dispatch(self._phase)
+        self._calls = calls
+        self._scope.__enter__()
+        progress = self._learner.progress
+        progress.epoch += bool(self._phase.training)
+        progress.step = 0
+        try:
+            calls[EpochBegin]()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return handle
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        cancelled = isinstance(error, CancelEpochException)
+        try:
+            if kind is None or cancelled:
+                self._calls[EpochEnd]()
+                self._learner.progress.epochs += bool(self._phase.training) and not cancelled
+        except CancelEpochException:
+            cancelled = True  # it ends anyway
+        finally:
+            self._scope.__exit__(None, None, None)
+        return cancelled
+
+
+class run_step:
+    """The scope of a step: `with run_step(learner, phase, xs=xs, ys=ys) as (handle, state):`.
+
+    Makes the step's state, which is `learner.step` from then on, and dispatches `StepBegin` and
+    `StepEnd`; a step ended by `CancelStepException` has no `StepEnd`.
+
+    Args:
+        learner: The learner.
+        phase: The phase.
+        **initial: What the state starts with.
+
+    Example:
+        >>> from treadle import LossBegin, ValidationPhase, toy_learner
+        >>> learner = toy_learner()
+        >>> xs, ys = learner.data.validation[0]
+        >>> with run_step(learner, ValidationPhase(), xs=xs, ys=ys) as (handle, state):
+        ...     state.yhats = learner.model(state.xs)
+        ...     handle(LossBegin)
+        >>> sorted(learner.step)
+        ['xs', 'yhats', 'ys']
+
+    Source: FluxTraining.jl, `runstep`.
+    """
+
+    __slots__ = ("_calls", "_learner", "_phase", "_scope", "_state")
+
+    def __init__(self, learner: Learner, phase: Phase, /, **initial: Any) -> None:
+        self._learner, self._phase = learner, phase
+        self._state = PropDict(initial)
+        self._scope: AbstractContextManager[None] | None = None
+
+    def __enter__(self) -> tuple[Handle, PropDict]:
+        learner, phase = self._learner, self._phase
+        calls, handle = learner.dispatch(phase)
+        progress = learner.progress
+        if type(progress.phase) is not type(phase):  # a step on its own, outside of an epoch
+            self._scope = phase_scope(learner, phase)
+            self._scope.__enter__()
+        progress.step += 1
+        learner.step = self._state
+        if phase.training and progress.clear_gradients:
+            progress.clear_gradients = False
+            learner.clear_gradients()
+        self._calls = calls
+        try:
+            calls[StepBegin]()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return handle, self._state
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        progress = self._learner.progress
+        cancelled = False
+        try:
+            if kind is None:
+                self._calls[StepEnd]()
+                if self._phase.training:
+                    progress.steps += 1
+            else:
+                cancelled = isinstance(error, CancelStepException)
+                progress.clear_gradients = True
+        except CancelStepException:
+            cancelled = True  # it ends anyway
+        finally:
+            if self._scope is not None:
+                self._scope.__exit__(None, None, None)
+        return cancelled
+
+
+def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
+    """Run one epoch.
+
+    Args:
+        learner: The learner.
+        phase: The phase; its `epoch` method says how.
+        data: An iterable of batches. Default: the learner's data of that phase. What is given here
+            stands in `learner.data` while the epoch runs.
+
+    Raises:
+        DataError: if the phase has no data, or there is no batch in it.
+
+    Example:
+        >>> from treadle import TrainingPhase, toy_learner
+        >>> learner = toy_learner()
+        >>> epoch(learner, TrainingPhase())
+        >>> learner.progress.steps
+        16
+
+    Source: FluxTraining.jl, `epoch!`.
+    """
+    name = phase.data_name
+    if data is None:
+        if name not in learner.data:
+            raise DataError(
+                f"{phase} runs over learner.data.{name}, and the learner has no such data. "
+                f"Pass them: epoch(learner, {phase}, data), or Learner(..., data={{{name!r}: data}})"
+            )
+        data = learner.data[name]
+    check_data(data, f"{phase}")
+    calls, _ = learner.dispatch(phase)
+    given = name is not None and learner.data.get(name) is not data
+    before = learner.data
+    if given:
+        learner.data = PropDict({**before, name: data})
+    try:
+        calls[Epoch](data)
+    except CancelEpochException:
+        pass  # raised by a handler of EpochBegin, before the epoch's own scope could catch it
+    finally:
+        if given:
+            learner.data = before
+
+
+def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
+    """Run one step.
+
+    Args:
+        learner: The learner.
+        phase: The phase; its `step` method says how.
+        batch: What the phase takes; for the phases of this package a pair (inputs, targets).
+
+    Returns:
+        The step's state.
+
+    Example:
+        >>> from treadle import TrainingPhase, toy_learner
+        >>> learner = toy_learner()
+        >>> state = step(learner, TrainingPhase(), learner.data.training[0])
+        >>> sorted(state)
+        ['grads', 'loss', 'xs', 'yhats', 'ys']
+
+    Source: FluxTraining.jl, `step!`.
+    """
+    calls, _ = learner.dispatch(phase)
+    try:
+        calls[Step](batch)
+    except CancelStepException:
+        pass  # raised by a handler of StepBegin, before the step's own scope could catch it
+    return learner.step
+
+
+def check_data(data: Any, user: str) -> None:
+    """Refuse data over which no epoch can run."""
+    if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
+        raise DataError(f"{user} needs an iterable of batches, got {data!r}. Pass a DataLoader or a list.")
+    if isinstance(data, Sized) and len(data) == 0:
+        raise empty_data(data, user)
+
+
+def empty_data(data: Any, user: str) -> DataError:
+    """The error for data without a batch."""
+    mend = "Pass a loader with at least one batch (with `drop_last=True`, a batch may be larger than the data)."
+    if iter(data) is data:
+        mend = "It is an iterator and may be used up: pass a list or a DataLoader, which can be run over again."
+    return DataError(f"{user} got no batch from {type(data).__name__}. {mend}")

@@ -1,0 +1,134 @@
+"""Operations: what the loop does between its events, as hooks that a callback can wrap or answer.
+
+An event tells, an operation does. Each is a hook with the core's own implementation, `run`, last
+in line: a callback's method of that name answers for it by returning anything but None, and wraps
+it with `@hookimpl(wrapper=True)`. A change that must be undone is a wrapper. An operation that
+nobody touches costs a plain function call.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from treadle.errors import ArgumentError, LossError
+from treadle.events import Hook, snake_case, subclasses
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
+    from treadle.phases import Phase
+
+
+class Operation(Hook):
+    """Something that the loop does. A subclass with a static method `run` is a new operation.
+
+    The hook's name is the class's name in snake_case, its arguments are those of `run`, of which
+    the first two are `learner` and `phase`; what `run` returns is the result if nobody answers.
+
+    Example:
+        >>> class Augment(Operation):
+        ...     "Change the inputs of a step."
+        ...     @staticmethod
+        ...     def run(learner, phase):
+        ...         return learner.step.xs
+        >>> Augment.hook, Augment.arguments
+        ('augment', ('learner', 'phase'))
+    """
+
+    run: ClassVar[Callable[..., Any]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.declare(snake_case(cls.__name__), tuple(inspect.signature(cls.run).parameters), firstresult=True)
+
+
+class Epoch(Operation):
+    """Run an epoch over data; the phase knows how."""
+
+    @staticmethod
+    def run(learner: Learner, phase: Phase, data: Any) -> Any:
+        return phase.epoch(learner, data)
+
+
+class Step(Operation):
+    """Run a step with a batch; the phase knows how."""
+
+    @staticmethod
+    def run(learner: Learner, phase: Phase, batch: Any) -> Any:
+        return phase.step(learner, batch)
+
+
+class Forward(Operation):
+    """Apply the model to `step.xs`: a tensor, a tuple of positional or a mapping of named inputs."""
+
+    @staticmethod
+    def run(learner: Learner, phase: Phase) -> Any:
+        model, xs = learner.model, learner.step.xs
+        if isinstance(xs, torch.Tensor):
+            return model(xs)
+        if not callable(model):
+            raise ArgumentError(
+                f"{phase} applies one model, and the learner has several: {', '.join(model)}. "
+                f"Write a phase whose `step` says what each of them does."
+            )
+        if isinstance(xs, (tuple, list)):
+            return model(*xs)
+        return model(**xs) if isinstance(xs, Mapping) else model(xs)
+
+
+class Loss(Operation):
+    """Compare `step.yhats` with `step.ys` by the loss function."""
+
+    @staticmethod
+    def run(learner: Learner, phase: Phase) -> Any:
+        step = learner.step
+        loss = learner.lossfn(step.yhats, step.ys)
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+            got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"{loss!r}"
+            raise LossError(
+                f"The loss function {name_of(learner.lossfn)} returned {got}; a loss is one number in a tensor. "
+                f"Reduce it, for example by its mean: lambda yhats, ys: lossfn(yhats, ys).mean()"
+            )
+        return loss
+
+
+class Backward(Operation):
+    """Compute the gradients of `step.loss`."""
+
+    @staticmethod
+    def run(learner: Learner, phase: Phase) -> None:
+        loss = learner.step.loss
+        if not loss.requires_grad:
+            raise LossError(
+                f"The loss that {name_of(learner.lossfn)} returned needs no gradient, so nothing can be learned "
+                f"from it. Either every parameter is frozen, or model or loss function left the graph: look for "
+                f"`.detach()`, `.item()`, `torch.no_grad()` and `requires_grad_(False)`."
+            )
+        loss.backward()
+
+
+class Update(Operation):
+    """Let the optimizer change the parameters.
+
+    Its result says whether the gradients were used: after False they are kept, and the next step
+    adds to them; otherwise they are cleared when the next step begins.
+    """
+
+    @staticmethod
+    def run(learner: Learner, phase: Phase) -> bool:
+        for optimizer in learner.optimizers:
+            optimizer.step()
+        return True
+
+
+def known_operations() -> dict[str, type[Operation]]:
+    """Every operation that is declared by now, by the name of its hook."""
+    return {operation.hook: operation for operation in subclasses(Operation)}
+
+
+def name_of(function: Any) -> str:
+    """What to call a function or a module in a message."""
+    return getattr(function, "__qualname__", None) or type(function).__name__

@@ -1,0 +1,201 @@
+"""Phases: what kind of epoch is run. A phase knows how to run its epoch and its step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from treadle.errors import DataError
+from treadle.events import BackwardBegin, BackwardEnd, LossBegin, subclasses
+from treadle.loop import empty_data, run_epoch, run_step, step
+from treadle.operations import Backward, Forward, Loss, Update
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
+
+__all__ = ["AbstractTrainingPhase", "AbstractValidationPhase", "Phase", "TrainingPhase", "ValidationPhase"]
+
+
+class Phase:
+    """A kind of epoch. A subclass says how to run a step, and may say how to run an epoch.
+
+    Two phases are equal if their types and fields are; a phase can be the key of a mapping.
+
+    Attributes:
+        training: Whether the models are set to training mode (True), or to eval mode and without
+            gradients (False), or are left alone (None). Default: None.
+        data_name: The name of the phase's data in `learner.data`. Default: none.
+
+    Source: FluxTraining.jl, `Phase`.
+    """
+
+    training: ClassVar[bool | None] = None
+    data_name: ClassVar[str | None] = None
+
+    def epoch(self, learner: Learner, data: Any) -> None:
+        """Run an epoch: a step for each batch.
+
+        Args:
+            learner: The learner.
+            data: An iterable of batches.
+
+        Raises:
+            DataError: if there is no batch in it.
+        """
+        with run_epoch(learner, self):
+            batches = iter(data)
+            for batch in batches:
+                break
+            else:
+                raise empty_data(data, str(self))
+            step(learner, self, batch)
+            for batch in batches:
+                step(learner, self, batch)
+
+    def step(self, learner: Learner, batch: Any) -> Any:
+        """Run a step. Every phase defines its own, with `run_step`."""
+        raise NotImplementedError(
+            f"{type(self).__name__} does not say how to run a step. Define it:\n"
+            f"    def step(self, learner, batch):\n"
+            f"        with run_step(learner, self, xs=batch) as (handle, state): ..."
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(vars(self))))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+class AbstractTrainingPhase(Phase):
+    """Phases in which parameters are changed.
+
+    Source: FluxTraining.jl, `AbstractTrainingPhase`.
+    """
+
+    training = True
+    data_name = "training"
+
+
+class AbstractValidationPhase(Phase):
+    """Phases in which no parameter is changed; they leave no trace in the random generators.
+
+    Source: FluxTraining.jl, `AbstractValidationPhase`.
+    """
+
+    training = False
+    data_name = "validation"
+
+
+class TrainingPhase(AbstractTrainingPhase):
+    """Supervised training: the parameters are changed by the gradients of each batch's loss.
+
+    The events of a step, and the state that is there from each of them on: `StepBegin` (`xs`,
+    `ys`), `LossBegin` (`yhats`), `BackwardBegin` (`loss`), `BackwardEnd` (`grads`), `StepEnd`.
+
+    Example:
+        >>> from treadle import epoch, toy_learner
+        >>> learner = toy_learner()
+        >>> epoch(learner, TrainingPhase())
+        >>> sorted(learner.step)
+        ['grads', 'loss', 'xs', 'yhats', 'ys']
+
+    Source: FluxTraining.jl, `TrainingPhase`.
+    """
+
+    def step(self, learner: Learner, batch: Any) -> None:
+        """Train with a batch, a pair (inputs, targets)."""
+        xs, ys = pair(batch, self)
+        with run_step(learner, self, xs=xs, ys=ys) as (handle, state):
+            state.yhats = handle(Forward)
+            handle(LossBegin)
+            state.loss = handle(Loss)
+            handle(BackwardBegin)
+            handle(Backward)
+            state.grads = Gradients(learner.params)
+            handle(BackwardEnd)
+            learner.progress.clear_gradients = handle(Update) is not False
+
+
+class ValidationPhase(AbstractValidationPhase):
+    """Validation: the loss of each batch, in eval mode and without gradients.
+
+    The events of a step, and the state that is there from each of them on: `StepBegin` (`xs`,
+    `ys`), `LossBegin` (`yhats`), `StepEnd` (`loss`).
+
+    Example:
+        >>> from treadle import epoch, toy_learner
+        >>> learner = toy_learner()
+        >>> epoch(learner, ValidationPhase())
+        >>> sorted(learner.step)
+        ['loss', 'xs', 'yhats', 'ys']
+
+    Source: FluxTraining.jl, `ValidationPhase`.
+    """
+
+    def step(self, learner: Learner, batch: Any) -> None:
+        """Evaluate a batch, a pair (inputs, targets)."""
+        xs, ys = pair(batch, self)
+        with run_step(learner, self, xs=xs, ys=ys) as (handle, state):
+            state.yhats = handle(Forward)
+            handle(LossBegin)
+            state.loss = handle(Loss)
+
+
+class Gradients(Mapping[str, torch.Tensor]):
+    """The gradients of a step, by the names of their parameters; those that there are.
+
+    They are the parameters' own `.grad`, looked up when asked for, and can be read until the next
+    step begins. Setting an item replaces a gradient.
+
+    Args:
+        params: The parameters by name.
+    """
+
+    __slots__ = ("_params",)
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._params = params
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        parameter = self._params[name]
+        if isinstance(parameter, Mapping):
+            return Gradients(parameter)  # type: ignore[return-value]
+        if parameter.grad is None:
+            raise KeyError(f"The parameter {name} has no gradient: it is frozen, or took no part in the loss.")
+        gradient: torch.Tensor = parameter.grad
+        return gradient
+
+    def __setitem__(self, name: str, gradient: torch.Tensor) -> None:
+        self._params[name].grad = gradient
+
+    def __iter__(self) -> Iterator[str]:
+        return (
+            name for name, value in self._params.items() if isinstance(value, Mapping) or value.grad is not None
+        )
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"Gradients({', '.join(self)})"
+
+
+def pair(batch: Any, phase: Phase) -> tuple[Any, Any]:
+    """A batch's inputs and targets."""
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return batch[0], batch[1]
+    kind = type(batch).__name__
+    if isinstance(batch, torch.Tensor):
+        kind += f" of shape {tuple(batch.shape)}"
+    elif isinstance(batch, (tuple, list)):
+        kind += f" of {len(batch)}"
+    raise DataError(
+        f"{type(phase).__name__} needs batches that are pairs (xs, ys), and got a {kind}. Let the loader yield "
+        f"(inputs, targets), several inputs as a tuple or a mapping: ((x1, x2), ys); or write a phase of your own."
+    )

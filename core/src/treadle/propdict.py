@@ -1,0 +1,124 @@
+"""`PropDict`: names and values, by attribute or by item; and its read-only view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+
+from treadle.errors import ProtectedException, did_you_mean
+
+
+class PropDict(MutableMapping[str, Any]):
+    """A mapping of names to values whose values are attributes as well.
+
+    Args:
+        values: A mapping to start from. Default: none.
+        **named: More names and values.
+
+    Raises:
+        AttributeError: for an attribute that is not there; it says what there is.
+        KeyError: likewise for an item.
+
+    Example:
+        >>> state = PropDict(xs=1, ys=2)
+        >>> state.loss = 0.5
+        >>> state["xs"], state.loss, "grads" in state
+        (1, 0.5, False)
+        >>> state.los
+        Traceback (most recent call last):
+        ...
+        AttributeError: There is no `los` here. Did you mean `loss`?
+
+    Source: FluxTraining.jl, `PropDict`.
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        state = self.__dict__  # attribute access stays native, so it costs nothing extra
+        if values:
+            state.update(values)
+        if named:
+            state.update(named)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(missing(name, self), name=name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__[name] = value
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self.__dict__[name]
+        except KeyError:
+            raise KeyError(missing(name, self)) from None
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.__dict__[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        try:
+            del self.__dict__[name]
+        except KeyError:
+            raise KeyError(missing(name, self)) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.__dict__
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dict__)
+
+    def __len__(self) -> int:
+        return len(self.__dict__)
+
+    def __repr__(self) -> str:
+        return f"PropDict({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
+
+
+class ReadOnly(Mapping[str, Any]):
+    """A `PropDict` as somebody sees it who may read all of it and write nothing.
+
+    Args:
+        target: What is looked at; later changes of it show.
+        path: Where it stands in the learner, for the error message.
+    """
+
+    __slots__ = ("_path", "_target")
+
+    def __init__(self, target: PropDict, path: str) -> None:
+        object.__setattr__(self, "_target", target)
+        object.__setattr__(self, "_path", path)
+
+    def __getattr__(self, name: str) -> Any:
+        return readable(getattr(self._target, name), f"{self._path}.{name}")
+
+    def __getitem__(self, name: str) -> Any:
+        return readable(self._target[name], f"{self._path}.{name}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ProtectedException(
+            f"`{self._path}` was declared `Read`, so `{self._path}.{name}` cannot be written. "
+            f'Add to state_access: "{self._path}.{name}": Write'
+        )
+
+    __setitem__ = __setattr__
+
+    def __delitem__(self, name: str) -> None:
+        self.__setattr__(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._target)
+
+    def __len__(self) -> int:
+        return len(self._target)
+
+    def __repr__(self) -> str:
+        return f"ReadOnly({self._target!r})"
+
+
+def readable(value: Any, path: str) -> Any:
+    """The value, as a reader may have it: a `PropDict` comes as a view of it."""
+    return ReadOnly(value, path) if type(value) is PropDict else value
+
+
+def missing(name: str, there: Mapping[str, Any]) -> str:
+    """The message for a name that is not there."""
+    return f"There is no `{name}` here. {did_you_mean(name, there)}"

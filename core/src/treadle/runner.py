@@ -1,0 +1,205 @@
+"""From the order to calls. What runs at an event is worked out once, not at each event."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from treadle.callback import Callback
+from treadle.errors import ArgumentError, ArgumentValueError, FitException
+from treadle.events import Hook
+from treadle.plugins import distribution_of
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
+    from treadle.phases import Phase
+
+Run = Callable[[], object]
+
+
+class Call:
+    """A handler, ready to be called: the function with the view and the phase that it asks for.
+
+    Attributes:
+        callback: Whose handler it is.
+        function: The bound method.
+        names: The names of its arguments.
+        args: Their values.
+    """
+
+    __slots__ = ("args", "callback", "function", "hook", "learner", "names", "phase")
+
+    def __init__(
+        self,
+        callback: Callback,
+        hook: type[Hook],
+        function: Callable[..., object],
+        names: tuple[str, ...],
+        args: tuple[Any, ...],
+        learner: Learner,
+        phase: Phase | None,
+    ) -> None:
+        self.callback, self.hook, self.function = callback, hook, function
+        self.names, self.args = names, args
+        self.learner, self.phase = learner, phase
+
+    def __call__(self) -> object:
+        return self.function(*self.args)
+
+    def independent(self, other: Call) -> bool:
+        """Whether the two may run at the same time."""
+        return self.learner.ordering.independent(self.callback, other.callback)
+
+    def blame(self, error: BaseException) -> None:
+        """Note on an exception that it was raised here; the same exception goes on to the caller."""
+        if isinstance(error, FitException):
+            error.callback = error.callback or self.callback
+            return
+        origin = distribution_of(self.callback)
+        who = f"{self.callback.name} ({origin})" if origin else self.callback.name
+        error.add_note(f"Raised by {who} in {self.hook.hook}{where(self.learner, self.phase)}.")
+
+
+def where(learner: Learner, phase: Phase | None) -> str:
+    """Where a learner stands, for a note on an exception."""
+    if phase is None:
+        return ""
+    progress = learner.progress
+    return f", {type(phase).__name__}, epoch {progress.epoch}, step {progress.step}"
+
+
+class CallbackRunner(ABC):
+    """Says how the handlers of an event are run. Subclass it for another way.
+
+    Source: FluxTraining.jl, `CallbackRunner`.
+    """
+
+    @abstractmethod
+    def compile(self, calls: Sequence[Call]) -> Run:
+        """Make one function that makes all the calls.
+
+        Args:
+            calls: The handlers of one event in one phase, in their order; at least one. A
+                `Call` is called without arguments; of an exception it raises, tell it: `call.blame(error)`.
+        """
+
+
+class LinearRunner(CallbackRunner):
+    """Runs one handler after the other. The default.
+
+    Source: FluxTraining.jl, `LinearRunner`.
+    """
+
+    def compile(self, calls: Sequence[Call]) -> Run:
+        flat = [value for call in calls for value in (call.function, *call.args)]
+        run: Run = unrolled(tuple(len(call.args) for call in calls))(blamer(calls), *flat)
+        return run
+
+
+@functools.cache
+def unrolled(shape: tuple[int, ...]) -> Callable[..., Run]:
+    """A factory of functions that make calls with so many arguments each, a line for each call.
+
+    Written-out calls cost half of a loop's. Which of them raised is known by the line.
+    """
+    names = [[f"f{i}", *(f"a{i}_{k}" for k in range(count))] for i, count in enumerate(shape)]
+    parameters = ", ".join(name for call in names for name in call)
+    calls = "\n".join(f"            {call[0]}({', '.join(call[1:])})" for call in names)
+    source = f"""def factory(blame, {parameters}):
+    def run():
+        try:
+{calls}
+        except BaseException as error:
+            blame(error, error.__traceback__.tb_lineno - 4)
+            raise
+    return run
+"""
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<treadle dispatch>", "exec"), namespace)
+    factory: Callable[..., Run] = namespace["factory"]
+    return factory
+
+
+def blamer(calls: Sequence[Call]) -> Callable[[BaseException, int], None]:
+    """A function that notes on an exception which of the calls raised it."""
+
+    def blame(error: BaseException, index: int) -> None:
+        calls[index].blame(error)
+
+    return blame
+
+
+class ThreadedRunner(CallbackRunner):
+    """Runs handlers side by side in threads where their declarations show that it is valid.
+
+    Handlers that wait for one another, or of which one writes what the other uses, run in their
+    order; so the state afterwards is the one that `LinearRunner` gives. Worth its cost only for
+    handlers that wait for something, such as a disk.
+
+    Args:
+        max_workers: How many threads at most. Default: 4.
+
+    Example:
+        >>> from treadle import CustomCallback, FitEnd, toy_learner
+        >>> done = set()
+        >>> callbacks = [CustomCallback(lambda learner, i=i: done.add(i), FitEnd) for i in range(3)]
+        >>> _ = toy_learner(*callbacks, runner=ThreadedRunner()).fit(0)
+        >>> sorted(done)
+        [0, 1, 2]
+    """
+
+    def __init__(self, max_workers: int = 4) -> None:
+        if isinstance(max_workers, bool) or not isinstance(max_workers, int):
+            raise ArgumentError(f"max_workers is a whole number, got {max_workers!r}: ThreadedRunner(max_workers=4)")
+        if max_workers < 1:
+            raise ArgumentValueError(f"max_workers is at least 1, got {max_workers}: ThreadedRunner(max_workers=4)")
+        self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix="treadle")
+
+    def compile(self, calls: Sequence[Call]) -> Run:
+        if len(calls) == 1:
+            return LinearRunner().compile(calls)
+        groups = stages(calls)
+
+        def run() -> None:
+            for group in groups:
+                self._run_together(group)
+
+        return run
+
+    def _run_together(self, group: Sequence[Call]) -> None:
+        """Make calls side by side; afterwards raise what the first of them raised."""
+        gradients = torch.is_grad_enabled()
+        futures: list[Future[object]] = [
+            self._pool.submit(contextvars.copy_context().run, in_mode, call, gradients) for call in group[1:]
+        ]
+        errors: list[tuple[Call, BaseException]] = []
+        try:
+            group[0]()
+        except BaseException as error:
+            errors.append((group[0], error))
+        for call, future in zip(group[1:], futures, strict=True):
+            if (raised := future.exception()) is not None:
+                errors.append((call, raised))
+        for call, error in errors[:1]:
+            call.blame(error)
+            raise error
+
+
+def in_mode(call: Call, gradients: bool) -> object:
+    """Make a call in another thread, which has its own switch for gradients."""
+    with torch.set_grad_enabled(gradients):
+        return call()
+
+
+def stages(calls: Sequence[Call]) -> list[list[Call]]:
+    """The calls in groups: those in one group are independent, and each runs after all it waits for."""
+    level: list[int] = []
+    for i, call in enumerate(calls):
+        level.append(max((level[j] + 1 for j in range(i) if not call.independent(calls[j])), default=0))
+    return [[call for call, own in zip(calls, level, strict=True) if own == n] for n in range(max(level) + 1)]

@@ -1,0 +1,128 @@
+"""`Series`: numbers by iteration, 16 bytes each, taken off the device late and in blocks."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+#: So many values wait on their device before they are copied to the host together.
+BLOCK = 256
+
+
+class Series:
+    """The values that a quantity took, each with the number of the iteration it belongs to.
+
+    A number costs 16 bytes. A tensor on an accelerator stays there until somebody reads the
+    series or until a block of them has come together; so recording never waits for the device.
+
+    Example:
+        >>> losses = Series()
+        >>> losses.push(1, 0.5)
+        >>> losses.push(2, torch.tensor(0.25))
+        >>> losses.last, list(losses.iterations), list(losses.values), len(losses)
+        ((2, 0.25), [1, 2], [0.5, 0.25], 2)
+
+    Source: ValueHistories.jl, which FluxTraining.jl uses for its histories.
+    """
+
+    __slots__ = ("_iterations", "_landing", "_values", "_waiting")
+
+    def __init__(self) -> None:
+        self._iterations = array("q")
+        self._values = array("d")
+        self._waiting: list[Any] = []
+        self._landing: list[tuple[torch.Tensor, torch.Event | None]] = []
+
+    def push(self, iteration: int, value: float | torch.Tensor) -> None:
+        """Append a value.
+
+        Args:
+            iteration: The number that it belongs to, for example of completed steps.
+            value: A number, or a tensor with one element.
+        """
+        self._iterations.append(iteration)
+        if self._waiting or self._landing or (isinstance(value, torch.Tensor) and not value.is_cpu):
+            self._wait_for(torch.as_tensor(value).detach())
+        else:
+            self._values.append(value.item() if isinstance(value, torch.Tensor) else value)
+
+    @property
+    def iterations(self) -> Sequence[int]:
+        """The iterations, oldest first; an array of 64-bit integers."""
+        return self._iterations
+
+    @property
+    def values(self) -> Sequence[float]:
+        """The values, oldest first; an array of 64-bit floats. Waits for those still on a device."""
+        if self._waiting or self._landing:
+            self._take_off()
+            self._land()
+        return self._values
+
+    @property
+    def last(self) -> tuple[int, float]:
+        """The last iteration and its value.
+
+        Raises:
+            IndexError: if nothing was recorded.
+        """
+        if not self._iterations:
+            raise IndexError("Nothing is recorded in this series yet.")
+        return self._iterations[-1], self.values[-1]
+
+    def __len__(self) -> int:
+        return len(self._iterations)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Series):
+            return NotImplemented
+        return self._iterations == other._iterations and list(self.values) == list(other.values)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Series({len(self)} values)" if len(self) else "Series(empty)"
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The series as two tensors, of int64 and float64, each of shape (len,)."""
+        values = torch.tensor(list(self.values), dtype=torch.float64)
+        return {"iterations": torch.tensor(list(self._iterations), dtype=torch.int64), "values": values}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over what `state_dict` gave."""
+        self._waiting, self._landing = [], []
+        self._iterations = array("q", state["iterations"].tolist())
+        self._values = array("d", state["values"].tolist())
+
+    def _wait_for(self, value: torch.Tensor) -> None:
+        if self._waiting and self._waiting[-1].device != value.device:
+            self._take_off()
+        self._waiting.append(value.reshape(()).to(torch.float32 if value.device.type == "mps" else torch.float64))
+        if len(self._waiting) >= BLOCK:
+            self._land()  # the block before this one, which arrived long ago
+            self._take_off()
+
+    def _take_off(self) -> None:
+        """Start copying the waiting values to the host, without waiting for them."""
+        if self._waiting:
+            block = torch.stack(self._waiting).to("cpu", non_blocking=True)
+            device = self._waiting[0].device
+            event = None
+            if device.type == "cuda":
+                event = torch.Event(device)
+                event.record()
+            elif device.type != "cpu":
+                torch.accelerator.synchronize(device)
+            self._landing.append((block, event))
+            self._waiting = []
+
+    def _land(self) -> None:
+        """Take over the values whose copies were started."""
+        for block, event in self._landing:
+            if event is not None:
+                event.synchronize()
+            self._values.extend(block.tolist())
+        self._landing = []
