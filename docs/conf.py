@@ -16,6 +16,8 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
+# Of a property that replaces a plain attribute, inheriting would show the docstring of `dict`.
+autodoc_inherit_docstrings = False
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 # `name` in a docstring is a link where there is such a name, and code everywhere.
@@ -24,6 +26,8 @@ default_role = "py:obj"
 napoleon_custom_sections = ["Reads", "Writes", "Source"]
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+# `Attributes` become a list: as entries of their own they would double those that autodoc finds.
+napoleon_use_ivar = True
 
 
 def open_short_sections(app, what, name, obj, options, lines):
