@@ -1,0 +1,38 @@
+"""`ToGPU`: train on the accelerator, where there is one."""
+
+from __future__ import annotations
+
+import torch
+from loguru import logger
+
+from treadle_device.to_device import ToDevice
+
+
+class ToGPU(ToDevice):
+    """Move the model and the batches to CUDA or MPS, whichever is there; otherwise say that neither is.
+
+    Reads: nothing else.
+    Writes: `model`, `params`, `optimizer`, `step.xs`, `step.ys`.
+
+    Source: FluxTraining.jl, `ToGPU`.
+    """
+
+    def __init__(self) -> None:
+        self.device = best_device(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available())
+        if self.device.type == "cpu":
+            logger.warning("ToGPU finds neither CUDA nor MPS on this machine, so training runs on the CPU.")
+        super().__init__(self.device)
+
+
+def best_device(*, cuda: bool, mps: bool) -> torch.device:
+    """The device to train on.
+
+    Args:
+        cuda: Whether there is CUDA.
+        mps: Whether there is MPS, the GPU of a Mac.
+
+    Example:
+        >>> best_device(cuda=False, mps=True)
+        device(type='mps')
+    """
+    return torch.device("cuda" if cuda else "mps" if mps else "cpu")

@@ -1,0 +1,75 @@
+import gc
+import platform
+import weakref
+
+import pytest
+from treadle import Callback, Phase, Read, Write, accesses, toy_learner
+from treadle.errors import ArgumentError, ArgumentValueError
+from treadle_device import GarbageCollect
+from treadle_device.garbage_collect import malloc_trim
+
+
+class Cycle:
+    def __init__(self) -> None:
+        self.me = self
+
+
+class Litter(Callback):
+    """Leaves a cycle behind in every step, and counts how many are still there at its begin."""
+
+    def __init__(self) -> None:
+        self.left: list[weakref.ref[Cycle]] = []
+        self.alive: list[int] = []
+
+    def on_step_begin(self, phase: Phase) -> None:
+        self.alive.append(sum(cycle() is not None for cycle in self.left))
+        self.left.append(weakref.ref(Cycle()))
+
+
+def test_garbage_is_collected_every_so_many_steps_of_all_phases() -> None:
+    litter = Litter()
+    learner = toy_learner(litter, GarbageCollect(nsteps=3), nbatches=4)
+    gc.collect()
+    gc.disable()
+    try:
+        learner.fit(1)
+    finally:
+        gc.enable()
+    assert litter.alive == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+def test_every_hundredth_step_is_the_default() -> None:
+    collector = GarbageCollect()
+    toy_learner(collector, nbatches=110).fit(1)
+    assert (collector.nsteps, collector.runs) == (100, 2)
+
+
+def test_the_cache_of_a_device_that_is_not_there_is_no_trouble() -> None:
+    collector = GarbageCollect(nsteps=8, empty_cache=True)
+    toy_learner(collector, nbatches=8).fit(1)
+    assert collector.runs == 2
+
+
+def test_it_needs_nothing_of_the_learner() -> None:
+    assert accesses(GarbageCollect(), Read) == accesses(GarbageCollect(), Write) == set()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
+def test_glibc_gives_memory_back() -> None:
+    trim = malloc_trim()
+    assert trim is not None
+    assert trim(0) in (0, 1)
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_other_systems_have_nothing_to_trim(system: str) -> None:
+    assert malloc_trim(system) is None
+
+
+def test_the_number_of_steps_is_checked() -> None:
+    with pytest.raises(
+        ArgumentError, match=r"a whole number of steps, got 2\.5: GarbageCollect\(nsteps=100\)"
+    ):
+        GarbageCollect(2.5)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentValueError, match=r"got 0: GarbageCollect\(nsteps=1\) runs at each"):
+        GarbageCollect(0)

@@ -1,0 +1,261 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from treadle import (
+    Callback,
+    CallbackConflictError,
+    Learner,
+    Phase,
+    Read,
+    StepBegin,
+    TrainingPhase,
+    ValidationPhase,
+    Write,
+    accesses,
+    epoch,
+    run_step,
+    toy_learner,
+)
+from treadle.errors import ArgumentError, ArgumentValueError
+from treadle_device import ToDevice, ToGPU
+
+
+def double(thing):
+    return thing.double()
+
+
+class Watch(Callback):
+    """Note the types of the batches that others see when a step begins."""
+
+    state_access = {"step.xs": Read, "step.ys": Read}
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, torch.dtype, torch.dtype]] = []
+
+    def on_step_begin(self, learner, phase: Phase) -> None:
+        self.seen.append((type(phase).__name__, learner.step.xs.dtype, learner.step.ys.dtype))
+
+
+def test_model_and_batches_are_moved_in_every_phase() -> None:
+    watch = Watch()
+    learner = toy_learner(watch, ToDevice(double), nbatches=1)
+    assert learner.model.weight.dtype == torch.float64
+    learner.fit(1)
+    assert watch.seen == [
+        ("TrainingPhase", torch.float64, torch.float64),
+        ("ValidationPhase", torch.float64, torch.float64),
+    ]
+
+
+def test_the_data_themselves_stay_where_they_are() -> None:
+    learner = toy_learner(ToDevice(double))
+    learner.fit(1)
+    assert learner.data.training[0][0].dtype == torch.float32
+
+
+def test_model_and_data_can_be_moved_apart() -> None:
+    def only_inputs(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.double() if tensor.dtype == torch.float32 else tensor
+
+    data = [(torch.ones(2, 1), torch.zeros(2, dtype=torch.int64))]
+    learner = Learner(
+        nn.Linear(1, 2),
+        nn.functional.cross_entropy,
+        data=(data,),
+        callbacks=[ToDevice(only_inputs, lambda model: model.to(torch.float64))],
+        use_default_callbacks=False,
+    )
+    learner.fit(1)
+    assert (learner.step.xs.dtype, learner.step.ys.dtype) == (torch.float64, torch.int64)
+
+
+@pytest.mark.parametrize("device", ["meta", torch.device("meta")])
+def test_a_device_stands_for_the_function_that_moves_there(device) -> None:
+    learner = toy_learner(ToDevice(device, "meta"), nbatches=1)
+    assert learner.model.weight.is_meta
+    assert [group["params"][0] is learner.model.weight for group in learner.optimizer.param_groups] == [True]
+    learner.fit(1)
+    assert learner.step.xs.is_meta
+    assert learner.step.yhats.is_meta
+
+
+def test_moving_to_where_everything_is_changes_nothing() -> None:
+    plain, moved = toy_learner(), toy_learner(ToDevice("cpu"))
+    model, optimizer = moved.model, moved.optimizer
+    plain.fit(2)
+    moved.fit(2)
+    assert torch.equal(plain.model.weight, moved.model.weight)
+    assert moved.model is model
+    assert moved.optimizer is optimizer
+
+
+def test_the_optimizer_follows_a_new_module() -> None:
+    learner = toy_learner(ToDevice(double, lambda model: copy.deepcopy(model).double()))
+    before = learner.model.weight.item()
+    assert learner.optimizer.param_groups[0]["params"] == [learner.model.weight]
+    assert learner.params["weight"] is learner.model.weight
+    learner.fit(1)
+    assert learner.model.weight.item() > before
+
+
+def test_the_optimizers_state_is_kept_when_a_new_module_comes_later() -> None:
+    def make(*callbacks: Callback) -> Learner:
+        model = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(model.weight)
+        data = [(torch.ones(1, 1), torch.full((1, 1), 3.0))] * 4
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        return Learner(
+            model, nn.functional.l1_loss, data=(data,), optimizer=optimizer, callbacks=callbacks,
+            use_default_callbacks=False,
+        )  # fmt: skip
+
+    plain, moved = make(), make()
+    plain.fit(2)
+    moved.fit(1)
+    moved.add_callback(ToDevice("cpu", copy.deepcopy))
+    moved.fit(1)
+    assert moved.model.weight.item() == plain.model.weight.item()
+
+
+def test_the_optimizers_state_is_moved_along() -> None:
+    learner = toy_learner(optimizer=lambda parameters: torch.optim.Adam(parameters))
+    learner.fit(1)
+    before = learner.optimizer.state[learner.model.weight]["exp_avg"].item()
+    learner.add_callback(ToDevice(double))
+    state = learner.optimizer.state[learner.model.weight]
+    assert (state["exp_avg"].dtype, state["exp_avg"].item()) == (torch.float64, before)
+
+
+def test_initialising_twice_is_initialising_once() -> None:
+    made = []
+
+    def copied(model: nn.Module) -> nn.Module:
+        made.append(copy.deepcopy(model))
+        return made[-1]
+
+    learner = toy_learner(ToDevice("cpu", copied))
+    learner.add_callback(Watch())  # initialises all callbacks again
+    assert len(made) == 1
+    assert learner.model is made[0]
+
+
+def test_several_models_and_optimizers_are_moved_each() -> None:
+    models = {"left": nn.Linear(1, 1), "right": nn.Linear(1, 1)}
+    learner = Learner(
+        models,
+        nn.functional.l1_loss,
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+        callbacks=[ToDevice(double, lambda model: copy.deepcopy(model).double())],
+        use_default_callbacks=False,
+    )
+    assert {name: model.weight.dtype for name, model in learner.model.items()} == {
+        "left": torch.float64,
+        "right": torch.float64,
+    }
+    held = [
+        parameter
+        for optimizer in learner.optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    ]
+    assert set(held) == {p for model in learner.model.values() for p in model.parameters()}
+
+
+def test_one_optimizer_for_each_model_follows_its_own() -> None:
+    models = {"left": nn.Linear(1, 1), "right": nn.Linear(1, 1)}
+    learner = Learner(
+        models,
+        nn.functional.l1_loss,
+        optimizer={name: torch.optim.SGD(model.parameters(), lr=0.1) for name, model in models.items()},
+        callbacks=[ToDevice("cpu", copy.deepcopy)],
+        use_default_callbacks=False,
+    )
+    for name in models:
+        assert learner.optimizer[name].param_groups[0]["params"] == list(learner.model[name].parameters())
+
+
+def test_a_nested_batch_is_moved_to_its_leaves() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, image, text):
+            return self.scale * (image + text["ids"])
+
+    data = [({"image": torch.ones(1), "text": {"ids": torch.ones(1), "words": ["a"]}}, torch.zeros(1))]
+    learner = Learner(
+        Sum(), nn.functional.l1_loss, data=(data,), callbacks=[ToDevice(double)], use_default_callbacks=False
+    )
+    learner.fit(1)
+    assert learner.step.yhats.dtype == torch.float64
+    assert learner.step.xs["text"]["words"] == ["a"]
+
+
+class Unsupervised(ValidationPhase):
+    def step(self, learner, batch):
+        with run_step(learner, self, xs=batch, mask=torch.ones(1)) as (_, state):
+            state.yhats = learner.model(state.xs)
+
+
+def test_a_phase_without_targets_is_no_trouble() -> None:
+    learner = toy_learner(ToDevice(double))
+    epoch(learner, Unsupervised(), [torch.ones(2, 1)])
+    assert learner.step.yhats.dtype == torch.float64
+    assert learner.step.mask.dtype == torch.float32
+
+
+def test_other_parts_of_the_step_are_moved_on_request() -> None:
+    mover = ToDevice(double, entries=("xs", "mask"))
+    assert accesses(mover, Write) == {"model", "params", "optimizer", "step.xs", "step.mask"}
+    learner = toy_learner(mover)
+    epoch(learner, Unsupervised(), [torch.ones(2, 1)])
+    assert learner.step.mask.dtype == torch.float64
+
+
+def test_it_declares_what_it_moves() -> None:
+    assert accesses(ToDevice("cpu"), Write) == {"model", "params", "optimizer", "step.xs", "step.ys"}
+    assert accesses(ToDevice("cpu"), Read) == set()
+
+
+class Noise(Callback):
+    """Changes the inputs."""
+
+    state_access = {"step.xs": Write}
+
+    def on_step_begin(self, learner, phase: TrainingPhase) -> None:
+        learner.step.xs = learner.step.xs + 1
+
+
+def test_it_moves_before_others_change() -> None:
+    noise, mover = Noise(), ToDevice(double)
+    order = toy_learner(noise, mover).ordering.order(StepBegin, TrainingPhase)
+    assert order == (mover, noise)
+
+
+def test_two_of_them_are_refused() -> None:
+    with pytest.raises(CallbackConflictError, match="Each of them moves the model and the batches"):
+        toy_learner(ToDevice("cpu"), ToGPU())
+
+
+def test_what_is_neither_device_nor_function_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r'a function for move_data, got 3: ToDevice\("cuda"\)'):
+        ToDevice(3)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="a function for move_model, got 3"):
+        ToDevice("cpu", 3)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentValueError, match="torch knows no device called 'gpu'"):
+        ToDevice("gpu")
+
+
+def test_a_move_that_returns_no_module_is_refused() -> None:
+    with pytest.raises(
+        ArgumentError, match=r"move_model returned None in place of the model\. Return a module"
+    ):
+        toy_learner(ToDevice("cpu", lambda model: None))
+
+
+def test_a_module_of_other_parameters_is_refused() -> None:
+    with pytest.raises(ArgumentValueError, match="a module with 2 parameters in place of one with 1"):
+        toy_learner(ToDevice("cpu", lambda model: nn.Linear(1, 1)))
