@@ -1,0 +1,89 @@
+"""`Audio`: sound to log."""
+
+from __future__ import annotations
+
+import io
+import wave
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from treadle.errors import ArgumentError, ArgumentValueError
+
+from treadle_logging.loggable import Loggable, as_tensor
+
+LOUDEST = 2**15 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Audio(Loggable):
+    """A sound.
+
+    Args:
+        data: The samples, of shape (samples,) or (channels, samples); floats in [-1, 1], or int16.
+            Kept on the CPU as float32, of shape (channels, samples).
+        sample_rate: Samples in a second, in hertz.
+
+    Raises:
+        ArgumentError: for another type of numbers or of rate.
+        ArgumentValueError: for another shape or range, for NaN, or for a rate below one.
+
+    Example:
+        >>> Audio([0.0, 0.5, -1.0], 8000).data.shape
+        torch.Size([1, 3])
+
+    Source: FluxTraining.jl, `Loggables.Audio`.
+    """
+
+    data: Any
+    sample_rate: int
+
+    def __post_init__(self) -> None:
+        data = as_tensor(self.data, "Audio")
+        if not isinstance(self.sample_rate, int) or isinstance(self.sample_rate, bool):
+            raise ArgumentError(
+                f"Audio needs its sample rate as an int, got {self.sample_rate!r}: Audio(data, 44100)"
+            )
+        if self.sample_rate < 1:
+            raise ArgumentValueError(
+                f"Audio needs a sample rate of at least 1 Hz, got {self.sample_rate}: Audio(data, 44100)"
+            )
+        object.__setattr__(self, "data", _samples(data))
+
+    @property
+    def wav(self) -> bytes:
+        """The sound as the content of a WAV file, 16 bits a sample."""
+        samples: torch.Tensor = (self.data * LOUDEST).round().to(torch.int16)
+        buffer = io.BytesIO()
+        with wave.open(buffer, "wb") as file:
+            file.setnchannels(len(samples))
+            file.setsampwidth(2)
+            file.setframerate(self.sample_rate)
+            file.writeframes(bytes(samples.t().flatten().view(torch.uint8).tolist()))
+        return buffer.getvalue()
+
+
+def _samples(data: torch.Tensor) -> torch.Tensor:
+    shape = tuple(data.shape)
+    if data.ndim == 1:
+        data = data[None]
+    if data.ndim != 2 or data.numel() == 0 or data.shape[0] > data.shape[1]:
+        swapped = " The channels seem to come last; swap them: Audio(data.T, rate)" if data.ndim == 2 else ""
+        raise ArgumentValueError(
+            f"Audio needs the shape (samples,) or (channels, samples), got {shape}.{swapped}"
+        )
+    if data.dtype == torch.int16:
+        return (data.cpu() / LOUDEST).clamp(-1, 1)
+    if not data.is_floating_point():
+        raise ArgumentError(
+            f"Audio needs floats in [-1, 1] or int16, got {data.dtype}: Audio(data.float(), rate)"
+        )
+    data = data.to("cpu", torch.float32)
+    loudest = data.abs().max().item()
+    if not loudest <= 1:
+        raise ArgumentValueError(
+            f"Audio needs floats in [-1, 1], and the loudest of these is {loudest:.4g}. "
+            f"Cut them off, Audio(data.clamp(-1, 1), rate), or make it quieter: Audio(data / "
+            f"data.abs().max(), rate)"
+        )
+    return data.clone()

@@ -1,0 +1,127 @@
+"""`Image`: a picture to log, from a tensor, an array, a PIL image or a matplotlib figure."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from treadle.errors import ArgumentError, ArgumentValueError
+
+from treadle_logging.loggable import Loggable, as_tensor
+
+#: Interpolation and colour arithmetic overshoot the range by so much through rounding alone.
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Image(Loggable):
+    """A picture.
+
+    Args:
+        data: A tensor or array of shape (channels, height, width) with 1 (grey), 3 (red, green, blue)
+            or 4 (and opacity) channels; floats in [0, 1], or bytes (uint8). Kept on the CPU, as
+            float32 or uint8.
+
+    Raises:
+        ArgumentError: for another type of numbers.
+        ArgumentValueError: for another shape or range, or for NaN.
+
+    Example:
+        >>> Image(torch.tensor([[[0.0, 0.5, 1.0]]])).bytes
+        tensor([[[  0, 128, 255]]], dtype=torch.uint8)
+
+    Source: FluxTraining.jl, `Loggables.Image`.
+    """
+
+    data: Any
+
+    def __post_init__(self) -> None:
+        data = as_tensor(self.data, "Image")
+        _check_shape(tuple(data.shape))
+        if data.dtype == torch.uint8:
+            data = data.cpu().clone()
+        elif data.is_floating_point():
+            data = _in_range(data.to("cpu", torch.float32))
+        else:
+            raise ArgumentError(
+                f"Image needs floats in [0, 1] or uint8, got {data.dtype}. Convert it first: "
+                f"Image(data.to(torch.uint8)) for 0 to 255, Image(data.float()) for 0 and 1."
+            )
+        object.__setattr__(self, "data", data)
+
+    @property
+    def bytes(self) -> torch.Tensor:
+        """The picture as uint8, of shape (channels, height, width); floats are rounded to the nearest."""
+        data: torch.Tensor = self.data
+        return data if data.dtype == torch.uint8 else (data * 255).round().to(torch.uint8)
+
+
+def to_image(data: Any) -> Image:
+    """An `Image` of whatever is one: a tensor or array, a PIL image, a matplotlib figure.
+
+    Args:
+        data: Any of these, or an `Image`, which comes back as it is. A figure is neither changed nor
+            closed.
+
+    Raises:
+        ArgumentError: if it is none of them.
+        ArgumentValueError: if it is a tensor or array that is no picture.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> to_image(Figure(figsize=(2, 1), dpi=50)).data.shape
+        torch.Size([4, 50, 100])
+    """
+    if isinstance(data, Image):
+        return data
+    if callable(getattr(data, "savefig", None)):
+        return _from_figure(data)
+    if callable(getattr(data, "getbands", None)):
+        return _from_pil(data)
+    return Image(data)
+
+
+def _from_figure(figure: Any) -> Image:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="rgba", dpi=figure.dpi)  # whatever canvas the figure has, this is Agg's
+    width, height = (int(inches * figure.dpi) for inches in figure.get_size_inches())
+    return Image(_pixels(buffer.getvalue(), height, width))
+
+
+def _from_pil(picture: Any) -> Image:
+    if picture.mode not in ("L", "RGB", "RGBA"):
+        picture = picture.convert("RGBA" if "transparency" in picture.info or "A" in picture.mode else "RGB")
+    return Image(_pixels(picture.tobytes(), picture.height, picture.width))
+
+
+def _pixels(content: bytes, height: int, width: int) -> torch.Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(height, width, -1).permute(2, 0, 1)
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[1] > 0 and shape[2] > 0:
+        return
+    if len(shape) == 2:
+        mend = "A grey picture needs its one channel in front: Image(data[None])"
+    elif len(shape) == 4:
+        mend = "This looks like a batch; log one of it: Image(data[0])"
+    elif len(shape) == 3 and shape[2] in (1, 3, 4):
+        mend = "The channels seem to come last; move them: Image(data.permute(2, 0, 1))"
+    else:
+        mend = "Use 1 channel (grey), 3 (red, green, blue) or 4 (and opacity)."
+    raise ArgumentValueError(f"Image needs the shape (channels, height, width), got {shape}. {mend}")
+
+
+def _in_range(data: torch.Tensor) -> torch.Tensor:
+    low, high = data.min().item(), data.max().item()
+    if low >= -ROUNDING and high <= 1 + ROUNDING:
+        return data.clamp(0, 1)
+    if not data.isnan().any():
+        raise ArgumentValueError(
+            f"Image needs floats in [0, 1], and these go from {low:.4g} to {high:.4g}. Cut them off, "
+            f"Image(data.clamp(0, 1)), or stretch them, Image((data - data.min()) / (data.max() - "
+            f"data.min()))."
+        )
+    raise ArgumentValueError("Image got values that are NaN. Show them as black: Image(data.nan_to_num())")

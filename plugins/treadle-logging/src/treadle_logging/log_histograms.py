@@ -1,0 +1,115 @@
+"""`LogHistograms`: log how weights, gradients and activations are distributed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from treadle import AbstractTrainingPhase, Callback, Learner, Read, hookimpl
+
+from treadle_logging.activations import watch_activations
+from treadle_logging.backend import LoggerBackend
+from treadle_logging.delivery import Delivery, Entry
+from treadle_logging.every import Every
+from treadle_logging.loggable import Histogram
+
+
+class LogHistograms(Callback):
+    """Log histograms of the weights after a step, and on request of gradients and activations.
+
+    The tags are `Step/Histograms/Weights/<parameter>`, `Step/Histograms/Gradients/<parameter>` and
+    `Step/Histograms/Activations/<layer>`; with several models, a model's name stands before the
+    parameter's. Only the steps that are logged wait for the device.
+
+    Args:
+        *backends: Where to log.
+        freq: Every how many training steps, beginning with the first; None means each. Default: 100.
+        gradients: Whether to log the gradients of the step as well. Default: False.
+        activations: Whether to log what each layer answered in the step, where it is a float tensor.
+            Default: False.
+        strict: Whether a backend that fails ends the training. Default: False.
+
+    Reads: `params`, `cbstate.history`; on request `step.grads`; on request `model`.
+
+    Raises:
+        ArgumentError: if a backend is none, or `freq` no int.
+        ArgumentValueError: without a backend, or for a `freq` below one.
+
+    Source: FluxTraining.jl, `LogHistograms`.
+    """
+
+    state_access = {"params": Read, "cbstate.history": Read}
+    run_after = ("recorder",)
+
+    step: Callable[..., Any]  # an operation that is wrapped only where activations are asked for
+
+    def __init__(
+        self,
+        *backends: LoggerBackend,
+        freq: int | None = 100,
+        gradients: bool = False,
+        activations: bool = False,
+        strict: bool = False,
+    ) -> None:
+        self.every = Every(freq, self.name)
+        self.delivery = Delivery(self.name, backends, strict=strict)
+        self.gradients = gradients
+        self.activations: dict[str, torch.Tensor] = {}
+        if gradients:
+            self.state_access = {**self.state_access, "step.grads": Read}
+        if activations:
+            self.state_access = {**self.state_access, "model": Read}
+            self.step = self._step_watcher()
+
+    def on_fit_begin(self) -> None:
+        self.delivery.begin()
+
+    def on_step_end(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
+        steps = learner.cbstate.history[phase].steps
+        if self.every(steps):
+            self.delivery.send(self._entries(learner, steps))
+
+    def on_epoch_end(self, phase: AbstractTrainingPhase) -> None:
+        self.delivery.flush()
+
+    def on_fit_end(self) -> None:
+        self.delivery.flush()
+
+    def _entries(self, learner: Learner, steps: int) -> Iterator[Entry]:
+        kinds: dict[str, Mapping[str, Any]] = {"Weights": learner.params}
+        if self.gradients:
+            kinds["Gradients"] = learner.step.grads
+        if self.activations:
+            kinds["Activations"] = self.activations
+        for kind, tensors in kinds.items():
+            for name, tensor in flat(tensors):
+                if tensor.is_sparse:
+                    tensor = tensor.coalesce().values()
+                if tensor.is_complex():
+                    tensor = torch.view_as_real(tensor)
+                if tensor.numel():
+                    yield Histogram(tensor), name, steps, ("Step", "Histograms", kind)
+
+    def _step_watcher(self) -> Callable[..., Any]:
+        @hookimpl(wrapper=True)
+        def step(learner: Learner, phase: AbstractTrainingPhase) -> Iterator[Any]:
+            if not self.every(learner.cbstate.history[phase].steps + 1):
+                return (yield)
+            with watch_activations(learner.model) as self.activations:
+                try:
+                    return (yield)
+                finally:
+                    self.activations = {}
+
+        return step
+
+
+def flat(tensors: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of a mapping and of the mappings in it, their names joined by `/`."""
+    for name, value in tensors.items():
+        if isinstance(value, Mapping):
+            for inner, tensor in flat(value):
+                yield f"{name}/{inner}", tensor
+        elif isinstance(value, torch.Tensor):
+            yield name, value

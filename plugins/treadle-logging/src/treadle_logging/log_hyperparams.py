@@ -1,0 +1,42 @@
+"""`LogHyperParams`: log the hyperparameters that a schedule sets."""
+
+from __future__ import annotations
+
+from treadle import Learner, Read
+
+from treadle_logging.series_logger import SeriesLogger
+
+
+class LogHyperParams(SeriesLogger):
+    """Log the values that hyperparameters were set to, as `Step/HParams/<hyperparameter>`.
+
+    Args:
+        *backends: Where to log.
+        block: So many values are held back at most. Default: 1000.
+        seconds: So long they are held back at most. Default: 10.
+        strict: Whether a backend that fails ends the training. Default: False.
+
+    Reads: `cbstate.hyperparams`.
+
+    Raises:
+        ArgumentError: if a backend is none, or `block` no int, or `seconds` no number.
+        ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
+
+    Source: FluxTraining.jl, `LogHyperParams`.
+    """
+
+    state_access = {"cbstate.hyperparams": Read}
+    run_after = ("scheduler",)
+
+    def on_fit_begin(self) -> None:
+        self.delivery.begin()
+
+    def on_step_end(self, learner: Learner) -> None:
+        self.note(learner.cbstate.hyperparams, ("Step", "HParams"))
+        self.write_if_due()
+
+    def on_epoch_end(self, learner: Learner) -> None:
+        self.finish()
+
+    def on_fit_end(self) -> None:
+        self.finish()

@@ -1,0 +1,57 @@
+"""`LogMetrics`: log what the metrics measured."""
+
+from __future__ import annotations
+
+from treadle import Learner, Phase, Read
+
+from treadle_logging.series_logger import SeriesLogger, phase_name
+
+
+class LogMetrics(SeriesLogger):
+    """Log metrics after every step and every epoch.
+
+    The tags are `Step/<phase>/Metrics/<metric>` and `Epoch/<phase>/Metrics/<metric>`. A step only
+    notes what is new; see `block` and `seconds`. Inside of `throttle(..., StepEnd, freq=10)` it logs
+    the steps that it sees.
+
+    Args:
+        *backends: Where to log.
+        block: So many values are held back at most. Default: 1000.
+        seconds: So long they are held back at most. Default: 10.
+        strict: Whether a backend that fails ends the training. Default: False.
+
+    Reads: `cbstate.metricsstep`, `cbstate.metricsepoch`.
+
+    Raises:
+        ArgumentError: if a backend is none, or `block` no int, or `seconds` no number.
+        ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from treadle import toy_learner
+        >>> from treadle_logging import CSVBackend
+        >>> from treadle_metrics import Metrics, Recorder
+        >>> learner = toy_learner(Recorder(), Metrics(), LogMetrics(CSVBackend("metrics.csv")))
+        >>> _ = learner.fit(2)
+        >>> len(Path("metrics.csv").read_text().splitlines())  # a header, 16 + 1 rows for each epoch
+        69
+
+    Source: FluxTraining.jl, `LogMetrics`.
+    """
+
+    state_access = {"cbstate.metricsstep": Read, "cbstate.metricsepoch": Read}
+    run_after = ("metrics",)
+
+    def on_fit_begin(self) -> None:
+        self.delivery.begin()
+
+    def on_step_end(self, learner: Learner, phase: Phase) -> None:
+        self.note(learner.cbstate.metricsstep[phase], ("Step", phase_name(phase), "Metrics"))
+        self.write_if_due()
+
+    def on_epoch_end(self, learner: Learner, phase: Phase) -> None:
+        self.note(learner.cbstate.metricsepoch[phase], ("Epoch", phase_name(phase), "Metrics"))
+        self.finish()
+
+    def on_fit_end(self) -> None:
+        self.finish()

@@ -1,0 +1,215 @@
+"""`Loggable`: a piece of data that a backend can log; and the kinds that are mere data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from treadle.errors import ArgumentError, ArgumentValueError
+
+
+class Loggable:
+    """Data of a kind that backends know how to show. Subclass it for a kind of your own.
+
+    Source: FluxTraining.jl, `Loggables.Loggable`.
+    """
+
+
+@dataclass(frozen=True)
+class Value(Loggable):
+    """One number.
+
+    Args:
+        data: A number, or a tensor or array with one element. A tensor is read when a backend
+            asks for `number`, not before.
+
+    Raises:
+        ArgumentError: if it is no single real number.
+
+    Example:
+        >>> Value(torch.tensor([0.5])).number
+        0.5
+
+    Source: FluxTraining.jl, `Loggables.Value`.
+    """
+
+    data: Any
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", _one_number(self.data))
+
+    @property
+    def number(self) -> float:
+        """The number as a Python float; waits for the device if it is still there."""
+        return float(self.data)
+
+
+@dataclass(frozen=True)
+class Text(Loggable):
+    """A text, in Markdown where the backend shows that.
+
+    Args:
+        data: The text.
+
+    Raises:
+        ArgumentError: if it is no `str`.
+
+    Source: FluxTraining.jl, `Loggables.Text`.
+    """
+
+    data: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, str):
+            raise ArgumentError(f"Text needs a str, got {self.data!r}: Text(str(data))")
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram(Loggable):
+    """Numbers of which the distribution matters.
+
+    Args:
+        data: A tensor, an array or nested lists of real numbers, of any shape.
+
+    Raises:
+        ArgumentError: if these are no real numbers.
+        ArgumentValueError: if there is none.
+
+    Example:
+        >>> Histogram([[1, 2], [3, 4]]).values
+        tensor([1., 2., 3., 4.])
+
+    Source: FluxTraining.jl, `Loggables.Histogram`.
+    """
+
+    data: Any
+
+    def __post_init__(self) -> None:
+        data = as_tensor(self.data, "Histogram")
+        if data.numel() == 0:
+            raise ArgumentValueError("Histogram got no numbers at all: leave it out when there are none.")
+        object.__setattr__(self, "data", data)
+
+    @property
+    def values(self) -> torch.Tensor:
+        """The numbers as one row on the CPU, float32 or, if that is what they are, float64."""
+        data: torch.Tensor = self.data
+        dtype = data.dtype if data.dtype == torch.float64 else torch.float32
+        return data.reshape(-1).to("cpu", dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph(Loggable):
+    """The computation of a model, as a graph of its operations.
+
+    Args:
+        model: The model.
+        inputs: What to call it with, to see what it does: a tensor, or a tuple of several.
+
+    Raises:
+        ArgumentError: if `model` is no module, or `inputs` no tensor or tuple of tensors.
+
+    Source: FluxTraining.jl, `Loggables.Graph`.
+    """
+
+    model: torch.nn.Module
+    inputs: torch.Tensor | tuple[torch.Tensor, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, torch.nn.Module):
+            raise ArgumentError(f"Graph needs a module, got {self.model!r}: Graph(learner.model, inputs)")
+        inputs = self.inputs if isinstance(self.inputs, tuple) else (self.inputs,)
+        if not inputs or not all(isinstance(one, torch.Tensor) for one in inputs):
+            raise ArgumentError(
+                f"Graph needs inputs to call the model with, a tensor or a tuple of tensors, got "
+                f"{type(self.inputs).__name__}: Graph(model, learner.step.xs)"
+            )
+
+
+@dataclass(frozen=True)
+class File(Loggable):
+    """A file, by its name and its content.
+
+    Args:
+        file: Its path or name.
+        data: Its content. Default: read from `file`.
+
+    Raises:
+        ArgumentError: if `file` is no path, or `data` neither `bytes` nor `str`.
+        OSError: if the content is to be read from `file` and cannot be.
+
+    Example:
+        >>> File("notes.txt", "tried a smaller net").text
+        'tried a smaller net'
+
+    Source: FluxTraining.jl, `Loggables.File`.
+    """
+
+    file: str | Path
+    data: bytes | str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.file, str | Path):
+            raise ArgumentError(f"File needs a path, got {self.file!r}: File('notes.txt', 'text')")
+        if self.data is None:
+            object.__setattr__(self, "data", Path(self.file).read_bytes())
+        elif not isinstance(self.data, str | bytes):
+            raise ArgumentError(
+                f"File needs its content as bytes or str, got {type(self.data).__name__}: "
+                f"File({str(self.file)!r}, bytes(data))"
+            )
+
+    @property
+    def text(self) -> str | None:
+        """The content as text, or None where it is no UTF-8."""
+        if isinstance(self.data, str):
+            return self.data
+        try:
+            return (self.data or b"").decode()
+        except UnicodeDecodeError:
+            return None
+
+
+def as_tensor(data: Any, who: str) -> torch.Tensor:
+    """Real numbers as a tensor without a gradient, where they are.
+
+    Args:
+        data: A tensor, an array, a number or nested lists.
+        who: The name of the loggable, for the message.
+
+    Raises:
+        ArgumentError: if these are no real numbers.
+    """
+    if not isinstance(data, str | bytes | Mapping | None):
+        try:
+            tensor = torch.as_tensor(data).detach()
+        except (TypeError, ValueError, RuntimeError):
+            pass
+        else:
+            if not tensor.is_complex():
+                return tensor
+    raise ArgumentError(f"{who} needs a tensor or array of real numbers, got {_described(data)}.")
+
+
+def _one_number(data: Any) -> float | torch.Tensor:
+    if isinstance(data, torch.Tensor) and data.numel() == 1 and not data.is_complex():
+        return data.detach().reshape(())
+    if not isinstance(data, torch.Tensor | str | bytes | complex):
+        try:
+            return float(data.item() if hasattr(data, "item") else data)  # an array or a number
+        except (TypeError, ValueError):
+            pass
+    raise ArgumentError(
+        f"Value needs one real number, got {_described(data)}. Reduce it first, as in Value(data.mean()), "
+        f"or use another loggable: Text, Image, Audio, Histogram."
+    )
+
+
+def _described(data: Any) -> str:
+    shape = getattr(data, "shape", None)
+    if shape is None:
+        return f"{type(data).__name__} {data!r:.60}"
+    return f"{type(data).__name__} of shape {tuple(shape)} and {getattr(data, 'dtype', '')}"
