@@ -1,0 +1,190 @@
+"""Schedules made of others: `Sequence`, `Loop`, `Shifted`, `Shortened`, `Interpolator`."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, TypeAlias
+
+from treadle_schedule.errors import ScheduleError
+from treadle_schedule.fields import Count, Positive, is_whole
+from treadle_schedule.schedule import AnySchedule, Schedule, as_schedule
+
+Piece: TypeAlias = tuple[AnySchedule | float, int]
+
+
+@dataclass(frozen=True)
+class Derived(Schedule):
+    """Another schedule on a clock of its own: its value at `clock(t)`.
+
+    Args:
+        schedule: The other schedule; a number stands for `Constant`.
+    """
+
+    schedule: AnySchedule | float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schedule", as_schedule(self.schedule, type(self).__name__))
+        super().__post_init__()
+
+    def at(self, t: int) -> Any:
+        return self.schedule(self.clock(t))  # type: ignore[operator]  # no number after __post_init__
+
+    @abstractmethod
+    def clock(self, t: int) -> int:
+        """The step at which the other schedule is asked for its value."""
+
+
+@dataclass(frozen=True)
+class Loop(Derived):
+    """The first `period` steps of a schedule, over and over.
+
+    Args:
+        schedule: The schedule to repeat; a number stands for `Constant`.
+        period: How many of its steps to repeat.
+
+    Example:
+        >>> s = Loop(lambda t: t, period=3)
+        >>> [s(t) for t in range(1, 8)]
+        [1, 2, 3, 1, 2, 3, 1]
+
+    Source: ParameterSchedulers.jl, `Loop`.
+    """
+
+    period: Count
+
+    def clock(self, t: int) -> int:
+        return (t - 1) % self.period + 1
+
+
+@dataclass(frozen=True)
+class Shifted(Derived):
+    """A schedule that starts at its step `k`.
+
+    Args:
+        schedule: The schedule; a number stands for `Constant`.
+        k: Its step to start at; 1 changes nothing.
+
+    Example:
+        >>> s = Shifted(lambda t: t, k=5)
+        >>> [s(t) for t in (1, 2, 3)]
+        [5, 6, 7]
+
+    Source: ParameterSchedulers.jl, `Shifted`.
+    """
+
+    k: Count
+
+    def clock(self, t: int) -> int:
+        return t - 1 + self.k
+
+
+@dataclass(frozen=True)
+class Shortened(Derived):
+    """A schedule that ends after `n` steps.
+
+    Args:
+        schedule: The schedule; a number stands for `Constant`.
+        n: Its last step.
+
+    Raises:
+        ScheduleRangeError: if it is called with a step past `n`.
+
+    Example:
+        >>> Shortened(lambda t: t, n=3)(3)
+        3
+        >>> Shortened(0.1, n=3)(4)
+        Traceback (most recent call last):
+        ...
+        treadle_schedule.errors.ScheduleRangeError: Shortened(schedule=Constant(...), n=3) has 3 steps ...
+
+    Source: ParameterSchedulers.jl, `Shortened`.
+    """
+
+    n: Count
+
+    @property
+    def length(self) -> int:
+        """The last step that has a value."""
+        return self.n
+
+    def clock(self, t: int) -> int:
+        return t
+
+
+@dataclass(frozen=True)
+class Interpolator(Derived):
+    """A schedule whose every step lasts `rate` steps, such as one made for epochs that is driven by steps.
+
+    Args:
+        schedule: The schedule; a number stands for `Constant`.
+        rate: How many steps one step of the schedule lasts.
+
+    Example:
+        >>> s = Interpolator(lambda epoch: epoch, rate=3)
+        >>> [s(t) for t in range(1, 8)]
+        [1, 1, 1, 2, 2, 2, 3]
+
+    Source: ParameterSchedulers.jl, `Interpolator`.
+    """
+
+    rate: Positive
+
+    def clock(self, t: int) -> int:
+        return math.ceil(t / self.rate)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Sequence(Schedule):
+    """One schedule after the other, each on its own clock that starts at 1; the last one goes on for ever.
+
+    Args:
+        *pieces: Pairs of a schedule, or a number for `Constant`, and the number of steps it lasts.
+
+    Raises:
+        ScheduleError: if there is no piece, or one is no such pair.
+
+    Example:
+        >>> s = Sequence((0.1, 2), (lambda t: float(t), 3))
+        >>> [s(t) for t in range(1, 8)]
+        [0.1, 0.1, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+    Source: ParameterSchedulers.jl, `Sequence`.
+    """
+
+    pieces: tuple[tuple[AnySchedule, int], ...]
+
+    def __init__(self, *pieces: Piece) -> None:
+        if not pieces:
+            raise ScheduleError(f"Sequence needs at least one piece: {_EXAMPLE}")
+        object.__setattr__(self, "pieces", tuple(map(_piece, pieces)))
+
+    def at(self, t: int) -> Any:
+        i = bisect_left(self._starts, t) - 1
+        schedule, _ = self.pieces[i]
+        return schedule(t - self._starts[i])
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """How many steps come before each piece."""
+        return list(accumulate((n for _, n in self.pieces[:-1]), initial=0))
+
+    def __repr__(self) -> str:
+        return f"Sequence({', '.join(map(repr, self.pieces))})"
+
+
+_EXAMPLE = "Sequence((Exp(0.1, 0.9), 100), (0.001, 50))"
+
+
+def _piece(given: Piece) -> tuple[AnySchedule, int]:
+    match given:
+        case (schedule, n) if is_whole(n) and n >= 0:
+            return as_schedule(schedule, "Sequence"), n
+    raise ScheduleError(
+        f"Sequence: {given!r} is no piece. A piece is a pair of a schedule and a whole number of steps: "
+        f"{_EXAMPLE}"
+    )

@@ -1,0 +1,159 @@
+"""`HyperParameter`: something that influences the training, can be set, and is no parameter of the model."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from treadle import Learner, Read, Write
+from treadle.access import Permission, overlaps
+
+from treadle_schedule.errors import HyperParameterError
+
+
+class HyperParameter(ABC):
+    """Something that influences the training, can be set, and is no parameter of the model.
+
+    A subclass declares which state of the learner it uses, and says how to get and set its value.
+    Where a hyperparameter is asked for, the class stands for an instance made without arguments.
+    Two of them are equal if their types and fields are.
+
+    Attributes:
+        state_access: What `get` and `set` use of the learner, as in `Callback.state_access`.
+
+    Example:
+        >>> import torch
+        >>> from treadle import Learner
+        >>> class DropoutRate(HyperParameter):
+        ...     state_access = {"model": Write}
+        ...     def get(self, learner):
+        ...         return learner.model[1].p
+        ...     def set(self, learner, value):
+        ...         learner.model[1].p = value
+        >>> model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout(0.5))
+        >>> learner = Learner(model, torch.nn.MSELoss(), use_default_callbacks=False)
+        >>> get_hyperparameter(set_hyperparameter(learner, DropoutRate, 0.1), DropoutRate)
+        0.1
+
+    Source: FluxTraining.jl, `HyperParameter`.
+    """
+
+    state_access: Mapping[str, type[Permission]] = {}
+
+    @property
+    def name(self) -> str:
+        """What records, logs and messages call it: its class's name."""
+        return type(self).__name__
+
+    @abstractmethod
+    def get(self, learner: Learner) -> Any:
+        """Its value now."""
+
+    @abstractmethod
+    def set(self, learner: Learner, value: Any) -> None:
+        """Give it a value.
+
+        Args:
+            learner: The learner, or a callback's view of it.
+            value: The value; most take a number.
+        """
+
+    def clashes_with(self, other: HyperParameter) -> bool:
+        """Whether setting the other may undo what setting this one did. Default: if they are of a kind."""
+        return isinstance(other, type(self)) or isinstance(self, type(other))
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(vars(self).values())))
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+AnyHyperParameter: TypeAlias = HyperParameter | type[HyperParameter]
+
+
+def as_hyperparameter(given: object) -> HyperParameter:
+    """What was given as a hyperparameter: an instance as it is, a class as an instance of it.
+
+    Raises:
+        HyperParameterError: if it is neither.
+    """
+    if inspect.isclass(given) and issubclass(given, HyperParameter):
+        return given()
+    if isinstance(given, HyperParameter):
+        return given
+    raise HyperParameterError(
+        f"{given!r} is no hyperparameter. Give a class or an instance of treadle_schedule.HyperParameter, "
+        f"such as LearningRate, Momentum or WeightDecay."
+    )
+
+
+def get_hyperparameter(learner: Learner, H: AnyHyperParameter) -> Any:
+    """The value of a hyperparameter.
+
+    Args:
+        learner: The learner.
+        H: A hyperparameter or the class of one.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> from treadle_schedule import LearningRate
+        >>> get_hyperparameter(toy_learner(), LearningRate)
+        0.001
+
+    Source: FluxTraining.jl, `gethyperparameter`.
+    """
+    return as_hyperparameter(H).get(learner)
+
+
+def set_hyperparameter(learner: Learner, H: AnyHyperParameter, value: Any) -> Learner:
+    """Set a hyperparameter to a value.
+
+    Args:
+        learner: The learner.
+        H: A hyperparameter or the class of one.
+        value: The value; what it may be is up to the hyperparameter.
+
+    Returns:
+        The learner.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> from treadle_schedule import LearningRate
+        >>> learner = set_hyperparameter(toy_learner(), LearningRate, 0.01)
+        >>> learner.optimizer.param_groups[0]["lr"]
+        0.01
+
+    Source: FluxTraining.jl, `sethyperparameter!`.
+    """
+    as_hyperparameter(H).set(learner, value)
+    return learner
+
+
+def merged_access(
+    declarations: Iterable[Mapping[str, type[Permission]]],
+) -> dict[str, type[Permission]]:
+    """One `state_access` that allows what any of several allows, and no more.
+
+    Example:
+        >>> merged_access([{"optimizer.g": Write, "model": Read}, {"optimizer": Write}])
+        {'model': <class 'treadle.access.Read'>, 'optimizer': <class 'treadle.access.Write'>}
+    """
+    merged: dict[str, type[Permission]] = {}
+    for declared in declarations:
+        for path, permission in declared.items():
+            merged[path] = Write if Write in (permission, merged.get(path)) else Read
+    return {path: permission for path, permission in merged.items() if not _covered(path, permission, merged)}
+
+
+def _covered(path: str, permission: type[Permission], merged: Mapping[str, type[Permission]]) -> bool:
+    """Whether a path above gives the permission anyway."""
+    return any(
+        overlaps(path, above) and len(above) < len(path) and issubclass(merged[above], permission)
+        for above in merged
+    )

@@ -1,0 +1,81 @@
+import pytest
+from treadle_schedule import (
+    Constant,
+    Exp,
+    Interpolator,
+    Loop,
+    Poly,
+    ScheduleError,
+    ScheduleRangeError,
+    Sequence,
+    Shifted,
+    Shortened,
+)
+
+
+def clock(t):
+    return t
+
+
+def values(schedule, n):
+    return [schedule(t) for t in range(1, n + 1)]
+
+
+def test_a_sequence_gives_each_piece_its_own_clock():
+    assert values(Sequence((clock, 2), (clock, 3), (clock, 1)), 6) == [1, 2, 1, 2, 3, 1]
+
+
+def test_the_last_piece_of_a_sequence_keeps_counting():
+    assert values(Sequence((clock, 2), (clock, 1)), 6) == [1, 2, 1, 2, 3, 4]
+
+
+def test_a_number_in_a_sequence_is_a_constant():
+    assert Sequence((0.5, 2), (clock, 1)) == Sequence((Constant(0.5), 2), (clock, 1))
+
+
+def test_a_piece_of_no_steps_is_passed_over():
+    assert values(Sequence((9, 0), (clock, 2), (9, 0), (clock, 2)), 4) == [1, 2, 1, 2]
+
+
+def test_a_piece_that_has_an_end_of_its_own_says_so():
+    with pytest.raises(ScheduleRangeError, match="has 3 steps and was asked for step 4"):
+        Sequence((0.1, 2), (Poly(1.0, 1, 3), 3))(6)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "message"),
+    [
+        ((), r"Sequence needs at least one piece: Sequence\(\(Exp"),
+        ((Exp(1.0, 0.9), 5), r"Sequence: Exp\(start=1.0, decay=0.9\) is no piece. A piece is a pair"),
+        (((0.1, 2.5),), r"Sequence: \(0.1, 2.5\) is no piece"),
+        (((0.1, -1),), r"Sequence: \(0.1, -1\) is no piece"),
+        ((("fast", 3),), "Sequence: 'fast' is no schedule"),
+    ],
+)
+def test_a_sequence_of_anything_but_pairs_is_refused(pieces, message):
+    with pytest.raises(ScheduleError, match=message):
+        Sequence(*pieces)
+
+
+def test_a_loop_starts_again_after_its_period():
+    assert values(Loop(clock, 3), 7) == [1, 2, 3, 1, 2, 3, 1]
+
+
+def test_shifted_by_one_is_the_schedule_itself():
+    assert values(Shifted(clock, 1), 3) == [1, 2, 3]
+    assert values(Shifted(clock, 4), 3) == [4, 5, 6]
+
+
+def test_shortened_gives_the_same_values_up_to_its_end():
+    assert values(Shortened(clock, 3), 3) == [1, 2, 3]
+
+
+def test_an_interpolator_stretches_each_step():
+    assert values(Interpolator(clock, 3), 7) == [1, 1, 1, 2, 2, 2, 3]
+    assert values(Interpolator(clock, 2.5), 6) == [1, 1, 2, 2, 2, 3]
+    assert values(Interpolator(clock, 0.5), 3) == [2, 4, 6]
+
+
+def test_a_derived_schedule_compares_by_what_it_is_made_of():
+    assert Loop(0.1, 3) == Loop(Constant(0.1), 3) != Loop(0.1, 4)
+    assert repr(Shifted(Exp(1.0, 0.9), 3)) == "Shifted(schedule=Exp(start=1.0, decay=0.9), k=3)"

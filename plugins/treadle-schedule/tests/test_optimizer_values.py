@@ -1,0 +1,225 @@
+import copy
+
+import pytest
+import torch
+from treadle import Learner, Read, Write, toy_learner
+from treadle_schedule import (
+    HyperParameterError,
+    LearningRate,
+    Momentum,
+    WeightDecay,
+    get_hyperparameter,
+    set_hyperparameter,
+)
+
+
+def learner_with(make_optimizer, ngroups=1):
+    """A learner whose optimizer has a parameter group for each of its layers."""
+    model = torch.nn.Sequential(*(torch.nn.Linear(1, 1) for _ in range(ngroups)))
+    optimizer = make_optimizer([{"params": layer.parameters()} for layer in model])
+    return Learner(model, torch.nn.functional.mse_loss, optimizer=optimizer, use_default_callbacks=False)
+
+
+def gan(**optimizers):
+    models = {"generator": torch.nn.Linear(1, 1), "critic": torch.nn.Linear(1, 1)}
+    return Learner(models, torch.nn.functional.mse_loss, optimizer=optimizers, use_default_callbacks=False)
+
+
+def of_groups(learner, key):
+    return [group[key] for group in learner.optimizer.param_groups]
+
+
+def sgd(groups):
+    return torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=0.01)
+
+
+def adam(groups):
+    return torch.optim.Adam(groups, lr=0.1, betas=(0.9, 0.99))
+
+
+@pytest.mark.parametrize(
+    ("H", "make", "before"),
+    [
+        (LearningRate, sgd, 0.1),
+        (Momentum, sgd, 0.9),
+        (WeightDecay, sgd, 0.01),
+        (LearningRate, adam, 0.1),
+        (Momentum, adam, 0.9),
+        (WeightDecay, adam, 0),
+        (Momentum, lambda groups: torch.optim.RMSprop(groups, momentum=0.5), 0.5),
+        (Momentum, torch.optim.NAdam, 0.9),
+    ],
+)
+def test_what_was_set_is_what_there_is(H, make, before):
+    learner = learner_with(make, 2)
+    assert get_hyperparameter(learner, H) == before
+    assert set_hyperparameter(learner, H, 0.25) is learner
+    assert get_hyperparameter(learner, H) == 0.25
+
+
+def test_a_number_is_for_all_groups():
+    learner = set_hyperparameter(learner_with(sgd, 3), LearningRate, 0.5)
+    assert of_groups(learner, "lr") == [0.5, 0.5, 0.5]
+
+
+def test_a_sequence_has_a_value_for_each_group():
+    learner = set_hyperparameter(learner_with(sgd, 3), LearningRate, [0.1, 0.2, 0.3])
+    assert of_groups(learner, "lr") == [0.1, 0.2, 0.3]
+    assert get_hyperparameter(learner, LearningRate) == [0.1, 0.2, 0.3]
+
+
+def test_a_sequence_of_another_length_is_refused():
+    with pytest.raises(HyperParameterError, match=r"got 2 values for 3 parameter groups\. Give one for each"):
+        set_hyperparameter(learner_with(sgd, 3), LearningRate, [0.1, 0.2])
+
+
+def test_one_group_alone_can_be_meant():
+    learner = set_hyperparameter(learner_with(sgd, 3), LearningRate(group=1), 0.5)
+    assert of_groups(learner, "lr") == [0.1, 0.5, 0.1]
+    assert get_hyperparameter(learner, LearningRate(group=1)) == 0.5
+    assert get_hyperparameter(learner, LearningRate(group=-1)) == 0.1
+
+
+def test_a_group_that_is_not_there_is_refused():
+    with pytest.raises(HyperParameterError, match=r"no parameter group 3\. There are 3, counted from 0"):
+        get_hyperparameter(learner_with(sgd, 3), LearningRate(group=3))
+
+
+def test_the_momentum_of_adam_is_its_first_beta_and_leaves_the_second():
+    learner = set_hyperparameter(learner_with(adam), Momentum, 0.8)
+    assert of_groups(learner, "betas") == [(0.8, 0.99)]
+
+
+def test_a_value_that_the_optimizer_does_not_keep_is_refused_with_what_it_keeps():
+    learner = learner_with(torch.optim.Adagrad)
+    with pytest.raises(
+        HyperParameterError, match=r"Momentum: .* keeps no `momentum`\. What it keeps .*: lr, lr_decay"
+    ):
+        set_hyperparameter(learner, Momentum, 0.9)
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), None, "0.1", True, torch.zeros(2)])
+def test_what_is_no_learning_rate_is_refused_and_changes_nothing(value):
+    learner = learner_with(sgd, 2)
+    with pytest.raises(HyperParameterError, match="LearningRate must be a number of at least 0, not"):
+        set_hyperparameter(learner, LearningRate, [0.5, value])
+    assert of_groups(learner, "lr") == [0.1, 0.1]
+
+
+def test_a_momentum_of_one_is_refused():
+    with pytest.raises(
+        HyperParameterError, match="Momentum must be a number of at least 0 and less than 1, not 1"
+    ):
+        set_hyperparameter(learner_with(adam), Momentum, 1)
+
+
+class TestInATensor:
+    """As capturable optimizers keep it: whoever captured the tensor sees it change."""
+
+    def test_a_value_is_changed_in_place(self):
+        rate = torch.tensor(0.1)
+        learner = learner_with(lambda groups: torch.optim.Adam(groups, lr=rate, foreach=False))
+        set_hyperparameter(learner, LearningRate, 0.5)
+        assert learner.optimizer.param_groups[0]["lr"] is rate
+        assert rate == 0.5
+
+    def test_another_tensor_is_copied_into_it(self):
+        rate = torch.tensor(0.1)
+        learner = learner_with(lambda groups: torch.optim.Adam(groups, lr=rate, foreach=False))
+        set_hyperparameter(learner, LearningRate, torch.tensor(0.25))
+        assert rate == 0.25
+
+    def test_groups_that_share_one_can_have_a_value_each(self):
+        learner = learner_with(
+            lambda groups: torch.optim.Adam(groups, lr=torch.tensor(0.5), foreach=False), 2
+        )
+        set_hyperparameter(learner, LearningRate, [0.125, 0.25])
+        assert get_hyperparameter(learner, LearningRate) == [0.125, 0.25]
+        set_hyperparameter(learner, LearningRate(group=0), 1.0)
+        assert get_hyperparameter(learner, LearningRate) == [1.0, 0.25]
+
+    def test_where_the_optimizer_keeps_a_number_a_tensor_becomes_one(self):
+        learner = set_hyperparameter(learner_with(sgd), LearningRate, torch.tensor(0.25))
+        assert of_groups(learner, "lr") == [0.25]
+        assert type(of_groups(learner, "lr")[0]) is float
+
+
+class TestWithSeveralOptimizers:
+    def test_a_value_is_for_all_of_them(self):
+        learner = set_hyperparameter(gan(generator=sgd_of(0.1), critic=sgd_of(0.2)), LearningRate, 0.5)
+        assert get_hyperparameter(learner, LearningRate) == 0.5
+
+    def test_one_of_them_can_be_named(self):
+        learner = gan(generator=sgd_of(0.1), critic=sgd_of(0.2))
+        set_hyperparameter(learner, LearningRate("critic"), 0.5)
+        assert get_hyperparameter(learner, LearningRate) == [0.1, 0.5]
+        assert get_hyperparameter(learner, LearningRate("generator")) == 0.1
+
+    def test_a_name_that_is_not_there_is_refused(self):
+        learner = gan(generator=sgd_of(0.1), critic=sgd_of(0.2))
+        with pytest.raises(HyperParameterError, match=r"optimizer called 'critik'.* Did you mean `critic`\?"):
+            get_hyperparameter(learner, LearningRate("critik"))
+
+    def test_a_name_where_there_is_one_optimizer_is_refused(self):
+        with pytest.raises(
+            HyperParameterError, match=r"With a single optimizer, leave the name out: LearningRate\(\)"
+        ):
+            get_hyperparameter(toy_learner(), LearningRate("critic"))
+
+    def test_only_the_named_one_is_declared(self):
+        assert LearningRate("critic").state_access == {"optimizer.critic": Write}
+        assert LearningRate().state_access == {"optimizer": Write}
+
+
+def sgd_of(lr):
+    return lambda params: torch.optim.SGD(params, lr=lr)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LearningRate(0), "LearningRate: `optimizer` must be a name, not 0: LearningRate"),
+        (lambda: LearningRate("the critic"), "`optimizer` must be a name, not 'the critic'"),
+        (lambda: Momentum(group="0"), "Momentum: `group` must be an index, not '0'"),
+    ],
+)
+def test_what_names_no_place_is_refused(make, message):
+    with pytest.raises(HyperParameterError, match=message):
+        make()
+
+
+def test_names_tell_the_place():
+    names = [H.name for H in (LearningRate(), LearningRate("critic"), Momentum(group=0), WeightDecay("g", 1))]
+    assert names == ["LearningRate", "LearningRate[critic]", "Momentum[0]", "WeightDecay[g][1]"]
+
+
+def test_they_are_equal_by_kind_and_place():
+    assert LearningRate() == copy.copy(LearningRate()) != Momentum()
+    assert len({LearningRate(), LearningRate(group=0), LearningRate(group=0), Momentum(group=0)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "clash"),
+    [
+        (LearningRate(), LearningRate(), True),
+        (LearningRate(), Momentum(), False),
+        (LearningRate(), LearningRate("critic"), True),
+        (LearningRate("generator"), LearningRate("critic"), False),
+        (LearningRate(group=0), LearningRate(group=1), False),
+        (LearningRate(group=0), LearningRate("critic"), True),
+        (LearningRate("critic", group=0), LearningRate("critic", group=1), False),
+    ],
+)
+def test_they_clash_where_they_set_the_same_number(first, second, clash):
+    assert (first.clashes_with(second), second.clashes_with(first)) == (clash, clash)
+
+
+def test_reading_needs_no_more_than_a_view_that_may_read():
+    """A callback that only shows the learning rate declares Read."""
+    from treadle import Callback
+    from treadle.protect import view
+
+    class Watcher(Callback):
+        state_access = {"optimizer": Read}
+
+    assert get_hyperparameter(view(toy_learner(), Watcher()), LearningRate) == 0.001

@@ -1,0 +1,168 @@
+import copy
+import math
+import pickle
+from dataclasses import dataclass
+
+import pytest
+from torch.optim.lr_scheduler import ExponentialLR
+from treadle import TreadleError
+from treadle_schedule import (
+    Constant,
+    CosAnneal,
+    Exp,
+    Interpolator,
+    Inv,
+    Loop,
+    OneCycle,
+    Poly,
+    Ramp,
+    Schedule,
+    ScheduleError,
+    ScheduleRangeError,
+    Sequence,
+    Shifted,
+    Shortened,
+    Sin,
+    SinDecay2,
+    SinExp,
+    Step,
+    TorchSchedule,
+    Triangle,
+    TriangleDecay2,
+    TriangleExp,
+    onecycle,
+)
+from treadle_schedule.fields import Number
+
+EVERY_SCHEDULE = [
+    Step(1.0, 0.5, 3),
+    Step(1.0, 0.5, (3, 4)),
+    Exp(1.0, 0.9),
+    Poly(1.0, 2, 20),
+    Inv(1.0, 0.1, 2),
+    Triangle(0.1, 1.0, 10),
+    TriangleDecay2(0.1, 1.0, 10),
+    TriangleExp(0.1, 1.0, 10, 0.9),
+    Sin(0.1, 1.0, 10),
+    SinDecay2(0.1, 1.0, 10),
+    SinExp(0.1, 1.0, 10, 0.9),
+    CosAnneal(0.1, 1.0, 10),
+    CosAnneal(0.1, 1.0, 10, restart=False),
+    Constant(0.1),
+    Sequence((Exp(1.0, 0.9), 5), (0.1, 5)),
+    Loop(Exp(1.0, 0.9), 5),
+    Shifted(Exp(1.0, 0.9), 5),
+    Shortened(Exp(1.0, 0.9), 20),
+    Interpolator(Exp(1.0, 0.9), 5),
+    Ramp(0.0, 1.0, 5),
+    OneCycle(20, 1.0),
+    onecycle(20, 1.0),
+    TorchSchedule(ExponentialLR, start=1.0, gamma=0.9),
+]
+
+
+@pytest.mark.parametrize("schedule", EVERY_SCHEDULE, ids=repr)
+class TestEverySchedule:
+    def test_gives_a_number_between_zero_and_its_highest_for_each_step(self, schedule):
+        assert all(0 <= schedule(t) <= 1 for t in range(1, 21))
+
+    def test_answers_in_any_order(self, schedule):
+        forwards = [schedule(t) for t in range(1, 21)]
+        assert [schedule(t) for t in range(20, 0, -1)] == forwards[::-1]
+
+    def test_refuses_a_step_before_the_first(self, schedule):
+        with pytest.raises(ScheduleRangeError, match=r"was asked for step 0\. Steps are counted from 1"):
+            schedule(0)
+
+    def test_equals_its_copy_and_its_pickle(self, schedule):
+        schedule(3)
+        assert copy.deepcopy(schedule) == schedule == pickle.loads(pickle.dumps(schedule))
+        assert copy.deepcopy(schedule)(7) == schedule(7)
+
+    def test_cannot_be_changed(self, schedule):
+        with pytest.raises(AttributeError):
+            schedule.start = 2.0
+
+
+def test_schedules_are_equal_if_their_fields_are():
+    assert len({Exp(0.1, 0.9), Exp(0.1, 0.9), Exp(0.1, 0.8), Triangle(0, 1, 2), Sin(0, 1, 2)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Exp("0.1", 0.9), "Exp: `start` must be a finite number, not '0.1'"),
+        (lambda: Exp(math.nan, 0.9), "Exp: `start` must be a finite number, not nan"),
+        (lambda: Exp(True, 0.9), "Exp: `start` must be a finite number, not True"),
+        (lambda: Inv(1.0, -0.5, 1), "Inv: `decay` must be a number of at least 0, not -0.5"),
+        (lambda: Poly(1.0, 2, 2.5), "Poly: `max_iter` must be a whole number of at least 1, not 2.5"),
+        (lambda: Step(1.0, 0.5, 0), "Step: `step_sizes` must be a whole number of at least 1, or a seq"),
+        (lambda: Step(1.0, 0.5, []), r"Step: `step_sizes` must be .*, not \(\)"),
+        (lambda: Step(1.0, 0.5, [3, -1]), r"Step: `step_sizes` must be .*, not \(3, -1\)"),
+        (lambda: Triangle(0.0, 1.0, 0), "Triangle: `period` must be a number greater than 0, not 0"),
+        (lambda: SinExp(0.0, 1.0, 5, None), "SinExp: `decay` must be a number of at least 0, not None"),
+        (lambda: Constant("high"), "Constant: `value` must be a finite number, not 'high'"),
+        (lambda: Loop(0.1, 0), "Loop: `period` must be a whole number of at least 1, not 0"),
+        (lambda: Shifted(0.1, 0), "Shifted: `k` must be a whole number of at least 1, not 0"),
+        (lambda: Shortened(0.1, -1), "Shortened: `n` must be a whole number of at least 1, not -1"),
+        (lambda: Interpolator(0.1, 0), "Interpolator: `rate` must be a number greater than 0, not 0"),
+        (lambda: Ramp(0, 1, 3, curve="cosine"), "Ramp: `curve` must be a callable from"),
+        (lambda: OneCycle(0, 1.0), "OneCycle: `nsteps` must be a whole number of at least 1, not 0"),
+        (
+            lambda: OneCycle(9, 1.0, pct_start=30),
+            "OneCycle: `pct_start` must be a number from 0 to 1, not 30",
+        ),
+        (lambda: onecycle(9, 1.0, div=0), "onecycle: `div` must be a number greater than 0, not 0"),
+        (lambda: onecycle(9.5, 1.0), "onecycle: `nsteps` must be a whole number of at least 1, not 9.5"),
+    ],
+)
+def test_a_value_that_makes_no_schedule_is_refused_when_the_schedule_is_made(make, message):
+    with pytest.raises(ScheduleError, match=message) as caught:
+        make()
+    assert isinstance(caught.value, TreadleError)
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize("schedule", [Poly(1.0, 2, 20), Shortened(0.1, 20), OneCycle(20, 1.0)], ids=repr)
+def test_a_schedule_with_an_end_refuses_a_step_past_it(schedule):
+    schedule(20)
+    with pytest.raises(
+        ScheduleRangeError, match=r"has 20 steps and was asked for step 21\. .* Sequence"
+    ) as caught:
+        schedule(21)
+    assert isinstance(caught.value, TreadleError)
+    assert isinstance(caught.value, IndexError)
+
+
+def test_what_an_ended_schedule_advises_works():
+    schedule = Sequence((OneCycle(20, 1.0), 20), (0.001, 1))
+    assert [schedule(21), schedule(1000)] == [0.001, 0.001]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("fast", "Loop: 'fast' is no schedule. A schedule is a number or a callable from the step's number"),
+        (None, "Loop: None is no schedule"),
+        (math.inf, "Loop: inf is no schedule"),
+        (Exp, r"Loop: Exp is a class\. Make one: Exp\(start, decay\)"),
+        (ExponentialLR, r"Loop: ExponentialLR steps an optimizer .* TorchSchedule\(ExponentialLR, start"),
+    ],
+)
+def test_what_is_no_schedule_is_refused_with_the_line_that_mends_it(given, message):
+    with pytest.raises(ScheduleError, match=message):
+        Loop(given, 3)
+
+
+def test_a_schedule_of_ones_own_is_checked_like_the_others():
+    @dataclass(frozen=True)
+    class Linear(Schedule):
+        start: Number
+        slope: Number
+
+        def at(self, t):
+            return self.start + self.slope * (t - 1)
+
+    assert [Linear(1.0, 0.5)(t) for t in (1, 2, 3)] == [1.0, 1.5, 2.0]
+    with pytest.raises(ScheduleError, match="Linear: `slope` must be a finite number, not None"):
+        Linear(1.0, None)

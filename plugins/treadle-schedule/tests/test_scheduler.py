@@ -1,0 +1,318 @@
+import pytest
+import torch
+from treadle import (
+    Callback,
+    CallbackConflictError,
+    CancelEpochException,
+    CancelStepException,
+    Read,
+    StepBegin,
+    TrainingPhase,
+    Write,
+    throttle,
+    toy_learner,
+)
+from treadle_schedule import (
+    Constant,
+    Exp,
+    HyperParameter,
+    HyperParameterError,
+    LearningRate,
+    Momentum,
+    OneCycle,
+    ScheduleError,
+    Scheduler,
+    ScheduleRangeError,
+    WeightDecay,
+)
+
+
+def clock(t):
+    return float(t)
+
+
+def momentum_sgd(params):
+    return torch.optim.SGD(params, lr=0.001, momentum=0.9)
+
+
+class Watch(Callback):
+    """Notes what the optimizer's values are at each update."""
+
+    state_access = {"optimizer": Read}
+
+    def __init__(self):
+        self.groups = []
+
+    def on_backward_end(self, learner, phase: TrainingPhase):
+        self.groups.append(dict(learner.optimizer.param_groups[0]))
+
+    def __getitem__(self, key):
+        return [group[key] for group in self.groups]
+
+
+def record(learner, name="LearningRate"):
+    series = learner.cbstate.hyperparams[name]
+    return list(series.iterations), list(series.values)
+
+
+class TestByStep:
+    def test_the_first_step_is_made_with_the_first_value(self):
+        watch = Watch()
+        toy_learner(Scheduler({LearningRate: clock}), watch, nbatches=3).fit(2)
+        assert watch["lr"] == [1, 2, 3, 4, 5, 6]
+
+    def test_each_value_is_recorded_under_the_number_of_completed_steps(self):
+        learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=3)
+        learner.fit(1)
+        assert record(learner) == ([0, 1, 2], [1, 2, 3])
+
+    def test_before_the_first_step_the_record_is_there_and_empty(self):
+        assert record(toy_learner(Scheduler({LearningRate: clock}))) == ([], [])
+
+    def test_another_fit_goes_on(self):
+        learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=2)
+        learner.fit(1)
+        learner.fit(1)
+        assert record(learner) == ([0, 1, 2, 3], [1, 2, 3, 4])
+
+    def test_reset_starts_the_schedule_again_and_not_the_record(self):
+        scheduler = Scheduler({LearningRate: clock})
+        learner = toy_learner(scheduler, nbatches=2)
+        learner.fit(1)
+        scheduler.reset()
+        learner.fit(1)
+        assert record(learner) == ([0, 1, 2, 3], [1, 2, 1, 2])
+
+    def test_another_callback_in_the_middle_does_not_start_it_again(self):
+        learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=2)
+        learner.fit(1)
+        learner.add_callback(Watch())
+        learner.fit(1)
+        assert record(learner) == ([0, 1, 2, 3], [1, 2, 3, 4])
+
+    def test_validation_neither_sets_nor_counts(self):
+        learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=2)
+        learner.fit(3)
+        assert len(learner.data.validation) == 2
+        assert record(learner)[0] == [0, 1, 2, 3, 4, 5]
+
+
+class Cancel(Callback):
+    """Raises an exception once, at an update."""
+
+    def __init__(self, error, at):
+        self.error, self.at, self.count = error, at, 0
+
+    def on_backward_end(self, phase: TrainingPhase):
+        self.count += 1
+        if self.count == self.at:
+            raise self.error
+
+
+class TestCancelled:
+    def test_a_cancelled_step_does_not_count_and_gets_its_value_again(self):
+        watch = Watch()
+        learner = toy_learner(
+            Scheduler({LearningRate: clock}), watch, Cancel(CancelStepException(), at=2), nbatches=4
+        )
+        learner.fit(1)
+        assert learner.progress.steps == 3
+        assert record(learner) == ([0, 1, 2], [1, 2, 3])
+
+    def test_a_cancelled_epoch_counts(self):
+        scheduler = Scheduler({LearningRate: clock}, each="epoch")
+        learner = toy_learner(scheduler, Cancel(CancelEpochException(), at=2), nbatches=2)
+        learner.fit(2)
+        assert record(learner) == ([0, 1, 2], [1, 1, 2])
+
+
+class TestByEpoch:
+    def test_all_steps_of_an_epoch_have_its_value(self):
+        learner = toy_learner(Scheduler({LearningRate: clock}, each="epoch"), nbatches=2)
+        learner.fit(3)
+        assert record(learner) == ([0, 1, 2, 3, 4, 5], [1, 1, 2, 2, 3, 3])
+
+    def test_by_anything_else_is_refused(self):
+        with pytest.raises(
+            ScheduleError, match="`each` is what the schedules count, 'step' or 'epoch', not 'batch'"
+        ):
+            Scheduler({LearningRate: 0.1}, each="batch")
+
+
+class TestSeveral:
+    def test_one_scheduler_sets_several_hyperparameters(self):
+        watch = Watch()
+        scheduler = Scheduler({LearningRate: Exp(1.0, 0.5), Momentum: Exp(0.5, 0.5), WeightDecay: 0.25})
+        learner = toy_learner(scheduler, watch, optimizer=momentum_sgd, nbatches=3)
+        learner.fit(1)
+        assert watch["lr"] == [1, 0.5, 0.25]
+        assert watch["momentum"] == [0.5, 0.25, 0.125]
+        assert watch["weight_decay"] == [0.25, 0.25, 0.25]
+        assert sorted(learner.cbstate.hyperparams) == ["LearningRate", "Momentum", "WeightDecay"]
+
+    def test_a_number_is_a_constant(self):
+        assert Scheduler({LearningRate: 0.1}).schedules == {LearningRate(): Constant(0.1)}
+
+    def test_their_permissions_are_merged(self):
+        class Damping(HyperParameter):
+            state_access = {"data.training": Read, "optimizer": Read}
+
+            def get(self, learner): ...
+
+            def set(self, learner, value): ...
+
+        assert Scheduler({LearningRate: clock, Damping: clock}).state_access == {
+            "optimizer": Write,
+            "data.training": Read,
+            "cbstate.hyperparams": Write,
+        }
+
+    def test_two_schedulers_of_different_hyperparameters_go_together(self):
+        watch = Watch()
+        one, other = Scheduler({LearningRate: clock}), Scheduler({Momentum: 0.5}, each="epoch")
+        learner = toy_learner(one, other, watch, optimizer=momentum_sgd, nbatches=2)
+        learner.fit(1)
+        assert (watch["lr"], watch["momentum"]) == ([1, 2], [0.5, 0.5])
+        assert record(learner, "Momentum") == ([0, 1], [0.5, 0.5])
+
+    def test_two_schedulers_of_one_hyperparameter_are_refused(self):
+        with pytest.raises(
+            CallbackConflictError, match="both set the hyperparameter LearningRate, and only one"
+        ):
+            toy_learner(Scheduler({LearningRate: clock}), Scheduler({LearningRate: 0.1}))
+
+    def test_also_where_one_of_them_is_throttled(self):
+        often = throttle(Scheduler({LearningRate: clock}), StepBegin, freq=2)
+        with pytest.raises(CallbackConflictError, match="both set the hyperparameter LearningRate"):
+            toy_learner(often, Scheduler({LearningRate: 0.1}))
+
+    def test_two_schedulers_of_different_groups_go_together(self):
+        one, other = Scheduler({LearningRate(group=0): clock}), Scheduler({LearningRate(group=1): 0.5})
+        optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}])
+        learner = toy_learner(one, other, optimizer=optimizer, nbatches=2)
+        learner.fit(0)
+        assert sorted(learner.cbstate.hyperparams) == ["LearningRate[0]", "LearningRate[1]"]
+
+    def test_a_hyperparameter_given_twice_is_refused(self):
+        with pytest.raises(
+            HyperParameterError, match=r"LearningRate and LearningRate\[0\] set the same thing"
+        ):
+            Scheduler({LearningRate: 0.1, LearningRate(group=0): 0.2})
+
+    def test_another_callback_that_says_what_it_sets_is_asked_for_that(self):
+        class Plateau(Callback):
+            state_access = {"optimizer": Write}
+            hyperparameters = (LearningRate(),)
+
+            def on_step_end(self, learner, phase: TrainingPhase): ...
+
+        toy_learner(Scheduler({Momentum: 0.5}), Plateau(), optimizer=momentum_sgd).fit(1)
+        with pytest.raises(CallbackConflictError, match="both set the hyperparameter LearningRate"):
+            toy_learner(Scheduler({LearningRate: 0.5}), Plateau())
+
+    def test_another_writer_of_the_optimizer_is_a_conflict(self):
+        class Writer(Callback):
+            state_access = {"optimizer": Write}
+
+            def on_step_begin(self, learner): ...
+
+        with pytest.raises(CallbackConflictError, match="Scheduler and Writer both write `optimizer`"):
+            toy_learner(Scheduler({LearningRate: 0.5}), Writer())
+
+
+def test_a_value_for_each_group_is_set_and_the_last_one_recorded():
+    layers = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = torch.optim.SGD([{"params": [layer]} for layer in layers], lr=0.1)
+    learner = toy_learner(Scheduler({LearningRate: lambda t: (t, 10.0 * t)}), optimizer=optimizer, nbatches=2)
+    learner.fit(1)
+    assert [group["lr"] for group in optimizer.param_groups] == [2, 20]
+    assert record(learner) == ([0, 1], [10, 20])
+
+
+def test_a_device_is_changed_first():
+    class ToGPU(Callback):
+        state_access = {"model": Write, "optimizer": Write}
+
+        def on_step_begin(self, learner): ...
+
+    device, scheduler = ToGPU(), Scheduler({LearningRate: 0.1})
+    device.name = "to_gpu"
+    learner = toy_learner(scheduler, device)
+    assert learner.ordering.order(StepBegin, TrainingPhase) == (device, scheduler)
+
+
+class TestPastTheEnd:
+    def test_a_schedule_as_long_as_the_training_is_long_enough(self):
+        learner = toy_learner(Scheduler({LearningRate: OneCycle(6, 0.1)}), nbatches=3)
+        assert learner.fit(2).steps == 6
+
+    def test_a_shorter_one_is_an_error_at_the_first_step_without_a_value(self):
+        learner = toy_learner(Scheduler({LearningRate: OneCycle(5, 0.1)}), nbatches=3)
+        with pytest.raises(
+            ScheduleRangeError, match=r"has 5 steps and was asked for step 6\. Make it longer"
+        ) as caught:
+            learner.fit(2)
+        assert learner.progress.steps == 5
+        assert "Scheduler was to set LearningRate for training step 6." in caught.value.__notes__
+
+    def test_training_goes_on_from_there_with_a_schedule_that_does(self):
+        learner = toy_learner(Scheduler({LearningRate: OneCycle(5, 0.1)}), nbatches=3)
+        with pytest.raises(ScheduleRangeError):
+            learner.fit(2)
+        learner.replace_callback(Scheduler({LearningRate: 0.001}))
+        assert learner.fit(2).steps == 6
+
+
+class TestState:
+    def test_a_scheduler_goes_on_from_a_checkpoint(self):
+        first = Scheduler({LearningRate: clock})
+        toy_learner(first, nbatches=3).fit(1)
+        second = Scheduler({LearningRate: clock})
+        second.load_state_dict(first.state_dict())
+        learner = toy_learner(second, nbatches=2)
+        learner.fit(1)
+        assert record(learner) == ([3, 4], [4, 5])
+
+    def test_the_state_is_plain_numbers(self):
+        scheduler = Scheduler({LearningRate: clock})
+        toy_learner(scheduler, nbatches=3).fit(1)
+        assert scheduler.state_dict() == {"t": 4, "steps": 3}
+
+    def test_a_record_that_was_restored_is_kept(self):
+        learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=1)
+        learner.fit(1)
+        kept = learner.cbstate.hyperparams["LearningRate"]
+        learner.set_callbacks([Scheduler({LearningRate: clock})])
+        assert learner.cbstate.hyperparams["LearningRate"] is kept
+
+
+@pytest.mark.parametrize(
+    ("schedules", "error", "message"),
+    [
+        (
+            {},
+            ScheduleError,
+            r"takes a mapping of hyperparameters to schedules, got \{\}: Scheduler\(\{LearningRate",
+        ),
+        (Exp(0.1, 0.9), ScheduleError, r"takes a mapping of .*, got Exp\(start=0.1, decay=0.9\)"),
+        ({"lr": 0.1}, HyperParameterError, "'lr' is no hyperparameter"),
+        ({LearningRate: "fast"}, ScheduleError, "Scheduler: LearningRate: 'fast' is no schedule"),
+        (
+            {LearningRate: Exp},
+            ScheduleError,
+            r"Scheduler: LearningRate: Exp is a class. Make one: Exp\(start",
+        ),
+    ],
+)
+def test_what_cannot_be_scheduled_is_refused(schedules, error, message):
+    with pytest.raises(error, match=message):
+        Scheduler(schedules)
+
+
+def test_a_value_that_the_hyperparameter_cannot_take_stops_the_training():
+    learner = toy_learner(Scheduler({LearningRate: lambda t: 0.1 if t < 3 else float("nan")}))
+    with pytest.raises(
+        HyperParameterError, match="LearningRate must be a number of at least 0, not nan"
+    ) as caught:
+        learner.fit(1)
+    assert "Scheduler was to set LearningRate for training step 3." in caught.value.__notes__
