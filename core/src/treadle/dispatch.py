@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,19 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from treadle.callback import Callback
-from treadle.errors import CallbackError, FitException
+from treadle.errors import CallbackError
 from treadle.events import PROJECT, Event, Hook, hookimpl, specification
 from treadle.handlers import handlers, known_hooks
 from treadle.operations import Operation
 from treadle.protect import view
-from treadle.runner import Call, where
+from treadle.runner import Call
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
     from treadle.phases import Phase
-
-Calls = dict[type[Hook], Callable[..., Any]]
-Handle = Callable[..., Any]
 
 
 class CallbackManager(pluggy.PluginManager):
@@ -67,12 +65,25 @@ class CallbackManager(pluggy.PluginManager):
                         )
 
 
-class Table(Calls):
-    """The calls of a phase, by hook; a hook is compiled when it is first asked for."""
+class Handle(dict[type[Hook], Callable[..., Any]]):
+    """What a learner calls in a phase, by event or operation.
 
-    def __init__(self, compile_hook: Callable[[type[Hook]], Callable[..., Any]]) -> None:
+    `handle(StepBegin)` dispatches an event, `handle(Forward)` does an operation and returns its
+    result. `handle[Forward]` is the compiled function itself; a hook is compiled when it is first
+    asked for.
+
+    Attributes:
+        phase: The phase, or None for what happens outside of all phases.
+    """
+
+    __slots__ = ("_compile", "phase")
+
+    def __init__(self, phase: Phase | None, compile_hook: Callable[[type[Hook]], Callable[..., Any]]) -> None:
         super().__init__()
-        self._compile = compile_hook
+        self.phase, self._compile = phase, compile_hook
+
+    def __call__(self, hook: type[Hook], *args: Any) -> Any:
+        return self[hook](*args)
 
     def __missing__(self, hook: type[Hook]) -> Callable[..., Any]:
         call = self[hook] = self._compile(hook)
@@ -91,81 +102,55 @@ class Dispatcher:
         self._learner = learner
         self._manager = CallbackManager(callbacks)
         self._views = {callback: view(learner, callback) for callback in callbacks}
-        self._bound: dict[type[Phase] | None, tuple[Phase | None, Table, Handle]] = {}
+        self._handles: dict[type[Phase] | None, Handle] = {}
 
-    def bind(self, phase: Phase | None) -> tuple[Table, Handle]:
-        """The calls in a phase, and the function by which a phase makes them.
+    def handle(self, phase: Phase | None) -> Handle:
+        """The calls in a phase.
 
         Args:
             phase: The phase, or None for what happens outside of all phases.
         """
-        bound = self._bound.get(type(phase) if phase is not None else None)
-        if bound is None or bound[0] is not phase:
-            table = Table(lambda hook: self.compile(hook, phase))
-
-            def handle(hook: type[Hook], *args: Any) -> Any:
-                return table[hook](*args)
-
-            bound = phase, table, handle
-            self._bound[type(phase) if phase is not None else None] = bound
-        return bound[1], bound[2]
+        kind = type(phase) if phase is not None else None
+        handle = self._handles.get(kind)
+        if handle is None or handle.phase is not phase:
+            handle = self._handles[kind] = Handle(phase, lambda hook: self.compile(hook, phase))
+        return handle
 
     def compile(self, hook: type[Hook], phase: Phase | None) -> Callable[..., Any]:
         """The function that does a hook: dispatches an event, or does an operation."""
         if not (isinstance(hook, type) and issubclass(hook, (Event, Operation))):
             raise CallbackError(f"Only the class of an event or an operation can be handled, got {hook!r}: handle(StepEnd)")
-        learner = self._learner
-        calls, wrapped = self.calls(hook, phase)
+        calls = self.calls(hook, phase)
         if issubclass(hook, Operation):
-            core = own(hook, learner, phase)
+            core = functools.partial(hook.run, self._learner, phase)
             return through_pluggy(hook, calls, core) if calls else core
         if not calls:
             return nothing
-        if wrapped:
+        if any(call.wrapper for call in calls):
             return through_pluggy(hook, calls)
-        return all_of(calls) if hook.always else learner.runner.compile([call for call, _ in calls])
+        return all_of(calls) if hook.always else self._learner.runner.compile(calls)
 
-    def calls(self, hook: type[Hook], phase: Phase | None) -> tuple[list[tuple[Call, bool]], bool]:
-        """The handlers in their order, each with whether it is a wrapper; and whether one is."""
+    def calls(self, hook: type[Hook], phase: Phase | None) -> list[Call]:
+        """The handlers of a hook in a phase, in their order."""
         caller = getattr(self._manager.hook, hook.hook, None)
         implementations = {i.plugin: i for i in caller.get_hookimpls()} if caller is not None else {}
         calls = []
         for callback in self._learner.ordering.order(hook, type(phase) if phase is not None else None):
-            implementation = implementations[callback]
             known = {"learner": self._views[callback], "phase": phase}
-            names = tuple(implementation.argnames)
-            args = tuple(known.get(name) for name in names)
-            calls.append((Call(callback, hook, implementation.function, names, args, self._learner, phase), implementation.wrapper))
-        return calls, any(wrapper for _, wrapper in calls)
+            calls.append(Call(callback, hook, implementations[callback], known, self._learner, phase))
+        return calls
 
 
-def nothing() -> None:
-    """What is done at an event that nobody handles."""
+#: What is done at an event that nobody handles: nothing, and without entering a Python function.
+nothing: Callable[[], None] = type(None)
 
 
-def own(operation: type[Operation], learner: Learner, phase: Phase | None) -> Callable[..., Any]:
-    """The core's own implementation of an operation; it notes on an exception during what it was raised."""
-    run = operation.run
-
-    def do(*args: Any) -> Any:
-        try:
-            return run(learner, phase, *args)
-        except FitException:
-            raise
-        except BaseException as error:
-            if not getattr(error, "__notes__", None):  # the innermost one says most
-                error.add_note(f"Raised during {operation.hook}{where(learner, phase)}.")
-            raise
-
-    return do
-
-
-def all_of(calls: Sequence[tuple[Call, bool]]) -> Callable[[], None]:
+def all_of(calls: Sequence[Call]) -> Callable[[], None]:
     """A function that makes every call, whatever one of them raises, and then raises the first."""
 
     def run() -> None:
         first: BaseException | None = None
-        for call, _ in calls:
+        for call in calls:
             try:
                 call()
             except BaseException as error:
@@ -181,7 +166,7 @@ def all_of(calls: Sequence[tuple[Call, bool]]) -> Callable[[], None]:
 
 
 def through_pluggy(
-    hook: type[Hook], calls: Sequence[tuple[Call, bool]], last: Callable[..., Any] | None = None
+    hook: type[Hook], calls: Sequence[Call], last: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
     """A function that does a hook by pluggy's own call, which knows wrappers and first results.
 
@@ -200,9 +185,9 @@ def through_pluggy(
             return last(*args)
 
         manager.register(types.SimpleNamespace(**{name: hookimpl(core)}), "core")
-    for i, (call, wrapper) in reversed(list(enumerate(calls))):  # pluggy asks the latest first
-        adapter = wrapping(call) if wrapper else answering(call)
-        manager.register(types.SimpleNamespace(**{name: hookimpl(adapter, wrapper=wrapper)}), f"{i}:{call.callback.name}")
+    for i, call in reversed(list(enumerate(calls))):  # pluggy asks the latest first
+        adapter = wrapping(call) if call.wrapper else answering(call)
+        manager.register(types.SimpleNamespace(**{name: hookimpl(adapter, wrapper=call.wrapper)}), f"{i}:{call.callback.name}")
     manager.check_pending()
     caller = getattr(manager.hook, name)
 

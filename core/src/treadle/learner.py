@@ -11,12 +11,12 @@ from torch import nn
 
 from treadle import arguments, plugins
 from treadle.callback import Callback, unwrap
-from treadle.dispatch import Dispatcher, Handle, Table
+from treadle.dispatch import Dispatcher, Handle
 from treadle.errors import ArgumentError, ArgumentValueError, CallbackError, CancelFittingException
 from treadle.events import FitBegin, FitEnd, Init
 from treadle.graph import Ordering
 from treadle.loop import Progress, epoch
-from treadle.phases import Phase, TrainingPhase, ValidationPhase
+from treadle.phases import Gradients, Phase, TrainingPhase, ValidationPhase
 from treadle.plan import Plan
 from treadle.propdict import PropDict
 from treadle.runner import CallbackRunner, LinearRunner
@@ -125,6 +125,7 @@ class Learner:
         self._model = arguments.as_model(model)
         self.models = arguments.models_of(self._model)
         self.params = arguments.parameters_of(self._model)
+        self.grads = Gradients(self.params)
 
     @property
     def optimizer(self) -> Any:
@@ -144,7 +145,12 @@ class Learner:
     def clear_gradients(self) -> None:
         """Clear the gradients of all parameters that an optimizer holds."""
         for optimizer in self.optimizers:
-            optimizer.zero_grad()
+            if type(optimizer).zero_grad is torch.optim.Optimizer.zero_grad:  # the same, for a tenth of its cost
+                for group in optimizer.param_groups:
+                    for parameter in group["params"]:
+                        parameter.grad = None
+            else:
+                optimizer.zero_grad()
 
     # Training.
 
@@ -178,11 +184,10 @@ class Learner:
         given = before if data is None else arguments.as_data(data)
         epochs, steps = self.progress.epochs, self.progress.steps
         cancelled = None
-        calls, _ = self.dispatch(None)
         self.data = given
         try:
             try:
-                calls[FitBegin]()
+                self.handle(None)(FitBegin)
                 self._epochs(n)
             except CancelFittingException as cancel:
                 cancelled = cancel
@@ -204,26 +209,24 @@ class Learner:
 
     def _end(self, error: BaseException | None) -> None:
         """Dispatch `FitEnd`; an error that it makes does not hide the one that ended the fit."""
-        calls, _ = self.dispatch(None)
         try:
-            calls[FitEnd]()
+            self.handle(None)(FitEnd)
         except BaseException as another:
             if error is None:
                 raise
             error.add_note(f"After it, a handler of on_fit_end raised {another!r}.")
 
-    def dispatch(self, phase: Phase | None) -> tuple[Table, Handle]:
-        """The calls that are made in a phase, by event or operation, and the function that makes them.
+    def handle(self, phase: Phase | None) -> Handle:
+        """What is called in a phase, by event or operation: `learner.handle(phase)(StepBegin)`.
 
         Args:
             phase: The phase, or None for what happens outside of all phases.
         """
-        bound = self._bound
-        if bound[0] is not phase:
+        if self.current.phase is not phase:
             if phase is not None:
                 check_phase(phase)
-            bound = self._bound = (phase, *self._dispatcher.bind(phase))
-        return bound[1], bound[2]
+            self.current = self._dispatcher.handle(phase)
+        return self.current
 
     # The callbacks.
 
@@ -305,8 +308,8 @@ class Learner:
             self.ordering = Ordering(callbacks, lambda first, second: asked(first=first, second=second))
             self._callbacks, self._modules = callbacks, modules
             self._dispatcher = Dispatcher(self, callbacks)
-            self._bound: tuple[Phase | None, Table, Handle] = (None, *self._dispatcher.bind(None))
-            self._bound[1][Init]()
+            self.current = self._dispatcher.handle(None)
+            self.current(Init)
         except BaseException:
             vars(self).clear()
             vars(self).update(before[0])

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Sized
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from treadle.errors import CancelEpochException, CancelStepException, DataError
+from treadle.errors import CancelEpochException, CancelStepException, DataError, FitException
 from treadle.events import EpochBegin, EpochEnd, StepBegin, StepEnd
 from treadle.operations import Epoch, Step
 from treadle.propdict import PropDict
 from treadle.scope import phase_scope
 
 if TYPE_CHECKING:
+    from treadle.dispatch import Handle
     from treadle.learner import Learner
     from treadle.phases import Phase
-
-Handle = Callable[..., Any]
 
 
 class Progress:
@@ -63,21 +62,20 @@ class run_epoch:
     Source: FluxTraining.jl, `runepoch`.
     """
 
-    __slots__ = ("_calls", "_learner", "_phase", "_scope")
+    __slots__ = ("_handle", "_learner", "_phase", "_scope")
 
     def __init__(self, learner: Learner, phase: Phase) -> None:
         self._learner, self._phase = learner, phase
         self._scope: AbstractContextManager[None] = phase_scope(learner, phase)
 
     def __enter__(self) -> Handle:
-        calls, handle = self._learner.dispatch(self._phase)
-        self._calls = calls
+        self._handle = handle = self._learner.handle(self._phase)
         self._scope.__enter__()
         progress = self._learner.progress
         progress.epoch += bool(self._phase.training)
         progress.step = 0
         try:
-            calls[EpochBegin]()
+            handle(EpochBegin)
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -89,7 +87,7 @@ class run_epoch:
         cancelled = isinstance(error, CancelEpochException)
         try:
             if kind is None or cancelled:
-                self._calls[EpochEnd]()
+                self._handle(EpochEnd)
                 self._learner.progress.epochs += bool(self._phase.training) and not cancelled
         except CancelEpochException:
             cancelled = True  # it ends anyway
@@ -122,28 +120,31 @@ class run_step:
     Source: FluxTraining.jl, `runstep`.
     """
 
-    __slots__ = ("_calls", "_learner", "_phase", "_scope", "_state")
+    __slots__ = ("_handle", "_learner", "_phase", "_scope", "_state")
 
     def __init__(self, learner: Learner, phase: Phase, /, **initial: Any) -> None:
         self._learner, self._phase = learner, phase
-        self._state = PropDict(initial)
+        self._state = state = PropDict.__new__(PropDict)
+        state.__dict__ = initial
         self._scope: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> tuple[Handle, PropDict]:
         learner, phase = self._learner, self._phase
-        calls, handle = learner.dispatch(phase)
+        handle = learner.current
+        if handle.phase is not phase:
+            handle = learner.handle(phase)
+        self._handle = handle
         progress = learner.progress
         if type(progress.phase) is not type(phase):  # a step on its own, outside of an epoch
             self._scope = phase_scope(learner, phase)
             self._scope.__enter__()
         progress.step += 1
         learner.step = self._state
-        if phase.training and progress.clear_gradients:
+        if progress.clear_gradients and phase.training:
             progress.clear_gradients = False
             learner.clear_gradients()
-        self._calls = calls
         try:
-            calls[StepBegin]()
+            handle[StepBegin]()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -153,21 +154,28 @@ class run_step:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         progress = self._learner.progress
-        cancelled = False
         try:
-            if kind is None:
-                self._calls[StepEnd]()
+            if error is None:
+                self._handle[StepEnd]()
                 if self._phase.training:
                     progress.steps += 1
-            else:
-                cancelled = isinstance(error, CancelStepException)
-                progress.clear_gradients = True
-        except CancelStepException:
-            cancelled = True  # it ends anyway
+                return False
+            progress.clear_gradients = True
+            if not isinstance(error, FitException):
+                note_place(error, self._learner, self._phase)
+            return isinstance(error, CancelStepException)
+        except CancelStepException:  # by a handler of StepEnd: it ends anyway
+            return True
         finally:
             if self._scope is not None:
                 self._scope.__exit__(None, None, None)
-        return cancelled
+
+
+def note_place(error: BaseException, learner: Learner, phase: Phase) -> None:
+    """Note on an exception where the learner stood, unless that is noted already."""
+    if not getattr(error, "__notes__", None):
+        progress = learner.progress
+        error.add_note(f"Raised in {type(phase).__name__}, epoch {progress.epoch}, step {progress.step}.")
 
 
 def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
@@ -200,13 +208,13 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
             )
         data = learner.data[name]
     check_data(data, f"{phase}")
-    calls, _ = learner.dispatch(phase)
+    handle = learner.handle(phase)
     given = name is not None and learner.data.get(name) is not data
     before = learner.data
     if given:
         learner.data = PropDict({**before, name: data})
     try:
-        calls[Epoch](data)
+        handle(Epoch, data)
     except CancelEpochException:
         pass  # raised by a handler of EpochBegin, before the epoch's own scope could catch it
     finally:
@@ -234,9 +242,8 @@ def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
 
     Source: FluxTraining.jl, `step!`.
     """
-    calls, _ = learner.dispatch(phase)
     try:
-        calls[Step](batch)
+        learner.handle(phase)[Step](batch)
     except CancelStepException:
         pass  # raised by a handler of StepBegin, before the step's own scope could catch it
     return learner.step

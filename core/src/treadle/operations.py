@@ -66,14 +66,14 @@ class Forward(Operation):
 
     @staticmethod
     def run(learner: Learner, phase: Phase) -> Any:
-        model, xs = learner.model, learner.step.xs
-        if isinstance(xs, torch.Tensor):
-            return model(xs)
+        model, xs = learner._model, learner.step.xs  # `learner.model` is a property, and this is every step
         if not callable(model):
             raise ArgumentError(
                 f"{phase} applies one model, and the learner has several: {', '.join(model)}. "
                 f"Write a phase whose `step` says what each of them does."
             )
+        if isinstance(xs, torch.Tensor):
+            return model(xs)
         if isinstance(xs, (tuple, list)):
             return model(*xs)
         return model(**xs) if isinstance(xs, Mapping) else model(xs)

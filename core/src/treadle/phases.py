@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from treadle.errors import DataError
+from treadle.errors import CancelStepException, DataError
 from treadle.events import BackwardBegin, BackwardEnd, LossBegin, subclasses
-from treadle.loop import empty_data, run_epoch, run_step, step
-from treadle.operations import Backward, Forward, Loss, Update
+from treadle.loop import empty_data, run_epoch, run_step
+from treadle.operations import Backward, Forward, Loss, Step, Update
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
 
 __all__ = ["AbstractTrainingPhase", "AbstractValidationPhase", "Phase", "TrainingPhase", "ValidationPhase"]
+
+
+NO_BATCH: Any = object()
 
 
 class Phase:
@@ -44,15 +47,15 @@ class Phase:
         Raises:
             DataError: if there is no batch in it.
         """
-        with run_epoch(learner, self):
-            batches = iter(data)
-            for batch in batches:
-                break
-            else:
+        with run_epoch(learner, self) as handle:
+            run, batch = handle[Step], NO_BATCH
+            for batch in data:
+                try:
+                    run(batch)
+                except CancelStepException:  # by a handler of StepBegin; see treadle.step
+                    continue
+            if batch is NO_BATCH:
                 raise empty_data(data, str(self))
-            step(learner, self, batch)
-            for batch in batches:
-                step(learner, self, batch)
 
     def step(self, learner: Learner, batch: Any) -> Any:
         """Run a step. Every phase defines its own, with `run_step`."""
@@ -112,14 +115,14 @@ class TrainingPhase(AbstractTrainingPhase):
         """Train with a batch, a pair (inputs, targets)."""
         xs, ys = pair(batch, self)
         with run_step(learner, self, xs=xs, ys=ys) as (handle, state):
-            state.yhats = handle(Forward)
-            handle(LossBegin)
-            state.loss = handle(Loss)
-            handle(BackwardBegin)
-            handle(Backward)
-            state.grads = Gradients(learner.params)
-            handle(BackwardEnd)
-            learner.progress.clear_gradients = handle(Update) is not False
+            state.yhats = handle[Forward]()
+            handle[LossBegin]()
+            state.loss = handle[Loss]()
+            handle[BackwardBegin]()
+            handle[Backward]()
+            state.grads = learner.grads
+            handle[BackwardEnd]()
+            learner.progress.clear_gradients = handle[Update]() is not False
 
 
 class ValidationPhase(AbstractValidationPhase):
@@ -142,9 +145,9 @@ class ValidationPhase(AbstractValidationPhase):
         """Evaluate a batch, a pair (inputs, targets)."""
         xs, ys = pair(batch, self)
         with run_step(learner, self, xs=xs, ys=ys) as (handle, state):
-            state.yhats = handle(Forward)
-            handle(LossBegin)
-            state.loss = handle(Loss)
+            state.yhats = handle[Forward]()
+            handle[LossBegin]()
+            state.loss = handle[Loss]()
 
 
 class Gradients(Mapping[str, torch.Tensor]):

@@ -32,9 +32,19 @@ class Plan:
         >>> class Announcer(Callback):
         ...     state_access = {"cbstate.kept": Read}
         ...     def on_step_end(self, learner): ...
-        >>> class Setup(Callback):
-        ...     def on_init(self, learner): ...
         >>> print(toy_learner(Announcer(), Keeper()).plan())
+        TrainingPhase
+          on_step_end  Keeper > Announcer
+        <BLANKLINE>
+        ValidationPhase
+          on_step_end  Keeper > Announcer
+        <BLANKLINE>
+        Why in this order
+          Keeper before Announcer: Announcer reads `cbstate.kept`, which Keeper writes.
+        <BLANKLINE>
+        Where they come from
+          Announcer: not installed as a plugin
+          Keeper: not installed as a plugin
     """
 
     def __init__(self, ordering: Ordering) -> None:

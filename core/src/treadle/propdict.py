@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from treadle.errors import ProtectedException, did_you_mean
 
@@ -42,8 +42,9 @@ class PropDict(MutableMapping[str, Any]):
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(missing(name, self), name=name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        self.__dict__[name] = value
+    if TYPE_CHECKING:  # natively, a value is set without a detour through Python
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
     def __getitem__(self, name: str) -> Any:
         try:

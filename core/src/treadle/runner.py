@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextvars
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import pluggy
 import torch
 
 from treadle.callback import Callback
@@ -26,28 +27,37 @@ Run = Callable[[], object]
 class Call:
     """A handler, ready to be called: the function with the view and the phase that it asks for.
 
-    Attributes:
+    Args:
         callback: Whose handler it is.
+        hook: The event or operation.
+        implementation: What pluggy registered for it.
+        known: The values of the arguments that it may ask for by name.
+        learner: The learner.
+        phase: The phase, or None outside of all phases.
+
+    Attributes:
         function: The bound method.
-        names: The names of its arguments.
+        names: The names of the arguments that it asks for.
         args: Their values.
+        wrapper: Whether it is a wrapper.
     """
 
-    __slots__ = ("args", "callback", "function", "hook", "learner", "names", "phase")
+    __slots__ = ("args", "callback", "function", "hook", "learner", "names", "phase", "wrapper")
 
     def __init__(
         self,
         callback: Callback,
         hook: type[Hook],
-        function: Callable[..., object],
-        names: tuple[str, ...],
-        args: tuple[Any, ...],
+        implementation: pluggy.HookImpl,
+        known: Mapping[str, Any],
         learner: Learner,
         phase: Phase | None,
     ) -> None:
-        self.callback, self.hook, self.function = callback, hook, function
-        self.names, self.args = names, args
-        self.learner, self.phase = learner, phase
+        self.callback, self.hook, self.learner, self.phase = callback, hook, learner, phase
+        self.function: Callable[..., object] = implementation.function
+        self.names = tuple(implementation.argnames)
+        self.args = tuple(known.get(name) for name in self.names)
+        self.wrapper = implementation.wrapper
 
     def __call__(self) -> object:
         return self.function(*self.args)
