@@ -36,9 +36,7 @@ ALL = [
     PQ(1.0, 3),
     Patience(3) + InvalidValue() + PQ(1.0, 2),
 ]
-losses = st.floats(min_value=0.0, max_value=10.0) | st.sampled_from(
-    [math.nan, math.inf, -math.inf, -1.0, 0.0]
-)
+losses = st.floats(min_value=0.0, max_value=10.0) | st.sampled_from([math.nan, math.inf, -math.inf, -1.0, 0.0])
 updates = st.lists(st.tuples(losses, st.booleans()), max_size=30)
 simple = st.sampled_from(ALL[:-1])
 
@@ -129,9 +127,7 @@ def test_no_criterion_raises_whatever_it_is_fed(criterion, fed):
 
 @given(st.sampled_from([criterion for criterion in ALL if not criterion.uses_training]), updates)
 def test_criteria_that_do_not_use_training_losses_are_blind_to_them(criterion, fed):
-    assert time_of(criterion, fed) == time_of(
-        criterion, [(loss, False) for loss, training in fed if not training]
-    )
+    assert time_of(criterion, fed) == time_of(criterion, [(loss, False) for loss, training in fed if not training])
 
 
 def test_the_criteria_that_use_training_losses():

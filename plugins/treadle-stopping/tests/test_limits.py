@@ -29,9 +29,7 @@ def test_number_limit_stops_at_the_nth_loss(n):
 
 def test_number_limit_does_not_count_training_losses():
     stopper = EarlyStopper(NumberLimit(2))
-    assert [stopper.done(1.0, training) for training in (True, True, True, False, True, False)] == [
-        False
-    ] * 5 + [True]
+    assert [stopper.done(1.0, training) for training in (True, True, True, False, True, False)] == [False] * 5 + [True]
     assert stopper.message == "Stopped early by NumberLimit(n=2): 2 losses have been seen."
 
 
@@ -104,9 +102,7 @@ def test_a_limit_that_is_not_positive_is_refused(t):
 
 
 def test_a_limit_without_end_is_refused():
-    with pytest.raises(
-        ArgumentValueError, match=r"TimeLimit\(t\) cannot be inf hours. For no limit, .* Never\(\)"
-    ):
+    with pytest.raises(ArgumentValueError, match=r"TimeLimit\(t\) cannot be inf hours. For no limit, .* Never\(\)"):
         TimeLimit(math.inf)
     with pytest.raises(ArgumentValueError, match=r"TimeLimit\(t\) cannot be NaN"):
         TimeLimit(math.nan)

@@ -56,9 +56,7 @@ def test_gl_says_how_far_the_loss_is_above_which_minimum():
 
 @pytest.mark.parametrize("criterion", [GL, PQ])
 def test_alpha_is_a_positive_number(criterion):
-    with pytest.raises(
-        ArgumentValueError, match=rf"{criterion.__name__}\(alpha\) must be greater than 0, got 0"
-    ):
+    with pytest.raises(ArgumentValueError, match=rf"{criterion.__name__}\(alpha\) must be greater than 0, got 0"):
         criterion(0)
     with pytest.raises(ArgumentValueError, match=rf"{criterion.__name__}\(alpha\) cannot be NaN"):
         criterion(math.nan)
@@ -100,9 +98,7 @@ def test_pq_says_the_rise_and_the_progress():
     losses, training = flat(ROUNDS[:3])
     stopper = EarlyStopper(PQ(2.0, 2))
     assert [stopper.done(*pair) for pair in zip(losses, training, strict=True)][-1]
-    assert stopper.message.endswith(
-        "the loss, 9, is 12.5 % above its minimum, 8, and training's progress is 6.024."
-    )
+    assert stopper.message.endswith("the loss, 9, is 12.5 % above its minimum, 8, and training's progress is 6.024.")
 
 
 def test_pq_is_not_done_while_it_waits_for_an_out_of_sample_loss():
@@ -141,9 +137,7 @@ def test_pq_goes_on_when_its_training_losses_are_not_finite():
 
 def test_k_is_a_whole_number_of_at_least_two_or_infinite():
     assert PQ(k=math.inf).k == math.inf
-    with pytest.raises(
-        ArgumentValueError, match=r"PQ\(k\), if it is not math.inf, must be at least 2, got 1"
-    ):
+    with pytest.raises(ArgumentValueError, match=r"PQ\(k\), if it is not math.inf, must be at least 2, got 1"):
         PQ(k=1)
     with pytest.raises(ArgumentError, match=r"PQ\(k\), if it is not math.inf, needs a whole number, got 2.5"):
         PQ(k=2.5)

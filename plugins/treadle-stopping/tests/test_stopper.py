@@ -19,9 +19,7 @@ from treadle_stopping import (
     stopping_time,
 )
 
-EVERY = (
-    Patience(2) + NumberSinceBest(3) + GL(30) + PQ(2.0, 3) + InvalidValue() + NumberLimit(8) + Threshold(0.1)
-)
+EVERY = Patience(2) + NumberSinceBest(3) + GL(30) + PQ(2.0, 3) + InvalidValue() + NumberLimit(8) + Threshold(0.1)
 
 
 def test_a_stopper_is_done_when_any_of_its_criteria_is():
@@ -94,9 +92,7 @@ def test_a_saved_state_does_not_change_with_the_stopper():
 def test_a_saved_state_can_be_taken_over_with_other_settings_but_not_by_other_criteria():
     saved = EarlyStopper(Patience(3) + TimeLimit(1)).state_dict()
     EarlyStopper(Patience(5), TimeLimit(2)).load_state_dict(saved)
-    with pytest.raises(
-        ArgumentValueError, match=r"belongs to .* Patience \+ TimeLimit, and this one is GL\(alpha=2"
-    ):
+    with pytest.raises(ArgumentValueError, match=r"belongs to .* Patience \+ TimeLimit, and this one is GL\(alpha=2"):
         EarlyStopper(GL()).load_state_dict(saved)
 
 

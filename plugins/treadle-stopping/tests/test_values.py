@@ -20,9 +20,7 @@ def test_an_invalid_training_loss_stops_at_the_next_out_of_sample_loss():
 
 def test_invalid_value_remembers():
     stopper = EarlyStopper(InvalidValue())
-    assert [
-        stopper.done(loss, training) for loss, training in [(1.0, 0), (math.inf, 1), (1.0, 1), (1.0, 0)]
-    ] == [
+    assert [stopper.done(loss, training) for loss, training in [(1.0, 0), (math.inf, 1), (1.0, 1), (1.0, 0)]] == [
         False,
         True,
         True,

@@ -95,14 +95,11 @@ class EarlyStopping(Callback):
         keep_state: bool = False,
     ) -> None:
         if not criteria:
-            raise ArgumentError(
-                "EarlyStopping needs a criterion, or a number of epochs: EarlyStopping(Patience(3))"
-            )
+            raise ArgumentError("EarlyStopping needs a criterion, or a number of epochs: EarlyStopping(Patience(3))")
         for phase in (train_phase, test_phase):
             if not (isinstance(phase, type) and issubclass(phase, Phase)):
                 raise ArgumentError(
-                    f"EarlyStopping needs types of phases, got {phase!r}: "
-                    f"EarlyStopping(3, test_phase=ValidationPhase)"
+                    f"EarlyStopping needs types of phases, got {phase!r}: EarlyStopping(3, test_phase=ValidationPhase)"
                 )
         if mode not in ("min", "max"):
             raise ArgumentValueError(f'EarlyStopping(mode) is "min" or "max", got {mode!r}.')

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import isfinite
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -17,25 +18,24 @@ from treadle_stopping.host_copy import HostCopy
 class StopOnNaNLoss(Callback):
     """Stop the fit when a training loss is NaN, Inf or -Inf, before the weights are changed by it.
 
-    The loss is looked at after the backward pass and before the update, in every training phase. On CUDA
-    its copy to the host is queued before the backward pass and is all that is waited for, so the device
-    is never left without work. One of the default callbacks.
+    The loss is looked at after the backward pass and before the update, in every training phase. On CUDA its
+    copy to the host is queued before the backward pass and is all that is waited for, so that the device has
+    work all the while. One of the default callbacks.
 
-    A step without such a loss has nothing to look at and passes: a phase of your own that names its losses
-    differently, as a GAN's does, is guarded if the names are given here.
+    A step without such a loss has nothing to look at and passes. A phase of your own that names its losses
+    differently, as a GAN's does, is guarded by one of these callbacks for each name.
 
     Args:
-        losses: The names of the losses in the step's state. Default: "loss" alone.
+        loss: The loss's name in the step's state. Default: "loss".
 
     Reads:
-        `step.loss`, or the losses that were named.
+        `step.loss`, or that of the name given.
 
     Raises:
         NonFiniteLoss: when it stops; `fit` returns it as `FitResult.cancelled`.
-        ArgumentError: if a name is none.
+        ArgumentError: if the name is none.
 
     Example:
-        >>> import torch
         >>> from treadle import toy_learner
         >>> learner = toy_learner(StopOnNaNLoss())
         >>> good, bad = torch.ones(8, 1), torch.full((8, 1), torch.inf)
@@ -46,43 +46,41 @@ class StopOnNaNLoss(Callback):
     Source: FluxTraining.jl, `StopOnNaNLoss`.
     """
 
-    def __init__(self, losses: Iterable[str] = ("loss",)) -> None:
-        self.losses = (losses,) if isinstance(losses, str) else tuple(losses)
-        for name in self.losses:
-            if not (isinstance(name, str) and name.isidentifier()):
-                raise ArgumentError(
-                    f"StopOnNaNLoss needs names of the step's state, got {name!r}: "
-                    f'StopOnNaNLoss(["generator_loss", "critic_loss"])'
-                )
-        self._copies = {name: HostCopy() for name in self.losses}
+    def __init__(self, loss: str = "loss") -> None:
+        if not (isinstance(loss, str) and loss.isidentifier()):
+            raise ArgumentError(
+                f'StopOnNaNLoss needs the name of a loss in `step`, got {loss!r}: StopOnNaNLoss("my_loss")'
+            )
+        self.loss = loss
+        self._loss_of = attrgetter(f"step.{loss}")
+        self._on_host = False  # whether the last loss was; then nothing has to be prepared for the next
+        self._copy = HostCopy()
 
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
-        """Each of the losses is read."""
-        return {f"step.{name}": Read for name in self.losses}
+        """The loss is read."""
+        return {f"step.{self.loss}": Read}
 
     def on_backward_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
-        for name in self.losses:
-            try:
-                loss = getattr(learner.step, name)
-            except AttributeError:
-                continue
-            if isinstance(loss, torch.Tensor) and not loss.is_cpu:
-                self._copies[name].start(loss)
+        if self._on_host or self.loss not in learner.step:
+            return
+        loss = self._loss_of(learner)
+        if isinstance(loss, torch.Tensor):
+            self._copy.start(loss)
 
     def on_backward_end(self, learner: Any, phase: AbstractTrainingPhase) -> None:
-        for name in self.losses:
-            try:
-                loss = getattr(learner.step, name)
-            except AttributeError:
-                continue
-            if not isinstance(loss, torch.Tensor):
-                value = float(loss)
-            else:
-                value = loss.item() if loss.is_cpu else self._copies[name].read(loss)
-            if not isfinite(value):
-                raise NonFiniteLoss(
-                    f"The training {name} is {value}. Training stopped before the update, so the weights are "
-                    f"as the last finite step left them.",
-                    value,
-                )
+        try:
+            loss = self._loss_of(learner)
+            on_host = self._on_host = loss.is_cpu
+        except AttributeError:  # no such loss, or a plain number
+            if self.loss not in learner.step:
+                return
+            value = float(self._loss_of(learner))
+        else:
+            value = loss.item() if on_host else self._copy.read(loss)
+        if not isfinite(value):
+            raise NonFiniteLoss(
+                f"The training {self.loss} is {value}. Training stopped before the update, so the weights "
+                f"are as the last finite step left them.",
+                value,
+            )

@@ -105,9 +105,7 @@ class EarlyStopper:
         self._state = None if saved is None else self.criterion.load_state(saved)
 
 
-def stopping_time(
-    criterion: Criterion, losses: Iterable[Any], is_training: Iterable[bool] | None = None
-) -> int:
+def stopping_time(criterion: Criterion, losses: Iterable[Any], is_training: Iterable[bool] | None = None) -> int:
     """When a criterion stops, in losses of one kind or of both.
 
     Out-of-sample losses are counted from 1, training losses are not; it is asked after the former only.

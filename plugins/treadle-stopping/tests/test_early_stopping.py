@@ -1,0 +1,568 @@
+import io
+import math
+from datetime import timedelta
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from treadle import (
+    AbstractTrainingPhase,
+    ArgumentError,
+    ArgumentValueError,
+    Callback,
+    CallbackConflictError,
+    CancelStepException,
+    CustomCallback,
+    EpochEnd,
+    Learner,
+    LossBegin,
+    LossError,
+    PropDict,
+    Read,
+    Series,
+    StepEnd,
+    TrainingPhase,
+    ValidationPhase,
+    Write,
+    accesses,
+    epoch,
+    run_epoch,
+    run_step,
+    step,
+    toy_learner,
+)
+from treadle_stopping import (
+    GL,
+    PQ,
+    EarlyStop,
+    EarlyStopping,
+    InvalidValue,
+    Never,
+    NumberLimit,
+    NumberSinceBest,
+    Patience,
+    Threshold,
+    TimeLimit,
+    stopping_time,
+)
+
+EVERY = [
+    Never(),
+    InvalidValue(),
+    TimeLimit(1),
+    NumberLimit(3),
+    NumberSinceBest(2),
+    Patience(2),
+    Threshold(0.5),
+    GL(10),
+    PQ(0.75, 3),
+    Patience(2) + InvalidValue() + GL(20) + PQ(1.0, 2),
+]
+
+
+class Script:
+    """Data that give, in each epoch, each step the loss that is written for it; they train nothing."""
+
+    def __init__(self, *epochs):
+        self.epochs = iter(epochs)
+
+    def __iter__(self):
+        return iter([(torch.zeros(1, 1), torch.full((1, 1), loss)) for loss in next(self.epochs)])
+
+
+def validation(*losses):
+    return Script(*([loss] for loss in losses))
+
+
+ANYTHING = Script(*[[1.0]] * 100)
+
+
+class Weights(Callback):
+    """Notes the weight at the end of each training epoch."""
+
+    state_access = {"model": Read}
+
+    def __init__(self):
+        self.seen = []
+
+    def on_epoch_end(self, learner, phase: TrainingPhase):
+        self.seen.append(learner.model.weight.item())
+
+
+class Scores(Callback):
+    """Writes an epoch metric of its own, as `Metrics` does."""
+
+    state_access = {"cbstate.metricsepoch": Write}
+
+    def __init__(self, **scores):
+        self.scores = {name: iter(values) for name, values in scores.items()}
+
+    def on_init(self, learner):
+        learner.cbstate.metricsepoch = {}
+
+    def on_epoch_end(self, learner, phase: ValidationPhase):
+        series = learner.cbstate.metricsepoch.setdefault(phase, {})
+        for name, values in self.scores.items():
+            series.setdefault(name, Series()).push(1, next(values))
+
+
+# What it stops, and how.
+
+
+def test_a_number_is_patience():
+    stopping = EarlyStopping(2)
+    result = toy_learner(stopping).fit(10, (ANYTHING, validation(3.0, 2.0, 2.5, 2.25, 2.5, 2.75, 1.0)))
+    assert result.epochs == 6
+    assert result.cancelled.criterion == Patience(2)
+    assert result.cancelled.callback is stopping
+    assert str(result.cancelled) == ("Stopped early by Patience(n=2): the loss has risen 2 times in a row, to 2.75.")
+
+
+def test_of_several_criteria_the_one_that_is_met_is_told():
+    stopping = EarlyStopping(3, NumberLimit(4), InvalidValue() + Threshold(0.5))
+    assert stopping.stopper.criterion == Patience(3) + NumberLimit(4) + InvalidValue() + Threshold(0.5)
+    result = toy_learner(stopping).fit(10, (ANYTHING, validation(3.0, 0.25)))
+    assert (result.epochs, result.cancelled.criterion) == (2, Threshold(0.5))
+
+
+def test_the_out_of_sample_loss_is_the_mean_over_the_epochs_steps():
+    data = (ANYTHING, Script([1.0, 3.0], [0.0, 3.0]))
+    assert toy_learner(EarlyStopping(Threshold(1.6))).fit(5, data).epochs == 2
+
+
+def test_a_fit_that_meets_no_criterion_is_not_cancelled():
+    result = toy_learner(EarlyStopping(2)).fit(3)
+    assert (result.epochs, result.steps, result.cancelled) == (3, 48, None)
+
+
+@pytest.mark.parametrize("criterion", EVERY, ids=lambda criterion: criterion.kind)
+@pytest.mark.parametrize("parts", [1, 2])
+def test_every_criterion_works_with_a_plain_fit_with_and_without_validation(criterion, parts):
+    learner = toy_learner(EarlyStopping(criterion))
+    learner.data = PropDict(dict(list(learner.data.items())[:parts]))
+    result = learner.fit(3)
+    assert result.cancelled is None or isinstance(result.cancelled, EarlyStop)
+    assert result.epochs == (1 if result.cancelled and criterion.kind.endswith("PQ") else 3)
+
+
+numbers = st.floats(0.125, 8.0, width=16)
+scripts = st.lists(st.tuples(st.lists(numbers, min_size=1, max_size=4), numbers), min_size=1, max_size=6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from(EVERY), scripts)
+def test_fit_stops_at_the_criterions_stopping_time(criterion, script):
+    fed = [pair for train, test in script for pair in [*((loss, True) for loss in train), (test, False)]]
+    time = stopping_time(criterion, [loss for loss, _ in fed], [training for _, training in fed])
+    data = (Script(*(train for train, _ in script)), validation(*(test for _, test in script)))
+    result = toy_learner(EarlyStopping(criterion)).fit(len(script), data)
+    assert (result.epochs, result.cancelled is not None) == (time or len(script), time > 0)
+
+
+def test_pq_is_fed_the_losses_of_the_training_steps():
+    train = Script([9.5, 9.25], [9.25, 9.0, 8.75], [8.25, 8.5])
+    result = toy_learner(EarlyStopping(PQ(alpha=0.75, k=2))).fit(9, (train, validation(10.0, 8.0, 9.0)))
+    assert (result.epochs, result.steps) == (3, 7)
+    assert str(result.cancelled).endswith("is 12.5 % above its minimum, 8, and training's progress is 15.15.")
+
+
+def test_pq_waits_where_epochs_have_one_step():
+    result = toy_learner(EarlyStopping(PQ())).fit(3, (ANYTHING, validation(1.0, 5.0, 25.0)))
+    assert (result.epochs, result.cancelled) == (3, None)
+
+
+def test_without_validation_data_the_mean_training_loss_stands_in():
+    train = Script([1.0, 3.0], [0.0, 2.0], [1.0, 2.0], [1.0, 3.0], [0.0, 0.0])
+    result = toy_learner(EarlyStopping(2)).fit(5, (train,))
+    assert result.epochs == 4
+    assert str(result.cancelled).endswith("the loss has risen 2 times in a row, to 2.")
+
+
+def test_an_invalid_training_loss_stops_at_the_end_of_its_epoch():
+    validations = []
+    spy = CustomCallback(lambda _: validations.append(1), StepEnd, ValidationPhase)
+    data = (Script([1.0], [1.0, math.inf, 1.0], [1.0]), validation(1.0, 1.0, 1.0))
+    result = toy_learner(EarlyStopping(InvalidValue()), spy).fit(3, data)
+    assert (result.epochs, result.steps, len(validations)) == (2, 4, 1)
+    assert result.cancelled.criterion == InvalidValue()
+
+
+def test_the_clock_starts_with_the_fit():
+    class Clock:
+        now = 0.0
+
+        def __call__(self):
+            return self.now
+
+    clock = Clock()
+    passing = CustomCallback(lambda _: setattr(clock, "now", clock.now + 10), StepEnd, TrainingPhase)
+    limit = TimeLimit(timedelta(seconds=25), clock=clock)
+    learner = toy_learner(EarlyStopping(limit), passing)
+    assert learner.fit(10, (ANYTHING, validation(*[1.0] * 10))).epochs == 3
+    clock.now += 1000
+    assert learner.fit(10, (ANYTHING, validation(*[1.0] * 10))).epochs == 3
+
+
+@pytest.mark.parametrize("name", ["A", "Z"])
+def test_everybody_else_sees_the_end_of_the_last_epoch(name):
+    ends = []
+    spy = CustomCallback(lambda _: ends.append(1), EpochEnd)
+    spy.name = name  # before and after EarlyStopping in the order
+    result = toy_learner(EarlyStopping(NumberLimit(2)), spy).fit(5)
+    assert (result.epochs, len(ends)) == (2, 4)
+
+
+def test_an_epoch_outside_of_fit_raises_the_stop():
+    learner = toy_learner(EarlyStopping(Threshold(5)))
+    with pytest.raises(EarlyStop, match=r"Threshold\(value=5.0\): the loss is 1\.") as caught:
+        epoch(learner, ValidationPhase(), ANYTHING)
+    assert caught.value.criterion == Threshold(5)
+
+
+def test_an_epoch_written_by_hand_raises_the_stop_at_its_end():
+    learner = toy_learner(EarlyStopping(Threshold(5)))
+    phase = ValidationPhase()
+    with pytest.raises(EarlyStop), run_epoch(learner, phase):
+        step(learner, phase, learner.data.validation[0])
+    assert learner.step.loss < 5
+
+
+def test_outside_of_fit_training_does_not_stand_in():
+    learner = toy_learner(EarlyStopping(NumberLimit(1)))
+    del learner.data["validation"]
+    epoch(learner, TrainingPhase())
+    assert learner.progress.epochs == 1
+
+
+def test_validation_within_a_training_epoch_sees_the_training_losses_so_far():
+    learner = toy_learner(EarlyStopping(PQ(alpha=10, k=2)))
+    phase, batches = TrainingPhase(), list(Script([2.0, 2.0]))
+
+    def train():
+        with run_epoch(learner, phase):
+            for batch in batches:
+                step(learner, phase, batch)
+            epoch(learner, ValidationPhase(), ANYTHING)
+
+    with pytest.raises(EarlyStop, match="the last 2 training losses make no progress"):
+        train()
+
+
+# Options.
+
+
+def test_every_fit_starts_anew():
+    stopping = EarlyStopping(NumberLimit(3))
+    learner = toy_learner(stopping)
+    assert [learner.fit(n).epochs for n in (2, 2, 5, 5)] == [2, 2, 3, 3]
+    assert stopping.best is not None
+
+
+def test_an_interrupted_fit_leaves_nothing_to_the_next():
+    def interrupt(learner, times=iter([True])):  # noqa: B008
+        if next(times, False):
+            raise KeyboardInterrupt
+
+    learner = toy_learner(EarlyStopping(Threshold(1.75)), CustomCallback(interrupt, StepEnd, ValidationPhase))
+    with pytest.raises(KeyboardInterrupt):
+        learner.fit(1, (ANYTHING, Script([1.0, 1.0])))
+    assert learner.fit(1, (ANYTHING, Script([2.0, 2.0]))).cancelled is None
+
+
+def test_with_keep_state_the_next_fit_goes_on():
+    learner = toy_learner(EarlyStopping(NumberLimit(3), keep_state=True))
+    assert [learner.fit(n).epochs for n in (2, 5)] == [2, 1]
+
+
+def test_the_test_phase_can_be_that_of_training():
+    stopping = EarlyStopping(2, test_phase=TrainingPhase)
+    result = toy_learner(stopping).fit(5, (Script([1.0], [2.0], [1.0, 5.0], [9.0]), validation(*[1.0] * 5)))
+    assert result.epochs == 3
+
+
+def test_phases_of_ones_own_can_be_chosen():
+    class Holdout(ValidationPhase):
+        data_name = "holdout"
+
+    learner = toy_learner(EarlyStopping(Threshold(1.5), test_phase=Holdout))
+    learner.data.holdout = ANYTHING
+    assert learner.fit(1, {**learner.data, "validation": validation(1.0)}).cancelled is None
+    with pytest.raises(EarlyStop):
+        epoch(learner, Holdout())
+
+
+def test_a_metric_can_be_monitored():
+    learner = toy_learner(EarlyStopping(1, monitor="Error"), Scores(Error=[0.5, 0.25, 0.75, 0.1]))
+    result = learner.fit(4)
+    assert result.epochs == 3
+    assert str(result.cancelled).endswith("the loss has risen once, to 0.75. The loss is here Error.")
+
+
+def test_a_metric_that_is_to_rise_is_taken_with_its_sign_changed():
+    stopping = EarlyStopping(1, monitor="Accuracy", mode="max")
+    result = toy_learner(stopping, Scores(Accuracy=[0.5, 0.75, 0.625, 0.9])).fit(4)
+    assert (result.epochs, stopping.best) == (3, 0.75)
+    assert str(result.cancelled).endswith("to -0.625. The loss is here Accuracy, its sign changed.")
+    above = EarlyStopping(Threshold(-0.7), monitor="Accuracy", mode="max")
+    assert toy_learner(above, Scores(Accuracy=[0.5, 0.75, 0.625])).fit(3).epochs == 2
+
+
+def test_a_monitored_metric_needs_a_writer():
+    with pytest.raises(CallbackConflictError, match=r"cbstate\.metricsepoch"):
+        toy_learner(EarlyStopping(1, monitor="Error"))
+
+
+def test_a_metric_that_is_not_there_is_told_with_those_that_are():
+    learner = toy_learner(EarlyStopping(1, monitor="Accurracy"), Scores(Accuracy=[1.0]))
+    with pytest.raises(ArgumentValueError, match=r"no such metric in ValidationPhase.*Did you mean `Accuracy`"):
+        learner.fit(1)
+
+
+def test_what_it_declares_depends_on_its_options():
+    assert accesses(EarlyStopping(1), Read) == {"data", "step.loss"}
+    assert accesses(EarlyStopping(1, monitor="Error"), Read) == {"data", "cbstate.metricsepoch"}
+    assert accesses(EarlyStopping(PQ(), monitor="Error"), Read) == {
+        "data",
+        "cbstate.metricsepoch",
+        "step.loss",
+    }
+    assert accesses(EarlyStopping(1), Write) == set()
+    assert accesses(EarlyStopping(1, restore_best=True), Write) == {"model"}
+
+
+# Restoring the best weights.
+
+
+def trained(*losses, **options):
+    """A toy learner's last weight, and those after each epoch, with scripted losses of validation."""
+    weights = Weights()
+    learner = toy_learner(EarlyStopping(Never(), restore_best=True, **options), weights)
+    learner.fit(len(losses), (learner.data.training, validation(*losses)))
+    return learner.model.weight.item(), weights.seen
+
+
+def test_restore_best_ends_with_the_weights_of_the_best_epoch():
+    weight, seen = trained(3.0, 1.0, 2.0, 1.0, 4.0)
+    assert len(set(seen)) == 5
+    assert weight == seen[1]
+
+
+def test_a_value_that_is_not_finite_is_never_the_best():
+    weight, seen = trained(math.nan, 3.0, math.nan, math.inf)
+    assert weight == seen[1]
+
+
+def test_without_any_best_the_weights_stay():
+    weight, seen = trained(math.nan, math.nan)
+    assert weight == seen[1]
+
+
+def test_without_restore_best_the_weights_stay():
+    learner, weights = toy_learner(EarlyStopping(1)), Weights()
+    learner.add_callback(weights)
+    result = learner.fit(5, (learner.data.training, validation(1.0, 2.0, 3.0)))
+    assert result.epochs == 2
+    assert learner.model.weight.item() == weights.seen[1] != weights.seen[0]
+
+
+def test_restore_best_follows_the_monitored_metric():
+    weights = Weights()
+    stopping = EarlyStopping(2, monitor="Accuracy", mode="max", restore_best=True)
+    learner = toy_learner(stopping, weights, Scores(Accuracy=[0.1, 0.9, 0.5, 0.3]))
+    assert learner.fit(9).epochs == 4
+    assert learner.model.weight.item() == weights.seen[1]
+
+
+def test_the_best_weights_are_restored_also_after_an_error():
+    def fail(learner):
+        raise RuntimeError("The disk is full.")
+
+    weights = Weights()
+    learner = toy_learner(EarlyStopping(Never(), restore_best=True), weights)
+    learner.fit(2, (learner.data.training, validation(1.0, 2.0)))
+    learner.add_callback(CustomCallback(fail, EpochEnd, ValidationPhase))
+    with pytest.raises(RuntimeError, match="The disk is full"):
+        learner.fit(2, (learner.data.training, validation(1.0, 2.0)))
+    assert learner.model.weight.item() == weights.seen[2]
+
+
+def test_the_best_of_one_fit_is_not_that_of_the_next():
+    weights = Weights()
+    learner = toy_learner(EarlyStopping(Never(), restore_best=True), weights)
+    for losses in ((0.25, 2.0), (1.0, 0.5)):
+        learner.fit(2, (learner.data.training, validation(*losses)))
+    assert learner.model.weight.item() == weights.seen[3]
+
+
+def test_with_keep_state_the_best_is_that_of_all_fits():
+    weights = Weights()
+    learner = toy_learner(EarlyStopping(Never(), restore_best=True, keep_state=True), weights)
+    for losses in ((0.25, 2.0), (1.0, 0.5)):
+        learner.fit(2, (learner.data.training, validation(*losses)))
+    assert learner.model.weight.item() == weights.seen[0]
+
+
+def test_several_models_are_restored_together():
+    class Both(AbstractTrainingPhase):
+        def step(self, learner, batch):
+            with run_step(learner, self) as (_, state), torch.no_grad():
+                state.loss = torch.tensor(batch)
+                for model in learner.model.values():
+                    model.weight.fill_(batch)
+
+    models = {"first": nn.Linear(1, 1), "second": nn.Linear(1, 1)}
+    stopping = EarlyStopping(Never(), test_phase=Both, restore_best=True, keep_state=True)
+    learner = Learner(models, nn.functional.l1_loss, callbacks=[stopping], use_default_callbacks=False)
+    for loss in (3.0, 1.0, 2.0):
+        epoch(learner, Both(), [loss])
+    learner.fit(0)
+    assert [model.weight.item() for model in models.values()] == [1.0, 1.0]
+
+
+def test_two_that_would_restore_are_refused():
+    with pytest.raises(CallbackConflictError, match=r"Both would restore weights.*restore_best=True\)"):
+        toy_learner(EarlyStopping(1, restore_best=True), EarlyStopping(PQ(), restore_best=True))
+    toy_learner(EarlyStopping(1, restore_best=True), EarlyStopping(PQ()))
+
+
+def test_what_it_restores_is_the_last_word():
+    class Zeroing(Callback):
+        state_access = {"model": Write}
+
+        def on_fit_end(self, learner):
+            learner.model.weight.data.zero_()
+
+    for name in ("A", "Z"):
+        zeroing, weights = Zeroing(), Weights()
+        zeroing.name = name
+        learner = toy_learner(EarlyStopping(Never(), restore_best=True), zeroing, weights)
+        learner.fit(2, (learner.data.training, validation(1.0, 2.0)))
+        assert learner.model.weight.item() == weights.seen[0] != 0
+
+
+# Checkpoints.
+
+TRAIN = [[4.0, 2.0], [3.0, 2.0], [2.0, 1.5], [1.5, 1.25], [1.25, 1.0]]
+TEST = [3.0, 2.0, 2.5, 3.0, 9.0]
+
+
+def scripted(skip_epochs=0, skip_steps=0):
+    train = TRAIN[skip_epochs:]
+    return Script(train[0][skip_steps:], *train[1:]), validation(*TEST[skip_epochs:])
+
+
+RESUMABLE = [Patience(3), PQ(0.3, 2), GL(40), Patience(9) + NumberLimit(4)]
+
+
+def saved_at(event, phase, criterion, n):
+    """The state of EarlyStopping at the n-th of such events, as a file gives it back."""
+    stopping, saved = EarlyStopping(criterion), []
+    saving = CustomCallback(lambda _: saved.append(stopping.state_dict()), event, phase)
+    saving.name = "Saving"  # after EarlyStopping
+    toy_learner(stopping, saving).fit(5, scripted())
+    file = io.BytesIO()
+    torch.save(saved[n - 1], file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def resumed_with(state, criterion, **skipped):
+    stopping = EarlyStopping(criterion)
+    stopping.load_state_dict(state)
+    return toy_learner(stopping).fit(5, scripted(**skipped))
+
+
+@pytest.mark.parametrize("criterion", RESUMABLE, ids=repr)
+@pytest.mark.parametrize("epochs", [0, 1, 2])
+def test_resumed_within_an_epoch_it_stops_where_the_whole_run_does(criterion, epochs):
+    whole = toy_learner(EarlyStopping(criterion)).fit(5, scripted())
+    state = saved_at(StepEnd, TrainingPhase, criterion, 2 * epochs + 1)
+    result = resumed_with(state, criterion, skip_epochs=epochs, skip_steps=1)
+    assert result.epochs == whole.epochs - epochs
+    assert str(result.cancelled) == str(whole.cancelled)
+
+
+@pytest.mark.parametrize("criterion", RESUMABLE, ids=repr)
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_resumed_between_epochs_it_stops_where_the_whole_run_does(criterion, epochs):
+    whole = toy_learner(EarlyStopping(criterion)).fit(5, scripted())
+    state = saved_at(EpochEnd, ValidationPhase, criterion, epochs)
+    result = resumed_with(state, criterion, skip_epochs=epochs)
+    assert result.epochs == whole.epochs - epochs
+    assert str(result.cancelled) == str(whole.cancelled)
+
+
+def test_resumed_without_validation_training_still_stands_in():
+    saved, stopping = [], EarlyStopping(Threshold(2.1))
+    saving = CustomCallback(lambda _: saved.append(stopping.state_dict()), StepEnd, TrainingPhase)
+    saving.name = "Saving"
+    toy_learner(stopping, saving).fit(1, (Script([4.0, 3.0]),))
+    resumed = EarlyStopping(Threshold(2.1))
+    resumed.load_state_dict(saved[0])
+    assert toy_learner(resumed).fit(1, (Script([0.0]),)).cancelled.criterion == Threshold(2.1)
+
+
+def test_the_best_weights_are_part_of_the_state():
+    stopping, resumed = (EarlyStopping(Never(), restore_best=True, keep_state=True) for _ in range(2))
+    learner, weights = toy_learner(stopping), Weights()
+    learner.add_callback(weights)
+    learner.fit(2, (learner.data.training, validation(1.0, 2.0)))
+    resumed.load_state_dict(stopping.state_dict())
+    another = toy_learner(resumed)
+    another.fit(1, (another.data.training, validation(3.0)))
+    assert another.model.weight.item() == weights.seen[0]
+    assert resumed.best == 1.0
+
+
+def test_only_the_fit_that_is_resumed_goes_on():
+    state = saved_at(EpochEnd, ValidationPhase, NumberLimit(3), 2)
+    stopping = EarlyStopping(NumberLimit(3))
+    stopping.load_state_dict(state)
+    learner = toy_learner(stopping)
+    assert [learner.fit(5).epochs for _ in range(2)] == [1, 3]
+
+
+# What it refuses.
+
+
+def test_it_needs_a_criterion():
+    with pytest.raises(
+        ArgumentError, match=r"needs a criterion, or a number of epochs: EarlyStopping\(Patience\(3\)\)"
+    ):
+        EarlyStopping()
+    with pytest.raises(ArgumentError, match="'soon' is no stopping criterion"):
+        EarlyStopping("soon")
+    with pytest.raises(ArgumentError, match=r"Patience\(n\) needs a whole number, got True"):
+        EarlyStopping(True)
+    with pytest.raises(ArgumentValueError, match=r"Patience\(n\) must be at least 1, got 0"):
+        EarlyStopping(0)
+
+
+def test_it_needs_types_of_phases():
+    with pytest.raises(ArgumentError, match=r"needs types of phases, got ValidationPhase\(\): EarlyStopping\(3, test_"):
+        EarlyStopping(3, test_phase=ValidationPhase())
+
+
+def test_mode_is_min_or_max():
+    with pytest.raises(ArgumentValueError, match=r'EarlyStopping\(mode\) is "min" or "max", got .up.'):
+        EarlyStopping(3, mode="up")
+
+
+def test_steps_without_a_loss_are_told():
+    class Lossless(ValidationPhase):
+        def step(self, learner, batch):
+            with run_step(learner, self):
+                pass
+
+    with pytest.raises(LossError, match=r"no `step.loss` in Lossless\(\)\. Name an epoch metric .* or other phases"):
+        epoch(toy_learner(EarlyStopping(3)), Lossless())
+
+
+def test_an_epoch_whose_steps_were_all_cancelled_counts_for_nothing():
+    def cancel(learner):
+        raise CancelStepException
+
+    learner = toy_learner(EarlyStopping(NumberLimit(1)), CustomCallback(cancel, LossBegin, ValidationPhase))
+    assert learner.fit(2).cancelled is None

@@ -1,0 +1,27 @@
+import torch
+from treadle_stopping.losses import StepLosses
+
+
+def test_the_mean_is_of_all_losses_and_news_are_told_once():
+    losses = StepLosses()
+    losses.record({"loss": 4.0})
+    losses.record({"loss": torch.tensor(2.0)})
+    assert (losses.news(), losses.mean) == ([4.0, 2.0], 3.0)
+    losses.record({"loss": 0.0})
+    assert (losses.news(), losses.mean) == ([0.0], 2.0)
+
+
+def test_without_losses_there_is_no_mean():
+    losses = StepLosses()
+    assert (losses.mean, losses.missing) == (None, False)
+    losses.record({"xs": 1})
+    assert (losses.mean, losses.missing) == (None, True)
+
+
+def test_saved_losses_go_on():
+    losses, resumed = StepLosses(), StepLosses()
+    losses.record({"loss": 4.0})
+    losses.news()
+    losses.record({"loss": 2.0})
+    resumed.load_state_dict(losses.state_dict())
+    assert (resumed.news(), resumed.mean) == ([2.0], 3.0)

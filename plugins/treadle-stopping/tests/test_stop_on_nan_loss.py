@@ -1,0 +1,161 @@
+import math
+
+import pytest
+import torch
+from treadle import (
+    AbstractTrainingPhase,
+    ArgumentError,
+    BackwardBegin,
+    BackwardEnd,
+    CustomCallback,
+    Phase,
+    Read,
+    StepEnd,
+    accesses,
+    epoch,
+    run_step,
+    toy_learner,
+)
+from treadle.operations import Update
+from treadle_stopping import NonFiniteLoss, StopOnNaNLoss
+
+GOOD = (torch.ones(8, 1), torch.full((8, 1), 3.0))
+
+
+def squared_error_learner(*callbacks):
+    learner = toy_learner(*callbacks)
+    learner.lossfn = torch.nn.functional.mse_loss  # whose gradients are not finite where the loss is not
+    return learner
+
+
+def batch_with(value):
+    return torch.ones(8, 1), torch.full((8, 1), value)
+
+
+class TwoLosses(AbstractTrainingPhase):
+    """A phase with losses of other names, as a GAN has them: a batch holds the two."""
+
+    def step(self, learner, batch):
+        with run_step(learner, self) as (handle, state):
+            state.critic_loss = batch[0] * learner.model.weight.sum()
+            handle(BackwardBegin)
+            state.critic_loss.backward()
+            handle(BackwardEnd)
+            state.generator_loss = batch[1]
+            handle(BackwardBegin)
+            handle(BackwardEnd)
+            handle(Update)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_stops_before_the_update(value):
+    guard = StopOnNaNLoss()
+    learner, two_steps = squared_error_learner(guard), squared_error_learner()
+    two_steps.fit(1, ([GOOD, GOOD],))
+    result = learner.fit(5, ([GOOD, GOOD, batch_with(value), GOOD],))
+    assert (result.epochs, result.steps) == (0, 2)
+    assert result.cancelled.callback is guard
+    assert isinstance(result.cancelled, NonFiniteLoss)
+    assert not math.isfinite(result.cancelled.value)
+    assert torch.equal(learner.model.weight, two_steps.model.weight)
+
+
+def test_the_reason_names_the_value():
+    result = toy_learner(StopOnNaNLoss()).fit(1, ([batch_with(math.inf)],))
+    assert str(result.cancelled) == (
+        "The training loss is inf. Training stopped before the update, so the weights are as the last finite "
+        "step left them."
+    )
+    assert result.cancelled.value == math.inf
+
+
+def test_without_it_the_weights_are_lost():
+    learner = squared_error_learner()
+    learner.fit(1, ([batch_with(math.nan)],))
+    assert math.isnan(learner.model.weight.item())
+
+
+def test_it_stops_after_the_backward_pass_and_the_step_has_no_end():
+    seen = []
+    spies = [CustomCallback(lambda _, e=e: seen.append(e), e, AbstractTrainingPhase) for e in (BackwardEnd, StepEnd)]
+    toy_learner(StopOnNaNLoss(), *spies).fit(1, ([GOOD, batch_with(math.nan)],))
+    assert seen == [BackwardEnd, StepEnd, BackwardEnd]
+
+
+def test_a_finite_fit_is_left_alone():
+    guarded, plain = toy_learner(StopOnNaNLoss()), toy_learner()
+    assert guarded.fit(3) == plain.fit(3)
+    assert torch.equal(guarded.model.weight, plain.model.weight)
+
+
+def test_validation_may_be_what_it_is():
+    result = toy_learner(StopOnNaNLoss()).fit(2, ([GOOD], [batch_with(math.nan)]))
+    assert (result.epochs, result.cancelled) == (2, None)
+
+
+def test_it_reads_its_loss_and_nothing_else():
+    assert accesses(StopOnNaNLoss(), Read) == {"step.loss"}
+    assert accesses(StopOnNaNLoss("critic_loss"), Read) == {"step.critic_loss"}
+
+
+def test_steps_without_a_loss_pass():
+    learner = toy_learner(StopOnNaNLoss())
+    epoch(learner, TwoLosses(), [(math.nan, math.nan)])
+    assert learner.progress.steps == 1
+
+
+@pytest.mark.parametrize(("batch", "who"), [((math.nan, 1.0), 0), ((1.0, math.inf), 1), ((math.inf, math.nan), 0)])
+def test_losses_of_other_names_are_guarded_by_one_each(batch, who):
+    guards = [StopOnNaNLoss("critic_loss"), StopOnNaNLoss("generator_loss")]
+    learner = toy_learner(*guards)
+    with torch.no_grad():
+        learner.model.weight.fill_(1.0)
+    with pytest.raises(NonFiniteLoss, match=f"The training {guards[who].loss} is ") as caught:
+        epoch(learner, TwoLosses(), [(1.0, 1.0), batch])
+    assert caught.value.callback is guards[who]
+    assert learner.progress.steps == 1
+
+
+def test_a_phase_that_does_not_train_is_not_guarded():
+    class Sampling(Phase):
+        def step(self, learner, batch):
+            with run_step(learner, self, loss=batch) as (handle, _):
+                handle(BackwardBegin)
+                handle(BackwardEnd)
+
+    learner = toy_learner(StopOnNaNLoss())
+    epoch(learner, Sampling(), [torch.tensor(math.nan)])
+    assert math.isnan(learner.step.loss)
+
+
+@pytest.mark.parametrize("given", ["step.loss", "", None, ["loss"]])
+def test_the_name_of_the_loss_is_a_name(given):
+    with pytest.raises(ArgumentError, match=r"needs the name of a loss in `step`, got .*: StopOnNaNLoss\("):
+        StopOnNaNLoss(given)
+
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@cuda
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_on_cuda_it_stops_as_on_the_cpu(value):
+    learner = squared_error_learner(StopOnNaNLoss())
+    learner.model.cuda()
+    good, bad = ([part.cuda() for part in batch] for batch in (GOOD, batch_with(value)))
+    result = learner.fit(5, ([good, good, bad, good],))
+    assert result.steps == 2
+    assert math.isfinite(learner.model.weight.item())
+
+
+@cuda
+def test_on_cuda_it_never_waits_for_all_of_the_device():
+    learner = toy_learner(StopOnNaNLoss())
+    learner.model.cuda()
+    data = [[part.cuda() for part in GOOD]] * 4
+    learner.fit(1, (data,))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        assert learner.fit(2, (data,)).steps == 8
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
