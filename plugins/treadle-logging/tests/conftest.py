@@ -59,8 +59,6 @@ def memory() -> Memory:
 def said() -> Iterator[list[str]]:
     """The warnings that were said through loguru."""
     messages: list[str] = []
-    sink = logger.add(
-        lambda message: messages.append(message.rstrip("\n")), format="{message}", level="WARNING"
-    )
+    sink = logger.add(lambda message: messages.append(message.rstrip("\n")), format="{message}", level="WARNING")
     yield messages
     logger.remove(sink)

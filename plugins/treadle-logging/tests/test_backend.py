@@ -90,8 +90,7 @@ def test_calls_come_one_at_a_time() -> None:
 
     backend = Narrow()
     threads = [
-        threading.Thread(target=lambda: [backend.receive(Value(1), "a", i, ()) for i in range(200)])
-        for _ in range(4)
+        threading.Thread(target=lambda: [backend.receive(Value(1), "a", i, ()) for i in range(200)]) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -101,9 +100,7 @@ def test_calls_come_one_at_a_time() -> None:
 
 
 def test_the_tag_joins_groups_and_name() -> None:
-    assert (
-        LoggerBackend.tag("0.weight", ("Step", "Histograms", "Weights")) == "Step/Histograms/Weights/0.weight"
-    )
+    assert LoggerBackend.tag("0.weight", ("Step", "Histograms", "Weights")) == "Step/Histograms/Weights/0.weight"
     assert LoggerBackend.tag("Loss", ()) == "Loss"
 
 

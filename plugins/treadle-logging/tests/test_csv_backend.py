@@ -114,9 +114,7 @@ def test_nothing_is_logged_after_closing(tmp_path) -> None:
     backend = CSVBackend(tmp_path / "log.csv")
     backend.close()
     backend.close()
-    with pytest.raises(
-        BackendClosedError, match=r"was closed\. Go on with its file: CSVBackend\(.*append=True\)"
-    ):
+    with pytest.raises(BackendClosedError, match=r"was closed\. Go on with its file: CSVBackend\(.*append=True\)"):
         log_to(backend, Value(1), "a", 1)
     with pytest.raises(BackendClosedError, match="was closed"):
         backend.flush()

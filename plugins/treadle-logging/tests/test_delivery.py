@@ -28,9 +28,7 @@ def test_after_three_failures_in_a_row_a_backend_is_left_alone(new_memory, said)
         delivery.send(entries(number))
         delivery.flush()
     assert broken.calls == 3
-    assert said[1:] == [
-        "LogMetrics leaves Memory alone for the rest of this fit: it failed 3 times in a row."
-    ]
+    assert said[1:] == ["LogMetrics leaves Memory alone for the rest of this fit: it failed 3 times in a row."]
 
 
 def test_a_success_starts_the_count_again(new_memory, said) -> None:

@@ -4,9 +4,7 @@ from treadle.errors import ArgumentError, ArgumentValueError
 from treadle_logging import File, Graph, Histogram, Loggable, Text, Value
 
 
-@pytest.mark.parametrize(
-    "data", [2, 2.0, torch.tensor(2.0), torch.tensor([[2]]), torch.ones(1).numpy() * 2, True + 1]
-)
+@pytest.mark.parametrize("data", [2, 2.0, torch.tensor(2.0), torch.tensor([[2]]), torch.ones(1).numpy() * 2, True + 1])
 def test_a_value_is_one_number_however_it_comes(data: object) -> None:
     assert Value(data).number == 2.0
 
@@ -51,9 +49,7 @@ def test_a_histogram_keeps_double_precision() -> None:
 def test_a_histogram_needs_numbers() -> None:
     with pytest.raises(ArgumentValueError, match="Histogram got no numbers at all: leave it out"):
         Histogram([])
-    with pytest.raises(
-        ArgumentError, match="Histogram needs a tensor or array of real numbers, got str 'abc'"
-    ):
+    with pytest.raises(ArgumentError, match="Histogram needs a tensor or array of real numbers, got str 'abc'"):
         Histogram("abc")
     with pytest.raises(ArgumentError, match=r"got Tensor of shape \(2,\) and torch\.complex64"):
         Histogram(torch.zeros(2, dtype=torch.complex64))

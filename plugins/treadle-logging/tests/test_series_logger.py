@@ -105,9 +105,7 @@ def test_noting_does_not_read_the_values(memory) -> None:
 def test_the_arguments_are_checked(memory) -> None:
     with pytest.raises(ArgumentError, match=r"needs an int and a number, got block='a', seconds=10\.0"):
         SeriesLogger(memory, block="a")  # type: ignore[arg-type]
-    with pytest.raises(
-        ArgumentValueError, match=r"SeriesLogger\(backend, block=1\) writes every value at once"
-    ):
+    with pytest.raises(ArgumentValueError, match=r"SeriesLogger\(backend, block=1\) writes every value at once"):
         SeriesLogger(memory, block=0)
     with pytest.raises(ArgumentValueError, match="got block=1000, seconds=-1"):
         SeriesLogger(memory, seconds=-1)

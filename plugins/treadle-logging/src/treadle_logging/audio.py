@@ -41,9 +41,7 @@ class Audio(Loggable):
     def __post_init__(self) -> None:
         data = as_tensor(self.data, "Audio")
         if not isinstance(self.sample_rate, int) or isinstance(self.sample_rate, bool):
-            raise ArgumentError(
-                f"Audio needs its sample rate as an int, got {self.sample_rate!r}: Audio(data, 44100)"
-            )
+            raise ArgumentError(f"Audio needs its sample rate as an int, got {self.sample_rate!r}: Audio(data, 44100)")
         if self.sample_rate < 1:
             raise ArgumentValueError(
                 f"Audio needs a sample rate of at least 1 Hz, got {self.sample_rate}: Audio(data, 44100)"
@@ -69,15 +67,11 @@ def _samples(data: torch.Tensor) -> torch.Tensor:
         data = data[None]
     if data.ndim != 2 or data.numel() == 0 or data.shape[0] > data.shape[1]:
         swapped = " The channels seem to come last; swap them: Audio(data.T, rate)" if data.ndim == 2 else ""
-        raise ArgumentValueError(
-            f"Audio needs the shape (samples,) or (channels, samples), got {shape}.{swapped}"
-        )
+        raise ArgumentValueError(f"Audio needs the shape (samples,) or (channels, samples), got {shape}.{swapped}")
     if data.dtype == torch.int16:
         return (data.cpu() / LOUDEST).clamp(-1, 1)
     if not data.is_floating_point():
-        raise ArgumentError(
-            f"Audio needs floats in [-1, 1] or int16, got {data.dtype}: Audio(data.float(), rate)"
-        )
+        raise ArgumentError(f"Audio needs floats in [-1, 1] or int16, got {data.dtype}: Audio(data.float(), rate)")
     data = data.to("cpu", torch.float32)
     loudest = data.abs().max().item()
     if not loudest <= 1:

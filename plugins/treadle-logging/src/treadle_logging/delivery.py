@@ -94,6 +94,5 @@ class Delivery:
         if self._failures[key, what] >= PATIENCE:
             self._left_alone.add(key)
             logger.warning(
-                f"{self.owner} leaves {name} alone for the rest of this fit: it failed {PATIENCE} times in a "
-                f"row."
+                f"{self.owner} leaves {name} alone for the rest of this fit: it failed {PATIENCE} times in a row."
             )

@@ -57,9 +57,7 @@ def log_to(
         if not isinstance(part, str):
             raise ArgumentError(f"log_to needs names of type str, got {part!r}: str({part!r})")
         if not part:
-            raise ArgumentValueError(
-                'log_to got an empty name. Name it: log_to(..., "Loss", i, group="Step")'
-            )
+            raise ArgumentValueError('log_to got an empty name. Name it: log_to(..., "Loss", i, group="Step")')
     for backend in as_backends(backends, "log_to"):
         backend.receive(loggable, name, int(i), groups)
 

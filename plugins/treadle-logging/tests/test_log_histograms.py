@@ -1,0 +1,146 @@
+import pytest
+import torch
+from torch import nn
+from treadle import AbstractTrainingPhase, Learner, Read, Write, accesses, epoch, run_step, toy_learner
+from treadle.errors import ArgumentError, ArgumentValueError
+from treadle_logging import LogHistograms
+from treadle_metrics import Recorder
+
+
+def test_the_weights_are_logged_as_they_are_after_the_step(memory) -> None:
+    learner = toy_learner(Recorder(), LogHistograms(memory, freq=None), nbatches=2)
+    learner.fit(1)
+    assert [(tag, i) for tag, i, _ in memory.rows] == [
+        ("Step/Histograms/Weights/weight", 1),
+        ("Step/Histograms/Weights/weight", 2),
+    ]
+    assert memory.rows[-1][2] == [learner.model.weight.item()]
+    assert memory.rows[0][2] != memory.rows[1][2]
+
+
+def test_every_hundredth_step_is_the_default_and_the_first_one_counts(memory) -> None:
+    toy_learner(Recorder(), LogHistograms(memory), nbatches=90).fit(3)
+    assert [i for _, i, _ in memory.rows] == [1, 101, 201]
+
+
+def test_validation_changes_no_weights_so_nothing_is_logged_there(memory) -> None:
+    toy_learner(Recorder(), LogHistograms(memory, freq=None), nbatches=2).fit(3)
+    assert len(memory.rows) == 6
+
+
+def test_gradients_are_logged_on_request(memory) -> None:
+    learner = toy_learner(Recorder(), LogHistograms(memory, freq=None, gradients=True), nbatches=1)
+    learner.fit(1)
+    assert memory.of("Step/Histograms/Gradients/weight") == [(1, [learner.model.weight.grad.item()])]
+
+
+def network(*callbacks) -> Learner:
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU())
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
+    data = [(torch.tensor([[1.0, 2.0]]), torch.zeros(1, 2)), (torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2))]
+    return Learner(
+        net, nn.functional.mse_loss, data=(data,), optimizer=lambda p: torch.optim.SGD(p, lr=0.0),
+        callbacks=[Recorder(), *callbacks], use_default_callbacks=False,
+    )  # fmt: skip
+
+
+def test_activations_are_logged_on_request_by_layer(memory) -> None:
+    learner = network(LogHistograms(memory, freq=None, activations=True))
+    learner.fit(1)
+    assert memory.of("Step/Histograms/Activations/0") == [(1, [1.0, -2.0]), (2, [3.0, -4.0])]
+    assert memory.of("Step/Histograms/Activations/1") == [(1, [1.0, 0.0]), (2, [3.0, 0.0])]
+
+
+def test_activations_are_only_watched_in_the_steps_that_are_logged(memory) -> None:
+    hooks = []
+
+    class Net(nn.Linear):
+        def forward(self, xs):
+            hooks.append(len(self._forward_hooks))
+            return super().forward(xs)
+
+    learner = toy_learner(Recorder(), LogHistograms(memory, freq=2, activations=True), nbatches=4)
+    learner.model = Net(1, 1)
+    learner.fit(1, (learner.data.training,))
+    assert hooks == [1, 0, 1, 0]
+    assert not learner.model._forward_hooks
+
+
+def test_several_models_stand_before_their_parameters(memory) -> None:
+    class Both(AbstractTrainingPhase):
+        def step(self, learner, batch):
+            with run_step(learner, self, xs=batch):
+                for model in learner.model.values():
+                    model(batch).sum().backward()
+
+    models = {"left": nn.Linear(1, 1, bias=False), "right": nn.Linear(1, 1, bias=False)}
+    learner = Learner(
+        models,
+        nn.functional.mse_loss,
+        callbacks=[Recorder(), LogHistograms(memory, activations=True)],
+        use_default_callbacks=False,
+    )
+    epoch(learner, Both(), [torch.tensor([[0.0]])])
+    assert memory.tags() == [
+        "Step/Histograms/Weights/left/weight",
+        "Step/Histograms/Weights/right/weight",
+        "Step/Histograms/Activations/left",
+        "Step/Histograms/Activations/right",
+    ]
+
+
+def test_sparse_and_complex_numbers_are_logged_too(memory) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(3, 1, sparse=True)
+            self.phase = nn.Parameter(torch.tensor([1 + 2j]))
+            self.empty = nn.Parameter(torch.zeros(0))
+
+        def forward(self, xs):
+            return self.table(xs).sum() * self.phase.abs().sum() + self.empty.sum()
+
+    learner = Learner(
+        Net(),
+        lambda yhats, ys: (yhats - ys).abs(),
+        data=([(torch.tensor([1, 1]), torch.tensor(0.0))],),
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.0),
+        callbacks=[Recorder(), LogHistograms(memory, gradients=True)],
+        use_default_callbacks=False,
+    )
+    learner.fit(1)
+    assert memory.of("Step/Histograms/Weights/phase") == [(1, [1.0, 2.0])]
+    assert len(memory.of("Step/Histograms/Gradients/table.weight")[0][1]) == 1
+    assert memory.of("Step/Histograms/Weights/empty") == []
+
+
+def test_watching_changes_nothing(memory) -> None:
+    plain, watched = network(), network(LogHistograms(memory, freq=None, gradients=True, activations=True))
+    for learner in (plain, watched):
+        learner.optimizer.param_groups[0]["lr"] = 0.1
+        learner.fit(3)
+    assert torch.equal(plain.model[0].weight, watched.model[0].weight)
+
+
+def test_it_reads_only_what_is_asked_for(memory) -> None:
+    assert accesses(LogHistograms(memory), Read) == {"params", "cbstate.history"}
+    everything = LogHistograms(memory, gradients=True, activations=True)
+    assert accesses(everything, Read) == {"params", "cbstate.history", "step.grads", "model"}
+    assert accesses(everything, Write) == set()
+    assert accesses(LogHistograms(memory), Read) == {"params", "cbstate.history"}
+
+
+def test_the_arguments_are_checked(memory) -> None:
+    with pytest.raises(ArgumentError, match=r"LogHistograms needs an int or None, got freq='a'"):
+        LogHistograms(memory, freq="a")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentValueError, match=r"Every step is: LogHistograms\(\.\.\., freq=None\)"):
+        LogHistograms(memory, freq=0)
+    with pytest.raises(ArgumentValueError, match="LogHistograms needs at least one backend"):
+        LogHistograms()
+
+
+def test_a_backend_that_fails_does_not_end_the_training(new_memory, said) -> None:
+    learner = toy_learner(Recorder(), LogHistograms(new_memory(fail_on=lambda call: True), freq=None))
+    assert learner.fit(1).steps == 16
+    assert len(said) == 2

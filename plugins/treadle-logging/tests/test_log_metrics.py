@@ -1,0 +1,191 @@
+import pytest
+import torch
+from treadle import (
+    Callback,
+    CallbackConflictError,
+    CancelFittingException,
+    CancelStepException,
+    Phase,
+    Read,
+    StepEnd,
+    ThreadedRunner,
+    TrainingPhase,
+    Write,
+    accesses,
+    epoch,
+    throttle,
+    toy_learner,
+)
+from treadle.errors import ArgumentValueError
+from treadle_logging import CSVBackend, LoggerBackend, LogHistograms, LogMetrics
+from treadle_metrics import Metrics, Recorder
+
+
+def steps_of(learner) -> list[tuple[int, float]]:
+    losses = learner.cbstate.metricsstep[TrainingPhase()]["Loss"]
+    return list(zip(losses.iterations, losses.values, strict=True))
+
+
+def test_every_step_and_every_epoch_is_logged_under_its_tag(memory) -> None:
+    learner = toy_learner(LogMetrics(memory), Metrics(), Recorder(), nbatches=3)
+    learner.fit(2)
+    assert memory.tags() == [
+        "Step/TrainingPhase/Metrics/Loss",
+        "Epoch/TrainingPhase/Metrics/Loss",
+        "Step/ValidationPhase/Metrics/Loss",
+        "Epoch/ValidationPhase/Metrics/Loss",
+    ]
+    assert memory.of("Step/TrainingPhase/Metrics/Loss") == steps_of(learner)
+    assert [i for i, _ in memory.of("Step/TrainingPhase/Metrics/Loss")] == [1, 2, 3, 4, 5, 6]
+    epochs = learner.cbstate.metricsepoch[TrainingPhase()]["Loss"]
+    assert memory.of("Epoch/TrainingPhase/Metrics/Loss") == [(1, epochs.values[0]), (2, epochs.values[1])]
+
+
+def test_a_throttled_logger_logs_the_steps_that_it_sees(memory) -> None:
+    learner = toy_learner(Recorder(), Metrics(), throttle(LogMetrics(memory), StepEnd, freq=8))
+    learner.fit(1, (learner.data.training,))
+    assert [i for i, _ in memory.of("Step/TrainingPhase/Metrics/Loss")] == [1, 9]
+    assert [i for i, _ in memory.of("Epoch/TrainingPhase/Metrics/Loss")] == [1]
+
+
+class Stop(Callback):
+    """Raise after a number of steps."""
+
+    state_access = {"cbstate.history": Read}
+    run_after = (Recorder,)
+
+    def __init__(self, steps: int, error: Exception) -> None:
+        self.steps = steps
+        self.error = error
+
+    def on_step_end(self, learner, phase: TrainingPhase) -> None:
+        if learner.cbstate.history[phase].steps == self.steps:
+            raise self.error
+
+
+def test_nothing_is_lost_when_the_fit_is_cancelled(memory) -> None:
+    learner = toy_learner(Recorder(), Metrics(), LogMetrics(memory), Stop(5, CancelFittingException("enough")))
+    assert learner.fit(1).cancelled is not None
+    assert memory.of("Step/TrainingPhase/Metrics/Loss") == steps_of(learner)
+    assert len(steps_of(learner)) == 5
+    assert memory.flushes == 1
+
+
+def test_nothing_is_lost_when_an_error_ends_the_fit(memory) -> None:
+    learner = toy_learner(Recorder(), Metrics(), LogMetrics(memory), Stop(5, RuntimeError("broken")))
+    with pytest.raises(RuntimeError, match="broken"):
+        learner.fit(1)
+    assert memory.of("Step/TrainingPhase/Metrics/Loss") == steps_of(learner)
+    assert len(steps_of(learner)) == 5
+
+
+class Skip(Callback):
+    def on_step_begin(self, phase: TrainingPhase) -> None:
+        raise CancelStepException
+
+
+def test_a_cancelled_step_has_nothing_to_log(memory) -> None:
+    toy_learner(Recorder(), Metrics(), LogMetrics(memory), Skip()).fit(1)
+    assert memory.of("Step/TrainingPhase/Metrics/Loss") == []
+
+
+def test_a_second_fit_goes_on_where_the_first_one_ended(memory) -> None:
+    learner = toy_learner(Recorder(), Metrics(), LogMetrics(memory), nbatches=2)
+    learner.fit(1)
+    learner.fit(1)
+    assert [i for i, _ in memory.of("Step/TrainingPhase/Metrics/Loss")] == [1, 2, 3, 4]
+    assert [i for i, _ in memory.of("Epoch/ValidationPhase/Metrics/Loss")] == [1, 2]
+
+
+def test_a_logger_that_joins_later_logs_what_comes_from_then_on(memory) -> None:
+    learner = toy_learner(Recorder(), Metrics(), nbatches=2)
+    learner.fit(1)
+    learner.add_callback(LogMetrics(memory))
+    learner.fit(1)
+    assert [i for i, _ in memory.of("Step/TrainingPhase/Metrics/Loss")] == [3, 4]
+    assert [i for i, _ in memory.of("Epoch/TrainingPhase/Metrics/Loss")] == [2]
+
+
+def test_an_epoch_outside_of_a_fit_is_logged_too(memory) -> None:
+    learner = toy_learner(Recorder(), Metrics(), LogMetrics(memory), nbatches=2)
+    epoch(learner, TrainingPhase())
+    assert memory.of("Step/TrainingPhase/Metrics/Loss") == steps_of(learner)
+
+
+def test_several_backends_get_the_same(new_memory) -> None:
+    first, second = new_memory(), new_memory()
+    toy_learner(Recorder(), Metrics(), LogMetrics(first, second)).fit(1)
+    assert first.rows == second.rows
+    assert len(first.rows) == 34
+
+
+def test_two_loggers_can_share_a_backend(memory) -> None:
+    learner = toy_learner(Recorder(), Metrics(), LogMetrics(memory), LogHistograms(memory, freq=None), nbatches=2)
+    learner.fit(1)
+    assert len(memory.of("Step/TrainingPhase/Metrics/Loss")) == 2
+    assert len(memory.of("Step/Histograms/Weights/weight")) == 2
+
+
+def test_two_loggers_can_share_a_backend_in_threads(memory) -> None:
+    learner = toy_learner(
+        Recorder(),
+        Metrics(),
+        LogMetrics(memory, block=1),
+        LogHistograms(memory, freq=None),
+        runner=ThreadedRunner(),
+    )
+    learner.fit(1)
+    assert memory.of("Step/TrainingPhase/Metrics/Loss") == steps_of(learner)
+    assert len(memory.of("Step/Histograms/Weights/weight")) == 16
+
+
+def test_a_backend_that_fails_does_not_end_the_training(new_memory, said) -> None:
+    plain = toy_learner(Recorder(), Metrics())
+    plain.fit(2)
+    broken, whole = new_memory(fail_on=lambda call: True), new_memory()
+    learner = toy_learner(Recorder(), Metrics(), LogMetrics(broken, whole))
+    assert learner.fit(2).cancelled is None
+    assert torch.equal(learner.model.weight, plain.model.weight)
+    assert len(whole.rows) == 68
+    assert said == [
+        "LogMetrics could not log to Memory: OSError: the disk is full. Training goes on; "
+        "LogMetrics(..., strict=True) would raise this.",
+        "LogMetrics leaves Memory alone for the rest of this fit: it failed 3 times in a row.",
+    ]
+
+
+def test_strict_ends_the_training(new_memory) -> None:
+    learner = toy_learner(Recorder(), Metrics(), LogMetrics(new_memory(fail_on=lambda call: True), strict=True))
+    with pytest.raises(OSError, match="the disk is full"):
+        learner.fit(1)
+
+
+def test_the_rows_of_a_csv_file_are_the_recorded_values(tmp_path) -> None:
+    backend = CSVBackend(tmp_path / "log.csv")
+    learner = toy_learner(Recorder(), Metrics(), LogMetrics(backend), nbatches=2)
+    learner.fit(1)
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert lines[1:3] == [f"Step/TrainingPhase/Metrics/Loss,{i},{value!r}" for i, value in steps_of(learner)]
+    assert len(lines) == 7
+
+
+def test_without_metrics_it_is_refused(memory) -> None:
+    with pytest.raises(CallbackConflictError, match="LogMetrics"):
+        toy_learner(LogMetrics(memory))
+
+
+def test_without_a_backend_it_is_refused() -> None:
+    with pytest.raises(ArgumentValueError, match=r"LogMetrics needs at least one backend: LogMetrics\(CSVBackend"):
+        LogMetrics()
+
+
+def test_it_only_reads(memory: LoggerBackend) -> None:
+    assert accesses(LogMetrics(memory), Read) == {"cbstate.metricsstep", "cbstate.metricsepoch"}
+    assert accesses(LogMetrics(memory), Write) == set()
+
+
+def test_it_runs_after_the_metrics_in_every_phase(memory) -> None:
+    logger, metrics, recorder = LogMetrics(memory), Metrics(), Recorder()
+    learner = toy_learner(logger, metrics, recorder)
+    assert learner.ordering.order(StepEnd, TrainingPhase) == (recorder, metrics, logger)
+    assert learner.ordering.order(StepEnd, Phase) == (recorder, metrics, logger)
