@@ -26,8 +26,6 @@ class Write(Read):
     """The callback changes, makes or replaces the state at this path. Includes `Read`."""
 
 
-
-
 def parts(path: str) -> tuple[str, ...]:
     """The parts of a dotted path."""
     return tuple(path.split("."))

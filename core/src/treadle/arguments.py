@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,6 @@ from treadle.operations import name_of
 from treadle.propdict import PropDict
 
 
-
 def as_model(model: Any) -> Any:
     """A module, or a `PropDict` of modules by name.
 
@@ -28,7 +27,9 @@ def as_model(model: Any) -> Any:
     """
     if isinstance(model, Mapping):
         if not model or not all(isinstance(name, str) and isinstance(part, nn.Module) for name, part in model.items()):
-            raise ArgumentError(f'A mapping of models maps names to modules, got {model!r}: {{"generator": nn.Linear(1, 1)}}')
+            raise ArgumentError(
+                f'A mapping of models maps names to modules, got {model!r}: {{"generator": nn.Linear(1, 1)}}'
+            )
         models = list(model.values())
     elif isinstance(model, nn.Module):
         models = [model]
@@ -67,10 +68,14 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
     """
     if isinstance(optimizer, Mapping):
         if isinstance(model, nn.Module):
-            raise ArgumentError("There are several optimizers and one model. Pass one optimizer, or a mapping of models.")
+            raise ArgumentError(
+                "There are several optimizers and one model. Pass one optimizer, or a mapping of models."
+            )
         for name in optimizer:
             if name not in model:
-                raise ArgumentError(f"There is an optimizer for {name!r}, and no such model. {did_you_mean(str(name), model)}")
+                raise ArgumentError(
+                    f"There is an optimizer for {name!r}, and no such model. {did_you_mean(str(name), model)}"
+                )
         return PropDict({name: as_optimizer(each, model[name]) for name, each in optimizer.items()})
     if isinstance(optimizer, torch.optim.Optimizer):
         return optimizer
@@ -112,10 +117,14 @@ def as_data(data: Any) -> PropDict:
         named = dict(data)
         if not all(isinstance(name, str) for name in named):
             raise ArgumentError(f"A mapping of data has names as its keys, got {list(named)!r}: {{'training': loader}}")
-    elif isinstance(data, (tuple, list)) and len(data) <= 2 and not any(isinstance(each, torch.Tensor) for each in data):
+    elif (
+        isinstance(data, (tuple, list)) and len(data) <= 2 and not any(isinstance(each, torch.Tensor) for each in data)
+    ):
         named = dict(zip(("training", "validation"), data, strict=False))
     else:
-        kind = f"{len(data)} things in a {type(data).__name__}" if isinstance(data, (tuple, list)) else type(data).__name__
+        kind = (
+            f"{len(data)} things in a {type(data).__name__}" if isinstance(data, (tuple, list)) else type(data).__name__
+        )
         raise ArgumentError(
             f"The data are (), (training,), (training, validation) or a mapping of names to iterables of batches, got "
             f"{kind}. One loader alone is written with a comma: data=(loader,)"
@@ -167,6 +176,7 @@ def check_callback_instance(callback: Any) -> None:
 
 
 def shown(value: Any) -> str:
+    """How a value is written in a message."""
     return f"{type(value).__name__}()" if isinstance(value, Callback) else repr(value)
 
 
@@ -174,7 +184,9 @@ def default_callbacks(given: list[Callback]) -> list[Callback]:
     """The defaults that are installed and that fit beside the callbacks that were given."""
     joining: list[Callback] = []
     for name in plugins.DEFAULTS:
-        candidates = [plugin for plugin in plugins.installed(plugins.CALLBACKS) if plugin.name == name and not plugin.disabled]
+        candidates = [
+            plugin for plugin in plugins.installed(plugins.CALLBACKS) if plugin.name == name and not plugin.disabled
+        ]
         if not candidates:
             continue
         try:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 from treadle.access import Permission
 from treadle.callback import Callback, ConflictResolution, RunFirst
 from treadle.errors import ArgumentError, ArgumentValueError, CallbackError
-from treadle.events import PROJECT, Event, Hook
+from treadle.events import PROJECT, Event, Init
 from treadle.handlers import handler_phases, implemented, known_hooks
 from treadle.phases import Phase
 
@@ -134,7 +133,9 @@ class ConditionalCallback(Callback):
 
     def __init__(self, callback: Callback, condition: CallbackCondition) -> None:
         if not isinstance(callback, Callback):
-            raise CallbackError(f"Only a callback can be throttled, got {callback!r}: throttle(Printer(), StepEnd, freq=10)")
+            raise CallbackError(
+                f"Only a callback can be throttled, got {callback!r}: throttle(Printer(), StepEnd, freq=10)"
+            )
         if not callable(getattr(condition, "should_run", None)):
             raise ArgumentError(f"{condition!r} is no condition: it has no method should_run(event, phase).")
         self.wrapped = callback  # type: ignore[misc]
@@ -142,9 +143,9 @@ class ConditionalCallback(Callback):
         hooks = known_hooks()
         for name in implemented(callback, hooks):
             method = getattr(callback, name)
-            guarded = method
-            if issubclass(hooks[name], Event) and name != "on_init":
-                guarded = guard(method, hooks[name], condition)
+            guarded, event = method, hooks[name]
+            if issubclass(event, Event) and event is not Init:
+                guarded = guard(method, event, condition)
                 guarded.__annotations__["phase"] = _union(handler_phases(callback, method))
             setattr(self, name, guarded)
 
@@ -157,6 +158,10 @@ class ConditionalCallback(Callback):
     @property
     def name(self) -> str:
         return self.callback.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self.callback.name = name
 
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
@@ -223,7 +228,7 @@ def checked_event(event: Any) -> type[Event]:
     raise ArgumentError(f"The class of an event is needed, got {event!r}: throttle(callback, StepEnd, freq=10)")
 
 
-def guard(method: Callable[..., Any], event: type[Hook], condition: CallbackCondition) -> Callable[..., Any]:
+def guard(method: Callable[..., Any], event: type[Event], condition: CallbackCondition) -> Callable[..., Any]:
     """A handler that asks a condition first, with the signature that the event specifies."""
     names = handler_arguments(method)
     options = getattr(method, f"{PROJECT}_impl", None) or {}
@@ -234,7 +239,7 @@ def guard(method: Callable[..., Any], event: type[Hook], condition: CallbackCond
             return method(*[learner if name == "learner" else phase for name in names])
         return None
 
-    def run_around(learner: Any, phase: Any) -> Iterator[Any]:
+    def run_around(learner: Any, phase: Any) -> Generator[Any, Any, Any]:
         if condition.should_run(event, phase):
             return (yield from method(*[learner if name == "learner" else phase for name in names]))
         return (yield)
@@ -242,7 +247,7 @@ def guard(method: Callable[..., Any], event: type[Hook], condition: CallbackCond
     def run_outside(learner: Any) -> Any:
         return run(learner, None)
 
-    def run_around_outside(learner: Any) -> Iterator[Any]:
+    def run_around_outside(learner: Any) -> Generator[Any, Any, Any]:
         return (yield from run_around(learner, None))
 
     target: Callable[..., Any]
@@ -252,8 +257,7 @@ def guard(method: Callable[..., Any], event: type[Hook], condition: CallbackCond
         target = run if phased else run_outside
     if options:
         setattr(target, f"{PROJECT}_impl", options)
-    functools.update_wrapper(target, method, assigned=("__name__", "__qualname__", "__doc__"), updated=())
-    del target.__wrapped__  # type: ignore[attr-defined]
+    target.__name__, target.__qualname__, target.__doc__ = method.__name__, method.__qualname__, method.__doc__
     return target
 
 

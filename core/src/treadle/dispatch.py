@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -34,7 +33,7 @@ class CallbackManager(pluggy.PluginManager):
         super().__init__(PROJECT)
         hooks = known_hooks()
         self.taken = {id(callback): handlers(callback, hooks) for callback in callbacks}
-        self.add_hookspecs(types.SimpleNamespace(**{name: hook.spec for name, hook in hooks.items()}))
+        self.add_hookspecs(namespace({name: hook.spec for name, hook in hooks.items()}))
         for i, callback in enumerate(callbacks):
             try:
                 self.register(callback, f"{i}:{callback.name}")
@@ -119,7 +118,9 @@ class Dispatcher:
     def compile(self, hook: type[Hook], phase: Phase | None) -> Callable[..., Any]:
         """The function that does a hook: dispatches an event, or does an operation."""
         if not (isinstance(hook, type) and issubclass(hook, (Event, Operation))):
-            raise CallbackError(f"Only the class of an event or an operation can be handled, got {hook!r}: handle(StepEnd)")
+            raise CallbackError(
+                f"Only the class of an event or an operation can be handled, got {hook!r}: handle(StepEnd)"
+            )
         calls = self.calls(hook, phase)
         if issubclass(hook, Operation):
             core = functools.partial(hook.run, self._learner, phase)
@@ -178,16 +179,16 @@ def through_pluggy(
     name = hook.hook
     manager = pluggy.PluginManager(PROJECT)
     firstresult = issubclass(hook, Operation)
-    manager.add_hookspecs(types.SimpleNamespace(**{name: specification(name, ("args",), None, firstresult=firstresult)}))
+    manager.add_hookspecs(namespace({name: specification(name, ("args",), None, firstresult=firstresult)}))
     if last is not None:
 
         def core(args: tuple[Any, ...]) -> Any:
             return last(*args)
 
-        manager.register(types.SimpleNamespace(**{name: hookimpl(core)}), "core")
+        manager.register(namespace({name: hookimpl(core)}), "core")
     for i, call in reversed(list(enumerate(calls))):  # pluggy asks the latest first
         adapter = wrapping(call) if call.wrapper else answering(call)
-        manager.register(types.SimpleNamespace(**{name: hookimpl(adapter, wrapper=call.wrapper)}), f"{i}:{call.callback.name}")
+        manager.register(namespace({name: hookimpl(adapter, wrapper=call.wrapper)}), f"{i}:{call.callback.name}")
     manager.check_pending()
     caller = getattr(manager.hook, name)
 
@@ -195,6 +196,11 @@ def through_pluggy(
         return caller(args=args)
 
     return run
+
+
+def namespace(functions: Mapping[str, Callable[..., Any]]) -> type:
+    """A class that holds functions, as pluggy takes its specifications and implementations."""
+    return type("Namespace", (), {name: staticmethod(function) for name, function in functions.items()})
 
 
 def with_arguments(call: Call, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -216,10 +222,10 @@ def answering(call: Call) -> Callable[..., Any]:
     return adapter
 
 
-def wrapping(call: Call) -> Callable[..., Iterator[Any]]:
+def wrapping(call: Call) -> Callable[..., Generator[None, Any, Any]]:
     """A generator for pluggy that runs a wrapper, and blames it only for what it raised itself."""
 
-    def adapter(args: tuple[Any, ...]) -> Iterator[Any]:
+    def adapter(args: tuple[Any, ...]) -> Generator[None, Any, Any]:
         inner: BaseException | None = None
         wrapper: Any = call.function(*with_arguments(call, args))
         try:

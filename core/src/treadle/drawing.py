@@ -43,7 +43,8 @@ def draw(plan: Plan) -> str:
                     x += 22
                 box = len(callback.name) * CHARACTER + 16
                 parts.append(
-                    f"<rect x='{x:.1f}' y='{y:.1f}' width='{box:.1f}' height='24' rx='6' fill='{BOX}' stroke='{ARROW}'/>"
+                    f"<rect x='{x:.1f}' y='{y:.1f}' width='{box:.1f}' height='24' rx='6' "
+                    f"fill='{BOX}' stroke='{ARROW}'/>"
                 )
                 write(x + 8, callback.name)
                 x += box + 6

@@ -59,7 +59,6 @@ def specification(
     name: str, arguments: tuple[str, ...], doc: str | None, *, firstresult: bool
 ) -> Callable[..., object]:
     """A function that pluggy reads as the specification of the hook `name`."""
-
     namespace: dict[str, Callable[..., object]] = {}
     exec(f"def {name}({', '.join(arguments)}): ...", namespace)  # pluggy reads the names off the code
     spec = namespace[name]

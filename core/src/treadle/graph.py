@@ -10,18 +10,18 @@ the order in which they were given, installed or imported.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import networkx as nx
 
 from treadle import plugins
 from treadle.access import Permission, Read, Write, checked, parts
-from treadle.callback import Callback, ConflictResolution, NoConflict, NotDefined, RunFirst, Unresolvable, unwrap
+from treadle.callback import Callback, ConflictResolution, NotDefined, RunFirst, Unresolvable, unwrap
 from treadle.errors import AccessError, CallbackConflictError, Problem
 from treadle.events import Hook, subclasses
 from treadle.handlers import Handler, handlers, known_hooks
-from treadle.phases import Phase, TrainingPhase, ValidationPhase
+from treadle.phases import Phase
 from treadle.providers import providers
 
 Resolver = Callable[[Callback, Callback], Iterable[ConflictResolution | None]]
@@ -123,8 +123,11 @@ class Ordering:
         return self._orders[members]
 
     def independent(self, first: Callback, second: Callback) -> bool:
-        """Whether two callbacks may run at the same time: neither waits for the other, and neither
-        writes what the other uses, not even where they say that any order is right."""
+        """Whether two callbacks may run at the same time.
+
+        They may if neither waits for the other, and neither writes what the other uses, not even
+        where they say that any order is right.
+        """
         i, j = self._index[first], self._index[second]
         if (min(i, j), max(i, j)) in self._shared:
             return False
@@ -163,7 +166,9 @@ class Ordering:
     def _members(self, hook: type[Hook], phase: type[Phase] | None) -> int:
         name = hook.hook
         return sum(
-            1 << i for i, own in enumerate(self.handlers) if name in own and own[name].handles(phase if hook.phased else None)
+            1 << i
+            for i, own in enumerate(self.handlers)
+            if name in own and own[name].handles(phase if hook.phased else None)
         )
 
     def _name_events(self) -> None:
@@ -285,7 +290,7 @@ class Ordering:
             said = "; ".join(f"{who} answers {shown(answer)}" for who, answer in answers)
             self._problem(
                 (first, second),
-                f"{first.name} and {second.name} both use {paths_of(overlap)}, and the ways to settle it differ: {said}.",
+                f"{first.name} and {second.name} both use {paths_of(overlap)}, and they settle it differently: {said}.",
                 "let one of them answer NotDefined(), or both the same.",
             )
         elif not distinct:
@@ -309,9 +314,9 @@ class Ordering:
             a, b = type(unwrap(first)).__name__, type(unwrap(second)).__name__
             self._problem(
                 (first, second),
-                f"{first.name} and {second.name} both write {both_paths(*contested[0])}, and nothing says who runs first.",
-                f"let one run after the other, in {b}: run_after = ({a},); or answer in "
-                f"{a}.resolve_conflict(self, other) with RunFirst(self), RunFirst(other), NoConflict() or Unresolvable().",
+                f"{first.name} and {second.name} both write {both_paths(*contested[0])}, and nothing orders them.",
+                f"let one run after the other, in {b}: run_after = ({a},); or let "
+                f"{a}.resolve_conflict(self, other) answer RunFirst(self), RunFirst(other), NoConflict() or Unresolvable().",
             )
             return
         for path, mode, other, _ in overlap:
@@ -359,8 +364,15 @@ class Ordering:
             for path, mode in access.items():
                 steps = parts(path)
                 above = {".".join(steps[:n]) for n in range(1, len(steps))}
-                if mode is Read and len(steps) > 1 and steps[0] == "cbstate" and not (path in reaching or above & written):
-                    self._problem((callback,), f"{callback.name} reads `{path}`, and no callback writes it.", mend_reader(path))
+                if (
+                    mode is Read
+                    and len(steps) > 1
+                    and steps[0] == "cbstate"
+                    and not (path in reaching or above & written)
+                ):
+                    self._problem(
+                        (callback,), f"{callback.name} reads `{path}`, and no callback writes it.", mend_reader(path)
+                    )
 
     # The order of those that meet.
 
@@ -420,7 +432,9 @@ class Ordering:
         if data is not None:
             return str(data["reason"])
         path = nx.shortest_path(self._explicit, i, j)
-        return ", ".join(str(self.graph.edges[self.callbacks[a], self.callbacks[b]]["reason"]) for a, b in zip(path, path[1:], strict=False))
+        return ", ".join(
+            str(self.graph.edges[self.callbacks[a], self.callbacks[b]]["reason"]) for a, b in pairwise(path)
+        )
 
     def _problem(self, callbacks: tuple[Callback, ...], what: str, mend: str) -> None:
         self._problems.append(Problem(callbacks, what, mend))
@@ -436,19 +450,24 @@ def bits(members: int) -> Iterator[int]:
 
 def mend_reader(path: str) -> str:
     """How to give a path a writer."""
-    offers = [f"{plugin.value.partition(':')[2]} (of {plugin.distribution}, `{plugin.name}`)" for plugin in providers(path)]
+    offers = [
+        f"{plugin.value.partition(':')[2]} (of {plugin.distribution}, `{plugin.name}`)" for plugin in providers(path)
+    ]
     if offers:
         return f"add {' or '.join(offers)} to the learner's callbacks."
-    return f"add a callback that writes it; no installed plugin says that it does. Its class declares \"{path}\": Write."
+    return f'add a callback that writes it; no installed plugin says that it does. Its class declares "{path}": Write.'
 
 
 def both_paths(path: str, other: str) -> str:
+    """One path, or two that overlap, in a message."""
     return f"`{path}`" if path == other else f"`{path}` and `{other}`"
 
 
 def paths_of(overlap: list[Overlap]) -> str:
+    """All paths that overlap, in a message."""
     return ", ".join(dict.fromkeys(both_paths(path, other) for path, _, other, _ in overlap))
 
 
 def shown(answer: ConflictResolution) -> str:
+    """A resolution, in a message."""
     return f"RunFirst({answer.callback.name})" if isinstance(answer, RunFirst) else f"{type(answer).__name__}()"

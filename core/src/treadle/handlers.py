@@ -6,14 +6,14 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from treadle import phases
 from treadle.callback import Callback
 from treadle.errors import CallbackError, did_you_mean
-from treadle.events import PROJECT, Hook, known_events
+from treadle.events import PROJECT, Hook, known_events, subclasses
 from treadle.operations import known_operations
 from treadle.phases import Phase
 
@@ -68,8 +68,9 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
 
 def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str]:
     """The names of the callback's methods that take part in a hook."""
+    cls: Hashable = type(callback)
     own = [name for name, value in vars(callback).items() if callable(value)]
-    names = [name for name in (*_candidates(type(callback)), *own) if name in hooks or _claims(callback, name)]
+    names = [name for name in (*_candidates(cls), *own) if name in hooks or _claims(callback, name)]
     for name in names:
         if name not in hooks:
             raise CallbackError(
@@ -86,7 +87,7 @@ def _claims(callback: Callback, name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _candidates(cls: type[Callback]) -> tuple[str, ...]:
+def _candidates(cls: Hashable) -> tuple[str, ...]:
     base = set(dir(Callback))
     return tuple(
         name
@@ -118,7 +119,7 @@ def _evaluated(annotation: str, function: Callable[..., Any], callback: Callback
     try:
         return eval(annotation, names)  # as typing.get_type_hints does
     except NameError as error:
-        known = [cls for cls in phases.subclasses(Phase) if cls.__name__ == annotation]
+        known = [cls for cls in subclasses(Phase) if cls.__name__ == annotation]
         if len(known) == 1:
             return known[0]
         raise CallbackError(

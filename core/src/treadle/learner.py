@@ -98,7 +98,9 @@ class Learner:
     ) -> None:
         if not callable(lossfn) or isinstance(lossfn, type):
             mend = f"{lossfn.__name__}()" if isinstance(lossfn, type) else "torch.nn.functional.mse_loss"
-            raise ArgumentError(f"The loss function takes outputs and targets, got {lossfn!r}. Pass, for example, {mend}")
+            raise ArgumentError(
+                f"The loss function takes outputs and targets, got {lossfn!r}. Pass, for example, {mend}"
+            )
         if runner is not None and not isinstance(runner, CallbackRunner):
             raise ArgumentError(f"The runner is a CallbackRunner, got {runner!r}: runner=LinearRunner()")
         self.lossfn = lossfn
@@ -109,6 +111,7 @@ class Learner:
         self.runner = runner or LinearRunner()
         self.model = arguments.as_model(model)
         self.optimizer = arguments.as_optimizer(optimizer, self.model)
+        self.current: Handle
         self._callbacks: tuple[Callback, ...] = ()
         self._modules: list[str] = []
         self._use(*arguments.as_callbacks(callbacks, use_default_callbacks=use_default_callbacks))
@@ -330,7 +333,9 @@ def check_phase(phase: Any) -> None:
         raise ArgumentError(f"A phase is needed, got {phase!r}: TrainingPhase()")
     if type(phase).__hash__ is None:
         name = type(phase).__name__
-        raise ArgumentError(f"{name} cannot be hashed, so nothing can be kept for it. Write @dataclass(frozen=True) above {name}.")
+        raise ArgumentError(
+            f"{name} cannot be hashed, so nothing can be kept for it. Write @dataclass(frozen=True) above {name}."
+        )
 
 
 def fit(learner: Learner, n: int, data: Any = None) -> FitResult:

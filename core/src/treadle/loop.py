@@ -206,12 +206,12 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
                 f"{phase} runs over learner.data.{name}, and the learner has no such data. "
                 f"Pass them: epoch(learner, {phase}, data), or Learner(..., data={{{name!r}: data}})"
             )
-        data = learner.data[name]
+        data = learner.data[str(name)]
     check_data(data, f"{phase}")
     handle = learner.handle(phase)
-    given = name is not None and learner.data.get(name) is not data
     before = learner.data
-    if given:
+    given = name is not None and before.get(name) is not data
+    if name is not None and given:
         learner.data = PropDict({**before, name: data})
     try:
         handle(Epoch, data)

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from treadle.events import Hook, subclasses
+from treadle.events import subclasses
 from treadle.handlers import known_hooks
 from treadle.phases import Phase, TrainingPhase, ValidationPhase
 from treadle.plugins import distribution_of

@@ -133,7 +133,7 @@ def _modified(path: str) -> int:
 
 
 def _scan() -> Iterable[Plugin]:
-    found = {}
+    found: dict[tuple[str, str, str], Plugin] = {}
     for group in (CALLBACKS, PLUGINS):
         for entry in importlib_metadata.entry_points(group=group):
             distribution = entry.dist.name if entry.dist else "unknown"
@@ -153,7 +153,8 @@ def find(name: str, group: str | None = None) -> Plugin:
     matching = [plugin for plugin in candidates if plugin.name == name]
     if not matching:
         raise PluginError(
-            f"There is no plugin called {name!r} installed. {did_you_mean(name, {plugin.name for plugin in candidates})}"
+            f"There is no plugin called {name!r} installed. "
+            f"{did_you_mean(name, {plugin.name for plugin in candidates})}"
         )
     usable = [plugin for plugin in matching if not plugin.disabled] or matching
     if len({plugin.value for plugin in usable}) > 1:

@@ -8,7 +8,7 @@ which says what line to add.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from treadle.access import FIELDS, Permission, Read, Write, checked, parts
@@ -78,7 +78,10 @@ class View:
     def __delattr__(self, name: str) -> None:
         if self._leaves.get(name) is Write or self._permission is Write:
             target = self._target()
-            target.__delitem__(name) if isinstance(target, Mapping) else delattr(target, name)
+            if isinstance(target, MutableMapping):
+                del target[name]
+            else:
+                delattr(target, name)
         else:
             raise self._refusal("deletes", name, Write)
 
@@ -123,8 +126,7 @@ class View:
             )
         if does == "writes" and (name in self._leaves or name in self._branches):
             return ProtectedException(
-                f"{owner} writes `{path}`, which it declares `Read`. "
-                f'Change in {owner}.state_access: "{path}": Write'
+                f'{owner} writes `{path}`, which it declares `Read`. Change in {owner}.state_access: "{path}": Write'
             )
         return ProtectedException(
             f"{owner} {does} `{path}` and does not declare it. "
@@ -188,7 +190,7 @@ def attribute_or_item(owner: Any, name: str) -> Any:
 
 def put_attribute_or_item(owner: Any, name: str, value: Any) -> None:
     """Set what is called `name` in an object or a mapping."""
-    if isinstance(owner, Mapping):
-        owner[name] = value  # type: ignore[index]
+    if isinstance(owner, MutableMapping):
+        owner[name] = value
     else:
         setattr(owner, name, value)

@@ -67,11 +67,12 @@ def parsed(module: str) -> ast.Module | None:
 def _written(node: ast.ClassDef) -> Iterator[str]:
     for statement in node.body:
         if isinstance(statement, ast.AnnAssign):
-            targets, value = [statement.target], statement.value
+            targets: list[ast.expr] = [statement.target]
         elif isinstance(statement, ast.Assign):
-            targets, value = statement.targets, statement.value
+            targets = statement.targets
         else:
             continue
+        value = statement.value
         if isinstance(value, ast.Dict) and any(getattr(t, "id", None) == "state_access" for t in targets):
             for key, permission in zip(value.keys, value.values, strict=True):
                 permission_name = getattr(permission, "id", getattr(permission, "attr", None))

@@ -196,9 +196,10 @@ class ThreadedRunner(CallbackRunner):
         for call, future in zip(group[1:], futures, strict=True):
             if (raised := future.exception()) is not None:
                 errors.append((call, raised))
-        for call, error in errors[:1]:
-            call.blame(error)
-            raise error
+        if errors:
+            call, first = errors[0]
+            call.blame(first)
+            raise first
 
 
 def in_mode(call: Call, gradients: bool) -> object:

@@ -116,7 +116,7 @@ def own_generators(sources: Iterable[Any]) -> Iterator[torch.Generator]:
 def device_random_states() -> dict[str, Any]:
     """The states of the accelerators' generators, of those that are in use."""
     states: dict[str, Any] = {}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states["cuda"] = torch.cuda.get_rng_state_all()
     if torch.backends.mps.is_available():
         states["mps"] = torch.mps.get_rng_state()
