@@ -316,7 +316,7 @@ class Ordering:
                 (first, second),
                 f"{first.name} and {second.name} both write {both_paths(*contested[0])}, and nothing orders them.",
                 f"let one run after the other, in {b}: run_after = ({a},); or let "
-                f"{a}.resolve_conflict(self, other) answer RunFirst(self), RunFirst(other), NoConflict() or Unresolvable().",
+                f"{a}.resolve_conflict(self, other) answer RunFirst(self or other), NoConflict() or Unresolvable().",
             )
             return
         for path, mode, other, _ in overlap:

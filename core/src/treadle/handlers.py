@@ -6,7 +6,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
 
 def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str]:
     """The names of the callback's methods that take part in a hook."""
-    cls: Hashable = type(callback)
+    cls: Any = type(callback)
     own = [name for name, value in vars(callback).items() if callable(value)]
     names = [name for name in (*_candidates(cls), *own) if name in hooks or _claims(callback, name)]
     for name in names:
@@ -87,7 +87,7 @@ def _claims(callback: Callback, name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _candidates(cls: Hashable) -> tuple[str, ...]:
+def _candidates(cls: Any) -> tuple[str, ...]:
     base = set(dir(Callback))
     return tuple(
         name
