@@ -82,6 +82,11 @@ def test_it_stops_after_the_backward_pass_and_the_step_has_no_end():
     assert seen == [BackwardEnd, StepEnd, BackwardEnd]
 
 
+def test_it_goes_by_its_name():
+    result = toy_learner("stop_on_nan_loss").fit(1, ([batch_with(math.nan)],))
+    assert type(result.cancelled.callback) is StopOnNaNLoss
+
+
 def test_a_finite_fit_is_left_alone():
     guarded, plain = toy_learner(StopOnNaNLoss()), toy_learner()
     assert guarded.fit(3) == plain.fit(3)

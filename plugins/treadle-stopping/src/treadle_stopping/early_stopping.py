@@ -54,7 +54,7 @@ class EarlyStopping(Callback):
         restore_best: Whether the fit ends, in whatever way, with the weights of the epoch whose out-of-sample
             value was best. The copy stays on the model's device. Default: no.
         keep_state: Whether the next fit goes on where this one ended, for those who call `fit` again and
-            again; a criterion that is met then stays met. Default: no.
+            again; a criterion that is met then stays met, and clocks run on in between. Default: no.
 
     Attributes:
         stopper: What the criteria have seen; its `criterion` is all of them as one.
