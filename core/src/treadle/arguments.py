@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from loguru import logger
 from torch import nn
 
 from treadle import plugins
@@ -192,7 +191,7 @@ def default_callbacks(given: list[Callback]) -> list[Callback]:
         try:
             cls = plugins.load(name)
         except PluginError as error:
-            logger.warning(f"A default callback is left out. {error}")
+            loguru.logger.warning(f"A default callback is left out. {error}")
             continue
         if not any(isinstance(unwrap(callback), cls) for callback in given):
             joining.append(cls())

@@ -37,11 +37,12 @@ class CallbackManager(pluggy.PluginManager):
         for i, callback in enumerate(callbacks):
             try:
                 self.register(callback, f"{i}:{callback.name}")
-                self.check_pending()
             except pluggy.PluginValidationError as error:
                 raise self.refusal(callback, hooks, error) from error
-            for name in self.taken[id(callback)]:
-                self.check_options(callback, name)
+        self.check_pending()
+        for name in hooks:
+            for implementation in getattr(self.hook, name).get_hookimpls():
+                check_options(implementation, name)
 
     @staticmethod
     def refusal(callback: Callback, hooks: dict[str, type[Hook]], error: Exception) -> CallbackError:
@@ -52,16 +53,15 @@ class CallbackManager(pluggy.PluginManager):
         detail = " ".join(str(error).split())
         return CallbackError(f"{callback.name} has a handler that does not match its hook, which is {own}. {detail}")
 
-    def check_options(self, callback: Callback, name: str) -> None:
-        """Refuse the options of pluggy that would go around the order."""
-        for implementation in getattr(self.hook, name).get_hookimpls():
-            if implementation.plugin is callback:
-                for option in ("tryfirst", "trylast", "hookwrapper", "optionalhook"):
-                    if getattr(implementation, option):
-                        raise CallbackError(
-                            f"{callback.name}.{name} uses @hookimpl({option}=True), which has no meaning here. The "
-                            f"order comes from state_access and run_after; to wrap, use @hookimpl(wrapper=True)."
-                        )
+
+def check_options(implementation: pluggy.HookImpl, name: str) -> None:
+    """Refuse the options of pluggy that would go around the order."""
+    for option in ("tryfirst", "trylast", "hookwrapper", "optionalhook"):
+        if getattr(implementation, option):
+            raise CallbackError(
+                f"{implementation.plugin_name.partition(':')[2]}.{name} uses @hookimpl({option}=True), which has no "
+                f"meaning here. The order comes from state_access and run_after; to wrap, use @hookimpl(wrapper=True)."
+            )
 
 
 class Handle(dict[type[Hook], Callable[..., Any]]):

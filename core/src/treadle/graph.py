@@ -11,9 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations, pairwise
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from treadle import plugins
 from treadle.access import Permission, Read, Write, checked, parts
@@ -22,7 +20,13 @@ from treadle.errors import AccessError, CallbackConflictError, Problem
 from treadle.events import Hook, subclasses
 from treadle.handlers import Handler, handlers, known_hooks
 from treadle.phases import Phase
+from treadle.lazy import lazily
 from treadle.providers import providers
+
+if TYPE_CHECKING:
+    import networkx as nx
+else:
+    nx = lazily("networkx")  # takes a tenth of a second, and is not needed before there is a learner
 
 Resolver = Callable[[Callback, Callback], Iterable[ConflictResolution | None]]
 

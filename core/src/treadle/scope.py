@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from loguru import logger
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
@@ -54,7 +53,7 @@ def modes(models: Iterable[torch.nn.Module], *, training: bool) -> Iterator[None
                 model.eval()
             elif not model.training:
                 if len(modules) > 1 and not any(module.training for module in modules):
-                    logger.warning(
+                    loguru.logger.warning(
                         f"{type(model).__name__} was wholly in eval mode; it trains in training mode. "
                         f"To keep parts of it frozen, call model.train() and then .eval() on those parts."
                     )
