@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -12,9 +12,15 @@ from treadle import plugins
 from treadle.access import Read, Write, overlaps
 from treadle.callback import Callback, unwrap
 from treadle.errors import ArgumentError, ArgumentValueError, CallbackError, PluginError, did_you_mean
+from treadle.lazy import lazily
 from treadle.loop import check_data
 from treadle.operations import name_of
 from treadle.propdict import PropDict
+
+if TYPE_CHECKING:
+    import loguru
+else:
+    loguru = lazily("loguru")
 
 
 def as_model(model: Any) -> Any:

@@ -19,8 +19,8 @@ from treadle.callback import Callback, ConflictResolution, NotDefined, RunFirst,
 from treadle.errors import AccessError, CallbackConflictError, Problem
 from treadle.events import Hook, subclasses
 from treadle.handlers import Handler, handlers, known_hooks
-from treadle.phases import Phase
 from treadle.lazy import lazily
+from treadle.phases import Phase
 from treadle.providers import providers
 
 if TYPE_CHECKING:

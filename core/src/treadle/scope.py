@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from treadle.lazy import lazily
+
 if TYPE_CHECKING:
+    import loguru
+
     from treadle.learner import Learner
     from treadle.phases import Phase
+else:
+    loguru = lazily("loguru")
 
 
 @contextmanager
