@@ -1,8 +1,8 @@
 import pytest
 import torch
-from treadle import Series
+from treadle import Series, TrainingPhase
 from treadle.errors import ArgumentError, ArgumentValueError
-from treadle_logging.series_logger import SeriesLogger
+from treadle_logging.series_logger import SeriesLogger, phase_name
 
 
 def series(*values: float) -> Series:
@@ -100,6 +100,14 @@ def test_noting_does_not_read_the_values(memory) -> None:
     logger.note({"Loss": loss}, ("Step",))
     logger.write_if_due()
     assert memory.rows == []
+
+
+def test_phases_that_differ_in_their_fields_have_tags_of_their_own() -> None:
+    class Stage(TrainingPhase):
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+    assert phase_name(Stage(2)) == "Stage(number=2)"
 
 
 def test_the_arguments_are_checked(memory) -> None:

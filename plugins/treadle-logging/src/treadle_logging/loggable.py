@@ -39,7 +39,8 @@ class Value(Loggable):
     data: Any
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", _one_number(self.data))
+        if type(self.data) is not float:
+            object.__setattr__(self, "data", _one_number(self.data))
 
     @property
     def number(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 
-from treadle import Callback, Series
+from treadle import Callback, Phase, Series
 from treadle.errors import ArgumentError, ArgumentValueError
 
 from treadle_logging.backend import LoggerBackend
@@ -91,6 +91,13 @@ def _entries(noted: list[tuple[Series, int, str, Groups]]) -> Iterator[Entry]:
             yield Value(series.values[index]), name, series.iterations[index], group
 
 
-def phase_name(phase: object) -> str:
-    """The name of a phase in a tag: its type's."""
-    return type(phase).__name__
+def phase_name(phase: Phase) -> str:
+    """A phase in a tag: its type's name, and the fields if it has any, since each has series of its own.
+
+    Example:
+        >>> from treadle import TrainingPhase
+        >>> phase_name(TrainingPhase())
+        'TrainingPhase'
+    """
+    fields = ", ".join(f"{name}={value!r}" for name, value in vars(phase).items())
+    return f"{type(phase).__name__}({fields})" if fields else type(phase).__name__
