@@ -1,0 +1,123 @@
+"""`Accumulator`: an object with update, compute and reset, torchmetrics' or another, in one form."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from treadle_metrics.abstract_metric import is_plain
+from treadle_metrics.errors import MetricError
+from treadle_metrics.number import number
+
+
+def is_accumulator(value: Any) -> bool:
+    """Whether an object has the methods `update`, `compute` and `reset`."""
+    return not isinstance(value, type) and all(
+        callable(getattr(value, m, None)) for m in ("update", "compute", "reset")
+    )
+
+
+class Accumulator:
+    """An object that accumulates what it is given.
+
+    Args:
+        target: Any object with `update`, `compute` and `reset`; with torchmetrics' `forward`, `to` and
+            `device` these are used.
+        owner: The metric's name, for messages.
+    """
+
+    def __init__(self, target: Any, owner: str) -> None:
+        self.target = target
+        self.owner = owner
+        self._batch: Any = None  # a second one, for the value of one batch alone
+        self._filled = False
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.target.reset()
+        self._filled = False
+
+    def update(self, *values: Any) -> None:
+        """Take values."""
+        self._follow(values[0])
+        self.target.update(*values)
+        self._filled = True
+
+    def step(self, *values: Any) -> Any:
+        """Take values, and compute what they give by themselves."""
+        if callable(getattr(self.target, "forward", None)):
+            self._follow(values[0])
+            self._filled = True
+            return self.target(*values)
+        if self._batch is None:
+            self._batch = copy.deepcopy(self.target)
+        self._batch.reset()
+        self._batch.update(*values)
+        self.update(*values)
+        return self._batch.compute()
+
+    def compute(self) -> float | torch.Tensor | None:
+        """What all values since the last reset give; None if there is no value."""
+        if not self._filled:
+            return None
+        value = self.target.compute()
+        return None if value is None else number(value, self.owner)
+
+    def _follow(self, value: Any) -> None:
+        """Move a torchmetrics object to where the values are; the values stay."""
+        if isinstance(value, torch.Tensor):
+            device = getattr(self.target, "device", None)
+            if (
+                isinstance(device, torch.device)
+                and device != value.device
+                and callable(getattr(self.target, "to", None))
+            ):
+                self.target = self.target.to(value.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the object."""
+        return {"filled": self._filled, "target": state_of(self.target, self.owner)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self._filled = state["filled"]
+        put_state(self.target, state["target"])
+
+
+def state_of(target: Any, owner: str) -> dict[str, Any]:
+    """The running state of an object: torchmetrics' own, its `state_dict`, or its attributes.
+
+    Raises:
+        MetricError: if it cannot be kept in a checkpoint.
+    """
+    if isinstance(getattr(target, "_defaults", None), Mapping) and hasattr(target, "metric_state"):
+        state = {**target.metric_state, "_update_count": target._update_count}
+    elif callable(getattr(target, "state_dict", None)):
+        state = target.state_dict()
+    else:
+        state = dict(vars(target))
+    if not is_plain(state):
+        hard = ", ".join(name for name, value in state.items() if not is_plain(value))
+        raise MetricError(
+            f"A checkpoint cannot hold the state of the metric {owner!r}: {type(target).__name__} has no `state_dict`, "
+            f"and of its attributes {hard} is neither a tensor nor a plain value. Give the class `state_dict` and "
+            f"`load_state_dict`."
+        )
+    return {
+        name: value.clone() if isinstance(value, torch.Tensor) else copy.copy(value) for name, value in state.items()
+    }
+
+
+def put_state(target: Any, state: dict[str, Any]) -> None:
+    """Give an object the state that `state_of` took from it."""
+    if isinstance(getattr(target, "_defaults", None), Mapping) and hasattr(target, "metric_state"):
+        for name, value in state.items():
+            setattr(target, name, copy.copy(value) if isinstance(value, list) else value)
+        target._computed = None
+    elif callable(getattr(target, "load_state_dict", None)):
+        target.load_state_dict(state)
+    else:
+        vars(target).update(state)

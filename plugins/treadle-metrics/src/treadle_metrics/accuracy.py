@@ -1,0 +1,50 @@
+"""`accuracy`: the share of rows whose highest score is the right class's."""
+
+from __future__ import annotations
+
+import torch
+
+from treadle_metrics.errors import MetricError
+
+
+def accuracy(yhats: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
+    """The share of right answers, from 0 to 1.
+
+    Args:
+        yhats: A score for each class, of shape (batch, classes, ...).
+        ys: The right classes: their numbers, of shape (batch, ...), or one-hot, of the shape of `yhats`.
+
+    Returns:
+        A tensor with one element, where the scores are.
+
+    Raises:
+        MetricError: for other shapes.
+
+    Example:
+        >>> scores = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]])
+        >>> accuracy(scores, torch.tensor([0, 1, 1, 0]))
+        tensor(0.7500)
+
+    Source: FluxTraining.jl, `accuracy`.
+    """
+    if not (isinstance(yhats, torch.Tensor) and isinstance(ys, torch.Tensor)):
+        raise MetricError(
+            f"accuracy compares two tensors, got a {type(yhats).__name__} and a {type(ys).__name__}. Choose the "
+            f'tensors: Metric(lambda yhats, ys: accuracy(yhats["scores"], ys), name="Accuracy")'
+        )
+    scores, classes = tuple(yhats.shape), tuple(ys.shape)
+    if len(scores) < 2 or scores[1] < 2:
+        raise MetricError(
+            f"accuracy needs a score for each class, (batch, classes, ...), got yhats of shape {scores}. For one "
+            f"score that tells two classes apart, compare it with a threshold: "
+            f'Metric(lambda yhats, ys: ((yhats > 0) == ys).float().mean(), name="Accuracy")'
+        )
+    if classes == scores:
+        ys = ys.argmax(1)
+    elif classes != scores[:1] + scores[2:]:
+        mend = f"It has an axis too many: ys.squeeze({len(classes) - 1})" if classes[-1:] == (1,) else "Reshape it."
+        raise MetricError(
+            f"accuracy got yhats of shape {scores}, so ys is of shape {scores[:1] + scores[2:]} with class numbers, or "
+            f"of shape {scores} and one-hot; it is of shape {classes}. {mend}"
+        )
+    return (yhats.argmax(1) == ys).float().mean()

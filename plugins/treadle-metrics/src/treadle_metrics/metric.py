@@ -1,0 +1,157 @@
+"""`Metric`: a function of outputs and targets, or an object that accumulates them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from treadle import Phase, Read
+from treadle.errors import ArgumentError
+
+from treadle_metrics.abstract_metric import AbstractMetric
+from treadle_metrics.accumulator import Accumulator, is_accumulator
+from treadle_metrics.mean import Mean
+from treadle_metrics.number import number
+from treadle_metrics.placement import placement
+
+
+class Metric(AbstractMetric):
+    """Measure outputs against targets at each step.
+
+    The measure runs where the tensors are, without gradients, and nothing waits for the device.
+
+    Args:
+        fn: `fn(yhats, ys)` gives a number or a tensor with one element. Or an object with `update(yhats, ys)`,
+            `compute()` and `reset()`, such as a torchmetrics one: a step's value is that of its batch, and
+            the epoch's is what the object itself computes of the whole epoch. The object follows
+            the outputs to their device.
+        name: What it is recorded as. Default: the function's or the class's name, capitalised.
+        statistic: An object with `update(value)`, `compute()` and `reset()` that makes the epoch's value of
+            the steps' values. Default: their plain mean; for an object as `fn`, that object.
+        device: Where to compare: a device to which both are moved; or a function of both, `device(yhats, ys)`,
+            or of each, that gives them back in another place or form. Default: where they are.
+        phase: The type of phase in which to measure. Default: every phase.
+
+    Reads: `step.yhats`, `step.ys`.
+
+    Raises:
+        ArgumentError: if an argument cannot be used as described.
+        MetricError: in a step, if what was measured is no number.
+
+    Example:
+        >>> from treadle import ValidationPhase, toy_learner
+        >>> from treadle_metrics import Metrics, Recorder
+        >>> mse = Metric(torch.nn.functional.mse_loss, name="Mean squared error", phase=ValidationPhase)
+        >>> learner = toy_learner(Recorder(), Metrics(mse))
+        >>> _ = learner.fit(1)
+        >>> {phase: list(metrics) for phase, metrics in learner.cbstate.metricsepoch.items()}
+        {TrainingPhase(): ['Loss'], ValidationPhase(): ['Loss', 'Mean squared error']}
+
+    Source: FluxTraining.jl, `Metric`.
+    """
+
+    state_access = {"step.yhats": Read, "step.ys": Read}
+
+    def __init__(
+        self,
+        fn: Any,
+        *,
+        name: str | None = None,
+        statistic: Any = None,
+        device: Any = None,
+        phase: Any = Phase,
+    ) -> None:
+        self.fn = fn
+        self.name = checked_name(fn) if name is None else name
+        self.phase = checked_phase(phase)
+        self._place = None if device is None else placement(device)
+        if not (is_accumulator(fn) or callable(fn)) or isinstance(fn, type):
+            raise ArgumentError(
+                f"A metric is a function fn(yhats, ys), or an object with update, compute and reset; got {fn!r}. "
+                f"Metrics(accuracy), Metrics(torchmetrics.F1Score(...))"
+            )
+        if statistic is not None and not is_accumulator(statistic):
+            raise ArgumentError(
+                f"A statistic has update, compute and reset, got {statistic!r}: Metric({self.name.lower()}, "
+                f"statistic=torchmetrics.MaxMetric())"
+            )
+        self._measure: Callable[[Any, Any], Any] = fn
+        self._accumulator = Accumulator(fn, self.name) if is_accumulator(fn) else None
+        self._statistic: Any = None
+        if self._accumulator is not None:
+            self._measure = self._accumulator.step
+        if statistic is not None:
+            self._statistic = Accumulator(statistic, self.name)
+        elif self._accumulator is None:
+            self._statistic = Mean()
+        self._value: float | torch.Tensor | None = None
+        self._missed = False
+
+    def reset(self) -> None:
+        self._value = None
+        for part in (self._accumulator, self._statistic):
+            if part is not None:
+                part.reset()
+
+    def step(self, learner: Any, phase: Phase) -> None:
+        step = learner.step
+        if self._missed and not ("yhats" in step and "ys" in step):
+            return
+        try:
+            yhats, ys = step.yhats, step.ys
+        except AttributeError:  # a phase without outputs or targets, such as one that trains a GAN
+            self._missed, self._value = True, None
+            return
+        try:
+            with torch.no_grad():
+                if self._place is not None:
+                    yhats, ys = self._place(yhats, ys)
+                value = number(self._measure(yhats, ys), self.name)
+                if self._statistic is not None:
+                    self._statistic.update(value)
+        except Exception as error:
+            error.add_note(f"Raised by the metric {self.name!r}.")
+            raise
+        self._value = value
+
+    def step_value(self) -> float | torch.Tensor | None:
+        return self._value
+
+    def epoch_value(self) -> float | torch.Tensor | None:
+        source = self._accumulator if self._statistic is None else self._statistic
+        value: float | torch.Tensor | None = source.compute()
+        return value
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = {"accumulator": self._accumulator, "statistic": self._statistic}
+        return {name: part.state_dict() for name, part in parts.items() if part is not None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self._accumulator is not None:
+            self._accumulator.load_state_dict(state["accumulator"])
+        if self._statistic is not None:
+            self._statistic.load_state_dict(state["statistic"])
+
+
+def checked_name(fn: Any) -> str:
+    """The name of a function or an object's class, capitalised."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    name: str = getattr(fn, "__name__", type(fn).__name__)
+    if name == "<lambda>":
+        raise ArgumentError(
+            'A lambda has no name to be recorded as. Give it one: Metric(lambda yhats, ys: ..., name="Error")'
+        )
+    return name[:1].upper() + name[1:]
+
+
+def checked_phase(phase: Any) -> Any:
+    """A type of phase, or a union or tuple of some."""
+    try:
+        isinstance(None, phase)
+    except TypeError:
+        phase_is = f"{phase!r}" if not isinstance(phase, Phase) else f"an instance; its class is {type(phase).__name__}"
+        raise ArgumentError(f"phase is a type of phase, got {phase_is}: phase=ValidationPhase") from None
+    return phase

@@ -1,0 +1,181 @@
+"""`Metrics`: measures each step and each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from treadle import Callback, Phase, Read, Write
+from treadle.errors import ArgumentError, ArgumentValueError
+
+from treadle_metrics.abstract_metric import AbstractMetric
+from treadle_metrics.by_phase import phase_key
+from treadle_metrics.history import History
+from treadle_metrics.loss import Loss
+from treadle_metrics.metric import Metric
+from treadle_metrics.phase_series import SeriesByName, SeriesByPhase
+from treadle_metrics.under_way import EpochsUnderWay
+
+Value = float | torch.Tensor | None
+Column = tuple[str, Callable[[Any, Phase], None], Callable[[], Value]]
+
+
+class Metrics(Callback):
+    """Measure the loss, and whatever else is asked for, at each step and over each epoch.
+
+    `learner.cbstate.metricsstep[phase]` and `learner.cbstate.metricsepoch[phase]` map a metric's name to
+    a `Series`. A step's value belongs to the number of steps of its phase that are completed, an
+    epoch's to the number of epochs. One of the default callbacks.
+
+    An epoch inside of an epoch of another phase is measured on its own.
+
+    Args:
+        *metrics: Any of `AbstractMetric`, functions of `(yhats, ys)`, and objects with `update`, `compute` and
+            `reset`, such as torchmetrics' own. `Loss` is always there, as the first.
+
+    Reads: `cbstate.history`, `step.loss`, and what the metrics read.
+    Writes: `cbstate.metricsstep`, `cbstate.metricsepoch`.
+
+    Raises:
+        ArgumentError: if something is no metric.
+        ArgumentValueError: if two metrics have one name.
+
+    Example:
+        >>> from treadle import ValidationPhase, toy_learner
+        >>> from treadle_metrics import Recorder
+        >>> learner = toy_learner(Recorder(), Metrics(torch.nn.functional.mse_loss))
+        >>> _ = learner.fit(3)
+        >>> metrics = learner.cbstate.metricsepoch[ValidationPhase()]
+        >>> list(metrics), list(metrics["Loss"].iterations)
+        (['Loss', 'Mse_loss'], [1, 2, 3])
+
+    Source: FluxTraining.jl, `Metrics`.
+    """
+
+    state_access = {"cbstate.metricsstep": Write, "cbstate.metricsepoch": Write, "cbstate.history": Read}
+    run_after = ("recorder",)
+
+    def __init__(self, *metrics: Any) -> None:
+        self.metrics = tuple(with_loss(map(as_metric, metrics)))
+        names = [metric.name for metric in self.metrics]
+        for name in names:
+            if names.count(name) > 1:
+                raise ArgumentValueError(
+                    f"There are {names.count(name)} metrics with the name {name!r}. Name each: "
+                    f'Metric(fn, name="{name} 2")'
+                )
+        self.state_access = {
+            **Metrics.state_access,
+            **{k: v for metric in self.metrics for k, v in metric.state_access.items()},
+        }
+        self._under_way = EpochsUnderWay()
+        self._measured: str | None = None  # the key of the phase whose values the metrics hold
+        self._aside: dict[str, dict[str, Any]] = {}  # what they hold of other epochs under way
+        self._phase: Phase | None = None  # for which the following is at hand, so that a step looks up nothing
+        self._columns: tuple[Column, ...] = ()
+        self._history = History()
+        self._steps = SeriesByName()
+
+    def on_init(self, learner: Any) -> None:
+        names = [metric.name for metric in self.metrics]
+        for entry, unit in (("metricsstep", "step"), ("metricsepoch", "epoch")):
+            if entry not in learner.cbstate:
+                learner.cbstate[entry] = SeriesByPhase(unit)
+            learner.cbstate[entry].expected = tuple(names)
+        self._phase = None
+
+    def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
+        self._turn_to(learner, phase)
+        if self._under_way.begin(phase):
+            self._reset()
+
+    def on_step_end(self, learner: Any, phase: Phase) -> None:
+        if phase is not self._phase:
+            self._turn_to(learner, phase)
+        iteration, push = self._history.steps, self._steps.push
+        for name, step, step_value in self._columns:
+            step(learner, phase)
+            value = step_value()
+            if value is not None:
+                push(name, iteration, value)
+
+    def on_epoch_end(self, learner: Any, phase: Phase) -> None:
+        if phase is not self._phase:
+            self._turn_to(learner, phase)
+        recorded = learner.cbstate.metricsepoch.of(phase)
+        for metric in self._active(phase):
+            value = metric.epoch_value()
+            if value is not None:
+                recorded.push(metric.name, self._history.epochs, value)
+        self._under_way.end(phase)
+
+    def on_fit_end(self) -> None:
+        self._under_way.clear()
+        self._aside.clear()
+
+    def _turn_to(self, learner: Any, phase: Phase) -> None:
+        """Make ready to measure steps of a phase."""
+        key = phase_key(phase)
+        if key != self._measured:
+            if self._measured in self._under_way:
+                self._aside[str(self._measured)] = self._states()
+            self._measured = key
+            if key in self._aside:
+                self._put_states(self._aside.pop(key))
+            else:
+                self._reset()
+        self._phase = phase
+        self._columns = tuple((metric.name, metric.step, metric.step_value) for metric in self._active(phase))
+        self._history = learner.cbstate.history[phase]
+        self._steps = learner.cbstate.metricsstep.of(phase)
+
+    def _active(self, phase: Phase) -> list[AbstractMetric]:
+        return [metric for metric in self.metrics if isinstance(phase, metric.phase)]
+
+    def _reset(self) -> None:
+        for metric in self.metrics:
+            metric.reset()
+
+    def _states(self) -> dict[str, Any]:
+        return {metric.name: metric.state_dict() for metric in self.metrics}
+
+    def _put_states(self, states: dict[str, Any]) -> None:
+        for metric in self.metrics:
+            metric.load_state_dict(states[metric.name])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "under_way": self._under_way.state_dict(),
+            "measured": self._measured,
+            "metrics": self._states(),
+            "aside": dict(self._aside),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        own = {metric.name for metric in self.metrics}
+        if own != set(state["metrics"]):
+            raise ArgumentValueError(
+                f"The checkpoint has the metrics {', '.join(state['metrics'])}, and {self.name} has "
+                f"{', '.join(sorted(own))}. Resume with the same ones."
+            )
+        self._under_way.load_state_dict(state["under_way"])
+        self._put_states(state["metrics"])
+        self._measured, self._aside = state["measured"], dict(state["aside"])
+        self._phase = None
+
+
+def as_metric(value: Any) -> AbstractMetric:
+    """A metric as it is; a function or an accumulating object as a `Metric`."""
+    if isinstance(value, AbstractMetric):
+        return value
+    if isinstance(value, type):
+        raise ArgumentError(f"{value.__name__} is a class, not a metric. Make an instance: Metrics({value.__name__}())")
+    return Metric(value)
+
+
+def with_loss(metrics: Iterable[AbstractMetric]) -> list[AbstractMetric]:
+    """The metrics with the loss as the first, which is added if nobody gave one."""
+    given = list(metrics)
+    losses = [metric for metric in given if type(metric) is Loss]
+    return [*(losses or [Loss()]), *(metric for metric in given if type(metric) is not Loss)]

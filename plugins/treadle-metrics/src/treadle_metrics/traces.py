@@ -1,0 +1,88 @@
+"""`Traces`: records any number of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from treadle import Callback, ConflictResolution, NoConflict, NotDefined, Phase, Read, Unresolvable, Write
+from treadle.access import Permission
+from treadle.errors import ArgumentError
+
+from treadle_metrics.metric import checked_phase
+from treadle_metrics.number import number
+from treadle_metrics.phase_series import SeriesByPhase
+
+
+class Traces(Callback):
+    """Record numbers that functions make of the learner at the end of each step.
+
+    `learner.cbstate.tracehistory[phase]` maps a name to a `Series`, whose iterations are the completed steps
+    of the phase. The functions run without gradients. Several `Traces` can be used together.
+
+    Args:
+        functions: Maps a name to `fn(learner)`, which gives a number or a tensor with one element.
+        phase: The type of phase in which to record. Default: every phase.
+        state_access: What the functions read of the learner beside `step`. Default: nothing.
+
+    Reads: `step`, `cbstate.history`, and what `state_access` says.
+    Writes: `cbstate.tracehistory`.
+
+    Raises:
+        ArgumentError: if it is not given functions by name, or `phase` is no type of phase.
+        MetricError: in a step, if a function gives no number.
+
+    Example:
+        >>> from treadle import TrainingPhase, toy_learner
+        >>> from treadle_metrics import Recorder
+        >>> traces = Traces({"Squared loss": lambda learner: learner.step.loss**2}, phase=TrainingPhase)
+        >>> learner = toy_learner(Recorder(), traces)
+        >>> _ = learner.fit(1)
+        >>> len(learner.cbstate.tracehistory[TrainingPhase()]["Squared loss"])
+        16
+
+    Source: FluxTraining.jl, `Traces`.
+    """
+
+    state_access = {"step": Read, "cbstate.history": Read, "cbstate.tracehistory": Write}
+    run_after = ("recorder",)
+
+    def __init__(
+        self,
+        functions: Mapping[str, Callable[[Any], Any]],
+        phase: Any = Phase,
+        *,
+        state_access: Mapping[str, type[Permission]] | None = None,
+    ) -> None:
+        if not isinstance(functions, Mapping) or not all(
+            isinstance(name, str) and callable(fn) for name, fn in functions.items()
+        ):
+            raise ArgumentError(
+                f"Traces takes functions of the learner by name, got {functions!r}: "
+                f'Traces({{"Squared loss": lambda learner: learner.step.loss**2}})'
+            )
+        self.functions = dict(functions)
+        self.phase = checked_phase(phase)
+        self.state_access = {**(state_access or {}), **Traces.state_access}
+
+    def on_init(self, learner: Any) -> None:
+        if "tracehistory" not in learner.cbstate:
+            learner.cbstate.tracehistory = SeriesByPhase("step")
+
+    def on_step_end(self, learner: Any, phase: Phase) -> None:
+        if not isinstance(phase, self.phase):
+            return
+        recorded = learner.cbstate.tracehistory.of(phase)
+        steps = learner.cbstate.history[phase].steps
+        with torch.no_grad():
+            for name, fn in self.functions.items():
+                recorded.push(name, steps, number(fn(learner), name))
+
+    def resolve_conflict(self, other: Callback) -> ConflictResolution:
+        if not isinstance(other, Traces):
+            return NotDefined()
+        shared = self.functions.keys() & other.functions.keys()
+        if shared:
+            return Unresolvable(f"Both record a trace called {min(shared)!r}. Rename one of the two.")
+        return NoConflict()
