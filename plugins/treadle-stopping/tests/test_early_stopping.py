@@ -332,6 +332,16 @@ def test_what_it_declares_depends_on_its_options():
     assert accesses(EarlyStopping(1, restore_best=True), Write) == {"model"}
 
 
+def test_by_default_it_sees_the_loss_that_metrics_records():
+    metrics = pytest.importorskip("treadle_metrics", reason="treadle-metrics is not installed")
+    own, monitoring = EarlyStopping(NumberLimit(2)), EarlyStopping(NumberLimit(2), monitor="Loss")
+    learner = toy_learner(own, monitoring, metrics.Recorder(), metrics.Metrics())
+    assert learner.fit(5).epochs == 2
+    recorded = learner.cbstate.metricsepoch[ValidationPhase()]["Loss"].last[1]
+    assert own.best == pytest.approx(recorded, rel=1e-12)
+    assert monitoring.best == recorded
+
+
 # Restoring the best weights.
 
 
