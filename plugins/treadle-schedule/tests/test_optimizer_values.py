@@ -92,9 +92,7 @@ def test_the_momentum_of_adam_is_its_first_beta_and_leaves_the_second():
 
 def test_a_value_that_the_optimizer_does_not_keep_is_refused_with_what_it_keeps():
     learner = learner_with(torch.optim.Adagrad)
-    with pytest.raises(
-        HyperParameterError, match=r"Momentum: .* keeps no `momentum`\. What it keeps .*: lr, lr_decay"
-    ):
+    with pytest.raises(HyperParameterError, match=r"Momentum: .* keeps no `momentum`\. What it keeps .*: lr, lr_decay"):
         set_hyperparameter(learner, Momentum, 0.9)
 
 
@@ -107,9 +105,7 @@ def test_what_is_no_learning_rate_is_refused_and_changes_nothing(value):
 
 
 def test_a_momentum_of_one_is_refused():
-    with pytest.raises(
-        HyperParameterError, match="Momentum must be a number of at least 0 and less than 1, not 1"
-    ):
+    with pytest.raises(HyperParameterError, match="Momentum must be a number of at least 0 and less than 1, not 1"):
         set_hyperparameter(learner_with(adam), Momentum, 1)
 
 
@@ -130,9 +126,7 @@ class TestInATensor:
         assert rate == 0.25
 
     def test_groups_that_share_one_can_have_a_value_each(self):
-        learner = learner_with(
-            lambda groups: torch.optim.Adam(groups, lr=torch.tensor(0.5), foreach=False), 2
-        )
+        learner = learner_with(lambda groups: torch.optim.Adam(groups, lr=torch.tensor(0.5), foreach=False), 2)
         set_hyperparameter(learner, LearningRate, [0.125, 0.25])
         assert get_hyperparameter(learner, LearningRate) == [0.125, 0.25]
         set_hyperparameter(learner, LearningRate(group=0), 1.0)
@@ -161,9 +155,7 @@ class TestWithSeveralOptimizers:
             get_hyperparameter(learner, LearningRate("critik"))
 
     def test_a_name_where_there_is_one_optimizer_is_refused(self):
-        with pytest.raises(
-            HyperParameterError, match=r"With a single optimizer, leave the name out: LearningRate\(\)"
-        ):
+        with pytest.raises(HyperParameterError, match=r"With a single optimizer, leave the name out: LearningRate\(\)"):
             get_hyperparameter(toy_learner(), LearningRate("critic"))
 
     def test_only_the_named_one_is_declared(self):

@@ -126,9 +126,7 @@ def test_a_value_that_makes_no_schedule_is_refused_when_the_schedule_is_made(mak
 @pytest.mark.parametrize("schedule", [Poly(1.0, 2, 20), Shortened(0.1, 20), OneCycle(20, 1.0)], ids=repr)
 def test_a_schedule_with_an_end_refuses_a_step_past_it(schedule):
     schedule(20)
-    with pytest.raises(
-        ScheduleRangeError, match=r"has 20 steps and was asked for step 21\. .* Sequence"
-    ) as caught:
+    with pytest.raises(ScheduleRangeError, match=r"has 20 steps and was asked for step 21\. .* Sequence") as caught:
         schedule(21)
     assert isinstance(caught.value, TreadleError)
     assert isinstance(caught.value, IndexError)

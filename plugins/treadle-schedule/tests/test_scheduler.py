@@ -112,9 +112,7 @@ class Cancel(Callback):
 class TestCancelled:
     def test_a_cancelled_step_does_not_count_and_gets_its_value_again(self):
         watch = Watch()
-        learner = toy_learner(
-            Scheduler({LearningRate: clock}), watch, Cancel(CancelStepException(), at=2), nbatches=4
-        )
+        learner = toy_learner(Scheduler({LearningRate: clock}), watch, Cancel(CancelStepException(), at=2), nbatches=4)
         learner.fit(1)
         assert learner.progress.steps == 3
         assert record(learner) == ([0, 1, 2], [1, 2, 3])
@@ -133,9 +131,7 @@ class TestByEpoch:
         assert record(learner) == ([0, 1, 2, 3, 4, 5], [1, 1, 2, 2, 3, 3])
 
     def test_by_anything_else_is_refused(self):
-        with pytest.raises(
-            ScheduleError, match="`each` is what the schedules count, 'step' or 'epoch', not 'batch'"
-        ):
+        with pytest.raises(ScheduleError, match="`each` is what the schedules count, 'step' or 'epoch', not 'batch'"):
             Scheduler({LearningRate: 0.1}, each="batch")
 
 
@@ -176,9 +172,7 @@ class TestSeveral:
         assert record(learner, "Momentum") == ([0, 1], [0.5, 0.5])
 
     def test_two_schedulers_of_one_hyperparameter_are_refused(self):
-        with pytest.raises(
-            CallbackConflictError, match="both set the hyperparameter LearningRate, and only one"
-        ):
+        with pytest.raises(CallbackConflictError, match="both set the hyperparameter LearningRate, and only one"):
             toy_learner(Scheduler({LearningRate: clock}), Scheduler({LearningRate: 0.1}))
 
     def test_also_where_one_of_them_is_throttled(self):
@@ -194,9 +188,7 @@ class TestSeveral:
         assert sorted(learner.cbstate.hyperparams) == ["LearningRate[0]", "LearningRate[1]"]
 
     def test_a_hyperparameter_given_twice_is_refused(self):
-        with pytest.raises(
-            HyperParameterError, match=r"LearningRate and LearningRate\[0\] set the same thing"
-        ):
+        with pytest.raises(HyperParameterError, match=r"LearningRate and LearningRate\[0\] set the same thing"):
             Scheduler({LearningRate: 0.1, LearningRate(group=0): 0.2})
 
     def test_another_callback_that_says_what_it_sets_is_asked_for_that(self):
@@ -311,8 +303,6 @@ def test_what_cannot_be_scheduled_is_refused(schedules, error, message):
 
 def test_a_value_that_the_hyperparameter_cannot_take_stops_the_training():
     learner = toy_learner(Scheduler({LearningRate: lambda t: 0.1 if t < 3 else float("nan")}))
-    with pytest.raises(
-        HyperParameterError, match="LearningRate must be a number of at least 0, not nan"
-    ) as caught:
+    with pytest.raises(HyperParameterError, match="LearningRate must be a number of at least 0, not nan") as caught:
         learner.fit(1)
     assert "Scheduler was to set LearningRate for training step 3." in caught.value.__notes__

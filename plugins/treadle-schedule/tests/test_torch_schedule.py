@@ -79,22 +79,16 @@ def test_making_and_calling_one_draws_no_random_numbers():
 def test_they_compare_by_class_start_and_options():
     assert TorchSchedule(StepLR, start=0.1, step_size=2) == TorchSchedule(StepLR, start=0.1, step_size=2)
     assert TorchSchedule(StepLR, start=0.1, step_size=2) != TorchSchedule(StepLR, start=0.1, step_size=3)
-    assert (
-        repr(TorchSchedule(StepLR, start=0.1, step_size=2)) == "TorchSchedule(StepLR, start=0.1, step_size=2)"
-    )
+    assert repr(TorchSchedule(StepLR, start=0.1, step_size=2)) == "TorchSchedule(StepLR, start=0.1, step_size=2)"
 
 
 def test_a_scheduler_that_follows_a_metric_is_refused():
-    with pytest.raises(
-        ScheduleError, match="ReduceLROnPlateau follows a metric and not the number of the step"
-    ):
+    with pytest.raises(ScheduleError, match="ReduceLROnPlateau follows a metric and not the number of the step"):
         TorchSchedule(ReduceLROnPlateau, start=0.1)
 
 
 def test_what_makes_no_scheduler_is_refused():
-    with pytest.raises(
-        ScheduleError, match=r"made 7, which is no scheduler of torch's\. Give a class or a function"
-    ):
+    with pytest.raises(ScheduleError, match=r"made 7, which is no scheduler of torch's\. Give a class or a function"):
         TorchSchedule(lambda optimizer: 7, start=0.1)(1)
     with pytest.raises(ScheduleError, match="TorchSchedule: `start` must be a finite number, not 'fast'"):
         TorchSchedule(StepLR, start="fast", step_size=2)

@@ -10,6 +10,8 @@ from treadle_schedule.errors import (
     ScheduleRangeError,
 )
 from treadle_schedule.hyperparameter import HyperParameter, get_hyperparameter, set_hyperparameter
+from treadle_schedule.lr_finder import LRFinder
+from treadle_schedule.lr_finder_result import LRFinderResult
 from treadle_schedule.one_cycle import OneCycle, onecycle
 from treadle_schedule.optimizer_values import LearningRate, Momentum, OptimizerValue, WeightDecay
 from treadle_schedule.plot import plot_schedule
@@ -35,7 +37,9 @@ __all__ = [
     "HyperParameterError",
     "Interpolator",
     "Inv",
+    "LRFinder",
     "LRFinderError",
+    "LRFinderResult",
     "LearningRate",
     "Loop",
     "Momentum",

@@ -185,6 +185,5 @@ def _piece(given: Piece) -> tuple[AnySchedule, int]:
         case (schedule, n) if is_whole(n) and n >= 0:
             return as_schedule(schedule, "Sequence"), n
     raise ScheduleError(
-        f"Sequence: {given!r} is no piece. A piece is a pair of a schedule and a whole number of steps: "
-        f"{_EXAMPLE}"
+        f"Sequence: {given!r} is no piece. A piece is a pair of a schedule and a whole number of steps: {_EXAMPLE}"
     )

@@ -154,6 +154,5 @@ def merged_access(
 def _covered(path: str, permission: type[Permission], merged: Mapping[str, type[Permission]]) -> bool:
     """Whether a path above gives the permission anyway."""
     return any(
-        overlaps(path, above) and len(above) < len(path) and issubclass(merged[above], permission)
-        for above in merged
+        overlaps(path, above) and len(above) < len(path) and issubclass(merged[above], permission) for above in merged
     )

@@ -118,8 +118,7 @@ class OptimizerValue(HyperParameter):
             return groups
         if not -len(groups) <= self.group < len(groups):
             raise HyperParameterError(
-                f"{self.name}: there is no parameter group {self.group}. There are {len(groups)}, "
-                f"counted from 0."
+                f"{self.name}: there is no parameter group {self.group}. There are {len(groups)}, counted from 0."
             )
         return [groups[self.group]]
 
@@ -141,8 +140,7 @@ class OptimizerValue(HyperParameter):
     def _lacks(self, group: Group) -> HyperParameterError:
         there = ", ".join(key for key in group if key != "params")
         return HyperParameterError(
-            f"{self.name}: this optimizer keeps no `{self.key}`. "
-            f"What it keeps for a parameter group is: {there}."
+            f"{self.name}: this optimizer keeps no `{self.key}`. What it keeps for a parameter group is: {there}."
         )
 
 

@@ -10,9 +10,7 @@ from typing import Annotated
 from treadle_schedule.fields import CountOrZero, Must, Number
 from treadle_schedule.schedule import Schedule
 
-Curve = Annotated[
-    Callable[[float], float], Must("a callable from [0, 1] to [0, 1], such as `cosine`", callable)
-]
+Curve = Annotated[Callable[[float], float], Must("a callable from [0, 1] to [0, 1], such as `cosine`", callable)]
 
 
 def linear(x: float) -> float:

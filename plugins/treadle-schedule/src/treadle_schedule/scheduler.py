@@ -76,15 +76,11 @@ class Scheduler(Callback):
     ) -> None:
         self.schedules = _checked(schedules)
         if each not in ("step", "epoch"):
-            raise ScheduleError(
-                f"Scheduler: `each` is what the schedules count, 'step' or 'epoch', not {each!r}."
-            )
+            raise ScheduleError(f"Scheduler: `each` is what the schedules count, 'step' or 'epoch', not {each!r}.")
         self.each = each
         self.t = 1
         self.steps = 0
-        self.state_access = merged_access(
-            [*(H.state_access for H in self.schedules), {"cbstate.hyperparams": Write}]
-        )
+        self.state_access = merged_access([*(H.state_access for H in self.schedules), {"cbstate.hyperparams": Write}])
 
     @property
     def hyperparameters(self) -> tuple[HyperParameter, ...]:
@@ -152,8 +148,6 @@ def _checked(schedules: object) -> dict[HyperParameter, AnySchedule]:
         H = as_hyperparameter(key)
         for other in checked:
             if H.clashes_with(other):
-                raise HyperParameterError(
-                    f"Scheduler: {other.name} and {H.name} set the same thing. Leave one out."
-                )
+                raise HyperParameterError(f"Scheduler: {other.name} and {H.name} set the same thing. Leave one out.")
         checked[H] = as_schedule(schedule, f"Scheduler: {H.name}")
     return checked

@@ -1,0 +1,459 @@
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from treadle import (
+    Callback,
+    CancelStepException,
+    DataError,
+    Learner,
+    Read,
+    StepEnd,
+    TrainingPhase,
+    Write,
+    throttle,
+    toy_learner,
+)
+from treadle_schedule import Exp, LearningRate, LRFinder, LRFinderError, ScheduleError, Scheduler
+
+
+class Noisy(Dataset):
+    """Data with noise from Python's, NumPy's and torch's generators, global ones and its own."""
+
+    def __init__(self):
+        self.own = np.random.default_rng(1)
+        self.python = random.Random(2)
+
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, i):
+        noise = np.random.rand() + self.own.random() + random.random() + self.python.random()
+        xs = torch.full((3,), float(i) / 24) + 0.01 * noise + 0.01 * torch.rand(3)
+        return xs, xs.sum(0, keepdim=True)
+
+
+class Counting(nn.Module):
+    """A layer with state of every kind: a buffer that is replaced, one that is not saved, a number and a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()))
+        self.register_buffer("hidden", torch.zeros(3), persistent=False)
+        self.count, self.seen = 0, []
+        self.generator = torch.Generator().manual_seed(3)
+
+    def forward(self, xs):
+        self.steps = self.steps + 1
+        self.hidden += xs.detach().mean(0)
+        self.count += 1
+        self.seen.append(self.count)
+        return xs + 0.001 * self.hidden * self.steps * self.count + 0.01 * torch.rand(3, generator=self.generator)
+
+
+class Recording(Callback):
+    """An observer, as `Recorder` is one."""
+
+    state_access = {"step.loss": Read, "cbstate.losses": Write}
+
+    def __init__(self):
+        self.count = 0
+
+    def on_init(self, learner):
+        if "losses" not in learner.cbstate:
+            learner.cbstate.losses = []
+
+    def on_step_end(self, learner, phase: TrainingPhase):
+        self.count += 1
+        learner.cbstate.losses.append(learner.step.loss.item())
+
+
+class Noise(Callback):
+    """Changes the gradients, more with every step, by means of state that it keeps in several ways."""
+
+    state_access = {"step.grads": Write, "cbstate.losses": Read}
+
+    def __init__(self):
+        self.steps, self.history, self.scale = 0, [], torch.ones(())
+        self.random = np.random.default_rng(4)
+
+    def on_backward_end(self, learner, phase: TrainingPhase):
+        self.steps += 1
+        self.scale += 0.01
+        self.history.append(self.random.random())
+        for gradient in learner.step.grads.values():
+            gradient *= self.scale * (1 + 0.01 * sum(self.history) + 0.01 * self.steps)
+
+
+def make_learner(optimizer="sgd", own_generator=True, scheduler=True):
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    model = nn.Sequential(Counting(), nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1))
+    optimizers = {
+        "sgd": lambda params: torch.optim.SGD(params, lr=0.01, momentum=0.9),
+        "adam": lambda params: torch.optim.Adam(params, lr=torch.tensor(0.01), amsgrad=True, foreach=False),
+        "rmsprop": lambda params: torch.optim.RMSprop(params, lr=0.001, momentum=0.5, centered=True),
+    }
+    generator = torch.Generator().manual_seed(5) if own_generator else None
+    loader = DataLoader(Noisy(), batch_size=4, shuffle=True, generator=generator)
+    callbacks = [Recording(), throttle(Noise(), StepEnd, freq=2)]
+    if scheduler:
+        callbacks.append(Scheduler({LearningRate: Exp(0.01, 0.99)}))
+    return Learner(
+        model,
+        nn.functional.mse_loss,
+        data=(loader, loader),
+        optimizer=optimizers[optimizer],
+        callbacks=callbacks,
+        use_default_callbacks=False,
+    )
+
+
+def everything(learner):
+    """All that a run leaves behind, as plain values."""
+    counting = learner.model[0]
+    noise = next(c.wrapped for c in learner.callbacks if c.name == "Noise")
+    return {
+        "model": [tensor.tolist() for tensor in (*learner.model.state_dict().values(), counting.hidden)],
+        "attributes": (counting.count, counting.seen, [module.training for module in learner.model.modules()]),
+        "gradients": [p.grad if p.grad is None else p.grad.tolist() for p in learner.model.parameters()],
+        "state": [
+            [(key, value.tolist() if isinstance(value, torch.Tensor) else value) for key, value in state.items()]
+            for state in learner.optimizer.state.values()
+        ],
+        "groups": [
+            {key: float(value) for key, value in group.items() if key in ("lr", "momentum")}
+            for group in learner.optimizer.param_groups
+        ],
+        "losses": learner.cbstate.losses,
+        "recorded": learner.get_callback(Recording).count,
+        "noise": (noise.steps, noise.history, noise.scale.item(), noise.random.bit_generator.state),
+        "schedule": [c.state_dict() for c in learner.callbacks if isinstance(c, Scheduler)],
+        "progress": (learner.progress.steps, learner.progress.epochs, learner.progress.epoch),
+        "random": (torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())),
+        "step": sorted(learner.step),
+    }
+
+
+class Stop(Exception):
+    pass
+
+
+class TestLeavesNoTrace:
+    @pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
+    @pytest.mark.parametrize("own_generator", [True, False], ids=["own generator", "global generator"])
+    def test_fit_after_find_is_bit_equal_to_fit(self, optimizer, own_generator):
+        learner = make_learner(optimizer, own_generator)
+        learner.fit(3)
+        expected = everything(learner)
+
+        learner = make_learner(optimizer, own_generator)
+        LRFinder(num_it=20).find(learner)
+        learner.fit(1)
+        LRFinder(num_it=20).find(learner)
+        LRFinder(num_it=7, stop_div=False).find(learner)
+        learner.fit(2)
+        assert everything(learner) == expected
+
+    def test_right_after_it_everything_is_as_before(self):
+        learner = make_learner()
+        learner.fit(1)
+        before = everything(learner)
+        result = LRFinder(num_it=20, stop_div=False).find(learner)
+        assert len(result.lrs) == 20
+        assert everything(learner) == before
+
+    def test_also_before_the_first_fit(self):
+        learner = make_learner()
+        before = everything(learner)
+        LRFinder(num_it=20).find(learner)
+        assert everything(learner) == before
+        assert learner.optimizer.state == {}
+
+    def test_the_same_tensors_are_there_as_before(self):
+        learner = make_learner("adam")
+        learner.fit(1)
+        held = [*learner.model.parameters(), *learner.model.buffers(), learner.optimizer.param_groups[0]["lr"]]
+        held += [value for state in learner.optimizer.state.values() for value in state.values()]
+        memory = [tensor.data_ptr() for tensor in held]
+        LRFinder(num_it=20).find(learner)
+        after = [*learner.model.parameters(), *learner.model.buffers(), learner.optimizer.param_groups[0]["lr"]]
+        after += [value for state in learner.optimizer.state.values() for value in state.values()]
+        assert all(one is other for one, other in zip(held, after, strict=True))
+        assert [tensor.data_ptr() for tensor in after] == memory
+
+    @pytest.mark.parametrize("place", ["loss", "callback", "data"])
+    def test_also_when_it_fails_in_the_middle(self, place):
+        learner = make_learner()
+        learner.fit(1)
+        before = everything(learner)
+        assert_fails_in_the_middle(learner, place)
+        assert everything(learner) == before
+        learner.fit(2)
+
+        expected = make_learner()
+        expected.fit(3)
+        assert everything(learner) == everything(expected)
+
+    def test_a_loss_with_parameters_and_state_is_put_back_too(self):
+        class Weighted(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight, self.calls = nn.Parameter(torch.ones(())), 0
+
+            def forward(self, yhats, ys):
+                self.calls += 1
+                return (self.weight * (yhats - ys)).abs().mean()
+
+        learner = toy_learner()
+        learner.lossfn = lossfn = Weighted()
+        learner.optimizer.add_param_group({"params": [lossfn.weight]})
+        LRFinder(start=0.1, end=1, num_it=5).find(learner)
+        assert (lossfn.weight.item(), lossfn.calls, lossfn.weight.grad) == (1, 0, None)
+
+    def test_a_frozen_layer_stays_frozen(self):
+        learner = make_learner()
+        learner.model[2].eval()
+        learner.model[1].requires_grad_(False)
+        LRFinder(num_it=5).find(learner)
+        assert [module.training for module in learner.model.children()] == [True, True, False, True, True]
+        assert [p.requires_grad for p in learner.model.parameters()] == [False, False, True, True, True, True]
+
+
+def assert_fails_in_the_middle(learner, place):
+    lossfn, calls = learner.lossfn, []
+
+    def fail_at_5(*_):
+        calls.append(1)
+        if len(calls) == 5:
+            raise Stop
+
+    class Failing(Callback):
+        state_access = {"model": Write}
+
+        def on_step_begin(self, phase: TrainingPhase):
+            fail_at_5()
+
+    if place == "loss":
+        learner.lossfn = lambda yhats, ys: fail_at_5() or lossfn(yhats, ys)
+        with pytest.raises(Stop):
+            LRFinder().find(learner)
+        learner.lossfn = lossfn
+    elif place == "callback":
+        with pytest.raises(Stop):
+            LRFinder().find(learner, callbacks=[*learner.callbacks[:2], Failing()])
+    else:
+        batches = [(torch.ones(4, 3), torch.ones(4, 1))] * 5 + ["no pair"]
+        with pytest.raises(DataError, match="needs batches that are pairs"):
+            LRFinder().find(learner, data=batches)
+
+
+class TestTheSweep:
+    def test_the_learning_rate_rises_geometrically(self):
+        result = LRFinder(num_it=100, stop_div=False).find(toy_learner())
+        assert result.lrs[0] == 1e-7
+        assert result.lrs[1] == pytest.approx(1.2022644e-7)
+        assert result.lrs[50] == pytest.approx(1e-3)
+        assert result.lrs[99] == pytest.approx(8.3176377)
+        assert len(result.lrs) == len(result.losses) == 100
+        assert result.stopped == "all steps were made"
+
+    def test_the_losses_are_those_of_the_training(self):
+        learner = toy_learner(optimizer=lambda params: torch.optim.SGD(params, lr=0.1), nbatches=4)
+        result = LRFinder(start=0.1, end=0.1 + 1e-12, num_it=8).find(learner)
+        recording = Recording()
+        learner.add_callback(recording)
+        learner.fit(2)
+        assert list(result.losses) == pytest.approx(learner.cbstate.losses)
+
+    def test_the_data_are_run_over_as_often_as_needed(self):
+        result = LRFinder(num_it=40, stop_div=False).find(toy_learner(nbatches=3))
+        assert len(result.lrs) == 40
+
+    def test_every_group_gets_the_learning_rate(self):
+        rates = []
+
+        class Watch(Callback):
+            state_access = {"optimizer": Read, "model": Write}
+
+            def on_backward_end(self, learner, phase: TrainingPhase):
+                rates.append([group["lr"] for group in learner.optimizer.param_groups])
+
+        learner = make_learner(scheduler=False)
+        learner.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0})
+        LRFinder(start=1, end=4, num_it=2).find(learner, callbacks=[Watch()])
+        assert rates == [[1, 1], [2, 2]]
+
+    def test_a_cancelled_step_is_made_again(self):
+        class Cancel(Callback):
+            state_access = {"model": Write}
+            count = 0
+
+            def on_backward_end(self, phase: TrainingPhase):
+                self.count += 1
+                if self.count == 3:
+                    raise CancelStepException
+
+        result = LRFinder(num_it=10, stop_div=False).find(toy_learner(Cancel()))
+        assert result.lrs == LRFinder(num_it=10, stop_div=False).find(toy_learner()).lrs
+
+
+def scripted(losses):
+    """A learner whose losses are these, whatever it does."""
+    learner = toy_learner(nbatches=len(losses))
+    script = iter(losses)
+    learner.lossfn = lambda yhats, ys: 0 * yhats.mean() + next(script)
+    return learner
+
+
+class TestWhenItStops:
+    def test_the_smoothed_loss_has_no_bias_towards_its_start(self):
+        result = LRFinder(num_it=3).find(scripted([4.0, 2.0, 1.0]))
+        assert result.losses == (4, 2, 1)
+        assert result.smoothed == pytest.approx((4, 2.98989899, 2.31315467), abs=1e-6)
+
+    def test_it_stops_where_the_smoothed_loss_is_over_four_times_its_lowest(self):
+        result = LRFinder().find(scripted([1.0, 1.0, 7.0, 14.0, 1.0]))
+        assert (len(result.losses), result.stopped) == (4, "the loss diverged")
+        assert result.smoothed[2] < 4 < result.smoothed[3]
+
+    def test_it_stops_where_the_loss_is_no_number(self):
+        result = LRFinder().find(scripted([1.0, math.nan, 1.0]))
+        assert (len(result.losses), result.stopped) == (2, "the loss is no number")
+
+    def test_it_stops_where_the_loss_is_infinite(self):
+        result = LRFinder().find(scripted([1.0, math.inf, 1.0]))
+        assert (len(result.losses), result.stopped) == (2, "the loss diverged")
+
+    def test_a_negative_loss_does_not_stop_it_at_once(self):
+        result = LRFinder(num_it=4).find(scripted([-1.0, -2.0, -3.0, -2.0]))
+        assert (len(result.losses), result.stopped) == (4, "all steps were made")
+
+    def test_told_not_to_it_makes_all_steps(self):
+        result = LRFinder(num_it=4, stop_div=False).find(scripted([1.0, math.nan, 100.0, 1.0]))
+        assert (len(result.losses), result.stopped) == (4, "all steps were made")
+
+
+class TestWhoTakesPart:
+    def test_observers_and_schedulers_do_not(self):
+        seen = []
+
+        class Observer(Callback):
+            state_access = {"step": Read, "cbstate.seen": Write}
+
+            def on_step_end(self, learner):
+                seen.append(1)
+
+        learner = toy_learner(Observer(), Scheduler({LearningRate: 0.5}))
+        assert len(LRFinder(num_it=5).find(learner).lrs) == 5
+        assert seen == []
+
+    def test_who_changes_the_training_does(self):
+        class Halve(Callback):
+            state_access = {"step.grads": Write}
+
+            def on_backward_end(self, learner, phase: TrainingPhase):
+                learner.step.grads["weight"].mul_(0.5)
+
+        class Frozen(Callback):
+            """Answers for the update, and writes nothing that it would have to declare."""
+
+            def update(self, learner):
+                return True
+
+        finder = LRFinder(start=0.1, end=1, num_it=8)
+        plain, halved = finder.find(toy_learner()), finder.find(toy_learner(Halve()))
+        assert halved.losses[-1] > plain.losses[-1]
+        frozen = finder.find(toy_learner(Frozen(), nbatches=1))
+        assert set(frozen.losses) == {frozen.losses[0]}
+
+    def test_who_provides_what_those_read_does_too(self):
+        recording, noise = Recording(), Noise()
+        learner = toy_learner(recording, noise)
+        LRFinder(num_it=5).find(learner)
+        assert (recording.count, noise.steps, learner.cbstate.losses) == (0, 0, [])
+
+    def test_one_can_choose(self):
+        calls = []
+
+        class Observer(Callback):
+            def on_step_begin(self):
+                calls.append(1)
+
+        LRFinder(num_it=5, stop_div=False).find(toy_learner(), callbacks=[Observer()])
+        assert len(calls) == 5
+
+    def test_the_last_word_on_the_learning_rate_is_the_finders(self):
+        rates = []
+
+        class Meddler(Callback):
+            state_access = {"optimizer": Write}
+
+            def on_step_begin(self, learner):
+                learner.optimizer.param_groups[0]["lr"] = 100.0
+
+            def on_backward_end(self, learner):
+                rates.append(learner.optimizer.param_groups[0]["lr"])
+
+        LRFinder(start=1, end=4, num_it=2).find(toy_learner(Meddler()))
+        assert rates == [1, 2]
+
+    def test_a_scheduler_from_which_one_of_them_reads_does_not_interfere(self):
+        rates = []
+
+        class Reader(Callback):
+            state_access = {"cbstate.hyperparams": Read, "optimizer": Read, "step.grads": Write}
+
+            def on_backward_end(self, learner, phase: TrainingPhase):
+                rates.append(learner.optimizer.param_groups[0]["lr"])
+
+        scheduler = Scheduler({LearningRate: 100.0})
+        learner = toy_learner(Reader(), scheduler)
+        LRFinder(start=1, end=4, num_it=2).find(learner)
+        assert rates == [1, 2]
+        assert (scheduler.t, len(learner.cbstate.hyperparams["LearningRate"])) == (1, 0)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("options", "error", "message"),
+        [
+            ({"start": 0}, ScheduleError, "LRFinder: `start` must be a number greater than 0, not 0"),
+            ({"num_it": 2.5}, ScheduleError, "LRFinder: `num_it` must be a whole number of at least 1, not 2.5"),
+            ({"start": 1, "end": 0.1}, LRFinderError, "`end` must be greater than `start`, not 0.1 after 1"),
+        ],
+    )
+    def test_a_sweep_that_cannot_be(self, options, error, message):
+        with pytest.raises(error, match=message):
+            LRFinder(**options)
+
+    def test_data_that_can_be_read_once(self):
+        learner = toy_learner()
+        data = iter(learner.data.training)
+        with pytest.raises(LRFinderError, match="list_iterator, which can be read once, and the trial would use it up"):
+            LRFinder().find(learner, data=data)
+        assert len(list(data)) == 16
+
+    def test_no_data(self):
+        with pytest.raises(DataError, match="the learner has no such data"):
+            LRFinder().find(toy_learner(data=()))
+
+    def test_a_lazy_parameter(self):
+        data = [(torch.ones(2, 3), torch.ones(2, 1))]
+        learner = Learner(nn.LazyLinear(1), nn.functional.mse_loss, data=(data,), use_default_callbacks=False)
+        with pytest.raises(LRFinderError, match=r"lazy parameters, .* Show it a batch first: learner.model\(xs\)"):
+            LRFinder().find(learner)
+        learner.model(data[0][0])
+        assert len(LRFinder(num_it=2).find(learner).lrs) == 2
+
+
+def test_the_data_can_be_others():
+    learner = toy_learner(data=())
+    data = TensorDataset(torch.ones(4, 1), torch.ones(4, 1))
+    result = LRFinder(start=0.1, end=1, num_it=3).find(learner, DataLoader(data, batch_size=2))
+    assert result.losses[0] == 1
