@@ -18,17 +18,13 @@ def test_what_is_there_already_is_not_copied() -> None:
 
 
 def test_a_name_that_torch_does_not_know_is_refused() -> None:
-    with pytest.raises(
-        ArgumentValueError, match=r"no device called 'gpu'\. Use 'cuda', 'cuda:1', 'mps' or 'cpu'"
-    ):
+    with pytest.raises(ArgumentValueError, match=r"no device called 'gpu'\. Use 'cuda', 'cuda:1', 'mps' or 'cpu'"):
         as_device("gpu")
 
 
 @no_cuda
 def test_a_device_that_is_not_here_is_refused_before_anything_is_moved() -> None:
-    with pytest.raises(
-        ArgumentValueError, match=r"'cuda:1' cannot be used here: torch finds no CUDA.*ToGPU\(\)"
-    ):
+    with pytest.raises(ArgumentValueError, match=r"'cuda:1' cannot be used here: torch finds no CUDA.*ToGPU\(\)"):
         Move(torch.device("cuda:1"))
 
 

@@ -250,9 +250,7 @@ def test_what_is_neither_device_nor_function_is_refused() -> None:
 
 
 def test_a_move_that_returns_no_module_is_refused() -> None:
-    with pytest.raises(
-        ArgumentError, match=r"move_model returned None in place of the model\. Return a module"
-    ):
+    with pytest.raises(ArgumentError, match=r"move_model returned None in place of the model\. Return a module"):
         toy_learner(ToDevice("cpu", lambda model: None))
 
 

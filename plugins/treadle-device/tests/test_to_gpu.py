@@ -23,9 +23,7 @@ def test_without_a_gpu_it_says_so_and_trains_on_the_cpu(said) -> None:
     assert learner.step.xs.is_cpu
 
 
-@pytest.mark.skipif(
-    not (torch.cuda.is_available() or torch.backends.mps.is_available()), reason="needs a GPU"
-)
+@pytest.mark.skipif(not (torch.cuda.is_available() or torch.backends.mps.is_available()), reason="needs a GPU")
 def test_with_a_gpu_everything_is_there(said) -> None:
     mover = ToGPU()
     learner = toy_learner(mover, optimizer=lambda parameters: torch.optim.Adam(parameters))

@@ -63,6 +63,4 @@ def _packed(f: Callable[[Any], Any], batch: PackedSequence) -> PackedSequence:
     def beside(indices: torch.Tensor | None) -> torch.Tensor | None:
         return None if indices is None else indices.to(data.device)
 
-    return PackedSequence(
-        data, batch.batch_sizes, beside(batch.sorted_indices), beside(batch.unsorted_indices)
-    )
+    return PackedSequence(data, batch.batch_sizes, beside(batch.sorted_indices), beside(batch.unsorted_indices))

@@ -45,8 +45,7 @@ class GarbageCollect(Callback):
             )
         if nsteps < 1:
             raise ArgumentValueError(
-                f"GarbageCollect runs every nsteps steps, got {nsteps}: GarbageCollect(nsteps=1) runs at "
-                f"each."
+                f"GarbageCollect runs every nsteps steps, got {nsteps}: GarbageCollect(nsteps=1) runs at each."
             )
         self.nsteps = nsteps
         self.empty_cache = empty_cache
