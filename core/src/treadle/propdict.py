@@ -46,6 +46,12 @@ class PropDict(MutableMapping[str, Any]):
 
         def __setattr__(self, name: str, value: Any) -> None: ...
 
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self.__dict__[name]
+        except KeyError:
+            raise AttributeError(missing(name, self), name=name) from None
+
     def __getitem__(self, name: str) -> Any:
         try:
             return self.__dict__[name]
@@ -89,10 +95,23 @@ class ReadOnly(Mapping[str, Any]):
         object.__setattr__(self, "_path", path)
 
     def __getattr__(self, name: str) -> Any:
-        return readable(getattr(self._target, name), f"{self._path}.{name}")
+        if name in ReadOnly.__slots__:  # not set yet, while a copy is being made
+            raise AttributeError(name)
+        if name in self._target:
+            return self[name]
+        if hasattr(PropDict, name):  # `update`, `pop` and the like
+            raise ProtectedException(
+                f"`{self._path}` was declared `Read`, so `{self._path}.{name}(...)` cannot be called. "
+                f'Add to state_access: "{self._path}": Write'
+            )
+        raise AttributeError(missing(name, self._target), name=name)
 
     def __getitem__(self, name: str) -> Any:
         return readable(self._target[name], f"{self._path}.{name}")
+
+    def __reduce__(self) -> tuple[type[PropDict], tuple[dict[str, Any]]]:
+        """A copy is a `PropDict` of the reader's own."""
+        return PropDict, (dict(vars(self._target)),)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise ProtectedException(
@@ -102,8 +121,10 @@ class ReadOnly(Mapping[str, Any]):
 
     __setitem__ = __setattr__
 
-    def __delitem__(self, name: str) -> None:
+    def __delattr__(self, name: str) -> None:
         self.__setattr__(name, None)
+
+    __delitem__ = __delattr__
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._target)

@@ -8,6 +8,7 @@ which says what line to add.
 from __future__ import annotations
 
 import functools
+import keyword
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -47,7 +48,7 @@ Add to Peeker.state_access: "optimizer": Read
 class View:
     """Base of the generated classes. An instance stands for the learner or a part of it."""
 
-    __slots__ = ("_learner", "_owner")
+    __slots__ = ("_learner", "_owner", "_parts")
 
     _path: ClassVar[str] = ""
     _permission: ClassVar[type[Permission] | None] = None
@@ -58,51 +59,64 @@ class View:
         put = object.__setattr__
         put(self, "_learner", learner)
         put(self, "_owner", owner)
-        for name, branch in self._branches.items():
-            put(self, name, branch(learner, owner))
+        put(self, "_parts", {name: branch(learner, owner) for name, branch in self._branches.items()})
+        for name, part in self._parts.items():
+            if is_name(name):
+                put(self, name, part)
 
     def __getattr__(self, name: str) -> Any:
         """Reached for names that were not declared, and for declared ones that are not there now."""
-        if name in self._leaves or self._permission is not None:
-            return readable(attribute_or_item(self._target(), name), self._of(name))
+        if name in self._branches:
+            return self._parts[name]
+        if self._allowed(name) is not None:
+            target = self._target()
+            if type(target) is PropDict and self._permission is Read:
+                target = ReadOnly(target, self._path)
+            return readable(attribute_or_item(target, name), self._of(name))
         if name in ("shape", "__array__", "__len__") or (name.startswith("__") and name.endswith("__")):
             raise AttributeError(name)
+        if name in ("get", "items", "keys", "values") and self._path:
+            raise self._partial()
         raise self._refusal("reads", name, Read)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self._leaves.get(name) is Write or self._permission is Write:
-            put_attribute_or_item(self._target(), name, value)
-        else:
+        if self._allowed(name) is not Write:
             raise self._refusal("writes", name, Write)
+        put_attribute_or_item(self._target(), name, value)
 
     def __delattr__(self, name: str) -> None:
-        if self._leaves.get(name) is Write or self._permission is Write:
-            target = self._target()
-            if isinstance(target, MutableMapping):
-                del target[name]
-            else:
-                delattr(target, name)
-        else:
+        if self._allowed(name) is not Write:
             raise self._refusal("deletes", name, Write)
+        target = self._target()
+        if isinstance(target, MutableMapping):
+            del target[name]
+        else:
+            delattr(target, name)
+
+    # An item may have dots in its name, as in `learner.params["layer.weight"]`.
 
     def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
+        if "." not in str(name):
+            return getattr(self, str(name))
+        if self._allowed(name) is None:
+            raise self._refusal("reads", name, Read)
+        return readable(self._target()[name], self._of(name))
 
     def __setitem__(self, name: str, value: Any) -> None:
-        setattr(self, name, value)
+        self.__setattr__(str(name), value)
+
+    def __delitem__(self, name: str) -> None:
+        self.__delattr__(str(name))
 
     def __contains__(self, name: str) -> bool:
-        if name in self._leaves or name in self._branches or self._permission is not None:
-            target = self._target()
-            return name in target if isinstance(target, Mapping) else hasattr(target, name)
-        raise self._refusal("asks for", name, Read)
+        if name not in self._branches and self._allowed(name) is None:
+            raise self._refusal("asks for", name, Read)
+        target = self._target()
+        return name in target if isinstance(target, Mapping) else hasattr(target, name)
 
     def __iter__(self) -> Iterator[str]:
         if self._permission is None:
-            raise ProtectedException(
-                f"{self._owner} iterates over `{self._path or 'the learner'}` and declares only parts of it: "
-                f'add to {self._owner}.state_access: "{self._path}": Read'
-            )
+            raise self._partial()
         return iter(self._target())
 
     def __repr__(self) -> str:
@@ -117,6 +131,21 @@ class View:
     def _of(self, name: str) -> str:
         return f"{self._path}.{name}" if self._path else name
 
+    @classmethod
+    def _allowed(cls, name: str) -> type[Permission] | None:
+        """What was declared for a name, or for what is above it."""
+        head, _, rest = name.partition(".")
+        if head in cls._branches:
+            branch = cls._branches[head]
+            return branch._allowed(rest) if rest else branch._permission
+        return Write if cls._permission is Write else cls._leaves.get(head, cls._permission)
+
+    def _partial(self) -> ProtectedException:
+        return ProtectedException(
+            f"{self._owner} iterates over `{self._path or 'the learner'}` and declares only parts of it: "
+            f'add to {self._owner}.state_access: "{self._path}": Read'
+        )
+
     def _refusal(self, does: str, name: str, permission: type[Permission]) -> ProtectedException:
         path, owner = self._of(name), self._owner
         if not self._path and name not in FIELDS:
@@ -124,9 +153,9 @@ class View:
                 f"{owner} {does} `{name}`, which is no state of the learner; what callbacks can declare "
                 f"and use is: {', '.join(FIELDS)}."
             )
-        if does == "writes" and (name in self._leaves or name in self._branches):
+        if permission is Write and name in self._leaves:
             return ProtectedException(
-                f'{owner} writes `{path}`, which it declares `Read`. Change in {owner}.state_access: "{path}": Write'
+                f'{owner} {does} `{path}`, which it declares `Read`. Change in {owner}.state_access: "{path}": Write'
             )
         return ProtectedException(
             f"{owner} {does} `{path}` and does not declare it. "
@@ -135,44 +164,48 @@ class View:
 
 
 @functools.lru_cache(maxsize=4096)
-def view_class(declared: tuple[tuple[str, type[Permission]], ...], path: str = "") -> type[View]:
+def view_class(
+    declared: tuple[tuple[str, type[Permission]], ...], path: str = "", above: type[Permission] | None = None
+) -> type[View]:
     """The class of the views for a declaration.
 
     Args:
         declared: The paths with their permissions, sorted; relative to `path`.
         path: What part of the learner the view stands for. Default: all of it.
+        above: What was declared for a path above it. Default: nothing.
     """
-    own: type[Permission] | None = None
+    own = above
     below: dict[str, dict[str, type[Permission]]] = {}
     for declared_path, permission in declared:
         head, _, rest = declared_path.partition(".")
-        if not head:
-            own = permission
-        else:
+        if head:
             below.setdefault(head, {})[rest] = permission
+        elif above is not Write:  # it includes Read
+            own = permission
     namespace: dict[str, Any] = {"_path": path, "_permission": own, "_leaves": {}, "_branches": {}}
     slots = []
     for name, rest_of in below.items():
         full = f"{path}.{name}" if path else name
         if set(rest_of) == {""}:
-            namespace["_leaves"][name] = rest_of[""]
-            namespace[name] = property(reader(full, rest_of[""]))
+            permission = Write if own is Write else rest_of[""]
+            namespace["_leaves"][name] = permission
+            if all(map(is_name, parts(full))):
+                namespace[name] = property(reader(full, permission))
         else:
-            slots.append(name)
-            namespace["_branches"][name] = view_class(tuple(sorted(rest_of.items())), full)
+            namespace["_branches"][name] = view_class(tuple(sorted(rest_of.items())), full, own)
+            if is_name(name):
+                slots.append(name)
     namespace["__slots__"] = tuple(slots)
     return type(f"View_{path.replace('.', '_') or 'learner'}", (View,), namespace)
 
 
+def is_name(part: str) -> bool:
+    """Whether a part of a path can be written as an attribute in Python."""
+    return part.isidentifier() and not keyword.iskeyword(part)
+
+
 def reader(path: str, permission: type[Permission]) -> Any:
     """A function of a view that gets what is at a path, by plain attribute look-ups."""
-    if not all(part.isidentifier() for part in parts(path)):
-        raise_to_getattr = AttributeError(path)
-
-        def look_up(self: View) -> Any:
-            raise raise_to_getattr
-
-        return look_up
     template = "lambda self: self._learner.{path}"
     if permission is Read:
         template = (
@@ -183,7 +216,7 @@ def reader(path: str, permission: type[Permission]) -> Any:
 
 def attribute_or_item(owner: Any, name: str) -> Any:
     """What is called `name` in an object or a mapping."""
-    if isinstance(owner, Mapping) and not isinstance(owner, PropDict):
+    if isinstance(owner, Mapping) and not isinstance(owner, (PropDict, ReadOnly)):
         return owner[name]
     return getattr(owner, name)
 
