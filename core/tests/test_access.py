@@ -1,0 +1,93 @@
+import pytest
+from treadle import AccessError, Callback, Permission, Read, TreadleError, Write, accesses, toy_learner
+from treadle.access import FIELDS, checked, overlaps
+
+
+def test_write_includes_read() -> None:
+    assert issubclass(Write, Read)
+    assert issubclass(Read, Permission)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "outcome"),
+    [
+        ("step", "step", True),
+        ("step", "step.loss", True),
+        ("step.loss", "step", True),
+        ("cbstate.a.b", "cbstate", True),
+        ("step.loss", "step.losses", False),
+        ("step.loss", "step.xs", False),
+        ("model", "model_", False),
+        ("cbstate.a.b", "cbstate.a.c", False),
+    ],
+)
+def test_paths_overlap_when_one_is_a_prefix_of_the_other_part_by_part(first, second, outcome) -> None:
+    assert overlaps(first, second) is overlaps(second, first) is outcome
+
+
+class Keeper(Callback):
+    state_access = {"step.loss": Read, "step.xs": Read, "cbstate.kept": Write}
+
+
+def test_accesses_are_the_paths_declared_with_just_that_permission() -> None:
+    assert accesses(Keeper(), Read) == {"step.loss", "step.xs"}
+    assert accesses(Keeper(), Write) == {"cbstate.kept"}
+
+
+def test_a_callback_declares_nothing_by_default() -> None:
+    assert accesses(Callback(), Read) == accesses(Callback(), Write) == set()
+
+
+def test_state_access_can_be_a_property() -> None:
+    class Chosen(Callback):
+        def __init__(self, name: str) -> None:
+            self.entry = name
+
+        @property
+        def state_access(self):
+            return {f"cbstate.{self.entry}": Write}
+
+    assert accesses(Chosen("a"), Write) == {"cbstate.a"}
+
+
+@pytest.mark.parametrize("path", [*FIELDS, "step.anything", "cbstate.any.thing", "data.test", "model.0.weight"])
+def test_a_path_starts_with_a_field_of_the_learner(path) -> None:
+    assert checked({path: Read}, "Reader") == {path: Read}
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        (["step.loss"], r"Odd\.state_access is \['step\.loss'\]\. It maps dotted paths to `Read` or `Write`"),
+        (None, r"Odd\.state_access is None"),
+        (
+            {"step.loss": "read"},
+            r"gives 'step\.loss' the permission 'read'\. Use `Read` or `Write`: \"step\.loss\": Read",
+        ),
+        ({"step.loss": Read()}, r"Use `Read` or `Write`"),
+        ({"step.loss": Permission}, r"Use `Read` or `Write`"),
+        (
+            {"stp.loss": Read},
+            r"the path 'stp\.loss', and a learner has no `stp`\. Did you mean `step`\?.*one of: model",
+        ),
+        ({"learner.step": Read}, r"a learner has no `learner`\. .*Paths start with one of: model, optimizer, lossfn"),
+        ({"": Read}, r"has ''\. A path is a dotted name"),
+        ({"step.": Read}, r"has 'step\.'\. A path is a dotted name"),
+        ({"step..loss": Read}, r"has 'step\.\.loss'"),
+        ({("step", "loss"): Read}, r"has \('step', 'loss'\)\. A path is a dotted name: \"step\.loss\""),
+    ],
+)
+def test_a_declaration_that_makes_no_sense_is_refused_with_its_mend(declared, message) -> None:
+    class Odd(Callback):
+        state_access = declared
+
+        def on_step_end(self, learner): ...
+
+    with pytest.raises(AccessError, match=message):
+        accesses(Odd(), Read)
+    with pytest.raises(AccessError, match=message):
+        toy_learner(Odd())
+
+
+def test_the_error_is_a_value_error_and_one_of_treadle() -> None:
+    assert issubclass(AccessError, (TreadleError, ValueError))
