@@ -9,6 +9,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from email.parser import Parser
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def wheel(wheels: Path, folder: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def needed(name: str) -> set[str]:
+def needed(name: str, extra: str = "") -> set[str]:
     """The distributions outside this repository that a distribution needs, and those that they need."""
     found: set[str] = set()
     ahead = [name]
@@ -85,52 +86,82 @@ def needed(name: str) -> set[str]:
         if distribution.name in found:
             continue
         found.add(distribution.name)
+        wanted = {"extra": extra if distribution.name == name else ""}
         requirements = map(Requirement, distribution.requires or [])
-        ahead += [r.name for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+        ahead += [r.name for r in requirements if r.marker is None or r.marker.evaluate(wanted)]
     return {name for name in found if not name.startswith("treadle")}
 
 
-def environment(folder: Path, wheels: Path, name: str) -> Path:
-    """The interpreter of a new environment with one distribution in it, installed from its wheel.
+class Environment:
+    """A new environment, in which this repository's distributions are installed from their wheels.
 
-    What the distribution needs from outside this repository is linked in from the environment of the tests:
-    nothing is fetched or copied, and pip finds it installed and checks its version as it would any other.
+    What they need from outside is linked in from the environment of the tests: nothing is fetched or copied,
+    and pip finds it installed and checks its version as it would any other.
     """
-    run(sys.executable, "-m", "venv", "--without-pip", folder)
-    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    site = Path(run(python, "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    for dependency in needed(name):
-        files = importlib.metadata.distribution(dependency).files
-        assert files, f"{dependency} does not list its files"
-        for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
-            if not (site / top).exists():
-                (site / top).symlink_to(files[0].locate().parents[len(files[0].parts) - 1] / top)
-    pip = [sys.executable, "-m", "pip", "--isolated", "--python", python]
-    run(*pip, "install", "--quiet", "--no-index", "--find-links", wheels, name)
-    return python
+
+    def __init__(self, folder: Path, wheels: Path) -> None:
+        self.wheels = wheels
+        run(sys.executable, "-m", "venv", "--without-pip", folder)
+        self.python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+        ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        self.site = Path(run(self.python, "-I", "-c", ask).strip())
+
+    def link(self, names: set[str]) -> None:
+        for name in names:
+            files = importlib.metadata.distribution(name).files
+            assert files, f"{name} does not list its files"
+            above = Path(files[0].locate()).parents[len(files[0].parts) - 1]
+            for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
+                if not (self.site / top).exists():
+                    (self.site / top).symlink_to(above / top)
+
+    def install(self, name: str) -> None:
+        pip = [sys.executable, "-m", "pip", "--isolated", "--python", self.python]
+        run(*pip, "install", "--quiet", "--no-index", "--find-links", self.wheels, name)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What came of a distribution in an environment of its own."""
+
+    answer: dict[str, Any]
+    tests: subprocess.CompletedProcess[str] | None
+
+
+def examine(folder: Path, wheels: Path, target: Path) -> Examination:
+    name = project(folder)["name"]
+    environment = Environment(target, wheels)
+    environment.link(needed(name))
+    environment.install(name)
+    answer = json.loads(run(environment.python, "-I", "-c", PROBE, package(folder)))
+    if folder == ROOT:
+        return Examination(answer, None)
+
+    environment.link(needed(name, "test") | needed("pytest") | needed("hypothesis"))
+    if "test" in project(folder).get("optional-dependencies", {}):
+        environment.install(f"{name}[test]")
+    settings = ["-c", ROOT / "pyproject.toml", "--confcutdir", folder, "-p", "no:cacheprovider"]
+    # torch says so where numpy is not installed, and needs none.
+    settings += ["-W", "ignore:Failed to initialize NumPy:UserWarning"]
+    command = [environment.python, "-I", "-m", "pytest", "-q", *settings, folder / "tests"]
+    return Examination(answer, subprocess.run(command, capture_output=True, text=True, cwd=target))
 
 
 @pytest.fixture(scope="module")
-def probes(wheels: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest):
-    """For each distribution that is going to be tested, what its own environment answered."""
-    selected = {item.callspec.params["folder"] for item in request.session.items if is_installation(item)}
-
-    def probe(folder: Path) -> dict[str, Any]:
-        name = project(folder)["name"]
-        python = environment(tmp_path_factory.mktemp(name), wheels, name)
-        return json.loads(run(python, "-I", "-c", PROBE, package(folder)))
-
+def examinations(wheels: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest):
+    """The examination of each distribution that was asked for, as futures: they run side by side."""
+    here = [item for item in request.session.items if item.path == Path(__file__)]
+    wanted = [item.callspec.params["folder"] for item in here if "examinations" in item.fixturenames]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {folder: pool.submit(probe, folder) for folder in FOLDERS if folder in selected}
-
-
-def is_installation(item: pytest.Item) -> bool:
-    return getattr(item, "originalname", None) == test_it_installs_and_works_without_the_others.__name__
+        yield {
+            folder: pool.submit(examine, folder, wheels, tmp_path_factory.mktemp(folder.name))
+            for folder in dict.fromkeys(wanted)
+        }
 
 
 @every_distribution
-def test_it_installs_and_works_without_the_others(folder: Path, probes) -> None:
-    answer = probes[folder].result()
+def test_it_installs_and_works_without_the_others(folder: Path, examinations) -> None:
+    answer = examinations[folder].result().answer
 
     expected = {"treadle-core", project(folder)["name"]}
     ahead = ours(project(folder)["dependencies"])
@@ -146,6 +177,12 @@ def test_it_installs_and_works_without_the_others(folder: Path, probes) -> None:
     folders = [CORE, *(ROOT / "plugins" / name for name in expected - {"treadle-core", "treadle"})]
     points = [project(folder).get("entry-points", {}).get("treadle.callbacks", {}) for folder in folders]
     assert answer["callbacks"] == {name: value for group in points for name, value in group.items()}
+
+
+@pytest.mark.parametrize("folder", [CORE, *PLUGINS], ids=lambda folder: folder.name)
+def test_its_tests_pass_without_the_others(folder: Path, examinations) -> None:
+    tests = examinations[folder].result().tests
+    assert tests.returncode == 0, tests.stdout + tests.stderr
 
 
 @pytest.mark.parametrize("folder", [CORE, *PLUGINS], ids=lambda folder: folder.name)
@@ -186,9 +223,7 @@ def test_versions_and_ranges_are_raised_together(folder: Path) -> None:
     compatible = f"<{major}.{int(minor) + 1},>={major}.{minor}"
 
     assert project(folder)["version"] == version
-    ranges = {
-        requirement.name: str(requirement.specifier) for requirement in ours(project(folder)["dependencies"])
-    }
+    ranges = {requirement.name: str(requirement.specifier) for requirement in ours(project(folder)["dependencies"])}
     assert ranges == dict.fromkeys(ranges, compatible)
 
 

@@ -69,8 +69,9 @@ class Call:
     def blame(self, error: BaseException) -> None:
         """Note on an exception that it was raised here; the same exception goes on to the caller."""
         if isinstance(error, FitException):
-            error.callback = error.callback or self.callback
-            return
+            if error.callback is not None:
+                return
+            error.callback = self.callback
         origin = distribution_of(self.callback)
         who = f"{self.callback.name} ({origin})" if origin else self.callback.name
         error.add_note(f"Raised by {who} in {self.hook.hook}{where(self.learner, self.phase)}.")

@@ -113,7 +113,7 @@ class Series:
             event = None
             if device.type == "cuda":
                 event = torch.Event(device)
-                event.record()
+                event.record(torch.cuda.current_stream(device))
             elif device.type != "cpu":
                 torch.accelerator.synchronize(device)
             self._landing.append((block, event))

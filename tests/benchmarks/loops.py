@@ -1,0 +1,130 @@
+"""The work that is measured: a small network, the loop by hand, and the same loop in each framework."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+Batches = list[tuple[torch.Tensor, torch.Tensor]]
+Run = Callable[[Batches], object]
+
+
+def batches(count: int = 2000, rows: int = 32) -> Batches:
+    """Prepared batches of inputs (rows, 32) and targets (rows, 1)."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(rows, 32, generator=generator) for _ in range(count)]
+    return [(xs, xs.sum(dim=1, keepdim=True)) for xs in inputs]
+
+
+def network() -> nn.Module:
+    """An MLP 32-64-64-1, always with the same weights."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    """The cheapest optimizer, so that what a framework adds shows most."""
+    return torch.optim.SGD(parameters, lr=0.01)
+
+
+def by_hand() -> Run:
+    """The loop as one writes it without a framework."""
+    model, lossfn = network(), nn.MSELoss()
+    optimizer = sgd(model.parameters())
+
+    def run(data: Batches) -> None:
+        model.train()
+        for xs, ys in data:
+            optimizer.zero_grad()
+            loss = lossfn(model(xs), ys)
+            loss.backward()
+            optimizer.step()
+
+    return run
+
+
+def with_treadle(callbacks: tuple[Any, ...] = ()) -> Run:
+    """The loop as a learner with these callbacks and no others."""
+    from treadle import Learner
+
+    learner = Learner(network(), nn.MSELoss(), optimizer=sgd, callbacks=callbacks, use_default_callbacks=False)
+    return lambda data: learner.fit(1, (data,))
+
+
+def with_default_callbacks() -> Run:
+    """The loop as a learner with its five default callbacks; what they print goes nowhere."""
+    from treadle_progress import MetricsPrinter, ProgressPrinter
+
+    from treadle import Learner
+
+    null = NullStream()
+    learner = Learner(
+        network(),
+        nn.MSELoss(),
+        optimizer=sgd,
+        callbacks=[ProgressPrinter(file=null), MetricsPrinter(file=null)],
+    )
+    assert {callback.name for callback in learner.callbacks} == {
+        "MetricsPrinter", "Metrics", "ProgressPrinter", "Recorder", "StopOnNaNLoss",
+    }  # fmt: skip
+    return lambda data: learner.fit(1, (data,))
+
+
+class NullStream(io.TextIOBase):
+    """A stream that takes everything and keeps nothing."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def with_ignite(*, bar: bool = False) -> Run:
+    """The loop as an Ignite trainer, with nothing attached or with its progress bar."""
+    from ignite.contrib.handlers import ProgressBar
+    from ignite.engine import create_supervised_trainer
+
+    model = network()
+    trainer = create_supervised_trainer(model, sgd(model.parameters()), nn.MSELoss())
+    if bar:
+        ProgressBar(file=NullStream()).attach(trainer, output_transform=lambda loss: {"loss": loss})
+    return lambda data: trainer.run(data, max_epochs=1)
+
+
+def with_lightning(*, bar: bool = False) -> Run:
+    """The loop as a Lightning trainer, with everything off or with its progress bar."""
+    import logging
+    import warnings
+
+    import lightning
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.lossfn = network(), nn.MSELoss()
+
+        def training_step(self, batch: Any, index: int) -> torch.Tensor:
+            xs, ys = batch
+            loss: torch.Tensor = self.lossfn(self.network(xs), ys)
+            if bar:
+                self.log("loss", loss, prog_bar=True)
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return sgd(self.parameters())
+
+    module = Module()
+
+    def run(data: Batches) -> None:
+        trainer = lightning.Trainer(
+            max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+            enable_progress_bar=bar, enable_model_summary=False, num_sanity_val_steps=0,
+        )  # fmt: skip
+        trainer.fit(module, train_dataloaders=data)
+
+    return run

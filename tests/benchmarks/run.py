@@ -1,0 +1,165 @@
+"""Measure what Treadle costs, against its budgets: `make bench`.
+
+Every time is a ratio to the same loop written by hand, of runs taken side by side in this process
+on one thread: the machine's moods meet both. A chunk of batches goes through each contender in
+turn, and the median of the chunks' ratios counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib.util
+import statistics
+import subprocess
+import sys
+import time
+import timeit
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import loops
+from treadle import Callback, Read, Write, callback_graph, toy_learner
+
+
+def ratios(contenders: dict[str, loops.Run], *, batches: int, chunk: int, rounds: int) -> dict[str, float]:
+    """Each contender's time as a multiple of the first one's, which is the loop by hand."""
+    data = loops.batches(batches)
+    for run in contenders.values():
+        run(data[:chunk])
+    found: dict[str, list[float]] = {name: [] for name in contenders}
+    for round_ in range(rounds):
+        for start in range(0, batches, chunk):
+            times = {}
+            order = list(contenders.items())
+            shift = (round_ + start // chunk) % len(order)
+            for name, run in order[shift:] + order[:shift]:
+                begin = time.perf_counter()
+                run(data[start : start + chunk])
+                times[name] = time.perf_counter() - begin
+            by_hand = next(iter(times[name] for name in contenders))
+            for name, taken in times.items():
+                found[name].append(taken / by_hand)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def seconds_of_a_handler(handlers: int = 50) -> float:
+    """The time that one handler that does nothing adds to a dispatch."""
+    from treadle import StepEnd, TrainingPhase
+
+    class Idle(Callback):
+        def on_step_end(self, learner: Any, phase: TrainingPhase) -> None:
+            pass
+
+    phase = TrainingPhase()
+    empty = toy_learner().handle(phase)[StepEnd]
+    full = toy_learner(*[Idle() for _ in range(handlers)]).handle(phase)[StepEnd]
+    calls = 2000
+
+    def best(run: Callable[[], object]) -> float:
+        return min(timeit.repeat(run, number=calls, repeat=15)) / calls
+
+    return (best(full) - best(empty)) / handlers
+
+
+def seconds_of_a_graph(callbacks: int = 1000) -> float:
+    """The time to order so many callbacks, each writing an entry and reading those of three others."""
+
+    def kind(i: int) -> type[Callback]:
+        reads = {f"cbstate.entry{j}": Read for j in (i // 2, i // 3, i // 5) if j != i}
+        access = {f"cbstate.entry{i}": Write, "step.loss": Read, **reads}
+
+        class Numbered(Callback):
+            state_access = access
+
+            def on_step_end(self, learner: Any) -> None: ...
+            def on_epoch_end(self, learner: Any) -> None: ...
+
+        Numbered.__name__ = f"Callback{i}"
+        return Numbered
+
+    many = [kind(i)() for i in range(callbacks)]
+    callback_graph(many[:2])
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        callback_graph(many)
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def seconds_of_import(runs: int = 7) -> float:
+    """The time that `import treadle` takes after `import torch`, in fresh processes."""
+    code = "import time, torch; begin = time.process_time(); import treadle; print(time.process_time() - begin)"
+    return min(
+        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+        for _ in range(runs)
+    )
+
+
+def bytes_of_a_step(steps: int = 100_000) -> float:
+    """How much Python's memory grows for each step with the default callbacks, after the first 1,000."""
+    run = loops.with_default_callbacks()
+    data = loops.batches(10, rows=2)
+    run(data * 100)
+    gc.collect()
+    tracemalloc.start()
+    run(data * 100)
+    gc.collect()
+    before = tracemalloc.get_traced_memory()[0]
+    run(data * (steps // 10))
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    return grown / steps
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--steps", type=int, default=100_000, help="steps of the memory measurement")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rounds = 2 if arguments.quick else 6
+    console = Console()
+
+    contenders = {
+        "by hand": loops.by_hand(),
+        "no callbacks": loops.with_treadle(),
+        "default callbacks": loops.with_default_callbacks(),
+    }
+    if importlib.util.find_spec("ignite"):
+        contenders |= {"Ignite, nothing": loops.with_ignite(), "Ignite, bar": loops.with_ignite(bar=True)}
+    measured = ratios(contenders, batches=2000, chunk=100, rounds=rounds)
+    rows: list[tuple[str, str, str]] = [
+        ("Step, no callbacks", f"{measured['no callbacks']:.3f} x by hand", "1.03"),
+        ("Step, default callbacks", f"{measured['default callbacks']:.3f} x by hand", "1.10"),
+        ("A handler that does nothing", f"{seconds_of_a_handler() * 1e6:.3f} us", "0.1 us"),
+        ("Graph of 1,000 callbacks", f"{seconds_of_a_graph():.3f} s", "0.5 s"),
+        ("import treadle, over torch", f"{seconds_of_import() * 1e3:.0f} ms", "50 ms"),
+        (f"Memory, {arguments.steps:,} steps", f"{bytes_of_a_step(arguments.steps):.1f} bytes a step", "16 a value"),
+    ]
+    rows += [(name, f"{value:.3f} x by hand", "") for name, value in measured.items() if name.startswith("Ignite")]
+    if importlib.util.find_spec("lightning"):  # one long run each, since a run starts anew every time
+        peers = {
+            "by hand": loops.by_hand(),
+            "Lightning, nothing": loops.with_lightning(),
+            "Lightning, bar": loops.with_lightning(bar=True),
+        }
+        slow = ratios(peers, batches=2000, chunk=2000, rounds=3)
+        rows += [(name, f"{value:.3f} x by hand", "") for name, value in slow.items() if name != "by hand"]
+
+    table = Table("What", "Measured", "Budget", title="MLP 32-64-64-1, batch 32, SGD, one thread")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
