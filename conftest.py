@@ -10,6 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +33,8 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 def skip(example: Example) -> None:
     """Skip a block for the reason that its first line gives."""
-    pytest.skip(f"{os.path.relpath(example.path)}:{example.line}: {example.parsed}")
+    page = Path(example.path).relative_to(Path(__file__).parent)
+    pytest.skip(f"{page}:{example.line}: {example.parsed}")
 
 
 class PythonBlocks:
@@ -72,6 +74,4 @@ def leave_page(namespace: dict[str, Any]) -> None:
     namespace.clear()
 
 
-pytest_collect_file = Sybil(
-    parsers=[PythonBlocks()], patterns=["*.md"], setup=enter_page, teardown=leave_page
-).pytest()
+pytest_collect_file = Sybil(parsers=[PythonBlocks()], patterns=["*.md"], setup=enter_page, teardown=leave_page).pytest()
