@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from treadle import Callback, PropDict, Read, TrainingPhase, ValidationPhase, events, hookimpl, toy_learner
 from treadle.events import Event, known_events
 from treadle.operations import known_operations

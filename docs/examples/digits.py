@@ -7,10 +7,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from treadle import Learner, plugins
 from treadle_metrics import Metrics, accuracy
 from treadle_sanity import SanityCheck
-
-from treadle import Learner, plugins
 
 torch.manual_seed(0)
 images, labels = load_digits(return_X_y=True)  # 1,797 pictures of 8 x 8 pixels

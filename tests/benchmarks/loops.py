@@ -57,9 +57,8 @@ def with_treadle(callbacks: tuple[Any, ...] = ()) -> Run:
 
 def with_default_callbacks() -> Run:
     """The loop as a learner with its five default callbacks; what they print goes nowhere."""
-    from treadle_progress import MetricsPrinter, ProgressPrinter
-
     from treadle import Learner
+    from treadle_progress import MetricsPrinter, ProgressPrinter
 
     null = NullStream()
     learner = Learner(

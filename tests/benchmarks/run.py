@@ -19,11 +19,10 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
+import loops
 import torch
 from rich.console import Console
 from rich.table import Table
-
-import loops
 from treadle import Callback, Read, Write, callback_graph, toy_learner
 
 
