@@ -192,7 +192,7 @@ def view_class(
             if all(map(is_name, parts(full))):
                 namespace[name] = property(reader(full, permission))
         else:
-            namespace["_branches"][name] = view_class(tuple(sorted(rest_of.items())), full, own)
+            namespace["_branches"][name] = view_class(tuple(sorted(rest_of.items())), full, own)  # type: ignore[arg-type]
             if is_name(name):
                 slots.append(name)
     namespace["__slots__"] = tuple(slots)
