@@ -293,12 +293,32 @@ def test_all_that_is_declared_read_can_be_iterated_also_beside_a_write() -> None
     assert (list(mine.step), dict(mine.step.items())) == (["xs", "loss"], {"xs": 1, "loss": 2})
 
 
+@pytest.mark.parametrize(
+    ("use", "line"),
+    [
+        (lambda v: v.step.loss, '"step.loss": Read'),
+        (lambda v: setattr(v.step, "loss", 1), '"step.loss": Write'),
+        (lambda v: v.cbstate["history"], '"cbstate.history": Read'),
+        (lambda v: "validation" in v.data, '"data.validation": Read'),
+        (lambda v: v.params["0.weight"], '"params.0.weight": Read'),
+        (lambda v: list(v.step), '"step": Read'),
+        (lambda v: v.step.items(), '"step": Read'),
+    ],
+)
+def test_who_declares_nothing_is_told_the_whole_path(use, line) -> None:
+    with pytest.raises(ProtectedException) as refused:
+        use(seen())
+    assert str(refused.value).endswith(f"dd to Viewer.state_access: {line}")
+
+
 def test_a_refusal_in_a_handler_reaches_the_caller_of_fit() -> None:
     class Sneaky(Callback):
         def on_step_end(self, learner, phase: TrainingPhase):
             learner.step.loss = 0
 
-    with pytest.raises(ProtectedException, match=r'Sneaky reads `step`.*Sneaky\.state_access: "step": Read'):
+    with pytest.raises(
+        ProtectedException, match=r'Sneaky writes `step\.loss`.*Sneaky\.state_access: "step\.loss": Write'
+    ):
         toy_learner(Sneaky()).fit(1)
 
 

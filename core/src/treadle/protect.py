@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from treadle.learner import Learner
 
 
+#: The fields that are nothing but named states.
+STATES = ("step", "cbstate", "data", "params")
+
+
 def view(learner: Learner, callback: Callback) -> Any:
     """The learner as a callback may see it.
 
@@ -77,6 +81,8 @@ class View:
             raise AttributeError(name)
         if name in ("get", "items", "keys", "values") and self._path:
             raise self._partial()
+        if not self._path and name in STATES:  # the refusal of what is asked for next says more
+            return view_class((), name)(self._learner, self._owner)
         raise self._refusal("reads", name, Read)
 
     def __setattr__(self, name: str, value: Any) -> None:
