@@ -10,6 +10,8 @@ import torch
 from treadle import Phase, Read
 from treadle.access import Permission
 
+from treadle_metrics.attributes import attributes, put_attributes
+
 
 class AbstractMetric(ABC):
     """Something that is measured at each step and over each epoch. For most uses there is `Metric`.
@@ -85,21 +87,15 @@ class AbstractMetric(ABC):
 
         By default all attributes that are tensors or plain values. A metric whose running state is
         anything else overrides this and `load_state_dict`.
+
+        Raises:
+            MetricError: if an attribute cannot be kept.
         """
-        return {name: value for name, value in vars(self).items() if is_plain(value)}
+        return attributes(self, self.name)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
-        vars(self).update(state)
+        put_attributes(self, state)
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
-
-
-def is_plain(value: Any) -> bool:
-    """Whether a checkpoint can hold a value: a tensor, a number, a string, None, or a list or dict of these."""
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and is_plain(each) for key, each in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(map(is_plain, value))
-    return value is None or isinstance(value, (torch.Tensor, str, int, float))

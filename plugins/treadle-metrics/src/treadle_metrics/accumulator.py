@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from treadle_metrics.abstract_metric import is_plain
-from treadle_metrics.errors import MetricError
+from treadle_metrics.attributes import attributes, copied, put_attributes
 from treadle_metrics.number import number
 
 
@@ -87,37 +85,34 @@ class Accumulator:
         put_state(self.target, state["target"])
 
 
+def is_torchmetric(target: Any) -> bool:
+    """Whether an object is torchmetrics' own, whose states are in no `state_dict` by default."""
+    return hasattr(target, "metric_state") and hasattr(target, "_update_count")
+
+
 def state_of(target: Any, owner: str) -> dict[str, Any]:
     """The running state of an object: torchmetrics' own, its `state_dict`, or its attributes.
 
     Raises:
         MetricError: if it cannot be kept in a checkpoint.
     """
-    if isinstance(getattr(target, "_defaults", None), Mapping) and hasattr(target, "metric_state"):
-        state = {**target.metric_state, "_update_count": target._update_count}
-    elif callable(getattr(target, "state_dict", None)):
-        state = target.state_dict()
-    else:
-        state = dict(vars(target))
-    if not is_plain(state):
-        hard = ", ".join(name for name, value in state.items() if not is_plain(value))
-        raise MetricError(
-            f"A checkpoint cannot hold the state of the metric {owner!r}: {type(target).__name__} has no `state_dict`, "
-            f"and of its attributes {hard} is neither a tensor nor a plain value. Give the class `state_dict` and "
-            f"`load_state_dict`."
-        )
-    return {
-        name: value.clone() if isinstance(value, torch.Tensor) else copy.copy(value) for name, value in state.items()
-    }
+    if is_torchmetric(target):
+        return {
+            name: copied(value)
+            for name, value in (*target.metric_state.items(), ("_update_count", target._update_count))
+        }
+    if callable(getattr(target, "state_dict", None)):
+        state: dict[str, Any] = target.state_dict()
+        return state
+    return attributes(target, owner)
 
 
 def put_state(target: Any, state: dict[str, Any]) -> None:
     """Give an object the state that `state_of` took from it."""
-    if isinstance(getattr(target, "_defaults", None), Mapping) and hasattr(target, "metric_state"):
-        for name, value in state.items():
-            setattr(target, name, copy.copy(value) if isinstance(value, list) else value)
-        target._computed = None
+    if is_torchmetric(target):
+        put_attributes(target, state)
+        target._computed = None  # what it computed last belongs to another state
     elif callable(getattr(target, "load_state_dict", None)):
         target.load_state_dict(state)
     else:
-        vars(target).update(state)
+        put_attributes(target, state)

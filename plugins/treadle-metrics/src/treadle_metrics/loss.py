@@ -35,6 +35,7 @@ class Loss(AbstractMetric):
     def step(self, learner: Any, phase: Phase) -> None:
         step = learner.step
         if self._missed and "loss" not in step:  # asking first costs more where there is one
+            self._value = None
             return
         try:
             loss = step.loss

@@ -39,13 +39,10 @@ class Mean:
     def update(self, value: float | torch.Tensor) -> None:
         """Take a value: a number, or a tensor with one element."""
         self._count += 1
-        if not isinstance(value, torch.Tensor):
+        if type(value) is float or not isinstance(value, torch.Tensor):  # the first is the quicker question
             self._total += value
-            return
-        waiting = self._waiting
-        if waiting and (len(waiting) == BLOCK or waiting[-1].device != value.device):
-            self._add_up()
-        self._waiting.append(value.detach().reshape(()))
+        else:
+            self._wait_for(value)
 
     def compute(self) -> float | torch.Tensor | None:
         """The mean, where the values are; None if there is no value."""
@@ -59,6 +56,12 @@ class Mean:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self._count, self._total, self._waiting = state["count"], state["total"], list(state["waiting"])
+
+    def _wait_for(self, value: torch.Tensor) -> None:
+        waiting = self._waiting
+        if waiting and (len(waiting) == BLOCK or waiting[-1].device != value.device):
+            self._add_up()
+        self._waiting.append(value.detach().reshape(()))
 
     def _add_up(self) -> None:
         if self._waiting:

@@ -63,15 +63,15 @@ class Metric(AbstractMetric):
         device: Any = None,
         phase: Any = Phase,
     ) -> None:
-        self.fn = fn
-        self.name = checked_name(fn) if name is None else name
-        self.phase = checked_phase(phase)
-        self._place = None if device is None else placement(device)
         if not (is_accumulator(fn) or callable(fn)) or isinstance(fn, type):
             raise ArgumentError(
                 f"A metric is a function fn(yhats, ys), or an object with update, compute and reset; got {fn!r}. "
                 f"Metrics(accuracy), Metrics(torchmetrics.F1Score(...))"
             )
+        self.fn = fn
+        self.name = checked_name(fn) if name is None else name
+        self.phase = checked_phase(phase)
+        self._place = None if device is None else placement(device)
         if statistic is not None and not is_accumulator(statistic):
             raise ArgumentError(
                 f"A statistic has update, compute and reset, got {statistic!r}: Metric({self.name.lower()}, "
@@ -97,30 +97,37 @@ class Metric(AbstractMetric):
 
     def step(self, learner: Any, phase: Phase) -> None:
         step = learner.step
-        if self._missed and not ("yhats" in step and "ys" in step):
+        self._value = None
+        if self._missed and not ("yhats" in step and "ys" in step):  # asking first costs more where there are
             return
         try:
             yhats, ys = step.yhats, step.ys
         except AttributeError:  # a phase without outputs or targets, such as one that trains a GAN
-            self._missed, self._value = True, None
+            self._missed = True
             return
         try:
-            with torch.no_grad():
-                if self._place is not None:
-                    yhats, ys = self._place(yhats, ys)
-                value = number(self._measure(yhats, ys), self.name)
-                if self._statistic is not None:
-                    self._statistic.update(value)
+            if type(yhats) is torch.Tensor:  # detaching it costs a fifth of `no_grad`
+                value = self._compared(yhats.detach(), ys)
+            else:
+                with torch.no_grad():
+                    value = self._compared(yhats, ys)
+            if self._statistic is not None:
+                self._statistic.update(value)
         except Exception as error:
             error.add_note(f"Raised by the metric {self.name!r}.")
             raise
         self._value = value
 
+    def _compared(self, yhats: Any, ys: Any) -> float | torch.Tensor:
+        if self._place is not None:
+            yhats, ys = self._place(yhats, ys)
+        return number(self._measure(yhats, ys), self.name)
+
     def step_value(self) -> float | torch.Tensor | None:
         return self._value
 
     def epoch_value(self) -> float | torch.Tensor | None:
-        source = self._accumulator if self._statistic is None else self._statistic
+        source: Any = self._accumulator if self._statistic is None else self._statistic
         value: float | torch.Tensor | None = source.compute()
         return value
 

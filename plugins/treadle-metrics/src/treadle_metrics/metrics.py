@@ -93,12 +93,15 @@ class Metrics(Callback):
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         if phase is not self._phase:
             self._turn_to(learner, phase)
-        iteration, push = self._history.steps, self._steps.push
+        iteration, recorded = self._history.steps, self._steps
         for name, step, step_value in self._columns:
             step(learner, phase)
             value = step_value()
             if value is not None:
-                push(name, iteration, value)
+                series = recorded.get(name)
+                if series is None:
+                    series = recorded.of(name)
+                series.push(iteration, value)
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
         if phase is not self._phase:
@@ -107,7 +110,7 @@ class Metrics(Callback):
         for metric in self._active(phase):
             value = metric.epoch_value()
             if value is not None:
-                recorded.push(metric.name, self._history.epochs, value)
+                recorded.of(metric.name).push(self._history.epochs, value)
         self._under_way.end(phase)
 
     def on_fit_end(self) -> None:

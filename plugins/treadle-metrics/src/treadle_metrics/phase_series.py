@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
 from treadle import Series
 from treadle.errors import did_you_mean
 
@@ -27,12 +26,12 @@ class SeriesByName(dict[str, Series]):
     def __missing__(self, name: str) -> NoReturn:
         raise KeyError(f"Nothing is recorded here as {name!r}. {did_you_mean(str(name), self)}")
 
-    def push(self, name: str, iteration: int, value: float | torch.Tensor) -> None:
-        """Append a value to the series of that name, which is made if there is none."""
+    def of(self, name: str) -> Series:
+        """The series of that name, to write to; made if there is none."""
         series = self.get(name)
         if series is None:
             series = self[name] = Series()
-        series.push(iteration, value)
+        return series
 
     def to_dict(self) -> dict[str, dict[str, list[Any]]]:
         """The series' iterations and values as lists, by name."""
@@ -64,7 +63,7 @@ class SeriesByPhase(ByPhase[SeriesByName]):
     Example:
         >>> from treadle import TrainingPhase
         >>> recorded = SeriesByPhase("epoch")
-        >>> recorded.of(TrainingPhase()).push("Loss", 1, 0.5)
+        >>> recorded.of(TrainingPhase()).of("Loss").push(1, 0.5)
         >>> recorded.rows()
         [{'epoch': 1, 'phase': 'TrainingPhase', 'Loss': 0.5}]
         >>> recorded.to_dict()

@@ -77,7 +77,7 @@ class Traces(Callback):
         steps = learner.cbstate.history[phase].steps
         with torch.no_grad():
             for name, fn in self.functions.items():
-                recorded.push(name, steps, number(fn(learner), name))
+                recorded.of(name).push(steps, number(fn(learner), name))
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         if not isinstance(other, Traces):
