@@ -1,6 +1,7 @@
 """Each distribution builds by itself and works with the core and its declared dependencies alone."""
 
 import importlib.metadata
+import itertools
 import json
 import os
 import subprocess
@@ -223,7 +224,9 @@ def test_versions_and_ranges_are_raised_together(folder: Path) -> None:
     compatible = f"<{major}.{int(minor) + 1},>={major}.{minor}"
 
     assert project(folder)["version"] == version
-    ranges = {requirement.name: str(requirement.specifier) for requirement in ours(project(folder)["dependencies"])}
+    extras = project(folder).get("optional-dependencies", {}) if folder in PLUGINS else {}
+    requirements = [*project(folder)["dependencies"], *itertools.chain(*extras.values())]
+    ranges = {requirement.name: str(requirement.specifier) for requirement in ours(requirements)}
     assert ranges == dict.fromkeys(ranges, compatible)
 
 
