@@ -283,6 +283,10 @@ class Ordering:
                 for j in readers_above:
                     for i in writers:
                         note(i, path, Write, j, prefix, Read)
+        for i in holders.get("callbacks", ([], []))[0]:  # it may look at their own state, which has no path
+            for j in range(len(self.callbacks)):
+                if j != i:
+                    pairs.setdefault((min(i, j), max(i, j)), [])
         return pairs
 
     def _settle(self, i: int, j: int, overlap: list[Overlap]) -> None:
@@ -469,7 +473,7 @@ def both_paths(path: str, other: str) -> str:
 
 def paths_of(overlap: list[Overlap]) -> str:
     """All paths that overlap, in a message."""
-    return ", ".join(dict.fromkeys(both_paths(path, other) for path, _, other, _ in overlap))
+    return ", ".join(dict.fromkeys(both_paths(path, other) for path, _, other, _ in overlap)) or "`callbacks`"
 
 
 def shown(answer: ConflictResolution) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -185,13 +186,21 @@ class Learner:
             raise ArgumentValueError(f"The number of epochs is 0 or more, got {n}: learner.fit(10)")
         before = self.data
         given = before if data is None else arguments.as_data(data)
-        epochs, steps = self.progress.epochs, self.progress.steps
+        phases = (TrainingPhase(), ValidationPhase()) if "validation" in given else (TrainingPhase(),)
+        progress = self.progress
+        outer = progress.n, progress.rounds
+        if progress.resumption is not None:
+            progress.resumption.begin(n, len(phases))
+        else:
+            progress.rounds = 0
+        progress.n = n
+        epochs, steps = progress.epochs, progress.steps
         cancelled = None
         self.data = given
         try:
             try:
                 self.handle(None)(FitBegin)
-                self._epochs(n)
+                self._epochs(n, phases)
             except CancelFittingException as cancel:
                 cancelled = cancel
             except BaseException as error:
@@ -200,15 +209,15 @@ class Learner:
             self._end(None)
         finally:
             self.data = before
-        return FitResult(self.progress.epochs - epochs, self.progress.steps - steps, cancelled)
+            progress.n, progress.rounds = outer
+        return FitResult(progress.epochs - epochs, progress.steps - steps, cancelled)
 
-    def _epochs(self, n: int) -> None:
+    def _epochs(self, n: int, phases: tuple[Phase, ...]) -> None:
         self.progress.clear_gradients = True
-        training, validation = TrainingPhase(), ValidationPhase()
-        for _ in range(n):
-            epoch(self, training)
-            if "validation" in self.data:
-                epoch(self, validation)
+        if self.progress.resumption is not None:
+            self.progress.resumption.restore()
+        for phase in islice(cycle(phases), self.progress.rounds, n * len(phases)):
+            epoch(self, phase)
 
     def _end(self, error: BaseException | None) -> None:
         """Dispatch `FitEnd`; an error that it makes does not hide the one that ended the fit."""

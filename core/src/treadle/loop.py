@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,13 @@ from treadle.errors import CancelEpochException, CancelStepException, DataError,
 from treadle.events import EpochBegin, EpochEnd, StepBegin, StepEnd
 from treadle.operations import Epoch, Step
 from treadle.propdict import PropDict
-from treadle.scope import phase_scope
+from treadle.scope import RandomState, phase_scope
 
 if TYPE_CHECKING:
     from treadle.dispatch import Handle
     from treadle.learner import Learner
     from treadle.phases import Phase
+    from treadle.resumption import Resumption
 
 
 class Progress:
@@ -29,14 +30,54 @@ class Progress:
         epochs: Training epochs that ran to their end, in all.
         steps: Training steps that did.
         clear_gradients: Whether the next step begins by clearing the gradients.
+        n: The number of epochs that the fit under way was asked for, or None.
+        rounds: Epochs of that fit, of any phase, that came to their end.
+        at_entry: The random generators' states when the epoch under way was entered, if they are put
+            back after it, or None.
+        at_start: Their states right before its first batch was asked for, or None.
+        skipped: How many of its batches were done before the run was resumed.
+        resumption: What a resumed run has yet to take over, or None.
     """
 
-    __slots__ = ("clear_gradients", "epoch", "epochs", "phase", "step", "steps")
+    __slots__ = (
+        "at_entry",
+        "at_start",
+        "clear_gradients",
+        "epoch",
+        "epochs",
+        "n",
+        "phase",
+        "resumption",
+        "rounds",
+        "skipped",
+        "step",
+        "steps",
+    )
 
     def __init__(self) -> None:
         self.phase: Phase | None = None
-        self.epoch = self.step = self.epochs = self.steps = 0
+        self.epoch = self.step = self.epochs = self.steps = self.rounds = self.skipped = 0
         self.clear_gradients = True
+        self.n: int | None = None
+        self.at_entry: RandomState | None = None
+        self.at_start: RandomState | None = None
+        self.resumption: Resumption | None = None
+
+
+def progress_of(learner: Any) -> Progress:
+    """Where a learner stands; to be looked at, also by a callback, which has only a view of the learner.
+
+    Nobody but the loop writes it, so it is no state that callbacks declare.
+
+    Example:
+        >>> from treadle import CustomCallback, EpochEnd, TrainingPhase, toy_learner
+        >>> tell = CustomCallback(lambda learner: print(progress_of(learner).epoch), EpochEnd, TrainingPhase)
+        >>> result = toy_learner(tell).fit(2)
+        1
+        2
+    """
+    progress: Progress = getattr(learner, "_learner", learner).progress
+    return progress
 
 
 class run_epoch:
@@ -85,14 +126,17 @@ class run_epoch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         cancelled = isinstance(error, CancelEpochException)
+        progress = self._learner.progress
         try:
             if kind is None or cancelled:
                 self._handle(EpochEnd)
-                self._learner.progress.epochs += bool(self._phase.training) and not cancelled
+                progress.epochs += bool(self._phase.training) and not cancelled
         except CancelEpochException:
             cancelled = True  # it ends anyway
         finally:
             self._scope.__exit__(None, None, None)
+        if progress.phase is None and (kind is None or cancelled):
+            progress.rounds += 1
         return cancelled
 
 
@@ -213,6 +257,8 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
     given = name is not None and before.get(name) is not data
     if name is not None and given:
         learner.data = PropDict({**before, name: data})
+    progress = learner.progress
+    rounds = progress.rounds + (progress.phase is None)
     try:
         handle(Epoch, data)
     except CancelEpochException:
@@ -220,6 +266,40 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
     finally:
         if given:
             learner.data = before
+    progress.rounds = rounds  # also if a callback answered for the epoch, or ran others inside of it
+
+
+def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
+    """The batches of an epoch; when a run is resumed in the middle of it, those that are left.
+
+    A phase with an `epoch` of its own goes over its data with this, inside of `run_epoch`: then its
+    epochs can be resumed as well.
+
+    Args:
+        learner: The learner.
+        phase: The phase.
+        data: An iterable of batches.
+
+    Example:
+        >>> from treadle import Phase, toy_learner
+        >>> class LongFirst(Phase):
+        ...     def epoch(self, learner, data):
+        ...         with run_epoch(learner, self):
+        ...             for batch in batches(learner, self, sorted(data, key=len, reverse=True)):
+        ...                 step(learner, self, batch)
+        ...     def step(self, learner, batch):
+        ...         print(batch)
+        >>> epoch(toy_learner(), LongFirst(), ["ab", "abcd"])
+        abcd
+        ab
+    """
+    progress = learner.progress
+    if progress.resumption is not None:
+        rest = progress.resumption.rest(phase, data)
+        if rest is not None:
+            return rest
+    progress.at_start = RandomState(learner.data.values())
+    return iter(data)
 
 
 def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:

@@ -9,7 +9,7 @@ import torch
 
 from treadle.errors import CancelStepException, DataError
 from treadle.events import BackwardBegin, BackwardEnd, LossBegin
-from treadle.loop import empty_data, run_epoch, run_step
+from treadle.loop import batches, empty_data, run_epoch, run_step
 from treadle.operations import Backward, Forward, Loss, Step, Update
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ class Phase:
         """
         with run_epoch(learner, self) as handle:
             run, batch = handle[Step], NO_BATCH
-            for batch in data:
+            for batch in batches(learner, self, data):
                 try:
                     run(batch)
                 except CancelStepException:  # by a handler of StepBegin; see treadle.step
                     continue
-            if batch is NO_BATCH:
+            if batch is NO_BATCH and not learner.progress.skipped:
                 raise empty_data(data, str(self))
 
     def step(self, learner: Learner, batch: Any) -> Any:

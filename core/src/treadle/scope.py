@@ -29,18 +29,19 @@ def phase_scope(learner: Learner, phase: Phase) -> Iterator[None]:
     gradients and without a trace in the random generators; see `Phase.training`.
     """
     progress = learner.progress
-    outer = progress.phase, progress.step
-    progress.phase = phase
+    outer = progress.phase, progress.step, progress.skipped, progress.at_entry, progress.at_start
+    progress.phase, progress.skipped = phase, 0
+    progress.at_entry = progress.at_start = None
     with ExitStack() as stack:
         if phase.training is not None:
             stack.enter_context(modes(learner.models, training=phase.training))
         if phase.training is False:
             stack.enter_context(torch.no_grad())
-            stack.enter_context(preserved_random_state(learner.data.values()))
+            progress.at_entry = stack.enter_context(preserved_random_state(learner.data.values()))
         try:
             yield
         finally:
-            progress.phase, progress.step = outer
+            progress.phase, progress.step, progress.skipped, progress.at_entry, progress.at_start = outer
 
 
 @contextmanager
@@ -71,7 +72,7 @@ def modes(models: Iterable[torch.nn.Module], *, training: bool) -> Iterator[None
 
 
 @contextmanager
-def preserved_random_state(sources: Iterable[Any] = ()) -> Iterator[None]:
+def preserved_random_state(sources: Iterable[Any] = ()) -> Iterator[RandomState]:
     """Leave the random generators of Python, NumPy and torch as they were found.
 
     Args:
@@ -84,27 +85,64 @@ def preserved_random_state(sources: Iterable[Any] = ()) -> Iterator[None]:
         >>> torch.equal(before, torch.get_rng_state())
         True
     """
-    numpy = sys.modules.get("numpy")
-    generators = list(own_generators(sources))
-    python_state = random.getstate()
-    numpy_state = numpy.random.get_state() if numpy else None
-    torch_state = torch.get_rng_state()
-    device_states = device_random_states()
-    own_states = [generator.get_state() for generator in generators]
+    state = RandomState(sources)
     try:
-        yield
+        yield state
     finally:
-        random.setstate(python_state)
-        if numpy:
-            numpy.random.set_state(numpy_state)
-        torch.set_rng_state(torch_state)
-        set_device_random_states(device_states)
-        for generator, state in zip(generators, own_states, strict=True):
-            generator.set_state(state)
+        state.put_back()
 
 
-def own_generators(sources: Iterable[Any]) -> Iterator[torch.Generator]:
-    """The generators that data loaders, their samplers and data sets hold themselves, each once."""
+class RandomState:
+    """The states of all random generators as they are now.
+
+    Args:
+        sources: Data loaders, whose own generators count as well. Default: none.
+
+    Attributes:
+        python: The state of Python's generator.
+        numpy: The state of NumPy's global one, or None if NumPy is not in use.
+        torch: The state of torch's, on the CPU.
+        devices: The states of the accelerators' generators, by the type of the device.
+        own: The data loaders' own generators, each with its state.
+
+    Example:
+        >>> state = RandomState()
+        >>> first = torch.rand(1)
+        >>> state.put_back()
+        >>> torch.equal(first, torch.rand(1))
+        True
+    """
+
+    __slots__ = ("devices", "numpy", "own", "python", "torch")
+
+    def __init__(self, sources: Iterable[Any] = ()) -> None:
+        numpy = sys.modules.get("numpy")
+        self.python: Any = random.getstate()
+        self.numpy: Any = numpy.random.get_state() if numpy else None
+        self.torch = torch.get_rng_state()
+        self.devices = device_random_states()
+        self.own = [(generator, generator_state(generator)) for generator in own_generators(sources)]
+
+    def put_back(self) -> None:
+        """Set all the generators back to these states."""
+        random.setstate(self.python)
+        if self.numpy is not None:
+            sys.modules["numpy"].random.set_state(self.numpy)
+        torch.set_rng_state(self.torch)
+        set_device_random_states(self.devices)
+        for generator, state in self.own:
+            set_generator_state(generator, state)
+
+
+#: Where data loaders, samplers and data sets keep generators, or parts that do.
+PARTS = ("generator", "rng", "sampler", "batch_sampler", "dataset", "transform", "collate_fn")
+
+
+def own_generators(sources: Iterable[Any]) -> Iterator[Any]:
+    """The generators that data loaders, their samplers and data sets hold themselves, each once.
+
+    They are torch's, NumPy's and Python's.
+    """
     seen = set()
     waiting = list(sources)
     while waiting:
@@ -112,10 +150,37 @@ def own_generators(sources: Iterable[Any]) -> Iterator[torch.Generator]:
         if source is None or id(source) in seen:
             continue
         seen.add(id(source))
-        if isinstance(source, torch.Generator):
+        if is_generator(source):
             yield source
         elif not isinstance(source, (torch.Tensor, str, bytes, int, float, list, tuple, dict)):
-            waiting += [getattr(source, name, None) for name in ("generator", "sampler", "batch_sampler", "dataset")]
+            waiting += [getattr(source, name, None) for name in PARTS]
+
+
+def is_generator(value: Any) -> bool:
+    """Whether it is a random generator whose state can be told and set."""
+    if isinstance(value, torch.Generator) or type(value) is random.Random:
+        return True
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, (numpy.random.Generator, numpy.random.RandomState))
+
+
+def generator_state(generator: Any) -> Any:
+    """The state of a generator; see `own_generators`."""
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    if hasattr(generator, "bit_generator"):
+        return generator.bit_generator.state
+    return generator.get_state()
+
+
+def set_generator_state(generator: Any, state: Any) -> None:
+    """Set the state of a generator; see `own_generators`."""
+    if isinstance(generator, random.Random):
+        generator.setstate(state)
+    elif hasattr(generator, "bit_generator"):
+        generator.bit_generator.state = state
+    else:
+        generator.set_state(state)
 
 
 def device_random_states() -> dict[str, Any]:
