@@ -43,11 +43,11 @@ class Series:
             iteration: The number that it belongs to, for example of completed steps.
             value: A number, or a tensor with one element.
         """
-        self._iterations.append(iteration)
         if self._waiting or self._landing or (isinstance(value, torch.Tensor) and not value.is_cpu):
             self._wait_for(torch.as_tensor(value).detach())
         else:
             self._values.append(value.item() if isinstance(value, torch.Tensor) else value)
+        self._iterations.append(iteration)
 
     @property
     def iterations(self) -> Sequence[int]:
@@ -100,7 +100,8 @@ class Series:
     def _wait_for(self, value: torch.Tensor) -> None:
         if self._waiting and self._waiting[-1].device != value.device:
             self._take_off()
-        self._waiting.append(value.reshape(()).to(torch.float32 if value.device.type == "mps" else torch.float64))
+        dtype = torch.float32 if value.device.type == "mps" else torch.float64
+        self._waiting.append(value.reshape(()).to(dtype, copy=True))  # its owner may change it in place
         if len(self._waiting) >= BLOCK:
             self._land()  # the block before this one, which arrived long ago
             self._take_off()
