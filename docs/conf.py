@@ -44,6 +44,13 @@ def open_short_sections(app, what, name, obj, options, lines):
     lines[:] = result
 
 
+def link_to_pages(app, relative_docname, parent_docname, source):
+    """Let the links between READMEs, which work in the repository, lead to the pages that include them."""
+    source[0] = re.sub(r"\]\(\.\./treadle-([\w-]+)/README\.md", r"](\1.md", source[0])
+    source[0] = source[0].replace("](../../docs/", "](../")
+
+
 def setup(app):
-    """Called by Sphinx; runs before napoleon, whose priority is 500."""
+    """Called by Sphinx; the sections are opened before napoleon, whose priority is 500, reads them."""
     app.connect("autodoc-process-docstring", open_short_sections, priority=400)
+    app.connect("include-read", link_to_pages)

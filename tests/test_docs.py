@@ -73,3 +73,10 @@ def test_every_public_name_of_the_core_is_in_the_reference() -> None:
     documented = set(re.findall(r"^\.\. auto\w+:: (\w+)", text, re.MULTILINE))
     assert sorted(set(treadle.__all__) - documented) == []
     assert sorted(documented - set(treadle.__all__)) == []
+
+
+@pytest.mark.parametrize("plugin", sorted((ROOT / "plugins").iterdir()), ids=lambda plugin: plugin.name)
+def test_every_plugin_has_a_reference_page_in_the_index(plugin: Path) -> None:
+    name = plugin.name.removeprefix("treadle-")
+    assert f"automodule:: treadle_{name}\n" in (ROOT / "docs" / "reference" / f"{name}.md").read_text()
+    assert f"\nreference/{name}\n" in (ROOT / "docs" / "index.md").read_text()
