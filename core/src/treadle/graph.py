@@ -9,29 +9,27 @@ the order in which they were given, installed or imported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import combinations, pairwise
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from treadle import plugins
-from treadle.access import Permission, Read, Write, checked, parts
-from treadle.callback import Callback, ConflictResolution, NotDefined, RunFirst, Unresolvable, unwrap
+from treadle.access import checked
+from treadle.callback import Callback, unwrap
 from treadle.errors import AccessError, CallbackConflictError, Problem
-from treadle.events import Hook, subclasses
-from treadle.handlers import Handler, handlers, known_hooks
+from treadle.events import Hook
+from treadle.handlers import handlers, known_hooks
 from treadle.lazy import lazily
+from treadle.meeting import bits, meetings, members
 from treadle.phases import Phase
 from treadle.providers import providers
+from treadle.settling import Edge, Resolver, settle
+from treadle.sharing import shared_state, unwritten_reads
 
 if TYPE_CHECKING:
     import networkx as nx
 else:
     nx = lazily("networkx")  # takes a tenth of a second, and is not needed before there is a learner
-
-Resolver = Callable[[Callback, Callback], Iterable[ConflictResolution | None]]
-
-#: Two paths that overlap, the first callback's and the second's, with the permissions declared.
-Overlap = tuple[str, type[Permission], str, type[Permission]]
 
 
 def callback_graph(callbacks: Sequence[Callback]) -> nx.DiGraph:
@@ -49,7 +47,7 @@ def callback_graph(callbacks: Sequence[Callback]) -> nx.DiGraph:
         CallbackConflictError: listing every reason why there is no order.
 
     Example:
-        >>> from treadle import StepEnd
+        >>> from treadle import Read, StepEnd, Write
         >>> class Writer(Callback):
         ...     state_access = {"cbstate.seen": Write}
         ...     def on_step_end(self, learner): ...
@@ -87,25 +85,26 @@ class Ordering:
 
     def __init__(self, callbacks: Sequence[Callback], resolve: Resolver = lambda first, second: ()) -> None:
         self.callbacks = tuple(callbacks)
-        self._resolve = resolve
-        self._index = {callback: i for i, callback in enumerate(self.callbacks)}
         hooks = known_hooks()
         self.handlers = [handlers(callback, hooks) for callback in self.callbacks]
-        self._access = [checked(callback.state_access, callback.name) for callback in self.callbacks]
-        self._problems: list[Problem] = []
+        accesses = [checked(callback.state_access, callback.name) for callback in self.callbacks]
+        self._resolve = resolve
+        self._index = {callback: i for i, callback in enumerate(self.callbacks)}
+        self._shared = shared_state(accesses)
+        self._groups = meetings(self.handlers)
         self._orders: dict[int, tuple[Callback, ...]] = {}
         self._after: dict[Callback, set[Callback]] = {}
+        self._problems: list[Problem] = []
 
         self.graph = nx.DiGraph()
         self.graph.add_nodes_from(self.callbacks)
-        self._groups = self._meetings()
         self._explicit = self._run_after()
-        self._shared = self._overlaps()
-        self._check_readers()
+        for reader, path in unwritten_reads(accesses):
+            self._problems.append(unwritten(self.callbacks[reader], path))
         if (ancestors := self._ancestors()) is not None:
             self._flow(ancestors)
-            for members in self._groups:
-                self._order(members)
+            for group in self._groups:
+                self._order(group)
         self._refuse()
         self._name_events()
 
@@ -116,15 +115,14 @@ class Ordering:
             CallbackConflictError: if the type of phase is newer than this ordering, brings together
                 callbacks that did not meet before, and they clash.
         """
-        members = self._members(hook, phase)
-        if members not in self._orders:
-            if members.bit_count() > 1:
-                self._groups.setdefault(members, []).append(hook)
-                if (ancestors := self._ancestors()) is not None:
-                    self._flow(ancestors)
-            self._order(members)
+        group = members(self.handlers, hook, phase)
+        if group not in self._orders:
+            self._groups.setdefault(group, []).append(hook)
+            if (ancestors := self._ancestors()) is not None:
+                self._flow(ancestors)
+            self._order(group)
             self._refuse()
-        return self._orders[members]
+        return self._orders[group]
 
     def independent(self, first: Callback, second: Callback) -> bool:
         """Whether two callbacks may run at the same time.
@@ -132,59 +130,16 @@ class Ordering:
         They may if neither waits for the other, and neither writes what the other uses, not even
         where they say that any order is right.
         """
-        i, j = self._index[first], self._index[second]
-        if (min(i, j), max(i, j)) in self._shared:
-            return False
-        if first not in self._after:
-            self._after[first] = nx.descendants(self.graph, first)
-        if second not in self._after:
-            self._after[second] = nx.descendants(self.graph, second)
-        return second not in self._after[first] and first not in self._after[second]
-
-    def _refuse(self) -> None:
-        if self._problems:
-            problems, self._problems = self._problems, []
-            raise CallbackConflictError(sorted(problems, key=str))
-
-    # Who meets whom. A set of callbacks is an integer with a bit for each.
-
-    def _meetings(self) -> dict[int, list[type[Hook]]]:
-        """The sets of callbacks that meet, each with the hooks where they do."""
-        groups: dict[int, list[type[Hook]]] = {}
-        by_hook: dict[type[Hook], list[tuple[int, Handler]]] = {}
-        for i, own in enumerate(self.handlers):
-            for handler in own.values():
-                by_hook.setdefault(handler.hook, []).append((i, handler))
-        phases: list[type[Phase]] = [Phase, *subclasses(Phase)]
-        for hook, handling in by_hook.items():
-            kinds = {handler.phases for _, handler in handling}
-            for phase in phases if hook.phased else [None]:
-                matching = {kind for kind in kinds if phase is None or issubclass(phase, kind)}
-                members = sum(1 << i for i, handler in handling if handler.phases in matching)
-                hooks = groups.setdefault(members, [])
-                if members and hook not in hooks:
-                    hooks.append(hook)
-        groups.pop(0, None)
-        return groups
-
-    def _members(self, hook: type[Hook], phase: type[Phase] | None) -> int:
-        name = hook.hook
-        return sum(
-            1 << i
-            for i, own in enumerate(self.handlers)
-            if name in own and own[name].handles(phase if hook.phased else None)
-        )
-
-    def _name_events(self) -> None:
-        for before, after, data in self.graph.edges(data=True):
-            both = 1 << self._index[before] | 1 << self._index[after]
-            met = {hook: None for members, hooks in self._groups.items() if members & both == both for hook in hooks}
-            data["events"] = tuple(met)
+        i, j = sorted((self._index[first], self._index[second]))
+        for callback in (first, second):
+            if callback not in self._after:
+                self._after[callback] = nx.descendants(self.graph, callback)
+        return (i, j) not in self._shared and second not in self._after[first] and first not in self._after[second]
 
     # The explicit order.
 
     def _run_after(self) -> nx.DiGraph:
-        """The relation `run_after`, over all callbacks, as a graph of their indices."""
+        """The relation `run_after`, over all callbacks, as a graph of their positions."""
         explicit = nx.DiGraph()
         explicit.add_nodes_from(range(len(self.callbacks)))
         named: dict[str, list[int]] = {}
@@ -193,7 +148,7 @@ class Ordering:
                 for name in plugins.names_of(callback):
                     named.setdefault(name, []).append(i)
         for after, callback in enumerate(self.callbacks):
-            for entry in self._entries(callback):
+            for entry in entries(callback):
                 if isinstance(entry, str):
                     said, earlier = entry, named.get(entry, [])
                 else:
@@ -201,31 +156,12 @@ class Ordering:
                     earlier = [i for i, other in enumerate(self.callbacks) if isinstance(unwrap(other), entry)]
                 for before in earlier:
                     if before != after:
-                        self._add(explicit, before, after, f"{callback.name}.run_after names {said}")
+                        explicit.add_edge(before, after)
+                        self._add(Edge(self.callbacks[before], callback, f"{callback.name}.run_after names {said}"))
         return explicit
 
-    @staticmethod
-    def _entries(callback: Callback) -> Iterator[type[Callback] | str]:
-        declared: Any = callback.run_after
-        if isinstance(declared, (str, type)):
-            said = repr(declared) if isinstance(declared, str) else declared.__name__
-            raise AccessError(f"{callback.name}.run_after is {said}; it is a tuple: run_after = ({said},)")
-        for entry in declared:
-            if not (isinstance(entry, str) or (isinstance(entry, type) and issubclass(entry, Callback))):
-                raise AccessError(
-                    f"{callback.name}.run_after has {entry!r}. It lists callback classes, or the names of "
-                    f'entry points or classes: run_after = (Recorder, "metrics")'
-                )
-            yield entry
-
-    def _add(self, explicit: nx.DiGraph | None, before: int, after: int, reason: str) -> None:
-        if explicit is not None and not explicit.has_edge(before, after):
-            explicit.add_edge(before, after)
-        if not self.graph.has_edge(self.callbacks[before], self.callbacks[after]):
-            self.graph.add_edge(self.callbacks[before], self.callbacks[after], reason=reason, events=())
-
     def _ancestors(self) -> list[int] | None:
-        """For each callback the set of those that `run_after` puts before it; None if it goes in circles."""
+        """For each callback the set of those that `run_after` puts before it; None if it goes in a circle."""
         ancestors = [0] * len(self.callbacks)
         try:
             for i in nx.topological_sort(self._explicit):
@@ -239,243 +175,121 @@ class Ordering:
     # The order that the data flow makes.
 
     def _flow(self, ancestors: list[int]) -> None:
-        """Add an edge for every pair that meets and uses the same state; note those that clash."""
-        met: dict[int, int] = {}
-        for members in self._groups:
-            for i in bits(members):
-                met[i] = met.get(i, 0) | members
+        """Settle every pair that meets, uses the same state and is not ordered yet."""
+        met = [0] * len(self.callbacks)
+        for group in self._groups:
+            for i in bits(group):
+                met[i] |= group
         for (i, j), overlap in self._shared.items():
-            ordered = ancestors[i] >> j & 1 or ancestors[j] >> i & 1
             first, second = self.callbacks[i], self.callbacks[j]
+            ordered = ancestors[i] >> j & 1 or ancestors[j] >> i & 1
             known = self.graph.has_edge(first, second) or self.graph.has_edge(second, first)
-            if not ordered and not known and met.get(i, 0) >> j & 1:
-                self._settle(i, j, overlap)
+            if met[i] >> j & 1 and not ordered and not known:
+                settled = settle(first, second, overlap, self._resolve)
+                if isinstance(settled, Problem):
+                    self._problems.append(settled)
+                else:
+                    for edge in settled:
+                        self._add(edge)
 
-    def _overlaps(self) -> dict[tuple[int, int], list[Overlap]]:
-        """Every pair of callbacks whose paths overlap, with a Write on at least one side."""
-        holders: dict[str, tuple[list[int], list[int]]] = {}  # path: those who read, those who write
-        for i, access in enumerate(self._access):
-            for path, permission in access.items():
-                holders.setdefault(path, ([], []))[permission is Write].append(i)
-        pairs: dict[tuple[int, int], list[Overlap]] = {}
+    def _add(self, edge: Edge) -> None:
+        if not self.graph.has_edge(edge.before, edge.after):
+            self.graph.add_edge(edge.before, edge.after, reason=edge.reason, events=())
 
-        def note(i: int, path: str, mode: type[Permission], j: int, other: str, other_mode: type[Permission]) -> None:
-            if i < j:
-                pairs.setdefault((i, j), []).append((path, mode, other, other_mode))
-            elif j < i:
-                pairs.setdefault((j, i), []).append((other, other_mode, path, mode))
-
-        for path, (readers, writers) in holders.items():
-            for i, j in combinations(writers, 2):
-                note(i, path, Write, j, path, Write)
-            for i in writers:
-                for j in readers:
-                    note(i, path, Write, j, path, Read)
-            above = parts(path)
-            for length in range(1, len(above)):
-                prefix = ".".join(above[:length])
-                readers_above, writers_above = holders.get(prefix, ((), ()))
-                for j in writers_above:
-                    for i in writers:
-                        note(i, path, Write, j, prefix, Write)
-                    for i in readers:
-                        note(i, path, Read, j, prefix, Write)
-                for j in readers_above:
-                    for i in writers:
-                        note(i, path, Write, j, prefix, Read)
-        for i in holders.get("callbacks", ([], []))[0]:  # it may look at their own state, which has no path
-            for j in range(len(self.callbacks)):
-                if j != i:
-                    pairs.setdefault((min(i, j), max(i, j)), [])
-        return pairs
-
-    def _settle(self, i: int, j: int, overlap: list[Overlap]) -> None:
-        """Order two callbacks that meet and use the same state, or note why they cannot be."""
-        first, second = self.callbacks[i], self.callbacks[j]
-        answers = self._answers(first, second)
-        distinct = list(dict.fromkeys(answer for _, answer in answers))
-        if len(distinct) > 1:
-            said = "; ".join(f"{who} answers {shown(answer)}" for who, answer in answers)
-            self._problem(
-                (first, second),
-                f"{first.name} and {second.name} both use {paths_of(overlap)}, and they settle it differently: {said}.",
-                "let one of them answer NotDefined(), or both the same.",
-            )
-        elif not distinct:
-            self._settle_by_flow(i, j, overlap)
-        elif isinstance(distinct[0], RunFirst):
-            before, after = (i, j) if distinct[0].callback is first else (j, i)
-            self._add(None, before, after, f"RunFirst({self.callbacks[before].name}), says {answers[0][0]}")
-        elif isinstance(distinct[0], Unresolvable):
-            reason = distinct[0].reason
-            self._problem(
-                (first, second),
-                f"{first.name} and {second.name} cannot be used together, says {answers[0][0]}"
-                + (f": {reason}" if reason else f"; both use {paths_of(overlap)}."),
-                f"remove one of them: learner.remove_callback({type(unwrap(second)).__name__})",
-            )
-
-    def _settle_by_flow(self, i: int, j: int, overlap: list[Overlap]) -> None:
-        first, second = self.callbacks[i], self.callbacks[j]
-        contested = [(path, other) for path, mode, other, other_mode in overlap if mode is other_mode is Write]
-        if contested:
-            a, b = type(unwrap(first)).__name__, type(unwrap(second)).__name__
-            self._problem(
-                (first, second),
-                f"{first.name} and {second.name} both write {both_paths(*contested[0])}, and nothing orders them.",
-                f"let one run after the other, in {b}: run_after = ({a},); or let "
-                f"{a}.resolve_conflict(self, other) answer RunFirst(self or other), NoConflict() or Unresolvable().",
-            )
-            return
-        for path, mode, other, _ in overlap:
-            writer, reader, written, read = (i, j, path, other) if mode is Write else (j, i, other, path)
-            names = self.callbacks[reader].name, self.callbacks[writer].name
-            detail = f"which {names[1]} writes" if read == written else f"and {names[1]} writes `{written}`"
-            self._add(None, writer, reader, f"{names[0]} reads `{read}`, {detail}")
-
-    def _answers(self, first: Callback, second: Callback) -> list[tuple[str, ConflictResolution]]:
-        """What is said about a pair, and by whom; opinions only."""
-        inner, other = unwrap(first), unwrap(second)
-        given: list[tuple[str, ConflictResolution | None]] = [
-            (f"{first.name}.resolve_conflict", inner.resolve_conflict(other)),
-            (f"{second.name}.resolve_conflict", other.resolve_conflict(inner)),
-        ]
-        for pair in ((inner, other), (other, inner)):
-            given += [("a plugin's resolve_conflict", answer) for answer in self._resolve(*pair)]
-        answers = []
-        for who, answer in given:
-            if isinstance(answer, RunFirst):
-                answer = RunFirst(self._one_of(answer.callback, first, second, who))
-            elif answer is not None and not isinstance(answer, ConflictResolution):
-                raise AccessError(
-                    f"{who} answered {answer!r} for {first.name} and {second.name}. It answers with an instance: "
-                    f"RunFirst(callback), NoConflict(), Unresolvable() or NotDefined()."
-                )
-            if answer is not None and not isinstance(answer, NotDefined):
-                answers.append((who, answer))
-        return answers
-
-    @staticmethod
-    def _one_of(chosen: Callback, first: Callback, second: Callback, who: str) -> Callback:
-        for callback in (first, second):
-            if chosen is callback or chosen is unwrap(callback):
-                return callback
-        raise AccessError(
-            f"{who} answered RunFirst({chosen!r}) for {first.name} and {second.name}; it has to be one of the two."
-        )
-
-    def _check_readers(self) -> None:
-        """Note every read of `cbstate` that nobody writes."""
-        written = {path for access in self._access for path, mode in access.items() if mode is Write}
-        reaching = {".".join(parts(path)[:n]) for path in written for n in range(1, len(parts(path)) + 1)}
-        for callback, access in zip(self.callbacks, self._access, strict=True):
-            for path, mode in access.items():
-                steps = parts(path)
-                above = {".".join(steps[:n]) for n in range(1, len(steps))}
-                if (
-                    mode is Read
-                    and len(steps) > 1
-                    and steps[0] == "cbstate"
-                    and not (path in reaching or above & written)
-                ):
-                    self._problem(
-                        (callback,), f"{callback.name} reads `{path}`, and no callback writes it.", mend_reader(path)
-                    )
+    def _name_events(self) -> None:
+        for before, after, data in self.graph.edges(data=True):
+            pair = 1 << self._index[before] | 1 << self._index[after]
+            met = {hook: None for group, hooks in self._groups.items() if group & pair == pair for hook in hooks}
+            data["events"] = tuple(met)
 
     # The order of those that meet.
 
-    def _order(self, members: int) -> None:
+    def _order(self, group: int) -> None:
         """Sort a set of callbacks that meet, or note the circle they are in."""
-        if members in self._orders:
+        if group in self._orders:
             return
-        indices = list(bits(members))
         graph = nx.DiGraph()
-        graph.add_nodes_from(indices)
-        for i in indices:
-            graph.add_edges_from((before, i) for before in self._before(i, members))
+        graph.add_nodes_from(bits(group))
+        for i in bits(group):
+            graph.add_edges_from((before, i) for before in self._before(i, group))
             for successor in self.graph.successors(self.callbacks[i]):
                 j = self._index[successor]
-                if members >> j & 1 and not self._explicit.has_edge(i, j):
+                if group >> j & 1 and not self._explicit.has_edge(i, j):
                     graph.add_edge(i, j)
         try:
             ordered = nx.lexicographical_topological_sort(graph, key=lambda i: (self.callbacks[i].name, i))
-            self._orders[members] = tuple(self.callbacks[i] for i in ordered)
+            self._orders[group] = tuple(self.callbacks[i] for i in ordered)
         except nx.NetworkXUnfeasible:
-            self._circles(graph, f"The order at `{self._groups[members][0].hook}` goes in a circle")
+            self._circles(graph, f"The order at `{self._groups[group][0].hook}` goes in a circle")
 
-    def _before(self, i: int, members: int) -> set[int]:
-        """The members that `run_after` puts before one, with none of them in between."""
+    def _before(self, i: int, group: int) -> set[int]:
+        """The members of a set that `run_after` puts before one of them, with none of them in between."""
         found, seen, waiting = set(), {i}, [i]
         while waiting:
             for before in self._explicit.predecessors(waiting.pop()):
                 if before not in seen:
                     seen.add(before)
-                    if members >> before & 1:
+                    if group >> before & 1:
                         found.add(before)
                     else:
                         waiting.append(before)
         return found
 
+    # What is wrong.
+
     def _circles(self, graph: nx.DiGraph, what: str) -> None:
+        """Note each circle of a graph, as the chain of its callbacks with each edge's reason."""
         for component in sorted(nx.strongly_connected_components(graph), key=min):
-            if len(component) > 1:
-                edges = nx.find_cycle(graph.subgraph(component), min(component))
-                chain = [self.callbacks[i] for i, _ in edges]
-                start = min(range(len(chain)), key=lambda k: (chain[k].name, k))
-                edges = edges[start:] + edges[:start]
-                told = "; then ".join(
-                    f"{self.callbacks[i].name} before {self.callbacks[j].name} ({self._reason(i, j)})" for i, j in edges
-                )
-                problem = Problem(
-                    tuple(self.callbacks[i] for i, _ in edges),
-                    f"{what}: {told}.",
-                    "take one of these reasons away: a name out of run_after, or a path out of state_access "
-                    "that the callback does not need.",
-                )
-                if not any(set(problem.callbacks) == set(other.callbacks) for other in self._problems):
-                    self._problems.append(problem)
+            if len(component) < 2:
+                continue
+            edges = nx.find_cycle(graph.subgraph(component), min(component))
+            start = min(range(len(edges)), key=lambda k: (self.callbacks[edges[k][0]].name, k))
+            edges = edges[start:] + edges[:start]
+            chain = tuple(self.callbacks[i] for i, _ in edges)
+            told = "; then ".join(
+                f"{self.callbacks[i].name} before {self.callbacks[j].name} ({self._reason(i, j)})" for i, j in edges
+            )
+            if not any(set(chain) == set(problem.callbacks) for problem in self._problems):
+                mend = "a name out of run_after, or a path out of state_access that the callback does not need."
+                self._problems.append(Problem(chain, f"{what}: {told}.", f"take one of these reasons away: {mend}"))
 
     def _reason(self, i: int, j: int) -> str:
         data = self.graph.get_edge_data(self.callbacks[i], self.callbacks[j])
         if data is not None:
             return str(data["reason"])
-        path = nx.shortest_path(self._explicit, i, j)
-        return ", ".join(
-            str(self.graph.edges[self.callbacks[a], self.callbacks[b]]["reason"]) for a, b in pairwise(path)
-        )
+        path = [self.callbacks[k] for k in nx.shortest_path(self._explicit, i, j)]
+        return ", ".join(str(self.graph.edges[pair]["reason"]) for pair in pairwise(path))
 
-    def _problem(self, callbacks: tuple[Callback, ...], what: str, mend: str) -> None:
-        self._problems.append(Problem(callbacks, what, mend))
-
-
-def bits(members: int) -> Iterator[int]:
-    """The positions of an integer's ones."""
-    while members:
-        lowest = members & -members
-        yield lowest.bit_length() - 1
-        members ^= lowest
+    def _refuse(self) -> None:
+        if self._problems:
+            problems, self._problems = self._problems, []
+            raise CallbackConflictError(sorted(problems, key=str))
 
 
-def mend_reader(path: str) -> str:
-    """How to give a path a writer."""
+def entries(callback: Callback) -> Iterator[type[Callback] | str]:
+    """What a callback declares in `run_after`, checked."""
+    declared: Any = callback.run_after
+    if isinstance(declared, (str, type)):
+        said = repr(declared) if isinstance(declared, str) else declared.__name__
+        raise AccessError(f"{callback.name}.run_after is {said}; it is a tuple: run_after = ({said},)")
+    for entry in declared:
+        if not (isinstance(entry, str) or (isinstance(entry, type) and issubclass(entry, Callback))):
+            raise AccessError(
+                f"{callback.name}.run_after has {entry!r}. It lists callback classes, or the names of "
+                f'entry points or classes: run_after = (Recorder, "metrics")'
+            )
+        yield entry
+
+
+def unwritten(reader: Callback, path: str) -> Problem:
+    """The problem of a callback that reads an entry of `cbstate` that nobody writes."""
     offers = [
         f"{plugin.value.partition(':')[2]} (of {plugin.distribution}, `{plugin.name}`)" for plugin in providers(path)
     ]
-    if offers:
-        return f"add {' or '.join(offers)} to the learner's callbacks."
-    return f'add a callback that writes it; no installed plugin says that it does. Its class declares "{path}": Write.'
-
-
-def both_paths(path: str, other: str) -> str:
-    """One path, or two that overlap, in a message."""
-    return f"`{path}`" if path == other else f"`{path}` and `{other}`"
-
-
-def paths_of(overlap: list[Overlap]) -> str:
-    """All paths that overlap, in a message."""
-    return ", ".join(dict.fromkeys(both_paths(path, other) for path, _, other, _ in overlap)) or "`callbacks`"
-
-
-def shown(answer: ConflictResolution) -> str:
-    """A resolution, in a message."""
-    return f"RunFirst({answer.callback.name})" if isinstance(answer, RunFirst) else f"{type(answer).__name__}()"
+    mend = (
+        f"add {' or '.join(offers)} to the learner's callbacks."
+        if offers
+        else "add a callback that writes it; no installed plugin says that it does. Its class declares "
+        f'"{path}": Write.'
+    )
+    return Problem((reader,), f"{reader.name} reads `{path}`, and no callback writes it.", mend)
