@@ -85,9 +85,10 @@ class Accumulator:
         put_state(self.target, state["target"])
 
 
-def is_torchmetric(target: Any) -> bool:
-    """Whether an object is torchmetrics' own, whose states are in no `state_dict` by default."""
-    return hasattr(target, "metric_state") and hasattr(target, "_update_count")
+def torchmetrics_in(target: Any) -> dict[str, Any]:
+    """The object and those inside of it that are torchmetrics', whose states are in no `state_dict` by default."""
+    modules = target.named_modules() if isinstance(target, torch.nn.Module) else ()
+    return {name: module for name, module in modules if hasattr(module, "metric_state")}
 
 
 def state_of(target: Any, owner: str) -> dict[str, Any]:
@@ -96,10 +97,10 @@ def state_of(target: Any, owner: str) -> dict[str, Any]:
     Raises:
         MetricError: if it cannot be kept in a checkpoint.
     """
-    if is_torchmetric(target):
+    if inner := torchmetrics_in(target):
         return {
-            name: copied(value)
-            for name, value in (*target.metric_state.items(), ("_update_count", target._update_count))
+            name: {"_update_count": module._update_count, **copied(module.metric_state)}
+            for name, module in inner.items()
         }
     if callable(getattr(target, "state_dict", None)):
         state: dict[str, Any] = target.state_dict()
@@ -109,9 +110,10 @@ def state_of(target: Any, owner: str) -> dict[str, Any]:
 
 def put_state(target: Any, state: dict[str, Any]) -> None:
     """Give an object the state that `state_of` took from it."""
-    if is_torchmetric(target):
-        put_attributes(target, state)
-        target._computed = None  # what it computed last belongs to another state
+    if inner := torchmetrics_in(target):
+        for name, module in inner.items():
+            put_attributes(module, state[name])
+            module._computed = None  # what it computed last belongs to another state
     elif callable(getattr(target, "load_state_dict", None)):
         target.load_state_dict(state)
     else:
