@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from treadle import (
     Callback,
+    CancelFittingException,
     CancelStepException,
     DataError,
     Learner,
@@ -15,6 +16,7 @@ from treadle import (
     StepEnd,
     TrainingPhase,
     Write,
+    hookimpl,
     throttle,
     toy_learner,
 )
@@ -353,7 +355,24 @@ class TestWhoTakesPart:
         assert len(LRFinder(num_it=5).find(learner).lrs) == 5
         assert seen == []
 
-    def test_who_changes_the_training_does(self):
+    def test_who_stops_the_training_or_puts_weights_back_does_not(self):
+        class Stopper(Callback):
+            state_access = {"model": Write, "step.loss": Read}
+
+            def on_step_end(self, learner, phase: TrainingPhase):
+                raise CancelFittingException("enough")
+
+            @hookimpl(wrapper=True)
+            def epoch(self, learner):
+                yield
+                raise CancelFittingException("enough")
+
+            def on_fit_end(self, learner):
+                learner.model.weight.data.zero_()
+
+        assert len(LRFinder(num_it=5, stop_div=False).find(toy_learner(Stopper())).lrs) == 5
+
+    def test_who_changes_the_steps_does(self):
         class Halve(Callback):
             state_access = {"step.grads": Write}
 

@@ -198,6 +198,8 @@ def test_they_are_equal_by_kind_and_place():
         (LearningRate(), LearningRate("critic"), True),
         (LearningRate("generator"), LearningRate("critic"), False),
         (LearningRate(group=0), LearningRate(group=1), False),
+        (LearningRate(group=-1), LearningRate(group=1), True),
+        (LearningRate(group=-1), LearningRate(group=-2), False),
         (LearningRate(group=0), LearningRate("critic"), True),
         (LearningRate("critic", group=0), LearningRate("critic", group=1), False),
     ],

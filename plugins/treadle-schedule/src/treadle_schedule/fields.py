@@ -27,6 +27,8 @@ class Must:
 
 def is_number(value: object) -> bool:
     """Whether it is a finite real number, and no bool."""
+    if type(value) is float:  # asked in every step
+        return math.isfinite(value)
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 

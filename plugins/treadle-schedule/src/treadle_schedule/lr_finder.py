@@ -27,8 +27,8 @@ class LRFinder:
     the state of callbacks, the random generators of Python, NumPy, torch and the loader. A `fit` after
     `find` gives bit for bit what it would have given without.
 
-    Callbacks that only watch (which write nothing but `cbstate`) do not take part in the trial, nor
-    do those that set hyperparameters, such as `Scheduler`.
+    Of the callbacks, those take part in the trial that change what a step computes, such as `ToDevice` or one
+    that clips gradients. Those that watch, stop, save or set hyperparameters do not.
 
     Args:
         start: The learning rate of the first step. Default: 1e-7.
@@ -78,9 +78,9 @@ class LRFinder:
             learner: The learner. It is afterwards as it was before.
             data: An iterable of batches, run over again as often as needed. Default: the learner's
                 training data.
-            callbacks: The callbacks that take part. Default: those of the learner that change more
-                than `cbstate` or take part in an operation, but set no hyperparameter; and those
-                from which they read.
+            callbacks: The callbacks that take part. Default: those of the learner that take part in an
+                operation of a step or write more than `cbstate` before a step's end, unless they set
+                hyperparameters; and those that provide what these read.
 
         Returns:
             The losses, from which it makes suggestions and a picture.

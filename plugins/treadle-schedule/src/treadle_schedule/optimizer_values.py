@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
-from collections.abc import Sequence as Values
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -21,7 +20,7 @@ Group: TypeAlias = MutableMapping[str, Any]
 class OptimizerValue(HyperParameter):
     """A number that an optimizer keeps for each of its parameter groups.
 
-    Set to a number, all groups take it; set to a sequence, each group takes its own. A value that
+    Set to a number, all groups take it; set to a list or a tuple, each group takes its own. A value that
     is kept in a tensor, as `capturable` optimizers do, is changed in place.
 
     Args:
@@ -64,7 +63,7 @@ class OptimizerValue(HyperParameter):
         values = [float(self.read(group)) for group in self._chosen(self._optimizer_groups(learner))]
         return values if len(set(values)) > 1 else values[0]
 
-    def set(self, learner: Learner, value: float | torch.Tensor | Values[float]) -> None:
+    def set(self, learner: Learner, value: float | torch.Tensor | Sequence[float]) -> None:
         """Give all groups a value, or each its own.
 
         Raises:
@@ -72,18 +71,16 @@ class OptimizerValue(HyperParameter):
         """
         everything = self._optimizer_groups(learner)
         groups = self._chosen(everything)
-        if isinstance(value, Values):
-            if len(value) != len(groups):
-                raise HyperParameterError(
-                    f"{self.name} got {len(value)} values for {len(groups)} parameter groups. "
-                    f"Give one for each, or a number for all."
-                )
-            values: list[float | torch.Tensor] = list(value)
-        else:
-            values = [value] * len(groups)
+        several = isinstance(value, list | tuple)
+        values: list[Any] = list(value) if several else [value] * len(groups)  # type: ignore[arg-type]
+        if len(values) != len(groups):
+            raise HyperParameterError(
+                f"{self.name} got {len(values)} values for {len(groups)} parameter groups. "
+                f"Give one for each, or a number for all."
+            )
         for each in values:
             self._check(each)
-        if self.group is not None or isinstance(value, Values):
+        if several or self.group is not None:
             separate(everything, self.key)
         for group, each in zip(groups, values, strict=True):
             self.write(group, each)
@@ -102,15 +99,17 @@ class OptimizerValue(HyperParameter):
         """Whether both are of a kind and mean an optimizer and a group in common."""
         if not (super().clashes_with(other) and isinstance(other, OptimizerValue)):
             return False
-        pairs = ((self.optimizer, other.optimizer), (self.group, other.group))
-        return all(a is None or b is None or a == b for a, b in pairs)
+        own, others = self.group, other.group
+        return (None in (self.optimizer, other.optimizer) or self.optimizer == other.optimizer) and (
+            own is None or others is None or own == others or (own < 0) != (others < 0)  # -1 may be the same as 1
+        )
 
     def _optimizer_groups(self, learner: Learner) -> list[Group]:
         """The parameter groups of the optimizer that is meant, or of all in their order."""
         optimizer: Any = learner.optimizer
         if self.optimizer is not None:
             optimizer = self._named(optimizer)
-        optimizers = optimizer.values() if isinstance(optimizer, Mapping) else (optimizer,)
+        optimizers = (optimizer,) if isinstance(optimizer, torch.optim.Optimizer) else optimizer.values()
         return [group for each in optimizers for group in each.param_groups]
 
     def _chosen(self, groups: list[Group]) -> list[Group]:

@@ -78,6 +78,7 @@ class Scheduler(Callback):
         if each not in ("step", "epoch"):
             raise ScheduleError(f"Scheduler: `each` is what the schedules count, 'step' or 'epoch', not {each!r}.")
         self.each = each
+        self._named = [(H.name, H, schedule) for H, schedule in self.schedules.items()]
         self.t = 1
         self.steps = 0
         self.state_access = merged_access([*(H.state_access for H in self.schedules), {"cbstate.hyperparams": Write}])
@@ -108,14 +109,14 @@ class Scheduler(Callback):
             learner.cbstate.hyperparams.setdefault(H.name, Series())
 
     def on_step_begin(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
-        for H, schedule in self.schedules.items():
+        for name, H, schedule in self._named:
             try:
                 value = schedule(self.t)
                 H.set(learner, value)
             except Exception as error:
-                error.add_note(f"Scheduler was to set {H.name} for training {self.each} {self.t}.")
+                error.add_note(f"Scheduler was to set {name} for training {self.each} {self.t}.")
                 raise
-            record = learner.cbstate.hyperparams[H.name]
+            record = learner.cbstate.hyperparams[name]
             if not len(record) or record.iterations[-1] != self.steps:  # else it repeats a cancelled step
                 record.push(self.steps, value[-1] if isinstance(value, (tuple, list)) else value)
 

@@ -4,27 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from treadle import Callback, Operation, Read, Write, accesses
+from treadle import (
+    Callback,
+    EpochBegin,
+    EpochEnd,
+    FitBegin,
+    FitEnd,
+    Operation,
+    Read,
+    StepEnd,
+    Write,
+    accesses,
+)
 from treadle.access import overlaps
 from treadle.callback import unwrap
+from treadle.events import Init
 from treadle.handlers import handlers
+from treadle.operations import Epoch
+
+#: Outside of what a step computes: here a callback looks back, stops, saves or restores.
+AROUND_STEPS = (Init, FitBegin, FitEnd, Epoch, EpochBegin, EpochEnd, StepEnd)
 
 
 def taking_part(callbacks: Iterable[Callback]) -> list[Callback]:
-    """Those callbacks that change what is trained, and those from which they read."""
+    """Those callbacks that change what a step computes, and those from which they read."""
     callbacks = list(callbacks)
-    chosen = [callback for callback in callbacks if changes_training(callback)]
+    chosen = [callback for callback in callbacks if changes_steps(callback)]
     while provide := [each for each in callbacks if each not in chosen and provides(each, chosen)]:
         chosen += provide
     return chosen
 
 
-def changes_training(callback: Callback) -> bool:
-    """Whether a callback writes more than `cbstate` or takes part in an operation, and sets no hyperparameter."""
+def changes_steps(callback: Callback) -> bool:
+    """Whether a callback takes part in a step's operations, or writes more than `cbstate` before its end.
+
+    One that sets hyperparameters does not count.
+    """
     if hasattr(unwrap(callback), "hyperparameters"):
         return False
+    hooks = [handler.hook for handler in handlers(callback).values() if handler.hook not in AROUND_STEPS]
     writes = any(not overlaps("cbstate", path) for path in accesses(callback, Write))
-    return writes or any(issubclass(each.hook, Operation) for each in handlers(callback).values())
+    return any(writes or issubclass(hook, Operation) for hook in hooks)
 
 
 def provides(callback: Callback, readers: Iterable[Callback]) -> bool:
