@@ -10,7 +10,8 @@ from treadle.callback import (
     RunFirst,
     Unresolvable,
 )
-from treadle.conditional import CallbackCondition, ConditionalCallback, FrequencyThrottle, TimeThrottle, throttle
+from treadle.conditional import ConditionalCallback, throttle
+from treadle.conditions import CallbackCondition, FrequencyThrottle, TimeThrottle
 from treadle.errors import (
     AccessError,
     ArgumentError,

@@ -21,6 +21,7 @@ from treadle.events import Hook
 from treadle.handlers import handlers, known_hooks
 from treadle.lazy import lazily
 from treadle.meeting import bits, meetings, members
+from treadle.origins import names_of
 from treadle.phases import Phase
 from treadle.providers import providers
 from treadle.settling import Edge, Resolver, settle
@@ -145,7 +146,7 @@ class Ordering:
         named: dict[str, list[int]] = {}
         if any(callback.run_after for callback in self.callbacks):
             for i, callback in enumerate(self.callbacks):
-                for name in plugins.names_of(callback):
+                for name in names_of(callback):
                     named.setdefault(name, []).append(i)
         for after, callback in enumerate(self.callbacks):
             for entry in entries(callback):

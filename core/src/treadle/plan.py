@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from treadle.events import subclasses
 from treadle.handlers import known_hooks
+from treadle.origins import distribution_of
 from treadle.phases import Phase, TrainingPhase, ValidationPhase
-from treadle.plugins import distribution_of
 
 if TYPE_CHECKING:
     from treadle.callback import Callback

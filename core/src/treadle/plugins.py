@@ -22,7 +22,7 @@ import pluggy
 
 from treadle.callback import Callback, ConflictResolution, unwrap
 from treadle.errors import PluginError, did_you_mean
-from treadle.events import PROJECT, hookspec, snake_case
+from treadle.events import PROJECT, hookspec
 
 CALLBACKS = "treadle.callbacks"
 PLUGINS = "treadle.plugins"
@@ -177,49 +177,6 @@ def load(name: str) -> type[Callback]:
     """
     cls: type[Callback] = find(name, CALLBACKS).load()
     return cls
-
-
-def of_class(cls: type[Callback]) -> Plugin | None:
-    """The entry point that offers exactly this class, if one does."""
-    where = f"{cls.__module__}:{cls.__qualname__}"
-    for plugin in installed(CALLBACKS):
-        if plugin.value == where or _is_loaded_as(plugin, cls):
-            return plugin
-    return None
-
-
-def _is_loaded_as(plugin: Plugin, cls: type) -> bool:
-    """Whether an entry point means this class by another path, such as its package."""
-    module, _, attribute = plugin.value.partition(":")
-    return getattr(sys.modules.get(module), attribute, None) is cls if attribute else False
-
-
-def distribution_of(callback: Callback) -> str | None:
-    """The distribution, with its version, that a callback came from; None if it is no plugin's."""
-    root = type(unwrap(callback)).__module__.partition(".")[0]
-    for plugin in installed():
-        if plugin.value.partition(":")[0].partition(".")[0] == root:
-            return f"{plugin.distribution} {plugin.version}"
-    return None
-
-
-def names_of(callback: Callback) -> set[str]:
-    """Everything by which `run_after` may call a callback: its name, class names, entry points."""
-    inner = unwrap(callback)
-    names = {callback.name, inner.name}
-    for cls in type(inner).__mro__[:-2]:
-        names |= {cls.__name__, snake_case(cls.__name__)}
-    return names | entry_point_names(type(inner))
-
-
-def entry_point_names(cls: type[Callback]) -> set[str]:
-    """The entry points' names of a class and its base classes."""
-    classes = {f"{base.__module__}:{base.__qualname__}": base for base in cls.__mro__}
-    return {
-        plugin.name
-        for plugin in installed(CALLBACKS)
-        if plugin.value in classes or any(_is_loaded_as(plugin, base) for base in classes.values())
-    }
 
 
 def modules_for(callbacks: Sequence[Callback], named: Iterable[str] = ()) -> list[tuple[str, Any]]:

@@ -15,7 +15,7 @@ import torch
 from treadle.callback import Callback
 from treadle.errors import ArgumentError, ArgumentValueError, FitException
 from treadle.events import Hook
-from treadle.plugins import distribution_of
+from treadle.origins import distribution_of
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
