@@ -15,7 +15,7 @@ class CallbackCondition:
     """Says when the callback inside of a `ConditionalCallback` runs.
 
     Example:
-        >>> from treadle import CustomCallback, EpochEnd, ValidationPhase, toy_learner
+        >>> from treadle import ConditionalCallback, CustomCallback, EpochEnd, ValidationPhase, toy_learner
         >>> class OnlyInValidation(CallbackCondition):
         ...     "Let through what happens in validation."
         ...     def should_run(self, event, phase):

@@ -125,11 +125,11 @@ class Dispatcher:
         if issubclass(hook, Operation):
             core = functools.partial(hook.run, self._learner, phase)
             return through_pluggy(hook, calls, core) if calls else core
-        if not calls:
-            return nothing
-        if any(call.wrapper for call in calls):
-            return through_pluggy(hook, calls)
-        return all_of(calls) if hook.always else self._learner.runner.compile(calls)
+        plain, wrappers = [call for call in calls if not call.wrapper], [call for call in calls if call.wrapper]
+        run: Callable[[], object] = nothing
+        if plain:
+            run = all_of(plain) if hook.always else self._learner.runner.compile(plain)
+        return through_pluggy(hook, wrappers, run) if wrappers else run
 
     def calls(self, hook: type[Hook], phase: Phase | None) -> list[Call]:
         """The handlers of a hook in a phase, in their order."""
@@ -166,26 +166,23 @@ def all_of(calls: Sequence[Call]) -> Callable[[], None]:
     return run
 
 
-def through_pluggy(
-    hook: type[Hook], calls: Sequence[Call], last: Callable[..., Any] | None = None
-) -> Callable[..., Any]:
+def through_pluggy(hook: type[Hook], calls: Sequence[Call], last: Callable[..., Any]) -> Callable[..., Any]:
     """A function that does a hook by pluggy's own call, which knows wrappers and first results.
 
     Args:
         hook: The event or operation.
         calls: The handlers, first in the order is first asked and outermost.
-        last: The core's own implementation of an operation. Default: none.
+        last: What is asked last and is innermost: the core's own implementation of an operation, or
+            the handlers of an event that are no wrappers.
     """
     name = hook.hook
     manager = pluggy.PluginManager(PROJECT)
-    firstresult = issubclass(hook, Operation)
-    manager.add_hookspecs(namespace({name: specification(name, ("args",), None, firstresult=firstresult)}))
-    if last is not None:
+    manager.add_hookspecs(namespace({name: specification(name, ("args",), None, firstresult=True)}))
 
-        def core(args: tuple[Any, ...]) -> Any:
-            return last(*args)
+    def core(args: tuple[Any, ...]) -> Any:
+        return last(*args)
 
-        manager.register(namespace({name: hookimpl(core)}), "core")
+    manager.register(namespace({name: hookimpl(core)}), "core")
     for i, call in reversed(list(enumerate(calls))):  # pluggy asks the latest first
         adapter = wrapping(call) if call.wrapper else answering(call)
         manager.register(namespace({name: hookimpl(adapter, wrapper=call.wrapper)}), f"{i}:{call.callback.name}")
