@@ -1,0 +1,78 @@
+import pytest
+import treadle
+from treadle import (
+    AccessError,
+    ArgumentError,
+    ArgumentValueError,
+    Callback,
+    CallbackConflictError,
+    CallbackError,
+    CancelEpochException,
+    CancelFittingException,
+    CancelStepException,
+    DataError,
+    FitException,
+    LossError,
+    PluginError,
+    ProtectedException,
+    TreadleError,
+)
+from treadle.errors import Problem, did_you_mean
+
+
+@pytest.mark.parametrize("cancel", [CancelStepException, CancelEpochException, CancelFittingException])
+def test_a_cancel_is_a_fit_exception_and_no_error(cancel) -> None:
+    assert issubclass(cancel, FitException)
+    assert not issubclass(cancel, TreadleError)
+    assert cancel("why").callback is None
+    assert str(cancel("why")) == "why"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ProtectedException, Exception),
+        (CallbackConflictError, Exception),
+        (CallbackError, TypeError),
+        (AccessError, ValueError),
+        (ArgumentError, TypeError),
+        (ArgumentValueError, ValueError),
+        (DataError, ValueError),
+        (LossError, ValueError),
+        (PluginError, ImportError),
+    ],
+)
+def test_an_error_is_treadles_and_of_pythons_kind(error, kind) -> None:
+    assert issubclass(error, TreadleError)
+    assert issubclass(error, kind)
+    assert getattr(treadle, error.__name__) is error
+
+
+def test_a_problem_says_what_and_how_to_mend_it() -> None:
+    assert str(Problem((), "A and B clash.", "remove one.")) == "A and B clash.\n    Mend: remove one."
+
+
+def test_a_conflict_lists_every_problem() -> None:
+    first, second = Problem((Callback(),), "One.", "do this."), Problem((), "Two.", "do that.")
+    error = CallbackConflictError([first, second])
+    assert error.problems == (first, second)
+    assert str(error) == (
+        "The callbacks have 2 problems that must be solved before training:\n"
+        "1. One.\n    Mend: do this.\n2. Two.\n    Mend: do that."
+    )
+
+
+def test_one_problem_is_counted_as_one() -> None:
+    assert str(CallbackConflictError([Problem((), "One.", "mend.")])).startswith("The callbacks have 1 problem that")
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "sentence"),
+    [
+        ("on_step_ends", ["on_step_end", "on_fit_end"], "Did you mean `on_step_end`?"),
+        ("zzz", ["b", "a"], "There is: a, b."),
+        ("zzz", [], "There is none."),
+    ],
+)
+def test_a_slip_is_guessed_or_what_there_is_is_listed(name, known, sentence) -> None:
+    assert did_you_mean(name, known) == sentence
