@@ -158,20 +158,22 @@ class Learner:
 
     # Training.
 
-    def fit(self, n: int, data: Any = None) -> FitResult:
+    def fit(self, n: int, data: Any = None, *, phases: Iterable[Phase] | None = None) -> FitResult:
         """Train for `n` epochs, each followed by an epoch of validation if there are data for it.
 
         Args:
             n: The number of epochs; 0 or more.
             data: `(training,)`, `(training, validation)` or a mapping, used instead of the
                 learner's own while this fit runs. Default: the learner's own.
+            phases: What is run in turn, `n` times over. Default: `TrainingPhase()` and, if there are
+                data for it, `ValidationPhase()`.
 
         Returns:
             What was done, and by whom it was cancelled if it was.
 
         Raises:
-            ArgumentError, ArgumentValueError: if `n` is no number of epochs.
-            DataError: if there are no data to train with.
+            ArgumentError, ArgumentValueError: if `n` is no number of epochs, or `phases` are none.
+            DataError: if there are no data for a phase.
 
         Example:
             >>> from treadle import toy_learner
@@ -186,11 +188,12 @@ class Learner:
             raise ArgumentValueError(f"The number of epochs is 0 or more, got {n}: learner.fit(10)")
         before = self.data
         given = before if data is None else arguments.as_data(data)
-        phases = (TrainingPhase(), ValidationPhase()) if "validation" in given else (TrainingPhase(),)
+        usual = (TrainingPhase(), ValidationPhase()) if "validation" in given else (TrainingPhase(),)
+        in_turn = usual if phases is None else as_phases(phases)
         progress = self.progress
         outer = progress.n, progress.rounds
         if progress.resumption is not None:
-            progress.resumption.begin(n, len(phases))
+            progress.resumption.begin(n, len(in_turn))
         else:
             progress.rounds = 0
         progress.n = n
@@ -200,7 +203,7 @@ class Learner:
         try:
             try:
                 self.handle(None)(FitBegin)
-                self._epochs(n, phases)
+                self._epochs(n, in_turn)
             except CancelFittingException as cancel:
                 cancelled = cancel
             except BaseException as error:
@@ -334,6 +337,24 @@ class Learner:
         return f"Learner({', '.join(type(model).__name__ for model in self.models)}; callbacks: {names})"
 
 
+def as_phases(phases: Any) -> tuple[Phase, ...]:
+    """The phases of a fit.
+
+    Raises:
+        ArgumentError: if it is no list of phases.
+        ArgumentValueError: if it is empty.
+    """
+    if not isinstance(phases, Iterable):
+        shown = f"{phases.__name__}()" if isinstance(phases, type) else repr(phases)
+        raise ArgumentError(f"phases is a list, got {phases!r}: learner.fit(10, phases=[{shown}])")
+    given = tuple(phases)
+    if not given:
+        raise ArgumentValueError("phases is empty, so a fit would do nothing: phases=[TrainingPhase()]")
+    for phase in given:
+        check_phase(phase)
+    return given
+
+
 def check_phase(phase: Any) -> None:
     """Refuse what is no instance of a phase."""
     if isinstance(phase, type) and issubclass(phase, Phase):
@@ -347,8 +368,8 @@ def check_phase(phase: Any) -> None:
         )
 
 
-def fit(learner: Learner, n: int, data: Any = None) -> FitResult:
-    """`learner.fit(n, data)`, as a function.
+def fit(learner: Learner, n: int, data: Any = None, *, phases: Iterable[Phase] | None = None) -> FitResult:
+    """`learner.fit(n, data, phases=phases)`, as a function.
 
     Example:
         >>> from treadle import toy_learner
@@ -357,4 +378,4 @@ def fit(learner: Learner, n: int, data: Any = None) -> FitResult:
 
     Source: FluxTraining.jl, `fit!`.
     """
-    return learner.fit(n, data)
+    return learner.fit(n, data, phases=phases)

@@ -1,0 +1,96 @@
+"""`learner.fit(n, phases=...)`: a fit with phases of one's own is a fit like any other."""
+
+import pytest
+from treadle import (
+    AbstractTrainingPhase,
+    Callback,
+    CancelFittingException,
+    TrainingPhase,
+    ValidationPhase,
+    fit,
+    run_step,
+    toy_learner,
+)
+from treadle.errors import ArgumentError, ArgumentValueError, DataError
+
+
+class Tape(Callback):
+    def __init__(self):
+        self.lines = []
+
+    def on_fit_begin(self):
+        self.lines.append("fit")
+
+    def on_epoch_begin(self, phase):
+        self.lines.append(type(phase).__name__)
+
+    def on_fit_end(self):
+        self.lines.append("end")
+
+
+class Idle(AbstractTrainingPhase):
+    def step(self, learner, batch):
+        with run_step(learner, self, xs=batch):
+            pass
+
+
+class HeldOut(ValidationPhase):
+    data_name = "test"
+
+
+def test_the_phases_are_run_in_turn_as_often_as_was_asked_inside_of_one_fit():
+    tape = Tape()
+    result = toy_learner(tape).fit(2, phases=[Idle(), ValidationPhase()])
+    assert tape.lines == ["fit", "Idle", "ValidationPhase", "Idle", "ValidationPhase", "end"]
+    assert (result.epochs, result.steps) == (2, 32)
+
+
+def test_without_phases_a_fit_trains_and_validates():
+    tape = Tape()
+    fit(toy_learner(tape), 1)
+    assert tape.lines == ["fit", "TrainingPhase", "ValidationPhase", "end"]
+
+
+def test_the_function_takes_phases_as_well():
+    tape = Tape()
+    fit(toy_learner(tape), 1, phases=(Idle(),))
+    assert tape.lines == ["fit", "Idle", "end"]
+
+
+def test_a_callback_that_ends_the_fit_in_a_phase_of_ones_own_is_no_error():
+    class Stop(Callback):
+        def on_step_begin(self, phase: Idle):
+            raise CancelFittingException("Enough.")
+
+    result = toy_learner(Stop()).fit(3, phases=[Idle()])
+    assert (result.epochs, str(result.cancelled)) == (0, "Enough.")
+
+
+def test_each_phase_runs_over_its_own_data():
+    learner = toy_learner()
+    data = {"training": learner.data.training[:3], "test": learner.data.training[:2]}
+    assert learner.fit(1, data, phases=[TrainingPhase(), HeldOut()]).steps == 3
+
+
+def test_a_phase_without_data_is_refused():
+    with pytest.raises(DataError, match=r"runs over learner\.data\.test, and the learner has no such data"):
+        toy_learner().fit(1, phases=[HeldOut()])
+
+
+@pytest.mark.parametrize(
+    ("phases", "mend"),
+    [
+        (Idle(), r"phases=\[Idle\(\)\]"),
+        (Idle, r"phases=\[Idle\(\)\]"),
+        ([Idle], r"Make an instance: Idle\(\)"),
+        (["training"], "A phase is needed, got 'training'"),
+    ],
+)
+def test_what_is_no_list_of_phases_is_refused(phases, mend):
+    with pytest.raises(ArgumentError, match=mend):
+        toy_learner().fit(1, phases=phases)
+
+
+def test_an_empty_list_of_phases_is_refused():
+    with pytest.raises(ArgumentValueError, match=r"phases=\[TrainingPhase\(\)\]"):
+        toy_learner().fit(1, phases=[])
