@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,12 @@ class CallbackManager(pluggy.PluginManager):
 
 
 def check_options(implementation: pluggy.HookImpl, name: str) -> None:
-    """Refuse the options of pluggy that would go around the order."""
+    """Refuse the options of pluggy that would go around the order, and a handler that would never run."""
+    if inspect.isgeneratorfunction(implementation.function) and not implementation.wrapper:
+        raise CallbackError(
+            f"{implementation.plugin_name.partition(':')[2]}.{name} has a `yield`, so calling it would run nothing of "
+            f"it. To wrap, write @hookimpl(wrapper=True) above it; otherwise take the `yield` out."
+        )
     for option in ("tryfirst", "trylast", "hookwrapper", "optionalhook"):
         if getattr(implementation, option):
             raise CallbackError(
@@ -124,7 +130,10 @@ class Dispatcher:
         calls = self.calls(hook, phase)
         if issubclass(hook, Operation):
             core = functools.partial(hook.run, self._learner, phase)
-            return through_pluggy(hook, calls, core) if calls else core
+            if not calls:
+                return core
+            do = through_pluggy(hook, calls, core)
+            return do if hook.heed is None else functools.partial(heeding, do, hook.heed, self._learner)
         plain, wrappers = [call for call in calls if not call.wrapper], [call for call in calls if call.wrapper]
         run: Callable[[], object] = nothing
         if plain:
@@ -195,6 +204,13 @@ def through_pluggy(hook: type[Hook], calls: Sequence[Call], last: Callable[..., 
     return run
 
 
+def heeding(do: Callable[..., Any], heed: Callable[..., None], learner: Learner, *args: Any) -> Any:
+    """Do an operation, and tell the core its result, whoever gave it."""
+    result = do(*args)
+    heed(learner, result)
+    return result
+
+
 def namespace(functions: Mapping[str, Callable[..., Any]]) -> type:
     """A class that holds functions, as pluggy takes its specifications and implementations."""
     return type("Namespace", (), {name: staticmethod(function) for name, function in functions.items()})
@@ -225,8 +241,10 @@ def wrapping(call: Call) -> Callable[..., Generator[None, Any, Any]]:
     def adapter(args: tuple[Any, ...]) -> Generator[None, Any, Any]:
         inner: BaseException | None = None
         wrapper: Any = call.function(*with_arguments(call, args))
+        begun = False
         try:
             next(wrapper)
+            begun = True
             try:
                 result = yield
             except BaseException as error:
@@ -235,12 +253,17 @@ def wrapping(call: Call) -> Callable[..., Generator[None, Any, Any]]:
             else:
                 wrapper.send(result)
         except StopIteration as stop:
-            return stop.value
+            if begun:
+                return stop.value
         except BaseException as error:
             if error is not inner:
                 call.blame(error)
             raise
         wrapper.close()
-        raise CallbackError(f"{call.callback.name}.{call.hook.hook} is a wrapper and yields more than once.")
+        times = "more than once" if begun else "nothing"
+        raise CallbackError(
+            f"{call.callback.name}.{call.hook.hook} is a wrapper and yields {times}. It yields once, and what it "
+            f"wraps runs there: result = yield; return result"
+        )
 
     return adapter

@@ -128,9 +128,15 @@ class run_epoch:
         cancelled = isinstance(error, CancelEpochException)
         progress = self._learner.progress
         try:
-            if kind is None or cancelled:
+            if kind is None:
+                try:
+                    self._handle(EpochEnd)
+                finally:  # a handler that ends the fit here does not undo the epoch
+                    progress.epochs += bool(self._phase.training)
+            elif cancelled:
                 self._handle(EpochEnd)
-                progress.epochs += bool(self._phase.training) and not cancelled
+            elif error is not None and not isinstance(error, FitException):
+                note_place(error, self._learner, self._phase)
         except CancelEpochException:
             cancelled = True  # it ends anyway
         finally:
@@ -185,7 +191,6 @@ class run_step:
         progress.step += 1
         learner.step = self._state
         if progress.clear_gradients and phase.training:
-            progress.clear_gradients = False
             learner.clear_gradients()
         try:
             handle[StepBegin]()
@@ -200,9 +205,11 @@ class run_step:
         progress = self._learner.progress
         try:
             if error is None:
-                self._handle[StepEnd]()
-                if self._phase.training:
-                    progress.steps += 1
+                try:
+                    self._handle[StepEnd]()
+                finally:  # a handler that ends the fit here does not undo the step
+                    if self._phase.training:
+                        progress.steps += 1
                 return False
             progress.clear_gradients = True
             if not isinstance(error, FitException):
@@ -243,20 +250,24 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
 
     Source: FluxTraining.jl, `epoch!`.
     """
-    name = phase.data_name
+    handle = learner.handle(phase)
+    name, before = phase.data_name, learner.data
     if data is None:
-        if name not in learner.data:
+        if name is None:
+            raise DataError(
+                f"{phase} has no data of its own in the learner. Pass them: epoch(learner, {phase}, data); or say "
+                f'where they are: data_name = "training" in {type(phase).__name__}'
+            )
+        if name not in before:
             raise DataError(
                 f"{phase} runs over learner.data.{name}, and the learner has no such data. "
                 f"Pass them: epoch(learner, {phase}, data), or Learner(..., data={{{name!r}: data}})"
             )
-        data = learner.data[str(name)]
+        data = before[name]
     check_data(data, f"{phase}")
-    handle = learner.handle(phase)
-    before = learner.data
-    given = name is not None and before.get(name) is not data
+    given = name is not None and (name not in before or before[name] is not data)
     if name is not None and given:
-        learner.data = PropDict({**before, name: data})
+        learner.data = PropDict({**vars(before), name: data})
     progress = learner.progress
     rounds = progress.rounds + (progress.phase is None)
     try:
@@ -298,7 +309,7 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
         rest = progress.resumption.rest(phase, data)
         if rest is not None:
             return rest
-    progress.at_start = RandomState(learner.data.values())
+    progress.at_start = RandomState(vars(learner.data).values())
     return iter(data)
 
 
@@ -333,7 +344,11 @@ def check_data(data: Any, user: str) -> None:
     """Refuse data over which no epoch can run."""
     if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
         raise DataError(f"{user} needs an iterable of batches, got {data!r}. Pass a DataLoader or a list.")
-    if isinstance(data, Sized) and len(data) == 0:
+    try:
+        empty = isinstance(data, Sized) and len(data) == 0
+    except (TypeError, NotImplementedError):  # a loader over an iterable data set has a length only by name
+        empty = False
+    if empty:
         raise empty_data(data, user)
 
 

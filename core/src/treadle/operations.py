@@ -26,7 +26,8 @@ class Operation(Hook):
     """Something that the loop does. A subclass with a static method `run` is a new operation.
 
     The hook's name is the class's name in snake_case, its arguments are those of `run`, of which
-    the first two are `learner` and `phase`; what `run` returns is the result if nobody answers.
+    the first two are `learner` and `phase`; what `run` returns is the result if nobody answers. A
+    static method `heed(learner, result)` is told the result of an answer.
 
     Example:
         >>> class Augment(Operation):
@@ -39,6 +40,7 @@ class Operation(Hook):
     """
 
     run: ClassVar[Callable[..., Any]]
+    heed: ClassVar[Callable[..., None] | None] = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -122,6 +124,11 @@ class Update(Operation):
         for optimizer in learner.optimizers:
             optimizer.step()
         return True
+
+    @staticmethod
+    def heed(learner: Learner, used: Any) -> None:
+        """Keep the gradients for the next step, or not."""
+        learner.progress.clear_gradients = used is not False
 
 
 def known_operations() -> dict[str, type[Operation]]:

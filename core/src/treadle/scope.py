@@ -37,7 +37,7 @@ def phase_scope(learner: Learner, phase: Phase) -> Iterator[None]:
             stack.enter_context(modes(learner.models, training=phase.training))
         if phase.training is False:
             stack.enter_context(torch.no_grad())
-            progress.at_entry = stack.enter_context(preserved_random_state(learner.data.values()))
+            progress.at_entry = stack.enter_context(preserved_random_state(vars(learner.data).values()))
         try:
             yield
         finally:
