@@ -22,7 +22,8 @@ class Traces(Callback):
     of the phase. The functions run without gradients. Several `Traces` can be used together.
 
     Args:
-        functions: Maps a name to `fn(learner)`, which gives a number or a tensor with one element.
+        functions: Maps a name to `fn(learner)`, which gives a number or a tensor with one element, or None
+            in a step that has nothing to record: `lambda learner: learner.step.get("penalty")`.
         phase: The type of phase in which to record. Default: every phase.
         state_access: What the functions read of the learner beside `step`. Default: nothing.
 
@@ -77,7 +78,9 @@ class Traces(Callback):
         steps = learner.cbstate.history[phase].steps
         with torch.no_grad():
             for name, fn in self.functions.items():
-                recorded.of(name).push(steps, number(fn(learner), name))
+                value = fn(learner)
+                if value is not None:
+                    recorded.of(name).push(steps, number(value, name))
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         if not isinstance(other, Traces):
