@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,13 @@ import torch
 from torch import nn
 
 from treadle import plugins
-from treadle.access import Read, Write, overlaps
+from treadle.access import Read, Write, accesses, overlaps
 from treadle.callback import Callback, unwrap
 from treadle.errors import ArgumentError, ArgumentValueError, CallbackError, PluginError, did_you_mean
 from treadle.lazy import lazily
 from treadle.loop import check_data
 from treadle.operations import name_of
-from treadle.propdict import PropDict
+from treadle.propdict import PropDict, named
 
 if TYPE_CHECKING:
     import loguru
@@ -31,11 +32,14 @@ def as_model(model: Any) -> Any:
         ArgumentValueError: if there is no parameter in it.
     """
     if isinstance(model, Mapping):
-        if not model or not all(isinstance(name, str) and isinstance(part, nn.Module) for name, part in model.items()):
+        model = PropDict(named(model))
+        if not model or not all(
+            isinstance(name, str) and isinstance(part, nn.Module) for name, part in named(model).items()
+        ):
             raise ArgumentError(
                 f'A mapping of models maps names to modules, got {model!r}: {{"generator": nn.Linear(1, 1)}}'
             )
-        models = list(model.values())
+        models = models_of(model)
     elif isinstance(model, nn.Module):
         models = [model]
     else:
@@ -45,19 +49,19 @@ def as_model(model: Any) -> Any:
     if not any(True for part in models for _ in part.parameters()):
         names = ", ".join(type(part).__name__ for part in models)
         raise ArgumentValueError(f"The model {names} has no parameters, so there is nothing to train.")
-    return PropDict(model) if isinstance(model, Mapping) else model
+    return model
 
 
 def parameters_of(model: Any) -> PropDict:
     """The parameters by name; for several models a `PropDict` of them for each."""
     if isinstance(model, nn.Module):
         return PropDict(dict(model.named_parameters()))
-    return PropDict({name: parameters_of(part) for name, part in model.items()})
+    return PropDict({name: parameters_of(part) for name, part in named(model).items()})
 
 
 def models_of(model: Any) -> list[nn.Module]:
     """The models, one or several, as a list."""
-    return [model] if isinstance(model, nn.Module) else list(model.values())
+    return [model] if isinstance(model, nn.Module) else list(named(model).values())
 
 
 def as_optimizer(optimizer: Any, model: Any) -> Any:
@@ -81,7 +85,7 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
                 raise ArgumentError(
                     f"There is an optimizer for {name!r}, and no such model. {did_you_mean(str(name), model)}"
                 )
-        return PropDict({name: as_optimizer(each, model[name]) for name, each in optimizer.items()})
+        return PropDict({name: as_optimizer(each, model[name]) for name, each in named(optimizer).items()})
     if isinstance(optimizer, torch.optim.Optimizer):
         return optimizer
     if not callable(optimizer):
@@ -89,7 +93,7 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
             f"The optimizer is an instance or a function of the parameters, got {optimizer!r}: "
             f"optimizer=torch.optim.SGD(model.parameters(), lr=0.1), or optimizer=torch.optim.Adam"
         )
-    parameters = [parameter for part in models_of(model) for parameter in part.parameters()]
+    parameters = list(dict.fromkeys(parameter for part in models_of(model) for parameter in part.parameters()))
     try:
         made = optimizer(parameters)
     except TypeError as error:
@@ -104,8 +108,8 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
 
 
 def optimizers_of(optimizer: Any) -> list[torch.optim.Optimizer]:
-    """The optimizers, one or several, as a list."""
-    return list(optimizer.values()) if isinstance(optimizer, Mapping) else [optimizer]
+    """The optimizers, one or several, as a list; one that several models share counts once."""
+    return list(dict.fromkeys(named(optimizer).values())) if isinstance(optimizer, Mapping) else [optimizer]
 
 
 def as_data(data: Any) -> PropDict:
@@ -119,13 +123,15 @@ def as_data(data: Any) -> PropDict:
         DataError: if one of them is no iterable, or is known to be empty.
     """
     if isinstance(data, Mapping):
-        named = dict(data)
-        if not all(isinstance(name, str) for name in named):
-            raise ArgumentError(f"A mapping of data has names as its keys, got {list(named)!r}: {{'training': loader}}")
+        loaders = dict(named(data))
+        if not all(isinstance(name, str) for name in loaders):
+            raise ArgumentError(
+                f"A mapping of data has names as its keys, got {list(loaders)!r}: {{'training': loader}}"
+            )
     elif (
         isinstance(data, (tuple, list)) and len(data) <= 2 and not any(isinstance(each, torch.Tensor) for each in data)
     ):
-        named = dict(zip(("training", "validation"), data, strict=False))
+        loaders = dict(zip(("training", "validation"), data, strict=False))
     else:
         kind = (
             f"{len(data)} things in a {type(data).__name__}" if isinstance(data, (tuple, list)) else type(data).__name__
@@ -134,9 +140,9 @@ def as_data(data: Any) -> PropDict:
             f"The data are (), (training,), (training, validation) or a mapping of names to iterables of batches, got "
             f"{kind}. One loader alone is written with a comma: data=(loader,)"
         )
-    for name, batches in named.items():
+    for name, batches in loaders.items():
         check_data(batches, f"data.{name}")
-    return PropDict(named)
+    return PropDict(loaders)
 
 
 def as_callbacks(callbacks: Any, *, use_default_callbacks: bool = False) -> tuple[tuple[Callback, ...], list[str]]:
@@ -158,16 +164,30 @@ def as_callbacks(callbacks: Any, *, use_default_callbacks: bool = False) -> tupl
     modules: list[str] = []
     for callback in callbacks:
         if isinstance(callback, str):
-            if plugins.find(callback).group == plugins.PLUGINS:
+            if callback in {plugin.name for plugin in plugins.installed(plugins.PLUGINS)}:
                 modules.append(callback)
-                continue
-            callback = plugins.load(callback)()
+                if callback not in {plugin.name for plugin in plugins.installed(plugins.CALLBACKS)}:
+                    continue
+            callback = made_by_name(callback)
         check_callback_instance(callback)
         if any(callback is other for other in given):
             raise CallbackError(f"{callback.name} is given twice, the same object. Give it once, or make another one.")
         given.append(callback)
     joined = (*given, *default_callbacks(given)) if use_default_callbacks else tuple(given)
     return joined, modules
+
+
+def made_by_name(name: str) -> Callback:
+    """A callback of the class that is installed under a name."""
+    cls = plugins.load(name)
+    try:
+        inspect.signature(cls).bind()
+    except TypeError as error:
+        raise CallbackError(
+            f"{name!r} cannot be given by its name alone, for {cls.__name__} has arguments ({error}). "
+            f"Make it: from {cls.__module__} import {cls.__name__}; callbacks=[{cls.__name__}(...)]"
+        ) from None
+    return cls()
 
 
 def check_callback_instance(callback: Any) -> None:
@@ -177,6 +197,12 @@ def check_callback_instance(callback: Any) -> None:
     if not isinstance(callback, Callback):
         raise CallbackError(
             f"{callback!r} is no callback. Subclass treadle.Callback, or wrap a function: CustomCallback(f, StepEnd)"
+        )
+    cls = type(callback)
+    if cls.__eq__ is not object.__eq__ or cls.__hash__ is not object.__hash__:
+        raise CallbackError(
+            f"{cls.__name__} compares by value, and two callbacks are equal only if they are the same object. "
+            f"Leave __eq__ and __hash__ as they are; as a data class, write @dataclass(eq=False) above it."
         )
 
 
@@ -211,9 +237,6 @@ def default_callbacks(given: list[Callback]) -> list[Callback]:
 
 def readable_state(callback: Callback, present: list[Callback]) -> bool:
     """Whether somebody writes every entry of `cbstate` that a callback reads."""
-    written = {path for other in present for path, mode in other.state_access.items() if mode is Write}
-    return all(
-        any(overlaps(path, other) for other in written)
-        for path, mode in callback.state_access.items()
-        if mode is Read and path.startswith("cbstate.")
-    )
+    written = {path for other in present for path in accesses(other, Write)}
+    read = {path for path in accesses(callback, Read) if path.startswith("cbstate.")}
+    return all(any(overlaps(path, other) for other in written) for path in read)

@@ -13,7 +13,14 @@ from torch import nn
 from treadle import arguments, plugins
 from treadle.callback import Callback, unwrap
 from treadle.dispatch import Dispatcher, Handle
-from treadle.errors import ArgumentError, ArgumentValueError, CallbackError, CancelFittingException
+from treadle.errors import (
+    ArgumentError,
+    ArgumentValueError,
+    CallbackError,
+    CancelFittingException,
+    CancelStepException,
+    FitException,
+)
 from treadle.events import FitBegin, FitEnd, Init
 from treadle.graph import Ordering
 from treadle.loop import Progress, epoch
@@ -102,6 +109,10 @@ class Learner:
             raise ArgumentError(
                 f"The loss function takes outputs and targets, got {lossfn!r}. Pass, for example, {mend}"
             )
+        if not isinstance(use_default_callbacks, bool):
+            raise ArgumentError(
+                f"use_default_callbacks is True or False, got {use_default_callbacks!r}: use_default_callbacks=False"
+            )
         if runner is not None and not isinstance(runner, CallbackRunner):
             raise ArgumentError(f"The runner is a CallbackRunner, got {runner!r}: runner=LinearRunner()")
         self.lossfn = lossfn
@@ -127,6 +138,7 @@ class Learner:
     @model.setter
     def model(self, model: Any) -> None:
         self._model = arguments.as_model(model)
+        self._unheld: list[torch.Tensor] | None = None
         self.models = arguments.models_of(self._model)
         self.params = arguments.parameters_of(self._model)
         self.grads = Gradients(self.params)
@@ -140,6 +152,7 @@ class Learner:
     def optimizer(self, optimizer: Any) -> None:
         self._optimizer = arguments.as_optimizer(optimizer, self._model)
         self.optimizers = arguments.optimizers_of(self._optimizer)
+        self._unheld = None
 
     @property
     def callbacks(self) -> tuple[Callback, ...]:
@@ -147,7 +160,17 @@ class Learner:
         return self._callbacks
 
     def clear_gradients(self) -> None:
-        """Clear the gradients of all parameters that an optimizer holds."""
+        """Clear the gradients of all parameters, those of the models and those that an optimizer holds."""
+        if self._unheld is None:
+            held = {
+                id(each)
+                for optimizer in self.optimizers
+                for group in optimizer.param_groups
+                for each in group["params"]
+            }
+            self._unheld = [each for model in self.models for each in model.parameters() if id(each) not in held]
+        for parameter in self._unheld:
+            parameter.grad = None
         for optimizer in self.optimizers:
             if type(optimizer).zero_grad is torch.optim.Optimizer.zero_grad:  # the same, for a tenth of its cost
                 for group in optimizer.param_groups:
@@ -207,9 +230,14 @@ class Learner:
             except CancelFittingException as cancel:
                 cancelled = cancel
             except BaseException as error:
+                if isinstance(error, FitException):
+                    error.add_note(misplaced(error))
                 self._end(error)
                 raise
-            self._end(None)
+            try:
+                self._end(None)
+            except CancelFittingException as cancel:
+                cancelled = cancelled or cancel  # it is at its end anyway
         finally:
             self.data = before
             progress.n, progress.rounds = outer
@@ -301,7 +329,8 @@ class Learner:
         if old is None:
             self.add_callback(callback)
         elif old is not callback:
-            self._use([callback if each is old else each for each in self._callbacks], self._modules)
+            replaced, _ = arguments.as_callbacks([callback if each is old else each for each in self._callbacks])
+            self._use(replaced, self._modules)
         return old
 
     def remove_callback(self, cls: type[Callback]) -> Callback | None:
@@ -318,7 +347,7 @@ class Learner:
         """Work out everything for a set of callbacks, or leave everything as it is."""
         callbacks = tuple(callbacks)
         asked = plugins.manager(plugins.modules_for(callbacks, modules)).hook.resolve_conflict
-        before = dict(vars(self)), dict(self.cbstate)
+        before = dict(vars(self)), dict(vars(self.cbstate))
         try:
             self.ordering = Ordering(callbacks, lambda first, second: asked(first=first, second=second))
             self._callbacks, self._modules = callbacks, modules
@@ -329,7 +358,7 @@ class Learner:
             vars(self).clear()
             vars(self).update(before[0])
             vars(self.cbstate).clear()
-            self.cbstate.update(before[1])
+            vars(self.cbstate).update(before[1])
             raise
 
     def __repr__(self) -> str:
@@ -353,6 +382,13 @@ def as_phases(phases: Any) -> tuple[Phase, ...]:
     for phase in given:
         check_phase(phase)
     return given
+
+
+def misplaced(cancel: FitException) -> str:
+    """A note for a cancel that found nothing to end."""
+    kind = type(cancel).__name__
+    scope = "step" if isinstance(cancel, CancelStepException) else "epoch"
+    return f"A {kind} ends a {scope}, and none was under way. To end the fit, raise CancelFittingException."
 
 
 def check_phase(phase: Any) -> None:

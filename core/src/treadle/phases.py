@@ -11,6 +11,7 @@ from treadle.errors import CancelStepException, DataError
 from treadle.events import BackwardBegin, BackwardEnd, LossBegin
 from treadle.loop import batches, empty_data, run_epoch, run_step
 from treadle.operations import Backward, Forward, Loss, Step, Update
+from treadle.propdict import named
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
@@ -178,7 +179,9 @@ class Gradients(Mapping[str, torch.Tensor]):
         self._params[name].grad = gradient
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, value in self._params.items() if isinstance(value, Mapping) or value.grad is not None)
+        return (
+            name for name, value in named(self._params).items() if isinstance(value, Mapping) or value.grad is not None
+        )
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

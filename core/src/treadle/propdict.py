@@ -141,6 +141,11 @@ def readable(value: Any, path: str) -> Any:
     return ReadOnly(value, path) if type(value) is PropDict else value
 
 
+def named(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping's values by name; also where one of a `PropDict`'s names is that of a method, such as "values"."""
+    return vars(mapping) if isinstance(mapping, PropDict) else dict(mapping)
+
+
 def missing(name: str, there: Mapping[str, Any]) -> str:
     """The message for a name that is not there."""
     return f"There is no `{name}` here. {did_you_mean(name, there)}"
