@@ -94,3 +94,19 @@ def test_what_is_no_list_of_phases_is_refused(phases, mend):
 def test_an_empty_list_of_phases_is_refused():
     with pytest.raises(ArgumentValueError, match=r"phases=\[TrainingPhase\(\)\]"):
         toy_learner().fit(1, phases=[])
+
+
+def test_the_plan_shows_the_phases_that_were_asked_for():
+    tape = Tape()
+    learner = toy_learner(tape)
+    assert {phase for phase, _, _ in learner.plan().rows} == {"", "TrainingPhase", "ValidationPhase"}
+    assert learner.plan([Idle(), Idle()]).rows == [
+        ("", "on_fit_begin", (tape,)),
+        ("", "on_fit_end", (tape,)),
+        ("Idle", "on_epoch_begin", (tape,)),
+    ]
+
+
+def test_the_plan_of_what_is_no_list_of_phases_is_refused():
+    with pytest.raises(ArgumentError, match=r"phases=\[Idle\(\)\]"):
+        toy_learner().plan(Idle())

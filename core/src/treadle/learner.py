@@ -273,15 +273,20 @@ class Learner:
 
     # The callbacks.
 
-    def plan(self) -> Plan:
+    def plan(self, phases: Iterable[Phase] | None = None) -> Plan:
         """What will run: for each phase and event the callbacks in their order, and each edge's reason.
+
+        Args:
+            phases: The phases to show. Default: `TrainingPhase()`, `ValidationPhase()`, and those that a
+                handler names.
 
         Example:
             >>> from treadle import toy_learner
             >>> print(toy_learner().plan())
             No callbacks: nothing runs beside the loop itself.
         """
-        return Plan(self.ordering)
+        shown = None if phases is None else tuple(type(phase) for phase in as_phases(phases))
+        return Plan(self.ordering, shown)
 
     def set_callbacks(self, callbacks: Iterable[Callback | str]) -> None:
         """Use these callbacks instead of the present ones. If they are refused, nothing changes.
@@ -367,7 +372,7 @@ class Learner:
 
 
 def as_phases(phases: Any) -> tuple[Phase, ...]:
-    """The phases of a fit.
+    """Phases, as `fit` and `plan` take them.
 
     Raises:
         ArgumentError: if it is no list of phases.
@@ -375,10 +380,10 @@ def as_phases(phases: Any) -> tuple[Phase, ...]:
     """
     if not isinstance(phases, Iterable):
         shown = f"{phases.__name__}()" if isinstance(phases, type) else repr(phases)
-        raise ArgumentError(f"phases is a list, got {phases!r}: learner.fit(10, phases=[{shown}])")
+        raise ArgumentError(f"phases is a list, got {phases!r}: phases=[{shown}]")
     given = tuple(phases)
     if not given:
-        raise ArgumentValueError("phases is empty, so a fit would do nothing: phases=[TrainingPhase()]")
+        raise ArgumentValueError("phases is empty, so there is nothing to do: phases=[TrainingPhase()]")
     for phase in given:
         check_phase(phase)
     return given

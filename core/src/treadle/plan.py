@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from treadle.events import subclasses
@@ -23,6 +23,8 @@ class Plan:
 
     Args:
         ordering: The order of a learner's callbacks.
+        phases: The types of phase to show. Default: those of `fit`, and every other that a handler names
+            and that can be run.
 
     Example:
         >>> from treadle import Callback, Read, Write, toy_learner
@@ -47,8 +49,9 @@ class Plan:
           Keeper: not installed as a plugin
     """
 
-    def __init__(self, ordering: Ordering) -> None:
+    def __init__(self, ordering: Ordering, phases: Iterable[type[Phase]] | None = None) -> None:
         self._ordering = ordering
+        self._phases = tuple(dict.fromkeys(named_phases(ordering) if phases is None else phases))
 
     @property
     def callbacks(self) -> tuple[Callback, ...]:
@@ -63,7 +66,7 @@ class Plan:
         """
         return [
             (phase.__name__ if phase else "", hook.hook, ordered)
-            for phase in (None, *self._phases())
+            for phase in (None, *self._phases)
             for hook in known_hooks().values()
             if (phase is None) != hook.phased and (ordered := self._ordering.order(hook, phase))
         ]
@@ -78,15 +81,6 @@ class Plan:
             ),
             key=lambda edge: (edge[0].name, edge[1].name),
         )
-
-    def _phases(self) -> Iterator[type[Phase]]:
-        """The phases of `fit`, and every other that a handler names and that can be run."""
-        named = {phase for own in self._ordering.handlers for handler in own.values() for phase in handler.phases}
-        yield TrainingPhase
-        yield ValidationPhase
-        for phase in subclasses(Phase):
-            if phase in named and phase not in (TrainingPhase, ValidationPhase) and phase.step is not Phase.step:
-                yield phase
 
     def __str__(self) -> str:
         if not self.callbacks:
@@ -153,6 +147,16 @@ class Plan:
             "<table><thead><tr><th>Phase</th><th>Event</th><th>Callbacks, in order</th></tr></thead>"
             f"<tbody>{rows}</tbody></table><ul>{reasons}</ul>"
         )
+
+
+def named_phases(ordering: Ordering) -> Iterator[type[Phase]]:
+    """The phases of `fit`, and every other that a handler names and that can be run."""
+    named = {phase for own in ordering.handlers for handler in own.values() for phase in handler.phases}
+    yield TrainingPhase
+    yield ValidationPhase
+    for phase in subclasses(Phase):
+        if phase in named and phase not in (TrainingPhase, ValidationPhase) and phase.step is not Phase.step:
+            yield phase
 
 
 def _escaped(text: str) -> str:
