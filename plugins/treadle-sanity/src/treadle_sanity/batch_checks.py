@@ -1,0 +1,137 @@
+"""Checks of first batches: pairs, the loss, ranges, shapes, finite numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from treadle import TrainingPhase
+
+from treadle_sanity.errors import SkipCheck
+from treadle_sanity.influence import influences
+from treadle_sanity.lossfns import CROSS_ENTROPY, ELEMENTWISE, is_one_of, title
+from treadle_sanity.tensors import finite, map_tensors
+from treadle_sanity.trial import Trial, outputs, trials, without_trace
+
+Find = Callable[[Trial], str | None]
+
+
+def of_each(find: Find) -> Callable[[Any], bool | str]:
+    """A function for a `Check` from one that says what is wrong with a trial, or None.
+
+    What was found is no failure where another callback changes steps: it may mend just that.
+    """
+
+    def fn(learner: Any) -> bool | str:
+        made = trials(learner)
+        found = [f"{trial.name}: {text}" for trial in made if (text := find(trial)) is not None]
+        if found and (others := influences(learner)):
+            raise SkipCheck(f"{', '.join(others)} may change what is in a step")
+        reasons = [trial.reason for trial in made if trial.reason is not None]
+        if reasons and not found:
+            raise reasons[0]
+        return " ".join(found) or True
+
+    return fn
+
+
+@of_each
+def batches_are_pairs(trial: Trial) -> str | None:
+    """Whether the batches are pairs of inputs and targets."""
+    if not trial.fetched and trial.error is not None:
+        return f"the first batch cannot be had, {told(trial.error)}"
+    return None if trial.is_pair or not trial.fetched else f"the first batch is {kind(trial.batch)}."
+
+
+@of_each
+def loss_is_a_number(trial: Trial) -> str | None:
+    """Whether model and loss function make one number of a batch."""
+    if not trial.is_pair or trial.out_of_range is not None or trial.error is None:
+        return trial.out_of_range
+    return told(trial.error)
+
+
+@of_each
+def values_in_range(trial: Trial) -> str | None:
+    """Whether targets and outputs are such as the loss function takes."""
+    return trial.out_of_range
+
+
+@of_each
+def shapes_agree(trial: Trial) -> str | None:
+    """Whether each output meets its own target, and not those of all rows."""
+    yhats, ys = trial.yhats, trial.ys
+    if trial.loss is None or not is_one_of(trial.lossfn, ELEMENTWISE):
+        return None
+    together = torch.broadcast_shapes(yhats.shape, ys.shape)  # type: ignore[no-untyped-call]
+    if together in (yhats.shape, ys.shape):
+        return None
+    return (
+        f"{title(trial.lossfn)} makes {tuple(together)} of outputs {tuple(yhats.shape)} and targets "
+        f"{tuple(ys.shape)}, so it compares each output with the targets of all rows."
+    )
+
+
+@of_each
+def loss_is_finite(trial: Trial) -> str | None:
+    """Whether the first loss is finite."""
+    if trial.loss is None or finite(trial.loss):
+        return None
+    parts = {"the inputs": trial.xs, "the targets": trial.ys, "the outputs": trial.yhats}
+    where = [part for part, values in parts.items() if not finite(values)]
+    found = f"not finite are {' and '.join(where)}." if where else "inputs, targets and outputs are finite."
+    return f"the loss of the first batch is {trial.loss.item():g}; {found}"
+
+
+@of_each
+def outputs_are_no_probabilities(trial: Trial) -> str | None:
+    """Whether a cross-entropy gets what it takes, and not what a softmax made of it."""
+    yhats = trial.yhats
+    if not is_one_of(trial.lossfn, CROSS_ENTROPY) or not isinstance(yhats, torch.Tensor):
+        return None
+    if yhats.ndim < 2 or yhats.shape[1] < 2 or not yhats.is_floating_point():
+        return None
+    sums = yhats.float().sum(dim=1)
+    if bool((yhats < 0).any()) or not torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        return None
+    return f"the outputs are probabilities, each row's sum is 1; {title(trial.lossfn)} does not take those."
+
+
+def last_batch_fits(learner: Any) -> bool | str:
+    """Whether the last batch, if it is a single row, is enough for the batch norms."""
+    loader = learner.data.get("training")
+    size = getattr(loader, "batch_size", None)
+    if not isinstance(loader, DataLoader) or loader.drop_last or size is None or size < 2:
+        return True
+    try:
+        rows = len(loader.sampler)  # type: ignore[arg-type]
+    except (TypeError, NotImplementedError):
+        return True
+    trial = next(iter(trials(learner)), None)
+    if rows % size != 1 or trial is None or trial.yhats is None:
+        return True
+    with without_trace(learner, TrainingPhase()):
+        try:
+            outputs(learner, map_tensors(lambda tensor: tensor[:1], trial.xs))
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):
+                return f"data.training: {rows} rows in batches of {size} leave one for the last. {told(error)}"
+        except Exception:  # not every model takes a row alone, and the real last batch may differ
+            return True
+    return True
+
+
+def told(error: Exception) -> str:
+    """An exception in a sentence."""
+    return f"{type(error).__name__}: {str(error).rstrip('.') or 'no message'}."
+
+
+def kind(batch: Any) -> str:
+    """What to call a batch that is no pair."""
+    if isinstance(batch, torch.Tensor):
+        return f"a tensor of shape {tuple(batch.shape)}"
+    if isinstance(batch, (tuple, list)):
+        return f"a {type(batch).__name__} of {len(batch)}"
+    return f"a {type(batch).__name__}"
