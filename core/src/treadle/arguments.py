@@ -199,6 +199,8 @@ def check_callback_instance(callback: Any) -> None:
             f"{callback!r} is no callback. Subclass treadle.Callback, or wrap a function: CustomCallback(f, StepEnd)"
         )
     cls = type(callback)
+    if not isinstance(callback.name, str):
+        raise CallbackError(f"The name of a callback is text, got {callback.name!r} from {cls.__name__}.")
     if cls.__eq__ is not object.__eq__ or cls.__hash__ is not object.__hash__:
         raise CallbackError(
             f"{cls.__name__} compares by value, and two callbacks are equal only if they are the same object. "

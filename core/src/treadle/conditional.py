@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
@@ -36,8 +37,10 @@ class ConditionalCallback(Callback):
             raise CallbackError(
                 f"Only a callback can be throttled, got {callback!r}: throttle(Printer(), StepEnd, freq=10)"
             )
-        if not callable(getattr(condition, "should_run", None)):
-            raise ArgumentError(f"{condition!r} is no condition: it has no method should_run(event, phase).")
+        if not isinstance(condition, CallbackCondition):
+            raise ArgumentError(
+                f"A condition is an instance of CallbackCondition, got {condition!r}: FrequencyThrottle(10, StepEnd)"
+            )
         self.wrapped = callback  # type: ignore[misc]
         self.condition = condition
         hooks = known_hooks()
@@ -155,10 +158,9 @@ def guard(method: Callable[..., Any], event: type[Event], condition: CallbackCon
 
 
 def handler_arguments(method: Callable[..., Any]) -> list[str]:
-    """The names of a handler's arguments, without `self`."""
-    code = getattr(method, "__func__", method).__code__
-    names = list(code.co_varnames[: code.co_argcount])
-    return names[1:] if hasattr(method, "__func__") else names
+    """The names of a handler's arguments, without `self`; one with a default is not passed, as pluggy has it."""
+    parameters = inspect.signature(method).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.default is parameter.empty]
 
 
 def _union(phases: tuple[type[Phase], ...]) -> Any:

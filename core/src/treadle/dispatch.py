@@ -52,7 +52,10 @@ class CallbackManager(pluggy.PluginManager):
             f"{name}(self, {', '.join(hook.arguments)})" for name, hook in hooks.items() if f"{name!r}" in str(error)
         )
         detail = " ".join(str(error).split())
-        return CallbackError(f"{callback.name} has a handler that does not match its hook, which is {own}. {detail}")
+        return CallbackError(
+            f"{callback.name} has a method that does not match the hook of its name, which is {own}. {detail} "
+            f"If it is not meant to take part in the loop, give it another name."
+        )
 
 
 def check_options(implementation: pluggy.HookImpl, name: str) -> None:

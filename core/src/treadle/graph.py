@@ -9,11 +9,11 @@ the order in which they were given, installed or imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from treadle import plugins
+from treadle import arguments, plugins
 from treadle.access import checked
 from treadle.callback import Callback, unwrap
 from treadle.errors import AccessError, CallbackConflictError, Problem
@@ -64,8 +64,8 @@ def callback_graph(callbacks: Sequence[Callback]) -> nx.DiGraph:
 
     Source: FluxTraining.jl, `callbackgraph`.
     """
-    asked = plugins.manager(plugins.modules_for(callbacks)).hook.resolve_conflict
-    return Ordering(callbacks, lambda first, second: asked(first=first, second=second)).graph
+    given, modules = arguments.as_callbacks(callbacks)
+    return Ordering(given, plugins.resolver(plugins.modules_for(given, modules))).graph
 
 
 class Ordering:
@@ -76,7 +76,7 @@ class Ordering:
         resolve: Asked for a pair that clashes, in both orders, beside the callbacks themselves.
 
     Attributes:
-        callbacks: The callbacks, as given.
+        callbacks: The callbacks, sorted by name.
         handlers: For each callback its handlers by the name of the method.
         graph: See `callback_graph`.
 
@@ -85,7 +85,8 @@ class Ordering:
     """
 
     def __init__(self, callbacks: Sequence[Callback], resolve: Resolver = lambda first, second: ()) -> None:
-        self.callbacks = tuple(callbacks)
+        # Sorted, so that nothing depends on the order given; among equal names that order stays.
+        self.callbacks = tuple(sorted(callbacks, key=lambda callback: callback.name))
         hooks = known_hooks()
         self.handlers = [handlers(callback, hooks) for callback in self.callbacks]
         accesses = [checked(callback.state_access, callback.name) for callback in self.callbacks]
@@ -102,10 +103,12 @@ class Ordering:
         self._explicit = self._run_after()
         for reader, path in unwritten_reads(accesses):
             self._problems.append(unwritten(self.callbacks[reader], path))
-        if (ancestors := self._ancestors()) is not None:
-            self._flow(ancestors)
-            for group in self._groups:
-                self._order(group)
+        circular = not nx.is_directed_acyclic_graph(self._explicit)
+        if circular:
+            self._circles(self._explicit, "`run_after` goes in a circle")
+        self._flow()
+        for group in () if circular else self._groups:
+            self._order(group)
         self._refuse()
         self._name_events()
 
@@ -119,8 +122,7 @@ class Ordering:
         group = members(self.handlers, hook, phase)
         if group not in self._orders:
             self._groups.setdefault(group, []).append(hook)
-            if (ancestors := self._ancestors()) is not None:
-                self._flow(ancestors)
+            self._flow()
             self._order(group)
             self._refuse()
         return self._orders[group]
@@ -161,22 +163,22 @@ class Ordering:
                         self._add(Edge(self.callbacks[before], callback, f"{callback.name}.run_after names {said}"))
         return explicit
 
-    def _ancestors(self) -> list[int] | None:
-        """For each callback the set of those that `run_after` puts before it; None if it goes in a circle."""
+    def _ancestors(self) -> list[int]:
+        """For each callback the set of those that `run_after` puts before it."""
         ancestors = [0] * len(self.callbacks)
         try:
             for i in nx.topological_sort(self._explicit):
                 for before in self._explicit.predecessors(i):
                     ancestors[i] |= ancestors[before] | 1 << before
-        except nx.NetworkXUnfeasible:
-            self._circles(self._explicit, "`run_after` goes in a circle")
-            return None
+        except nx.NetworkXUnfeasible:  # a circle, noted already
+            ancestors = [sum(1 << k for k in nx.ancestors(self._explicit, i)) for i in range(len(ancestors))]
         return ancestors
 
     # The order that the data flow makes.
 
-    def _flow(self, ancestors: list[int]) -> None:
+    def _flow(self) -> None:
         """Settle every pair that meets, uses the same state and is not ordered yet."""
+        ancestors = self._ancestors()
         met = [0] * len(self.callbacks)
         for group in self._groups:
             for i in bits(group):
@@ -198,10 +200,11 @@ class Ordering:
             self.graph.add_edge(edge.before, edge.after, reason=edge.reason, events=())
 
     def _name_events(self) -> None:
+        position = {hook: i for i, hook in enumerate(known_hooks().values())}
         for before, after, data in self.graph.edges(data=True):
             pair = 1 << self._index[before] | 1 << self._index[after]
-            met = {hook: None for group, hooks in self._groups.items() if group & pair == pair for hook in hooks}
-            data["events"] = tuple(met)
+            met = {hook for group, hooks in self._groups.items() if group & pair == pair for hook in hooks}
+            data["events"] = tuple(sorted(met, key=position.__getitem__))
 
     # The order of those that meet.
 
@@ -270,8 +273,8 @@ class Ordering:
 def entries(callback: Callback) -> Iterator[type[Callback] | str]:
     """What a callback declares in `run_after`, checked."""
     declared: Any = callback.run_after
-    if isinstance(declared, (str, type)):
-        said = repr(declared) if isinstance(declared, str) else declared.__name__
+    if isinstance(declared, (str, type)) or not isinstance(declared, Iterable):
+        said = declared.__name__ if isinstance(declared, type) else repr(declared)
         raise AccessError(f"{callback.name}.run_after is {said}; it is a tuple: run_after = ({said},)")
     for entry in declared:
         if not (isinstance(entry, str) or (isinstance(entry, type) and issubclass(entry, Callback))):

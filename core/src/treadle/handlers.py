@@ -69,7 +69,7 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
 def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str]:
     """The names of the callback's methods that take part in a hook."""
     cls: Any = type(callback)
-    own = [name for name, value in vars(callback).items() if callable(value)]
+    own = [name for name, value in vars(callback).items() if callable(value) and _claims(callback, name)]
     names = [name for name in (*_candidates(cls), *own) if name in hooks or _claims(callback, name)]
     for name in names:
         if name not in hooks:
@@ -82,8 +82,14 @@ def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str
 
 
 def _claims(callback: Callback, name: str) -> bool:
-    """Whether a method says that it takes part in a hook: by its name, or by `@hookimpl`."""
-    return name.startswith("on_") or hasattr(getattr(callback, name), f"{PROJECT}_impl")
+    """Whether something callable says that it takes part in a hook.
+
+    It does by its name, by `@hookimpl`, or as a method of a callback inside; a function that a
+    callback keeps under the name of an operation, such as `self.loss`, does not.
+    """
+    value = getattr(callback, name)
+    of_callback = isinstance(getattr(value, "__self__", None), Callback)
+    return name.startswith("on_") or hasattr(value, f"{PROJECT}_impl") or (of_callback and name in vars(callback))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -118,7 +124,7 @@ def _evaluated(annotation: str, function: Callable[..., Any], callback: Callback
     names = {**vars(phases), **getattr(function, "__globals__", {}), **closure}
     try:
         return eval(annotation, names)  # as typing.get_type_hints does
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         known = [cls for cls in subclasses(Phase) if cls.__name__ == annotation]
         if len(known) == 1:
             return known[0]

@@ -351,10 +351,10 @@ class Learner:
     def _use(self, callbacks: Sequence[Callback], modules: list[str]) -> None:
         """Work out everything for a set of callbacks, or leave everything as it is."""
         callbacks = tuple(callbacks)
-        asked = plugins.manager(plugins.modules_for(callbacks, modules)).hook.resolve_conflict
+        resolver = plugins.resolver(plugins.modules_for(callbacks, modules))
         before = dict(vars(self)), dict(vars(self.cbstate))
         try:
-            self.ordering = Ordering(callbacks, lambda first, second: asked(first=first, second=second))
+            self.ordering = Ordering(callbacks, resolver)
             self._callbacks, self._modules = callbacks, modules
             self._dispatcher = Dispatcher(self, callbacks)
             self.current = self._dispatcher.handle(None)

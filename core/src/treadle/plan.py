@@ -55,7 +55,7 @@ class Plan:
 
     @property
     def callbacks(self) -> tuple[Callback, ...]:
-        """The callbacks, in the order given."""
+        """The callbacks, sorted by name."""
         return self._ordering.callbacks
 
     @property

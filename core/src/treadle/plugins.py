@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -207,6 +207,30 @@ def modules_for(callbacks: Sequence[Callback], named: Iterable[str] = ()) -> lis
         for plugin in modules
         if plugin.distribution in active or plugin.name in named
     ]
+
+
+def resolver(
+    modules: Sequence[tuple[str, Any]],
+) -> Callable[[Callback, Callback], list[tuple[str, ConflictResolution | None]]]:
+    """A function that asks modules how two callbacks are used together: each one's name and its answer.
+
+    Raises:
+        PluginError: if a module does not match the hooks.
+    """
+    plugins = manager(modules)
+    asked = {
+        name: plugins.subset_hook_caller("resolve_conflict", [other for _, other in modules if other is not module])
+        for name, module in modules
+    }
+
+    def resolve(first: Callback, second: Callback) -> list[tuple[str, ConflictResolution | None]]:
+        return [
+            (f"resolve_conflict of the plugin {name}", answer)
+            for name, ask in asked.items()
+            for answer in ask(first=first, second=second)
+        ]
+
+    return resolve
 
 
 def manager(modules: Iterable[tuple[str, Any]]) -> pluggy.PluginManager:

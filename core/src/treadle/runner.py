@@ -189,17 +189,21 @@ class ThreadedRunner(CallbackRunner):
         futures: list[Future[object]] = [
             self._pool.submit(contextvars.copy_context().run, in_mode, call, gradients) for call in group[1:]
         ]
-        errors: list[tuple[Call, BaseException]] = []
+        raised: list[tuple[Call, BaseException]] = []
         try:
             group[0]()
         except BaseException as error:
-            errors.append((group[0], error))
+            raised.append((group[0], error))
         for call, future in zip(group[1:], futures, strict=True):
-            if (raised := future.exception()) is not None:
-                errors.append((call, raised))
-        if errors:
-            call, first = errors[0]
-            call.blame(first)
+            if (exception := future.exception()) is not None:
+                raised.append((call, exception))
+        for call, exception in raised:
+            call.blame(exception)
+        if raised:
+            # An error goes before a cancel: nothing may hide it.
+            (_, first), *others = sorted(raised, key=lambda pair: isinstance(pair[1], FitException))
+            for call, other in others:
+                first.add_note(f"Beside it, {call.callback.name} raised {other!r} in {call.hook.hook}.")
             raise first
 
 

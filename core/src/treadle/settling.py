@@ -10,8 +10,8 @@ from treadle.callback import Callback, ConflictResolution, NotDefined, RunFirst,
 from treadle.errors import AccessError, Problem
 from treadle.sharing import Overlap
 
-#: Asked for a pair that clashes, beside the callbacks themselves.
-Resolver = Callable[[Callback, Callback], Iterable[ConflictResolution | None]]
+#: Asked for a pair that clashes, beside the callbacks themselves: who answers, and what.
+Resolver = Callable[[Callback, Callback], Iterable[tuple[str, ConflictResolution | None]]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def opinions(first: Callback, second: Callback, resolve: Resolver) -> list[tuple
         (f"{second.name}.resolve_conflict", other.resolve_conflict(inner)),
     ]
     for pair in ((inner, other), (other, inner)):
-        given += [("a plugin's resolve_conflict", answer) for answer in resolve(*pair)]
+        given += resolve(*pair)
     said = []
     for who, answer in given:
         if answer is None or isinstance(answer, NotDefined):
