@@ -1,0 +1,109 @@
+import copy
+import pickle
+from dataclasses import dataclass
+
+import pytest
+from treadle import Phase, TrainingPhase, ValidationPhase
+from treadle.errors import ArgumentError
+from treadle_metrics import ByPhase, History
+
+
+@dataclass(frozen=True)
+class Accumulating(Phase):
+    batches: int = 2
+
+
+def filled():
+    history = ByPhase(History)
+    history.of(TrainingPhase()).steps = 7
+    history.of(Accumulating(3)).steps = 5
+    return history
+
+
+def test_a_phase_that_has_not_run_gives_an_empty_record_that_is_not_kept():
+    history = ByPhase(History)
+    assert history[TrainingPhase()] == History()
+    assert len(history) == 0
+    assert TrainingPhase() not in history
+
+
+def test_an_equal_phase_finds_the_record_and_one_with_other_fields_does_not():
+    history = filled()
+    assert history[TrainingPhase()].steps == 7
+    assert history[Accumulating(3)].steps == 5
+    assert history[Accumulating(2)].steps == 0
+
+
+def test_a_record_to_write_to_is_kept_and_stays_the_same():
+    history = ByPhase(History)
+    record = history.of(ValidationPhase())
+    assert history.of(ValidationPhase()) is record
+    assert list(history) == [ValidationPhase()]
+
+
+def test_the_state_has_strings_for_phases():
+    assert filled().state_dict() == {
+        "treadle.phases:TrainingPhase": {"epochs": 0, "steps": 7, "steps_epoch": 0},
+        f"{__name__}:Accumulating(batches=3)": {"epochs": 0, "steps": 5, "steps_epoch": 0},
+    }
+
+
+def test_the_records_come_back_from_the_state_in_the_same_objects():
+    history = ByPhase(History)
+    record = history.of(TrainingPhase())
+    history.of(ValidationPhase()).steps = 3
+    history.load_state_dict(filled().state_dict())
+    assert history[TrainingPhase()] is record
+    assert record.steps == 7
+    assert ValidationPhase() not in history
+
+
+def test_a_phase_without_fields_is_there_after_loading():
+    history = ByPhase(History)
+    history.load_state_dict(filled().state_dict())
+    assert list(history) == [TrainingPhase()]
+
+
+def test_a_phase_with_fields_is_there_when_an_equal_one_is_looked_up():
+    history = ByPhase(History)
+    history.load_state_dict(filled().state_dict())
+    assert history[Accumulating(3)].steps == 5
+    assert Accumulating(3) in history
+
+
+def test_the_state_of_a_phase_that_was_not_looked_up_is_passed_on():
+    history = ByPhase(History)
+    history.load_state_dict(filled().state_dict())
+    assert history.state_dict() == filled().state_dict()
+
+
+def test_a_state_that_was_passed_on_is_loaded_once():
+    history = ByPhase(History)
+    history.load_state_dict(filled().state_dict())
+    history.of(Accumulating(3)).steps += 1
+    assert history[Accumulating(3)].steps == 6
+
+
+def test_the_records_as_plain_values_have_labels_for_phases():
+    assert filled().to_dict() == {
+        "TrainingPhase": {"epochs": 0, "steps": 7, "steps_epoch": 0},
+        "Accumulating(batches=3)": {"epochs": 0, "steps": 5, "steps_epoch": 0},
+    }
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda history: pickle.loads(pickle.dumps(history))])
+def test_a_copy_has_records_of_its_own(duplicate):
+    history = filled()
+    other = duplicate(history)
+    other[TrainingPhase()].steps += 1
+    assert (history[TrainingPhase()].steps, other[TrainingPhase()].steps) == (7, 8)
+
+
+def test_a_class_is_refused_with_the_instance_to_write():
+    with pytest.raises(ArgumentError, match=r"is no phase. Make an instance: \[TrainingPhase\(\)\]"):
+        ByPhase(History)[TrainingPhase]
+
+
+def test_anything_else_is_refused():
+    with pytest.raises(ArgumentError, match=r"'training' is no phase. Pass one: \[TrainingPhase\(\)\]"):
+        ByPhase(History)["training"]

@@ -1,0 +1,167 @@
+import functools
+
+import pytest
+import torch
+from treadle import AbstractTrainingPhase, AbstractValidationPhase, TrainingPhase, ValidationPhase, epoch
+from treadle.errors import ArgumentError
+from treadle_metrics import Metric, MetricError, Metrics, Recorder, accuracy
+
+
+def difference(yhats, ys):
+    return (yhats - ys).abs().mean()
+
+
+class Maximum:
+    """A statistic with nothing but the three methods."""
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self.value = None
+
+    def update(self, value):
+        self.value = value if self.value is None else max(value, self.value)
+
+    def compute(self):
+        return self.value
+
+
+def measured(learner, phase, metric, batches):
+    """The values of the steps and of the epoch."""
+    learner = learner(Recorder(), Metrics(metric))
+    epoch(learner, phase, [(torch.tensor(yhats), torch.tensor(ys)) for yhats, ys in batches])
+    name = learner.get_callback(Metrics).metrics[1].name
+    steps = learner.cbstate.metricsstep[phase][name]
+    return list(steps.values), learner.cbstate.metricsepoch[phase][name].last[1]
+
+
+def test_a_function_is_measured_at_each_step_and_averaged_over_the_epoch(learner, answers):
+    batches = [([1.0, 2.0], [1.0, 2.0]), ([1.0, 2.0], [2.0, 4.0]), ([3.0], [0.0])]
+    assert measured(learner, answers, difference, batches) == ([0.0, 1.5, 3.0], 1.5)
+
+
+def test_the_mean_is_over_steps_and_not_over_rows(learner, answers):
+    batches = [([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]), ([3.0], [0.0])]
+    assert measured(learner, answers, difference, batches)[1] == 1.5
+
+
+def test_another_statistic_makes_the_epochs_value(learner, answers):
+    batches = [([1.0], [0.0]), ([5.0], [0.0]), ([3.0], [0.0])]
+    assert measured(learner, answers, Metric(difference, statistic=Maximum()), batches) == ([1.0, 5.0, 3.0], 5.0)
+
+
+def test_a_statistic_of_steps_that_never_ran_gives_no_value(learner, answers, scripted):
+    learner = learner(Recorder(), Metrics(Metric(difference, statistic=Maximum())))
+    epoch(learner, scripted, [1.0])
+    assert list(learner.cbstate.metricsepoch[scripted]) == ["Loss"]
+
+
+def test_what_it_compares_can_be_brought_into_another_form(learner, answers):
+    metric = Metric(difference, device=lambda yhats, ys: (yhats * 10, ys))
+    assert measured(learner, answers, metric, [([1.0], [0.0])]) == ([10.0], 10.0)
+
+
+def test_a_function_may_return_a_plain_number(learner, answers):
+    assert measured(learner, answers, Metric(lambda yhats, ys: 3, name="Three"), [([1.0], [0.0])]) == ([3.0], 3.0)
+
+
+@pytest.mark.parametrize(
+    ("fn", "name"),
+    [
+        (accuracy, "Accuracy"),
+        (torch.nn.functional.mse_loss, "Mse_loss"),
+        (functools.partial(difference), "Difference"),
+        (torch.nn.CosineSimilarity(), "CosineSimilarity"),
+        (Maximum(), "Maximum"),
+    ],
+)
+def test_the_name_is_the_functions_or_the_classs_capitalised(fn, name):
+    assert Metric(fn).name == name
+
+
+def test_a_name_can_be_given():
+    assert Metric(accuracy, name="Share of right answers").name == "Share of right answers"
+
+
+@pytest.mark.parametrize("phase", [ValidationPhase, AbstractValidationPhase, ValidationPhase | AbstractTrainingPhase])
+def test_a_phase_restricts_it(learner, phase):
+    learner = learner(Recorder(), Metrics(Metric(torch.nn.functional.mse_loss, phase=phase)))
+    learner.fit(1)
+    everywhere = phase not in (ValidationPhase, AbstractValidationPhase)
+    for recorded in (learner.cbstate.metricsstep, learner.cbstate.metricsepoch):
+        assert list(recorded[ValidationPhase()]) == ["Loss", "Mse_loss"]
+        assert ("Mse_loss" in recorded[TrainingPhase()]) is everywhere
+
+
+def test_it_is_measured_without_gradients(learner):
+    seen = []
+
+    def needs_gradient(yhats, ys):
+        seen.append((yhats.requires_grad, (yhats**2).requires_grad))
+        return 0.0
+
+    learner(Recorder(), Metrics(needs_gradient), nbatches=1).fit(1)
+    assert seen == [(False, False), (False, False)]
+
+
+def test_outputs_that_are_no_tensor_are_measured_without_gradients(learner, answers):
+    weight = torch.ones(1, requires_grad=True)
+    seen = []
+    metric = Metric(lambda yhats, ys: seen.append((yhats["a"] * 2).requires_grad) or 1.0, name="Seen")
+    epoch(learner(Recorder(), Metrics(metric)), answers, [({"a": weight}, None)])
+    assert seen == [False]
+
+
+def test_a_phase_without_outputs_has_no_value(learner, scripted):
+    learner = learner(Recorder(), Metrics(difference))
+    epoch(learner, scripted, [1.0, 2.0])
+    assert list(learner.cbstate.metricsstep[scripted]) == ["Loss"]
+
+
+def test_values_on_an_accelerator_stay_there(learner, answers, far):
+    metric, learner = Metric(accuracy), learner()
+    scores, classes = far(torch.eye(2)), far(torch.tensor([0, 0]))
+    for _ in range(3):
+        answers.step(learner, (scores, classes))
+        metric.step(learner, answers)
+    assert isinstance(metric.step_value(), far)
+    assert metric.epoch_value().near.item() == 0.5
+    assert far.waits == []
+
+
+def test_what_is_no_number_is_refused_by_name(learner, answers):
+    with pytest.raises(MetricError, match=r"'Sub' gave a tensor of shape \(2,\).*Reduce it"):
+        measured(learner, answers, Metric(torch.sub, name="Sub"), [([1.0, 2.0], [0.0, 0.0])])
+
+
+def test_an_error_of_the_function_is_passed_on_with_the_metrics_name(learner, answers):
+    def broken(yhats, ys):
+        raise RuntimeError("no such class")
+
+    with pytest.raises(RuntimeError, match="no such class") as info:
+        measured(learner, answers, broken, [([1.0], [0.0])])
+    assert info.value.__notes__[0] == "Raised by the metric 'Broken'."
+
+
+def test_a_lambda_needs_a_name():
+    with pytest.raises(ArgumentError, match=r"A lambda has no name.*name=\"Error\""):
+        Metric(lambda yhats, ys: 0)
+
+
+def test_what_cannot_be_called_is_refused():
+    with pytest.raises(ArgumentError, match=r"a function fn\(yhats, ys\), or an object with update.*got 3"):
+        Metric(3)
+
+
+def test_a_statistic_that_is_none_is_refused():
+    with pytest.raises(ArgumentError, match=r"A statistic has update, compute and reset, got .*max"):
+        Metric(accuracy, statistic=max)
+
+
+@pytest.mark.parametrize(
+    ("phase", "told"), [(ValidationPhase(), "its class is ValidationPhase"), ("training", "'training'")]
+)
+def test_a_phase_that_is_no_type_is_refused(phase, told):
+    with pytest.raises(ArgumentError, match=f"{told}: phase=ValidationPhase"):
+        Metric(accuracy, phase=phase)

@@ -1,0 +1,57 @@
+import sys
+
+import pytest
+from treadle import TrainingPhase, ValidationPhase
+from treadle.errors import ArgumentValueError
+from treadle_metrics import MissingExtra, SeriesByPhase
+
+
+@pytest.fixture
+def recorded():
+    metrics = SeriesByPhase("epoch", ["Loss", "Accuracy", "Never"])
+    for epoch in (1, 2, 3):
+        metrics.of(TrainingPhase()).of("Loss").push(epoch, 1 / epoch)
+        metrics.of(ValidationPhase()).of("Loss").push(epoch, 2 / epoch)
+        metrics.of(ValidationPhase()).of("Accuracy").push(epoch, epoch / 3)
+    return metrics
+
+
+def test_each_metric_has_its_axes_and_each_phase_its_line(recorded):
+    figure = recorded.plot()
+    assert [axes.get_title() for axes in figure.axes] == ["Loss", "Accuracy"]
+    assert [line.get_label() for line in figure.axes[0].lines] == ["TrainingPhase", "ValidationPhase"]
+    assert figure.axes[0].lines[1].get_xydata().tolist() == [[1, 2], [2, 1], [3, 2 / 3]]
+    assert figure.axes[0].get_xlabel() == "epoch"
+
+
+def test_the_picture_is_saved_into_a_folder_that_is_made(recorded, tmp_path):
+    path = tmp_path / "runs" / "digits" / "curves.png"
+    recorded.plot(path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("names", ["Accuracy", ["Accuracy"]])
+def test_some_can_be_chosen(recorded, names):
+    assert [axes.get_title() for axes in recorded.plot(names=names).axes] == ["Accuracy"]
+
+
+def test_no_window_is_opened_and_no_figure_kept(recorded):
+    sys.modules.pop("matplotlib.pyplot", None)
+    recorded.plot()
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_a_curve_that_is_not_there_is_refused_with_a_guess(recorded):
+    with pytest.raises(ArgumentValueError, match=r"no curve of 'Acuracy'\. Did you mean `Accuracy`\?"):
+        recorded.plot(names=["Acuracy"])
+
+
+def test_there_is_no_picture_of_nothing():
+    with pytest.raises(ArgumentValueError, match=r"Nothing is recorded yet.*learner.fit\(10\)"):
+        SeriesByPhase("epoch", ["Loss"]).plot()
+
+
+def test_without_matplotlib_the_error_says_what_to_install(recorded, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtra, match=r'pip install "treadle-metrics\[plot\]"'):
+        recorded.plot()
