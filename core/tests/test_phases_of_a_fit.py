@@ -110,3 +110,23 @@ def test_the_plan_shows_the_phases_that_were_asked_for():
 def test_the_plan_of_what_is_no_list_of_phases_is_refused():
     with pytest.raises(ArgumentError, match=r"phases=\[Idle\(\)\]"):
         toy_learner().plan(Idle())
+
+
+class Summing(AbstractTrainingPhase):
+    """Adds up the gradients of every two steps, and says nothing else about them."""
+
+    def __init__(self, tape):
+        self.tape = tape
+
+    def step(self, learner, batch):
+        with run_step(learner, self, xs=batch[0]):
+            learner.model.weight.sum().backward()
+            self.tape.append(learner.model.weight.grad.item())
+            if learner.progress.step % 2:
+                learner.progress.clear_gradients = False
+
+
+def test_gradients_are_kept_for_one_step_at_a_time():
+    tape = []
+    toy_learner(nbatches=5).fit(1, phases=[Summing(tape)])
+    assert tape == [1, 2, 1, 2, 1]

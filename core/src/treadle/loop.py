@@ -29,7 +29,7 @@ class Progress:
         step: Steps that have begun in the epoch under way.
         epochs: Training epochs that ran to their end, in all.
         steps: Training steps that did.
-        clear_gradients: Whether the next step begins by clearing the gradients.
+        clear_gradients: Whether the next step begins by clearing the gradients; True again from then on.
         n: The number of epochs that the fit under way was asked for, or None.
         rounds: Epochs of that fit, of any phase, that came to their end.
         at_entry: The random generators' states when the epoch under way was entered, if they are put
@@ -190,8 +190,10 @@ class run_step:
             self._scope.__enter__()
         progress.step += 1
         learner.step = self._state
-        if progress.clear_gradients and phase.training:
-            learner.clear_gradients()
+        if phase.training:
+            if progress.clear_gradients:
+                learner.clear_gradients()
+            progress.clear_gradients = True
         try:
             handle[StepBegin]()
         except BaseException as error:
