@@ -30,6 +30,15 @@ def test_numbers_are_recorded_at_each_step_of_each_phase(scripted, other):
     }
 
 
+def test_a_function_that_gives_none_records_nothing_in_that_step(scripted):
+    traces = Traces({"Late": lambda learner: None if learner.step.loss < 2 else learner.step.loss})
+    learner = toy_learner(Recorder(), traces)
+    epoch(learner, scripted, [1.0, 2.0, 1.0, 3.0])
+    assert learner.cbstate.tracehistory.to_dict() == {
+        "Scripted": {"Late": {"iterations": [2, 4], "values": [2.0, 3.0]}}
+    }
+
+
 def test_a_phase_restricts_it():
     learner = toy_learner(Recorder(), Traces({"Squared": squared}, phase=TrainingPhase))
     learner.fit(1)
