@@ -44,6 +44,10 @@ class Operation(Hook):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if not callable(getattr(cls, "run", None)):
+            raise ArgumentError(
+                f"The operation {cls.__name__} needs a static method `run`: def run(learner, phase): ..."
+            )
         cls.declare(snake_case(cls.__name__), tuple(inspect.signature(cls.run).parameters), firstresult=True)
 
 
@@ -133,7 +137,8 @@ class Update(Operation):
 
 def known_operations() -> dict[str, type[Operation]]:
     """Every operation that is declared by now, by the name of its hook."""
-    return {operation.hook: operation for operation in subclasses(Operation)}
+    declared = (operation for operation in subclasses(Operation) if "hook" in vars(operation))  # not one refused above
+    return {operation.hook: operation for operation in declared}
 
 
 def name_of(function: Any) -> str:

@@ -1,0 +1,367 @@
+import pytest
+import torch
+from torch import nn
+from treadle import (
+    ArgumentError,
+    Callback,
+    CancelStepException,
+    Learner,
+    LossError,
+    Operation,
+    PropDict,
+    Read,
+    TrainingPhase,
+    ValidationPhase,
+    Write,
+    epoch,
+    hookimpl,
+    run_step,
+    step,
+    toy_learner,
+)
+from treadle.operations import Backward, Epoch, Forward, Loss, Step, Update, known_operations
+
+HOOKS = {
+    "epoch": ("learner", "phase", "data"),
+    "step": ("learner", "phase", "batch"),
+    "forward": ("learner", "phase"),
+    "loss": ("learner", "phase"),
+    "backward": ("learner", "phase"),
+    "update": ("learner", "phase"),
+}
+BATCH = (torch.ones(2, 1), torch.ones(2, 1))
+
+
+@pytest.mark.parametrize(("hook", "arguments"), HOOKS.items())
+def test_an_operation_is_a_hook_of_which_the_first_answer_wins(hook, arguments) -> None:
+    operation = known_operations()[hook]
+    assert (operation.hook, operation.arguments) == (hook, arguments)
+    assert operation.spec.treadle_spec["firstresult"] is True
+
+
+def test_these_are_the_operations_of_the_core() -> None:
+    assert [o.hook for o in (Epoch, Step, Forward, Loss, Backward, Update)] == list(HOOKS)
+
+
+# Inputs come in three ways.
+
+
+class Sum(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, left, right=0):
+        return self.weight * left + 10 * right
+
+
+@pytest.mark.parametrize(
+    ("xs", "expected"),
+    [
+        (torch.tensor([1.0]), 1.0),
+        ((torch.tensor([1.0]), torch.tensor([2.0])), 21.0),
+        ([torch.tensor([1.0]), torch.tensor([2.0])], 21.0),
+        ({"right": torch.tensor([1.0]), "left": torch.tensor([2.0])}, 12.0),
+        (PropDict(left=torch.tensor([3.0])), 3.0),
+        (2.0, 2.0),
+    ],
+    ids=["a tensor", "a tuple", "a list", "a mapping", "a PropDict", "anything else"],
+)
+@pytest.mark.parametrize("phase", [TrainingPhase(), ValidationPhase()], ids=["training", "validation"])
+def test_inputs_are_passed_as_one_by_position_or_by_name(xs, expected, phase) -> None:
+    learner = Learner(Sum(), lambda yhats, ys: (yhats - ys).abs().sum(), use_default_callbacks=False)
+    assert step(learner, phase, (xs, torch.tensor([0.0]))).yhats.item() == expected
+
+
+@pytest.mark.parametrize("xs", [torch.ones(1, 1), (torch.ones(1, 1),), {"input": torch.ones(1, 1)}])
+def test_several_models_need_a_phase_that_says_what_each_does(xs) -> None:
+    learner = Learner({"a": nn.Linear(1, 1), "b": nn.Linear(1, 1)}, nn.functional.l1_loss, use_default_callbacks=False)
+    with pytest.raises(
+        ArgumentError, match=r"TrainingPhase\(\) applies one model.*several: a, b\. Write a phase whose"
+    ):
+        step(learner, TrainingPhase(), (xs, torch.ones(1, 1)))
+
+
+# The loss is one number, with a gradient.
+
+
+@pytest.mark.parametrize(
+    ("lossfn", "message"),
+    [
+        (
+            lambda yhats, ys: yhats - ys,
+            r"<lambda> returned a tensor of shape \(2, 1\); a loss is one number.*\.mean\(\)",
+        ),
+        (lambda yhats, ys: 0.5, r"returned 0\.5; a loss is one number in a tensor"),
+        (lambda yhats, ys: None, r"returned None; a loss"),
+        (nn.L1Loss(reduction="none"), r"The loss function L1Loss returned a tensor of shape \(2, 1\)"),
+    ],
+)
+@pytest.mark.parametrize("phase", [TrainingPhase(), ValidationPhase()], ids=["training", "validation"])
+def test_a_loss_that_is_no_number_is_refused(lossfn, message, phase) -> None:
+    learner = Learner(nn.Linear(1, 1), lossfn, use_default_callbacks=False)
+    with pytest.raises(LossError, match=message):
+        step(learner, phase, BATCH)
+
+
+def test_a_loss_with_one_element_is_a_number() -> None:
+    learner = Learner(nn.Linear(1, 1), lambda yhats, ys: yhats.sum().reshape(1, 1), use_default_callbacks=False)
+    assert step(learner, TrainingPhase(), BATCH).loss.shape == (1, 1)
+
+
+@pytest.mark.parametrize("frozen", ["parameters", "loss"])
+def test_a_loss_that_needs_no_gradient_is_refused(frozen) -> None:
+    learner = toy_learner()
+    if frozen == "parameters":
+        learner.model.requires_grad_(False)
+    else:
+        learner.lossfn = lambda yhats, ys: nn.functional.l1_loss(yhats.detach(), ys)
+    with pytest.raises(LossError, match=r"needs no gradient, so nothing can be learned.*`\.detach\(\)`"):
+        learner.fit(1)
+    assert learner.progress.steps == 0
+
+
+def test_in_validation_a_loss_needs_no_gradient() -> None:
+    learner = toy_learner()
+    assert not step(learner, ValidationPhase(), BATCH).loss.requires_grad
+
+
+# A callback answers an operation, or wraps it.
+
+
+class Answers(Callback):
+    """Answers the forward operation by a constant."""
+
+    state_access = {"step.xs": Read}
+
+    def __init__(self, value: float | None) -> None:
+        self.value = value
+
+    def forward(self, learner):
+        return None if self.value is None else torch.full_like(learner.step.xs, self.value)
+
+
+def test_a_result_that_is_not_none_wins() -> None:
+    state = step(toy_learner(Answers(7.0)), ValidationPhase(), BATCH)
+    assert state.yhats.tolist() == [[7.0], [7.0]]
+
+
+def test_none_leaves_it_to_the_core() -> None:
+    assert step(toy_learner(Answers(None)), ValidationPhase(), BATCH).yhats.tolist() == [[0.0], [0.0]]
+
+
+def test_of_several_answers_the_first_in_the_order_wins() -> None:
+    first, second = Answers(1.0), Answers(2.0)
+    first.name, second.name = "b", "a"
+    assert step(toy_learner(first, second), ValidationPhase(), BATCH).yhats[0].item() == 2.0
+    second.run_after = ("b",)
+    assert step(toy_learner(first, second), ValidationPhase(), BATCH).yhats[0].item() == 1.0
+
+
+def test_an_answer_holds_in_its_phase() -> None:
+    class OnlyTraining(Callback):
+        def loss(self, learner, phase: TrainingPhase):
+            return torch.zeros((), requires_grad=True)
+
+    learner = toy_learner(OnlyTraining())
+    assert step(learner, TrainingPhase(), BATCH).loss.item() == 0.0
+    assert step(learner, ValidationPhase(), BATCH).loss.item() == 1.0
+
+
+def test_an_answer_is_given_the_arguments_that_it_asks_for() -> None:
+    asked = {}
+
+    class Everything(Callback):
+        def epoch(self, data, learner, phase):
+            asked["epoch"] = (phase, data)
+
+        def step(self, batch):
+            asked["step"] = batch
+
+    learner, phase = toy_learner(Everything()), ValidationPhase()
+    data = [BATCH]
+    epoch(learner, phase, data)
+    assert asked == {"epoch": (phase, data), "step": BATCH}
+
+
+def test_an_epoch_that_is_answered_runs_no_step() -> None:
+    class Skip(Callback):
+        def epoch(self, phase: ValidationPhase):
+            return "skipped"
+
+    told = []
+
+    class Count(Callback):
+        def on_step_end(self, phase: ValidationPhase):
+            told.append(phase)
+
+    result = toy_learner(Skip(), Count()).fit(2)
+    assert (result.epochs, told) == (2, [])
+
+
+class Wraps(Callback):
+    """Notes what goes on around forward."""
+
+    def __init__(self, name: str, log: list[str], *after: str) -> None:
+        self.name, self.log, self.run_after = name, log, after
+
+    @hookimpl(wrapper=True)
+    def forward(self, learner, phase):
+        self.log.append(f"{self.name} in")
+        try:
+            result = yield
+        except BaseException as error:
+            self.log.append(f"{self.name} saw {type(error).__name__}")
+            raise
+        self.log.append(f"{self.name} out")
+        return result + 1
+
+
+def test_a_wrapper_runs_around_and_changes_the_result() -> None:
+    log: list[str] = []
+    state = step(toy_learner(Wraps("w", log)), ValidationPhase(), BATCH)
+    assert (log, state.yhats[0].item()) == (["w in", "w out"], 1.0)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_of_several_wrappers_the_first_in_the_order_is_outermost(swap) -> None:
+    log: list[str] = []
+    callbacks = [Wraps("a", log), Wraps("b", log), Wraps("0", log, "b")]
+    state = step(toy_learner(*(reversed(callbacks) if swap else callbacks)), ValidationPhase(), BATCH)
+    assert log == ["a in", "b in", "0 in", "0 out", "b out", "a out"]
+    assert state.yhats[0].item() == 3.0
+
+
+def test_a_wrapper_goes_around_an_answer_too() -> None:
+    log: list[str] = []
+    state = step(toy_learner(Wraps("w", log), Answers(5.0)), ValidationPhase(), BATCH)
+    assert (log, state.yhats[0].item()) == (["w in", "w out"], 6.0)
+
+
+@pytest.mark.parametrize("error", [ValueError("inside"), KeyboardInterrupt(), CancelStepException("enough")])
+def test_wrappers_unwind_from_the_inside_on_every_exception(error) -> None:
+    log: list[str] = []
+
+    class Raises(Callback):
+        def forward(self):
+            raise error
+
+    learner = toy_learner(Wraps("a", log), Wraps("b", log), Raises())
+    if isinstance(error, CancelStepException):
+        step(learner, ValidationPhase(), BATCH)
+    else:
+        with pytest.raises(type(error)) as raised:
+            step(learner, ValidationPhase(), BATCH)
+        assert raised.value is error
+    kind = type(error).__name__
+    assert log == ["a in", "b in", f"b saw {kind}", f"a saw {kind}"]
+
+
+def test_a_wrapper_can_answer_for_an_error() -> None:
+    class Rescue(Callback):
+        @hookimpl(wrapper=True)
+        def forward(self):
+            try:
+                return (yield)
+            except ValueError:
+                return torch.zeros(2, 1)
+
+    class Raises(Callback):
+        def forward(self):
+            raise ValueError("inside")
+
+    assert step(toy_learner(Rescue(), Raises()), ValidationPhase(), BATCH).yhats.tolist() == [[0.0], [0.0]]
+
+
+def test_what_a_wrapper_changes_around_an_epoch_it_puts_back_whatever_happens() -> None:
+    class Swap(Callback):
+        state_access = {"model": Write}
+
+        @hookimpl(wrapper=True)
+        def epoch(self, learner, phase: ValidationPhase):
+            with torch.no_grad():
+                before = learner.model.weight.clone()
+                learner.model.weight.fill_(3.0)
+                try:
+                    return (yield)
+                finally:
+                    learner.model.weight.copy_(before)
+
+    class Raises(Callback):
+        state_access = {"model": Read}
+
+        def on_step_end(self, learner, phase: ValidationPhase):
+            assert learner.model.weight.item() == 3.0
+            raise ValueError("in validation")
+
+    learner = toy_learner(Swap(), Raises())
+    with pytest.raises(ValueError, match="in validation"):
+        epoch(learner, ValidationPhase())
+    assert learner.model.weight.item() == 0.0
+
+
+def test_update_is_answered_by_a_callback_that_steps_by_itself() -> None:
+    class Own(Callback):
+        state_access = {"model": Write}
+
+        def update(self, learner):
+            with torch.no_grad():
+                learner.model.weight.add_(1.0)
+            return True
+
+    learner = toy_learner(Own())
+    learner.fit(1)
+    assert learner.model.weight.item() == 16.0
+
+
+# Operations of one's own.
+
+
+class Mix(Operation):
+    """Mix the rows of a batch."""
+
+    @staticmethod
+    def run(learner, phase, amount):
+        return learner.step.xs * amount
+
+
+def test_an_operation_of_ones_own_runs_unless_somebody_answers() -> None:
+    class Mixes(Callback):
+        def mix(self, amount):
+            return "mixed" if amount > 1 else None
+
+    phase = TrainingPhase()
+    for learner, expected in ((toy_learner(), [2, 4]), (toy_learner(Mixes()), [2, "mixed"])):
+        with run_step(learner, phase, xs=2) as (handle, _):
+            assert [handle(Mix, 1), handle(Mix, 2)] == expected
+    assert (Mix.hook, Mix.arguments) == ("mix", ("learner", "phase", "amount"))
+
+
+def test_an_operation_without_run_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Nothing needs a static method `run`: def run\(learner, phase\)"):
+
+        class Nothing(Operation):
+            """Does nothing."""
+
+
+def test_what_heeds_a_result_is_told_every_answer() -> None:
+    heard = []
+
+    class Rate(Operation):
+        """Rate a step."""
+
+        @staticmethod
+        def run(learner, phase):
+            return 0
+
+        @staticmethod
+        def heed(learner, result):
+            heard.append(result)
+
+    class Rates(Callback):
+        def rate(self):
+            return 5
+
+    with run_step(toy_learner(Rates()), TrainingPhase()) as (handle, _):
+        assert handle(Rate) == 5
+    assert heard == [5]
