@@ -1,0 +1,193 @@
+"""Write what the documentation takes from the code: `python docs/generate.py`, or `--check` to compare only.
+
+Two pages are written wholly, docs/reference/callbacks.md and docs/reference/pairs.md. In others it is what stands
+between `<!-- generated: name -->` and `<!-- end of generated -->`.
+"""
+
+import inspect
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from first_party import LOOP, MAKE, ROOT, Example, Pair, distributions, examples, listed, pairs
+
+from treadle import Callback, Phase, Read, Write, accesses
+from treadle.handlers import handlers
+
+NOTICE = "<!-- Written by docs/generate.py from the declarations of the callbacks. Do not edit it by hand. -->"
+
+
+def main(*arguments: str) -> int:
+    """Write the pages, or with `--check` say which of them are not as they would be written."""
+    stale = [path for path, text in generated().items() if (ROOT / path).read_text(encoding="utf-8") != text]
+    if arguments == ("--check",):
+        for path in stale:
+            print(f"{path} is not as docs/generate.py writes it. Run: .venv/bin/python docs/generate.py")
+        return bool(stale)
+    for path in stale:
+        (ROOT / path).write_text(generated()[path], encoding="utf-8")
+        print(f"wrote {path}")
+    return 0
+
+
+def generated() -> dict[str, str]:
+    """The pages as they should be, by their paths."""
+    return {path: "\n".join(page()) + "\n" for path, page in PAGES.items()} | {path: filled(path) for path in FILLED}
+
+
+def filled(path: str) -> str:
+    """A page with its generated parts written anew."""
+
+    def part(match: re.Match[str]) -> str:
+        return "\n".join([match[1], "", *PARTS[match[2]](), "", match[3]])
+
+    text = (ROOT / path).read_text(encoding="utf-8")
+    pattern = r"^(<!-- generated: (\w+) -->)$.*?^(<!-- end of generated -->)$"
+    return re.sub(pattern, part, text, flags=re.DOTALL | re.MULTILINE)
+
+
+# The callbacks.
+
+
+def callbacks_page() -> Iterator[str]:
+    yield NOTICE
+    yield "# The callbacks and what they declare"
+    yield ""
+    yield "What each first-party callback reads and writes of the learner, what it runs after, and where it takes part."
+    yield "Read off the callbacks themselves; a test compares this page with them. [How each pair of them gets"
+    yield "on](pairs.md) has a page of its own."
+    for distribution in distributions():
+        if distribution.callbacks:
+            yield from ["", f"## {distribution.name}", "", f"{distribution.description}."]
+            yield f"[Reference]({distribution.name.removeprefix('treadle-')}.md)."
+        for entry_point in sorted(distribution.callbacks):
+            yield from section([example for example in examples() if example.entry_point == entry_point])
+
+
+def section(ways: list[Example]) -> Iterator[str]:
+    """A callback's section."""
+    plain = ways[0]
+    callback = plain.make()
+    yield from ["", f"### {plain.cls.__name__}", "", summary(plain.cls), ""]
+    yield f"| | `{plain.entry_point}` |"
+    yield "|---|---|"
+    for heading, value in facts(callback).items():
+        yield f"| {heading} | {value} |"
+    for example in ways[1:]:
+        other = facts(example.make())
+        different = [
+            f"{heading} {value}" for heading, value in other.items() if value not in ("–", facts(callback)[heading])
+        ]
+        yield f"| with `{example.options}` | {'; '.join(different)} |"
+
+
+def summary(cls: type[Callback]) -> str:
+    """The first paragraph of a class's docstring."""
+    return " ".join(inspect.getdoc(cls).partition("\n\n")[0].split())
+
+
+def facts(callback: Callback) -> dict[str, str]:
+    """What a callback declares and does, by heading."""
+    return {
+        "reads": listed(sorted(accesses(callback, Read))) or "–",
+        "writes": listed(sorted(accesses(callback, Write))) or "–",
+        "runs after": listed(run_after(callback)) or "–",
+        "handles": ", ".join(taking_part(callback)) or "–",
+        "in a conflict": overriding(callback, "resolve_conflict", "has an answer of its own"),
+        "in a checkpoint": overriding(callback, "state_dict", "has state of its own"),
+    }
+
+
+def run_after(callback: Callback) -> list[str]:
+    return [entry if isinstance(entry, str) else entry.__name__ for entry in callback.run_after]
+
+
+def taking_part(callback: Callback) -> Iterator[str]:
+    """The hooks of a callback, each with the phases it is restricted to and with how it takes part."""
+    for name, handler in sorted(handlers(callback).items(), key=lambda item: LOOP.index(item[0])):
+        how = f"`{name}`"
+        if not name.startswith("on_"):
+            wraps = getattr(getattr(callback, name), "treadle_impl", {}).get("wrapper")
+            how = f"{'around' if wraps else 'answers'} {how}"
+        if handler.phases != (Phase,):
+            how += f" of {' and '.join(phase.__name__ for phase in handler.phases)}"
+        yield how
+
+
+def overriding(callback: Callback, method: str, yes: str) -> str:
+    return "–" if getattr(type(callback), method) is getattr(Callback, method) else yes
+
+
+def catalogue() -> Iterator[str]:
+    """The table of all entry points."""
+    yield "| distribution | entry point | class | reads | writes | runs after |"
+    yield "|---|---|---|---|---|---|"
+    first = {example.entry_point: example for example in reversed(examples())}
+    for distribution in distributions():
+        for name in sorted(distribution.callbacks):
+            own = facts(first[name].make())
+            cells = [distribution.name, f"`{name}`", f"`{first[name].cls.__name__}`"]
+            yield f"| {' | '.join([*cells, own['reads'], own['writes'], own['runs after']])} |"
+
+
+# The pairs.
+
+
+def pairs_page() -> Iterator[str]:
+    judged = [pair for _, _, pair in pairs()]
+    count = Counter(pair.verdict for pair in judged)
+    yield NOTICE
+    yield "# How each pair of callbacks gets on"
+    yield ""
+    yield f"The {len(MAKE)} first-party callbacks, some of them also with an option that declares other state, make"
+    yield f"{len(judged)} pairs, two of a kind included. Each pair is one of three: **refused**, with the reason"
+    yield f"({count['refused']} pairs); **ordered**, with the reason ({count['ordered']}); or **compatible**, so that any"
+    yield f"order gives the same ({count['compatible']}). This page is written by the same code that orders the callbacks of a"
+    yield "learner, and a test trains with every pair."
+    yield ""
+    yield "A pair is judged together with the callbacks that write what it reads of `cbstate`."
+    yield from ["", "## Refused", "", "| pair | why |", "|---|---|"]
+    for pair in by_name(judged, "refused"):
+        yield f"| `{pair.first}`, `{pair.second}` | {pair.reason} |"
+    yield from ["", "## Ordered", "", "| runs first | runs second | why | where |", "|---|---|---|---|"]
+    for pair in by_name(judged, "ordered"):
+        yield f"| `{pair.first}` | `{pair.second}` | {pair.reason} | {listed(pair.hooks)} |"
+    yield from ["", "## Compatible", "", "| | with | why |", "|---|---|---|"]
+    together: dict[tuple[str, str], list[str]] = {}
+    for pair in by_name(judged, "compatible"):
+        together.setdefault((pair.first, pair.reason), []).append(pair.second)
+    for (first, reason), others in together.items():
+        yield f"| `{first}` | {listed(others)} | {reason} |"
+
+
+def by_name(judged: list[Pair], verdict: str) -> list[Pair]:
+    return sorted((p for p in judged if p.verdict == verdict), key=lambda p: (p.first, p.reason, p.second))
+
+
+# Parts of other pages.
+
+
+def map_of_distributions() -> Iterator[str]:
+    yield "| distribution | what it is for | callbacks |"
+    yield "|---|---|---|"
+    classes = {example.entry_point: example.cls.__name__ for example in examples()}
+    for each in distributions():
+        yield f"| [`{each.name}`]({each.folder}) | {each.description} | {listed(map(classes.get, sorted(each.callbacks)))} |"
+
+
+def digits() -> Iterator[str]:
+    yield "```python"
+    yield (ROOT / "docs/examples/digits.py").read_text(encoding="utf-8").rstrip()
+    yield "```"
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "docs/reference/callbacks.md": callbacks_page,
+    "docs/reference/pairs.md": pairs_page,
+}
+PARTS = {"catalogue": catalogue, "digits": digits, "distributions": map_of_distributions}
+FILLED = ("README.md", "docs/plugins.md")
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

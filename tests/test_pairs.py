@@ -1,0 +1,49 @@
+"""Every pair of first-party callbacks is ordered, compatible, or refused with a reason."""
+
+import re
+from pathlib import Path
+
+import pytest
+from treadle import CallbackConflictError, plugins, toy_learner
+
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(Path(__file__).parents[1] / "docs")
+    import first_party
+
+PAIRS = list(first_party.pairs())
+
+
+def test_the_table_has_every_installed_first_party_callback() -> None:
+    ours = {distribution.name for distribution in first_party.distributions()}
+    installed = {plugin.name for plugin in plugins.installed("treadle.callbacks") if plugin.distribution in ours}
+    assert installed == set(first_party.MAKE)
+
+
+def test_the_table_has_every_pair_once_and_each_callback_with_itself() -> None:
+    n = len(first_party.examples())
+    assert len({frozenset((one.label, other.label)) for one, other, _ in PAIRS}) == n * (n + 1) // 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "pair"), PAIRS, ids=[f"{one.label} and {other.label}" for one, other, _ in PAIRS]
+)
+def test_a_pair_is_ordered_compatible_or_refused_with_a_reason(
+    one: first_party.Example, other: first_party.Example, pair: first_party.Pair
+) -> None:
+    assert pair.verdict in ("ordered", "compatible", "refused")
+    assert pair.reason
+    a, b = one.make(0), other.make(1)
+    present = first_party.providers([a, b], first_party.examples())
+    if pair.verdict == "refused":
+        with pytest.raises(CallbackConflictError, match=re.escape(pair.reason)):
+            toy_learner(a, b, *present)
+        return
+    learner = toy_learner(a, b, *present, nbatches=2)
+    assert str(toy_learner(*present, other.make(1), one.make(0)).plan()) == str(learner.plan())
+    if pair.verdict == "ordered":
+        first, second = (a, b) if pair.first == one.label else (b, a)
+        together = [ordered for *_, ordered in learner.plan().rows if a in ordered and b in ordered]
+        assert together
+        assert all(ordered.index(first) < ordered.index(second) for ordered in together)
+    result = learner.fit(2)
+    assert (result.epochs, result.steps, result.cancelled) == (2, 4, None)
