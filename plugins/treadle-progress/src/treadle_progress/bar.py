@@ -79,5 +79,5 @@ def length(data: Any) -> int | None:
     """The number of batches, or None if the data do not know it."""
     try:
         return len(data) if isinstance(data, Sized) else None
-    except TypeError:  # a DataLoader over an endless data set has a length only in name
+    except (TypeError, NotImplementedError):  # a DataLoader over an iterable data set has a length only in name
         return None

@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 
+#: Devices that can be asked whether they have come to some point, without waiting for it.
+ASKABLE = ("cuda", "mps", "xpu")
+
 
 class LateNumber:
     """The newest number that has arrived of those offered.
@@ -48,11 +51,8 @@ class LateNumber:
             self._copy = None
 
     def _send_for(self, number: torch.Tensor) -> None:
-        """Start a copy to the host; on a device that cannot tell its end, there is none."""
-        try:
-            event = torch.Event(number.device)
-        except (RuntimeError, NotImplementedError):
-            return
-        self._copy = number.to("cpu", non_blocking=True)
-        event.record()
-        self._event = event
+        """Start a copy to the host, on a device that can tell when it has ended."""
+        if number.device.type in ASKABLE:
+            self._event = torch.Event(number.device)
+            self._copy = number.to("cpu", non_blocking=True)
+            self._event.record()
