@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from treadle import Learner, plugins
 from treadle_metrics import Metrics, accuracy
+from treadle_progress import ProgressPrinter
 from treadle_sanity import SanityCheck
 
 torch.manual_seed(0)
@@ -23,12 +24,14 @@ model = nn.Sequential(
     *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
     *(nn.Flatten(), nn.Dropout(0.2), nn.Linear(128, 10)),
 )
-callbacks = [Metrics(accuracy), SanityCheck()]
-learner = Learner(model, nn.CrossEntropyLoss(), data=(training, validation), callbacks=callbacks)
+callbacks = [Metrics(accuracy), ProgressPrinter(show=True), SanityCheck()]
+optimizer = torch.optim.Adam(model.parameters(), lr=0.004)
+data = (training, validation)
+learner = Learner(model, nn.CrossEntropyLoss(), data=data, optimizer=optimizer, callbacks=callbacks)
 
 print("Installed callbacks:", ", ".join(plugin.name for plugin in plugins.installed("treadle.callbacks")))
 print(learner.plan())
-learner.fit(12)
+learner.fit(15)
 
 runs = Path("runs/digits")
 recorded = learner.cbstate.metricsepoch

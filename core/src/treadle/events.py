@@ -103,16 +103,8 @@ class FitBegin(Event, phased=False):
     """`fit` begins."""
 
 
-class FitEnd(Event, phased=False, always=True):
-    """`fit` ends, in whatever way: at its end, by a cancel or by an error."""
-
-
 class EpochBegin(Event):
     """An epoch begins, before its first batch is asked for."""
-
-
-class EpochEnd(Event):
-    """An epoch came to its end, or was cancelled by `CancelEpochException`."""
 
 
 class StepBegin(Event):
@@ -133,6 +125,14 @@ class BackwardEnd(Event):
 
 class StepEnd(Event):
     """A step came to its end; all of its state is there."""
+
+
+class EpochEnd(Event):
+    """An epoch came to its end, or was cancelled by `CancelEpochException`."""
+
+
+class FitEnd(Event, phased=False, always=True):
+    """`fit` ends, in whatever way: at its end, by a cancel or by an error."""
 
 
 def known_events() -> dict[str, type[Event]]:

@@ -1,0 +1,56 @@
+"""Train a generative adversarial network on scikit-learn's handwritten digits."""
+
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import DataLoader
+from treadle import AbstractTrainingPhase, BackwardBegin, BackwardEnd, Learner, LossBegin, run_step
+from treadle_logging import CSVBackend, LogTraces
+from treadle_metrics import Metrics, Traces, accuracy
+from treadle_schedule import CosAnneal, LearningRate, Scheduler
+from treadle_stopping import StopOnNaNLoss
+
+
+class GANTraining(AbstractTrainingPhase):
+    """Train the critic with every batch, and the generator with every `n_critic`-th."""
+
+    def __init__(self, n_critic):
+        self.n_critic = n_critic
+
+    def step(self, learner, batch):
+        generator, critic = learner.model.generator, learner.model.critic
+        with run_step(learner, self, xs=batch) as (handle, state):
+            fakes = generator(torch.randn(len(state.xs), 16))
+            real, fake = torch.ones(len(fakes), dtype=int), torch.zeros(len(fakes), dtype=int)
+            state.yhats, state.ys = critic(torch.cat([state.xs, fakes.detach()])), torch.cat([real, fake])
+            handle(LossBegin)
+            self.improve(learner, handle, "critic", learner.lossfn(state.yhats, state.ys))
+            if learner.progress.steps % self.n_critic == 0:
+                self.improve(learner, handle, "generator", learner.lossfn(critic(fakes), real))
+
+    def improve(self, learner, handle, name, loss):
+        learner.step[f"{name}_loss"] = loss
+        handle(BackwardBegin)
+        loss.backward(inputs=list(learner.params[name].values()))
+        handle(BackwardEnd)
+        learner.optimizer[name].step()
+
+
+torch.manual_seed(0)
+images = torch.tensor(load_digits().data / 16, dtype=torch.float32)  # 1,797 pictures of 8 x 8 pixels
+hidden = [nn.Sequential(nn.Linear(n, 128), nn.BatchNorm1d(128), nn.ReLU()) for n in (16, 128)]
+generator = nn.Sequential(*hidden, nn.Linear(128, 64), nn.Sigmoid())
+hidden = [nn.Sequential(nn.Linear(n, 128), nn.LeakyReLU(0.2), nn.Dropout(0.4)) for n in (64, 128)]
+models = {"generator": generator, "critic": nn.Sequential(*hidden, nn.Linear(128, 2))}
+optimizers = {name: torch.optim.Adam(model.parameters(), betas=(0.5, 0.99)) for name, model in models.items()}
+
+callbacks = [
+    Metrics(accuracy),
+    Traces({name: lambda learner, name=name: learner.step.get(f"{name}_loss") for name in models}),
+    LogTraces(CSVBackend("runs/gan/losses.csv", overwrite=True)),
+    *(StopOnNaNLoss(f"{name}_loss") for name in models),
+    Scheduler({LearningRate("critic"): CosAnneal(1e-3, 1e-4, period=870)}),
+]
+data = (DataLoader(images, batch_size=64, shuffle=True),)
+learner = Learner(models, nn.CrossEntropyLoss(), data=data, optimizer=optimizers, callbacks=callbacks)
+learner.fit(30, phases=[GANTraining(n_critic=2)])
