@@ -214,12 +214,12 @@ class Learner:
         usual = (TrainingPhase(), ValidationPhase()) if "validation" in given else (TrainingPhase(),)
         in_turn = usual if phases is None else as_phases(phases)
         progress = self.progress
-        outer = progress.n, progress.rounds
+        outer = progress.n, progress.phases, progress.rounds
         if progress.resumption is not None:
-            progress.resumption.begin(n, len(in_turn))
+            progress.resumption.begin(n, in_turn)
         else:
             progress.rounds = 0
-        progress.n = n
+        progress.n, progress.phases = n, in_turn
         epochs, steps = progress.epochs, progress.steps
         cancelled = None
         self.data = given
@@ -240,7 +240,7 @@ class Learner:
                 cancelled = cancelled or cancel  # it is at its end anyway
         finally:
             self.data = before
-            progress.n, progress.rounds = outer
+            progress.n, progress.phases, progress.rounds = outer
         return FitResult(progress.epochs - epochs, progress.steps - steps, cancelled)
 
     def _epochs(self, n: int, phases: tuple[Phase, ...]) -> None:

@@ -31,6 +31,7 @@ class Progress:
         steps: Training steps that did.
         clear_gradients: Whether the next step begins by clearing the gradients; True again from then on.
         n: The number of epochs that the fit under way was asked for, or None.
+        phases: The phases that each of these epochs has.
         rounds: Epochs of that fit, of any phase, that came to their end.
         at_entry: The random generators' states when the epoch under way was entered, if they are put
             back after it, or None.
@@ -47,6 +48,7 @@ class Progress:
         "epochs",
         "n",
         "phase",
+        "phases",
         "resumption",
         "rounds",
         "skipped",
@@ -59,6 +61,7 @@ class Progress:
         self.epoch = self.step = self.epochs = self.steps = self.rounds = self.skipped = 0
         self.clear_gradients = True
         self.n: int | None = None
+        self.phases: tuple[Phase, ...] = ()
         self.at_entry: RandomState | None = None
         self.at_start: RandomState | None = None
         self.resumption: Resumption | None = None

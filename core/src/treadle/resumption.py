@@ -17,12 +17,12 @@ class Resumption(Protocol):
     put back. So no handler has to know that the run was resumed.
     """
 
-    def begin(self, n: int, phases: int) -> None:
+    def begin(self, n: int, phases: tuple[Phase, ...]) -> None:
         """A fit begins, nothing was dispatched yet; refuse one that does not go on where it ended.
 
         Args:
             n: The number of epochs it was asked for.
-            phases: How many phases each of these has.
+            phases: The phases that each of these has.
         """
 
     def restore(self) -> None:

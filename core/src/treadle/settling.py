@@ -135,8 +135,8 @@ def both(path: str, other: str) -> str:
 
 
 def paths_of(overlap: list[Overlap]) -> str:
-    """All paths that overlap, in a message."""
-    return ", ".join(dict.fromkeys(both(path, other) for path, _, other, _ in overlap))
+    """All paths that overlap, in a message; there are none if one looks at the other's own state."""
+    return ", ".join(dict.fromkeys(both(path, other) for path, _, other, _ in overlap)) or "`callbacks`"
 
 
 def shown(answer: ConflictResolution) -> str:

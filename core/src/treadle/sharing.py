@@ -16,6 +16,9 @@ Overlap = tuple[str, type[Permission], str, type[Permission]]
 def shared_state(accesses: Sequence[Access]) -> dict[tuple[int, int], list[Overlap]]:
     """Every pair of callbacks whose paths overlap, with a `Write` on at least one side.
 
+    A callback that reads `callbacks` may look at the others' own state, which has no path: it makes a pair with
+    each of them.
+
     Args:
         accesses: What each callback declares.
 
@@ -54,6 +57,10 @@ def shared_state(accesses: Sequence[Access]) -> dict[tuple[int, int], list[Overl
             for j in readers_above:
                 for i in writers:
                     note(i, path, Write, j, prefix, Read)
+    for i in holders.get("callbacks", ((), ()))[0]:
+        for j in range(len(accesses)):
+            if j != i:
+                pairs.setdefault((min(i, j), max(i, j)), [])
     return pairs
 
 
