@@ -238,6 +238,9 @@ class Learner:
                 self._end(None)
             except CancelFittingException as cancel:
                 cancelled = cancelled or cancel  # it is at its end anyway
+            except FitException as cancel:
+                cancel.add_note(misplaced(cancel))
+                raise
         finally:
             self.data = before
             progress.n, progress.phases, progress.rounds = outer
@@ -392,8 +395,8 @@ def as_phases(phases: Any) -> tuple[Phase, ...]:
 def misplaced(cancel: FitException) -> str:
     """A note for a cancel that found nothing to end."""
     kind = type(cancel).__name__
-    scope = "step" if isinstance(cancel, CancelStepException) else "epoch"
-    return f"A {kind} ends a {scope}, and none was under way. To end the fit, raise CancelFittingException."
+    scope = "a step" if isinstance(cancel, CancelStepException) else "an epoch"
+    return f"A {kind} ends {scope}, and none was under way. To end the fit, raise CancelFittingException."
 
 
 def check_phase(phase: Any) -> None:

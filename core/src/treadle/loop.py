@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sized
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from treadle.errors import CancelEpochException, CancelStepException, DataError, FitException
+from treadle.errors import ArgumentError, CancelEpochException, CancelStepException, DataError, FitException
 from treadle.events import EpochBegin, EpochEnd, StepBegin, StepEnd
 from treadle.operations import Epoch, Step
 from treadle.propdict import PropDict
@@ -113,7 +113,7 @@ class run_epoch:
         self._scope: AbstractContextManager[None] = phase_scope(learner, phase)
 
     def __enter__(self) -> Handle:
-        self._handle = handle = self._learner.handle(self._phase)
+        self._handle = handle = self._learner.handle(self._phase or no_phase())
         self._scope.__enter__()
         progress = self._learner.progress
         progress.epoch += bool(self._phase.training)
@@ -182,7 +182,7 @@ class run_step:
         self._scope: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> tuple[Handle, PropDict]:
-        learner, phase = self._learner, self._phase
+        learner, phase = self._learner, self._phase or no_phase()
         handle = learner.current
         if handle.phase is not phase:
             handle = learner.handle(phase)
@@ -227,6 +227,11 @@ class run_step:
                 self._scope.__exit__(None, None, None)
 
 
+def no_phase() -> NoReturn:
+    """Refuse None, which stands for what happens outside of all phases."""
+    raise ArgumentError("A phase is needed, got None: TrainingPhase()")
+
+
 def note_place(error: BaseException, learner: Learner, phase: Phase) -> None:
     """Note on an exception where the learner stood, unless that is noted already."""
     if not getattr(error, "__notes__", None):
@@ -255,7 +260,7 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
 
     Source: FluxTraining.jl, `epoch!`.
     """
-    handle = learner.handle(phase)
+    handle = learner.handle(phase or no_phase())
     name, before = phase.data_name, learner.data
     if data is None:
         if name is None:
@@ -339,7 +344,7 @@ def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
     Source: FluxTraining.jl, `step!`.
     """
     try:
-        learner.handle(phase)[Step](batch)
+        learner.handle(phase or no_phase())[Step](batch)
     except CancelStepException:
         pass  # raised by a handler of StepBegin, before the step's own scope could catch it
     return learner.step
