@@ -1,0 +1,94 @@
+"""Files and folders that are on the disk whole, or not at all.
+
+What is written goes beside the target under a hidden name, is flushed to the disk, and only then gets its own
+name, in one step of the file system. Whoever is killed in between leaves a hidden remainder and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+#: How the hidden names end.
+UNFINISHED = ".unfinished"
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A path to write a file to, which becomes `target` at the end; one that is there is replaced then.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "notes.txt"
+        >>> with whole_file(target) as path:
+        ...     _ = path.write_text("all of it")
+        ...     target.exists()
+        False
+        >>> target.read_text()
+        'all of it'
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = hidden(target)
+    try:
+        yield path
+        flush(path)
+        os.replace(path, target)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    flush(target.parent)
+
+
+@contextmanager
+def whole_folder(target: Path, owner: str = "") -> Iterator[Path]:
+    """A folder to write files into, which becomes `target` at the end; that must not be there yet.
+
+    Args:
+        target: The folder.
+        owner: Part of the hidden name, by which `clear_remainders` finds it. Default: none.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = hidden(target, owner)
+    path.mkdir()
+    try:
+        yield path
+        for file in sorted(path.iterdir()):
+            flush(file)
+        flush(path)
+        os.rename(path, target)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    flush(target.parent)
+
+
+def remove_folder(target: Path, owner: str = "") -> None:
+    """Remove a folder: first its name, in one step, then what is in it."""
+    path = hidden(target, owner)
+    os.rename(target, path)
+    shutil.rmtree(path)
+
+
+def clear_remainders(folder: Path, owner: str) -> None:
+    """Remove what an owner that was killed left unfinished in a folder."""
+    for path in folder.glob(f".*.{owner}.*{UNFINISHED}"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def hidden(target: Path, owner: str = "") -> Path:
+    """A name beside the target that nobody else has."""
+    return target.with_name(f".{target.name}.{owner}.{secrets.token_hex(4)}{UNFINISHED}")
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError) if path.is_dir() else suppress():  # not every file system can flush a folder
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,145 @@
+"""The checkpoints in a folder: which there are, the newest and the best, and which of them to keep."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from treadle_checkpoint.durable import remove_folder
+from treadle_checkpoint.errors import CheckpointError, DamagedCheckpointError, NoCheckpointError
+from treadle_checkpoint.manifest import read_manifest
+from treadle_checkpoint.score import Score
+
+#: How the names of a folder's entries end: with a number that grows from save to save.
+NUMBER = re.compile(r"^checkpoint_.*_save_(\d+)$")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that is in a folder.
+
+    Args:
+        path: Its own folder.
+        number: How many were saved before it, and one.
+        run: What is the same in all checkpoints of one run.
+        epoch: The epoch of training in which, or after which, it was saved; counted from 1.
+        steps: The training steps that were done.
+        loss: The training loss, or None if it was no finite number.
+        score: By what it is compared with others, and the value.
+        whole_run: Whether the run can be resumed from it; else it holds the model alone.
+    """
+
+    path: Path
+    number: int
+    run: str
+    epoch: int
+    steps: int
+    loss: float | None
+    score: Score
+    whole_run: bool
+
+
+def name_of(number: int, epoch: int, steps: int, loss: float | None) -> str:
+    """The name of an entry.
+
+    Example:
+        >>> name_of(7, 3, 48, 0.0123456)
+        'checkpoint_epoch_003_loss_0.0123_step_48_save_7'
+    """
+    shown = "nan" if loss is None else f"{loss:.4f}"
+    return f"checkpoint_epoch_{epoch:03d}_loss_{shown}_step_{steps}_save_{number}"
+
+
+def numbered(folder: Path) -> list[tuple[int, Path]]:
+    """All entries of a folder with their numbers, the oldest first, also damaged ones."""
+    if not folder.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := NUMBER.match(path.name))]
+    return sorted(found)
+
+
+def read_entry(number: int, path: Path) -> Checkpoint:
+    """What the manifest of an entry says.
+
+    Raises:
+        DamagedCheckpointError: if it cannot be read.
+    """
+    said: dict[str, Any] = read_manifest(path)
+    own = {field.name: said.get(field.name) for field in fields(Checkpoint)}
+    return Checkpoint(**{**own, "path": path, "number": number, "score": Score(**said["score"])})
+
+
+def checkpoints(folder: str | os.PathLike[str]) -> list[Checkpoint]:
+    """The checkpoints that a `Checkpointer` saved in a folder, the oldest first.
+
+    One whose manifest cannot be read is left out.
+
+    Args:
+        folder: The folder; need not be there.
+
+    Example:
+        >>> checkpoints("runs/of-nobody")
+        []
+    """
+    found = []
+    for number, path in numbered(Path(folder)):
+        try:
+            found.append(read_entry(number, path))
+        except DamagedCheckpointError:
+            continue
+    return found
+
+
+def latest(folder: str | os.PathLike[str]) -> Checkpoint:
+    """The newest checkpoint in a folder.
+
+    Raises:
+        NoCheckpointError: if there is none.
+        DamagedCheckpointError: if its manifest cannot be read.
+    """
+    entries = numbered(Path(folder))
+    if not entries:
+        raise NoCheckpointError(f"There is no checkpoint in {folder}. A Checkpointer({str(folder)!r}) makes them.")
+    return read_entry(*entries[-1])
+
+
+def best(folder: str | os.PathLike[str]) -> Checkpoint:
+    """The best checkpoint in a folder, by the metric that its `Checkpointer` was told; of equals the first.
+
+    Raises:
+        NoCheckpointError: if there is none.
+        CheckpointError: if none has a value of that metric that is a finite number.
+    """
+    found = checkpoints(folder)
+    if not found:
+        raise NoCheckpointError(f"There is no checkpoint in {folder}. A Checkpointer({str(folder)!r}) makes them.")
+    score = found[-1].score
+    ranked = [one for one in found if one.score.comparable(score) and one.score.rank < float("inf")]
+    if not ranked:
+        raise CheckpointError(
+            f"No checkpoint in {folder} has a finite value of {score.metric} in {score.phase}, so none is the best. "
+            f"Take the newest: latest({str(folder)!r})"
+        )
+    return min(ranked, key=lambda one: (one.score.rank, one.number))
+
+
+def prune(folder: Path, k: int, score: Score, owner: str) -> None:
+    """Remove all checkpoints of a folder but the k best and the newest. Damaged ones stay.
+
+    Args:
+        folder: The folder.
+        k: How many.
+        score: By what they are compared; what was compared by something else counts as worst.
+        owner: Whose they are; see `durable`.
+    """
+    found = checkpoints(folder)
+    ranked = sorted(
+        found, key=lambda one: (one.score.rank if one.score.comparable(score) else float("inf"), one.number)
+    )
+    kept = {one.number for one in [*ranked[:k], *found[-1:]]}
+    for one in found:
+        if one.number not in kept:
+            remove_folder(one.path, owner)

@@ -1,0 +1,190 @@
+"""`save_run` and `resume`: a whole training, on the disk and back."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from loguru import logger
+from treadle import Learner
+from treadle.errors import ArgumentError
+from treadle.loop import progress_of
+
+from treadle_checkpoint import model_state
+from treadle_checkpoint.durable import whole_folder
+from treadle_checkpoint.errors import CheckpointError, DamagedCheckpointError, FolderInUseError, NoCheckpointError
+from treadle_checkpoint.finite import refuse_non_finite
+from treadle_checkpoint.folder import numbered
+from treadle_checkpoint.loaders import refuse_unresumable
+from treadle_checkpoint.manifest import MANIFEST, read_manifest, verify, write_manifest
+from treadle_checkpoint.model_file import MODEL
+from treadle_checkpoint.position import between
+from treadle_checkpoint.resumption import SavedRun
+from treadle_checkpoint.snapshot import Restorer, Snapshot, take
+from treadle_checkpoint.tensor_file import read_tensors, write_tensors
+
+#: The files of all that is not the model.
+TENSORS, PLAIN = "state.safetensors", "state.json"
+
+
+def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
+    """Save a whole run, so that it can be resumed from there.
+
+    To be called outside of epochs, for example after `fit`. During a fit a `Checkpointer` saves.
+
+    Saved are the model, the optimizer, the state of the loss function, the callbacks' own states, `cbstate`, all
+    counters, the random generators, and where in its fit the run stands. Not saved is what your script makes anew:
+    the classes, the data, the settings of the callbacks.
+
+    Args:
+        learner: The learner.
+        path: The folder to make; it must not be there yet.
+
+    Raises:
+        CheckpointError: if it is called inside of an epoch.
+        FolderInUseError: if there is something at the path.
+        NonFiniteWeightsError: if a weight is NaN or infinite.
+        NotSaveableError: if a callback or an entry of `cbstate` keeps what no checkpoint can hold.
+        NotResumableError: if the run could not be resumed, because of its data or its optimizer.
+
+    Example:
+        >>> import tempfile
+        >>> from treadle import toy_learner
+        >>> folder = tempfile.mkdtemp()
+        >>> learner = toy_learner()
+        >>> _ = learner.fit(3)
+        >>> save_run(learner, folder + "/three-epochs")
+        >>> again = toy_learner()
+        >>> _ = resume(again, folder + "/three-epochs")
+        >>> again.model.weight.equal(learner.model.weight), again.progress.epochs
+        (True, 3)
+    """
+    progress = progress_of(learner)
+    if progress.phase is not None:
+        raise CheckpointError(
+            "save_run was called inside of an epoch, where callbacks have yet to take their part. Let a callback save "
+            "between two steps: Checkpointer(folder, every_steps=100)"
+        )
+    path = Path(path)
+    if path.exists():
+        raise FolderInUseError(f"There is something at {path} already, and it is not replaced. Choose another name.")
+    refuse_non_finite(model_state.models_by_name(learner.model))
+    refuse_unresumable(learner.data)
+    write(path, take(learner, between(progress, progress.rounds)), {"epoch": progress.epoch, "steps": progress.steps})
+
+
+@torch.no_grad()
+def write(path: Path, snapshot: Snapshot, said: dict[str, Any], *, whole_run: bool = True, owner: str = "") -> None:
+    """Write a checkpoint: a folder that is on the disk whole, or not at all.
+
+    Args:
+        path: The folder, which must not be there.
+        snapshot: What to write.
+        said: What the manifest says of it.
+        whole_run: Whether to write more than the model. Default: yes.
+        owner: See `durable`.
+    """
+    versions = {"torch": str(torch.__version__), "python": platform.python_version()}
+    with whole_folder(path, owner) as folder:
+        write_tensors(folder / MODEL, snapshot.model, snapshot.model_notes)
+        if whole_run:
+            write_tensors(folder / TENSORS, snapshot.tensors)
+            (folder / PLAIN).write_text(json.dumps(snapshot.rest, allow_nan=False), encoding="utf-8")
+        write_manifest(folder, {**said, "whole_run": whole_run, "versions": versions})
+
+
+def resume(
+    learner: Learner,
+    path: str | os.PathLike[str],
+    *,
+    fall_back: bool = False,
+    without: Collection[str] = (),
+) -> Path:
+    """Take over a run that was saved, into a learner that was built as the saved one was.
+
+    After it, `learner.fit(n)` with the n of the fit that was interrupted does what was left of it, in the middle of
+    an epoch from the next batch on. On the CPU everything is then bit for bit as in a run that never stopped.
+
+    The fit dispatches `FitBegin` and, in the middle of an epoch, that epoch's `EpochBegin` again, so that callbacks
+    can open files and progress bars; what they change of the learner by that is put back. No code in the files is
+    executed, and everything that is read is verified first.
+
+    Args:
+        learner: The learner; has the same models, optimizers and callbacks, and the same data or those that are passed
+            to `fit`.
+        path: A checkpoint, or a folder with checkpoints, of which the newest is taken.
+        fall_back: Whether to take the newest that is undamaged, with a warning, if the newest of a folder is damaged.
+            Default: a damaged one is an error.
+        without: Names of callbacks whose state may be missing here or there. Default: none.
+
+    Returns:
+        The checkpoint that was taken.
+
+    Raises:
+        NoCheckpointError: if there is none.
+        DamagedCheckpointError: naming the file that is damaged, and the checkpoint before it.
+        MismatchError: if the learner is another one than was saved; then it is as it was.
+        CheckpointError: if the checkpoint holds the model alone.
+        ArgumentError: if `learner` is none.
+    """
+    if not isinstance(learner, Learner):
+        raise ArgumentError(f"resume takes a learner and a path, got {learner!r:.60}: resume(learner, 'runs/digits')")
+    if isinstance(without, str):
+        raise ArgumentError(f"without is a list of names, got {without!r}: without=[{without!r}]")
+    path = Path(path)
+    snapshot, taken = read_newest(path, fall_back=fall_back)
+    restorer = Restorer(learner, snapshot, str(taken), without)
+    restorer.put_all("entry")
+    if restorer.position.phase is not None or restorer.position.n is not None:
+        learner.progress.resumption = SavedRun(learner, restorer)
+    else:
+        restorer.put_loaders()
+        learner.progress.resumption = None
+    return taken
+
+
+def read_newest(path: Path, *, fall_back: bool) -> tuple[Snapshot, Path]:
+    """Read a checkpoint, or the newest one in a folder of them."""
+    if path.is_dir() and (path / MANIFEST).exists():
+        return read(path), path
+    entries = [entry for _, entry in numbered(path)]
+    if not entries:
+        raise NoCheckpointError(
+            f"There is no checkpoint at {path}, nor in it. Pass the folder of a Checkpointer, or what save_run made."
+        )
+    for i in reversed(range(len(entries))):
+        try:
+            return read(entries[i]), entries[i]
+        except DamagedCheckpointError as error:
+            if not i:
+                error.add_note("There is no checkpoint before it.")
+                raise
+            if not fall_back:
+                before = entries[i - 1]
+                raise DamagedCheckpointError(
+                    f"{error} The one before it: resume(learner, {str(before)!r}); "
+                    f"or resume(learner, {str(path)!r}, fall_back=True)"
+                ) from error
+            logger.warning(f"{error} Resuming from {entries[i - 1].name}.")
+    raise AssertionError
+
+
+def read(path: Path) -> Snapshot:
+    """Read and verify one checkpoint.
+
+    Raises:
+        DamagedCheckpointError: naming the file that is damaged.
+        CheckpointError: if it holds the model alone.
+    """
+    manifest = read_manifest(path)
+    verify(path, manifest)
+    if not manifest["whole_run"]:
+        raise CheckpointError(f"{path} holds the model alone. Load that: load_model(learner.model, {str(path)!r})")
+    model, notes = read_tensors(path / MODEL)
+    tensors, _ = read_tensors(path / TENSORS)
+    return Snapshot(model, notes, json.loads((path / PLAIN).read_text(encoding="utf-8")), tensors)

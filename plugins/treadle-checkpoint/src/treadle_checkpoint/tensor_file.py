@@ -1,0 +1,87 @@
+"""Tensors in a file of the safetensors format, with a digest of all that is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+from treadle_checkpoint.errors import DamagedCheckpointError, NotSaveableError
+
+#: Where the digest, and what belongs to the tensors, stand in the file's own metadata.
+DIGEST, NOTES = "treadle.sha256", "treadle.notes"
+
+#: What the format can hold.
+DTYPES = frozenset(
+    getattr(torch, name)
+    for name in (
+        "bool uint8 int8 int16 uint16 int32 uint32 int64 uint64 float16 bfloat16 float32 float64 complex64 "
+        "float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz"
+    ).split()
+    if hasattr(torch, name)
+)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], notes: Any = None) -> None:
+    """Write tensors into a file; it is neither flushed to the disk nor renamed, see `durable`.
+
+    Args:
+        path: The file.
+        tensors: The tensors by name, on any device.
+        notes: What is to be known about them; anything that JSON can hold. Default: nothing.
+
+    Raises:
+        NotSaveableError: for a tensor of a type that the format does not know.
+    """
+    own: dict[str, torch.Tensor] = {}
+    held: set[int] = set()
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise NotSaveableError(
+                f"A checkpoint cannot hold {name}, a tensor of {tensor.dtype}. Let the state_dict that it comes from "
+                f"give another type, for example torch.view_as_real of a complex tensor."
+            )
+        flat = tensor.detach().cpu().contiguous()
+        if flat.untyped_storage().nbytes() != flat.nbytes or flat.data_ptr() in held:
+            flat = flat.clone()  # the format wants memory of its own for each
+        held.add(flat.data_ptr())
+        own[name] = flat
+    text = json.dumps(notes, allow_nan=False)
+    safetensors.torch.save_file(own, path, {NOTES: text, DIGEST: digest(own, text)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
+    """The tensors of a file, on the CPU, and the notes. Files of other programs have no notes.
+
+    Raises:
+        DamagedCheckpointError: if it is no such file, or its content is not what was written.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+    except SafetensorError as error:
+        raise DamagedCheckpointError(
+            f"{path} is damaged, or no file of tensors ({error}). Load another one."
+        ) from error
+    text = metadata.get(NOTES, "null")
+    if DIGEST in metadata and metadata[DIGEST] != digest(tensors, text):
+        raise DamagedCheckpointError(f"{path} is damaged: its content is not what was written. Load another one.")
+    return tensors, json.loads(text)
+
+
+def digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
+    """A digest of names, types, shapes and contents, whatever the order of the names."""
+    sha = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        if tensor.numel():
+            sha.update(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()))
+    return sha.hexdigest()
