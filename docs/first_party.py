@@ -5,20 +5,19 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, count
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
 from loguru import logger
 from packaging.requirements import Requirement
-from treadle_logging import LoggerBackend
-from treadle_schedule import LearningRate, Momentum
-
 from treadle import Callback, CallbackConflictError, Read, Write, callback_graph
 from treadle.access import overlaps
 from treadle.handlers import handlers
 from treadle.meeting import meetings
+from treadle_logging import LoggerBackend
+from treadle_schedule import LearningRate, Momentum
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,14 +69,23 @@ class Nowhere(LoggerBackend):
         pass
 
 
-#: The runs of the checkpointing callbacks, which are made and not used.
-FOLDER = tempfile.TemporaryDirectory()
+#: Where checkpoints go, each callback's into a folder of its own.
+FOLDER, NUMBERS = tempfile.TemporaryDirectory(), count()
+
+
+def folder() -> Path:
+    return Path(FOLDER.name, str(next(NUMBERS)))
+
 
 #: Makes a callback of its class; two of a kind get different numbers, where they have to differ.
 Make = Callable[[Any, int], Callback]
 
 #: For each entry point how to make its callback: with few arguments first, then with options that declare other state.
 MAKE: dict[str, dict[str, Make]] = {
+    "checkpointer": {
+        "": lambda cls, n: cls(folder()),
+        "every_steps=...": lambda cls, n: cls(folder(), every_steps=2),
+    },
     "early_stopping": {
         "": lambda cls, n: cls(3),
         "monitor=...": lambda cls, n: cls(3, monitor="Loss"),
@@ -195,8 +203,9 @@ def judged(label: str, a: Callback, other_label: str, b: Callback, present: Sequ
     try:
         graph = callback_graph([a, b, *present])
     except CallbackConflictError as error:
-        (problem,) = error.problems  # one that names others would say that the providers do not fit
-        assert {a, b} <= set(problem.callbacks), error
+        (problem,) = error.problems
+        if not {a, b} <= set(problem.callbacks):  # the providers do not fit, which says nothing about the pair
+            raise
         return Pair(label, other_label, "refused", problem.what)
     for before, after, names in ((a, b, (label, other_label)), (b, a, (other_label, label))):
         if path := path_at_an_event(graph, before, after):

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from first_party import LOOP, MAKE, ROOT, Example, Pair, distributions, examples, listed, pairs
-
 from treadle import Callback, Phase, Read, Write, accesses
 from treadle.handlers import handlers
 
@@ -141,11 +140,13 @@ def pairs_page() -> Iterator[str]:
     yield "# How each pair of callbacks gets on"
     yield ""
     yield f"The {len(MAKE)} first-party callbacks, some of them also with an option that declares other state, make"
-    yield f"{len(judged)} pairs, two of a kind included. Each pair is one of three: **refused**, with the reason"
-    yield f"({count['refused']} pairs); **ordered**, with the reason ({count['ordered']}); or **compatible**, so that any"
-    yield f"order gives the same ({count['compatible']}). This page is written by the same code that orders the callbacks of a"
-    yield "learner, and a test trains with every pair."
+    yield f"{len(judged)} pairs, two of a kind included."
     yield ""
+    yield f"- {count['refused']} pairs are **refused**, with the reason."
+    yield f"- {count['ordered']} pairs are **ordered**, with the reason."
+    yield f"- {count['compatible']} pairs are **compatible**: any order gives the same."
+    yield ""
+    yield "What is said here comes from the code that orders the callbacks of a learner; a test trains with every pair."
     yield "A pair is judged together with the callbacks that write what it reads of `cbstate`."
     yield from ["", "## Refused", "", "| pair | why |", "|---|---|"]
     for pair in by_name(judged, "refused"):
@@ -173,7 +174,8 @@ def map_of_distributions() -> Iterator[str]:
     yield "|---|---|---|"
     classes = {example.entry_point: example.cls.__name__ for example in examples()}
     for each in distributions():
-        yield f"| [`{each.name}`]({each.folder}) | {each.description} | {listed(map(classes.get, sorted(each.callbacks)))} |"
+        own = listed([classes[entry_point] for entry_point in sorted(each.callbacks)])
+        yield f"| [`{each.name}`]({each.folder}) | {each.description} | {own} |"
 
 
 def digits() -> Iterator[str]:
