@@ -8,10 +8,14 @@ from treadle import (
     TrainingPhase,
     ValidationPhase,
     fit,
+    run_epoch,
     run_step,
+    step,
     toy_learner,
 )
 from treadle.errors import ArgumentError, ArgumentValueError, DataError
+from treadle.loop import batches
+from treadle.operations import Update
 
 
 class Tape(Callback):
@@ -118,6 +122,13 @@ class Summing(AbstractTrainingPhase):
     def __init__(self, tape):
         self.tape = tape
 
+    def epoch(self, learner, data):
+        with run_epoch(learner, self) as handle:
+            for batch in batches(learner, self, data):
+                step(learner, self, batch)
+            if not learner.progress.clear_gradients:
+                handle(Update)
+
     def step(self, learner, batch):
         with run_step(learner, self, xs=batch[0]):
             learner.model.weight.sum().backward()
@@ -130,3 +141,11 @@ def test_gradients_are_kept_for_one_step_at_a_time():
     tape = []
     toy_learner(nbatches=5).fit(1, phases=[Summing(tape)])
     assert tape == [1, 2, 1, 2, 1]
+
+
+def test_an_update_uses_the_gradients_up_also_between_two_epochs():
+    tape = []
+    learner = toy_learner(nbatches=3)
+    learner.fit(2, phases=[Summing(tape)])
+    assert tape == [1, 2, 1, 1, 2, 1]
+    assert learner.model.weight.item() == pytest.approx(-0.002)  # at a rate of 0.001, once an epoch

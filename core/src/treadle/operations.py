@@ -127,6 +127,7 @@ class Update(Operation):
     def run(learner: Learner, phase: Phase) -> bool:
         for optimizer in learner.optimizers:
             optimizer.step()
+        learner.progress.clear_gradients = True
         return True
 
     @staticmethod

@@ -123,7 +123,7 @@ class TrainingPhase(AbstractTrainingPhase):
             handle[Backward]()
             state.grads = learner.grads
             handle[BackwardEnd]()
-            learner.progress.clear_gradients = handle[Update]() is not False
+            handle[Update]()
 
 
 class ValidationPhase(AbstractValidationPhase):
