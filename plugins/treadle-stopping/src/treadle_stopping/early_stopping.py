@@ -116,6 +116,7 @@ class EarlyStopping(Callback):
         self.stopper.reset()
         self._best = Best()
         self._training, self._test = StepLosses(), StepLosses()  # of the epochs under way
+        self._under_way = False  # whether an epoch has begun and not ended
         self._alone = False  # whether training stands in for the test epochs that there are not
         self._stop: EarlyStop | None = None
 
@@ -171,12 +172,12 @@ class EarlyStopping(Callback):
         return result
 
     def on_epoch_begin(self, phase: Phase) -> None:
-        if not self._resumed:
+        if not (self._resumed and self._under_way):  # else it is the rest of an epoch
             if isinstance(phase, self.train_phase):
                 self._training = StepLosses()
             elif isinstance(phase, self.test_phase):
                 self._test = StepLosses()
-        self._resumed = False
+        self._resumed, self._under_way = False, True
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         mean_used = self.monitor is None and (self._alone or isinstance(phase, self.test_phase))
@@ -187,6 +188,7 @@ class EarlyStopping(Callback):
             self._test.record(learner.step)
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
+        self._under_way = False
         training, test = isinstance(phase, self.train_phase), isinstance(phase, self.test_phase)
         if not (training or test):
             return
@@ -241,6 +243,7 @@ class EarlyStopping(Callback):
             "stopper": self.stopper.state_dict(),
             "training": self._training.state_dict(),
             "test": self._test.state_dict(),
+            "under_way": self._under_way,
             "alone": self._alone,
             "best": self._best.state_dict(),
         }
@@ -251,4 +254,4 @@ class EarlyStopping(Callback):
         self._training.load_state_dict(state["training"])
         self._test.load_state_dict(state["test"])
         self._best.load_state_dict(state["best"])
-        self._alone, self._resumed = state["alone"], True
+        self._under_way, self._alone, self._resumed = state["under_way"], state["alone"], True
