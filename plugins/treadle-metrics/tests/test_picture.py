@@ -35,8 +35,8 @@ def test_some_can_be_chosen(recorded, names):
     assert [axes.get_title() for axes in recorded.plot(names=names).axes] == ["Accuracy"]
 
 
-def test_no_window_is_opened_and_no_figure_kept(recorded):
-    sys.modules.pop("matplotlib.pyplot", None)
+def test_no_window_is_opened_and_no_figure_kept(recorded, monkeypatch):
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     recorded.plot()
     assert "matplotlib.pyplot" not in sys.modules
 

@@ -113,6 +113,7 @@ def put_state(target: Any, state: dict[str, Any]) -> None:
     if inner := torchmetrics_in(target):
         for name, module in inner.items():
             put_attributes(module, state[name])
+            module.to(module.device)  # the states were saved on a device, and may have been loaded on another
             module._computed = None  # what it computed last belongs to another state
     elif callable(getattr(target, "load_state_dict", None)):
         target.load_state_dict(state)

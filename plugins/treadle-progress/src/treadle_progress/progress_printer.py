@@ -45,6 +45,7 @@ class ProgressPrinter(Callback):
     """
 
     state_access = {"data": Read, "step.loss": Read}
+    optional_state = True  # a run may be resumed with or without it
 
     def __init__(
         self,
