@@ -614,9 +614,6 @@ class Accumulate(Callback):
     def __init__(self, n: int) -> None:
         self.n, self.count = n, 0
 
-    def loss(self, learner):
-        return None
-
     def update(self):
         self.count += 1
         return False if self.count % self.n else None
