@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -170,6 +171,11 @@ class CustomCallback(Callback):
             raise CallbackError(
                 f"CustomCallback needs the class of an event, got {event!r}: CustomCallback(f, StepEnd)"
             )
+        for kind in typing.get_args(phase) or (phase,):
+            if not (isinstance(kind, type) and issubclass(kind, Phase)):
+                raise CallbackError(
+                    f"CustomCallback needs a type of phase, got {kind!r}: CustomCallback(f, StepEnd, TrainingPhase)"
+                )
         self.state_access = dict(state_access or {})
 
         def handler(learner: Learner) -> None:

@@ -106,8 +106,9 @@ def handler_phases(callback: Callback, method: Callable[..., Any]) -> tuple[type
     """The types of phase that the annotation of `phase` restricts a handler to."""
     function = inspect.unwrap(getattr(method, "__func__", method))
     annotation = getattr(function, "__annotations__", {}).get("phase", Phase)
-    if isinstance(annotation, str):
-        annotation = _evaluated(annotation, function, callback)
+    for _ in range(2):  # twice, where a module has the future import and quotes as well
+        if isinstance(annotation, str):
+            annotation = _evaluated(annotation, function, callback)
     alternatives = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     for alternative in alternatives:
         if not (isinstance(alternative, type) and issubclass(alternative, Phase)):
