@@ -30,7 +30,7 @@ def feed(sha: Any, value: Any) -> bool:
         flat = value.detach().cpu().contiguous().reshape(-1)
         sha.update(f"{value.dtype}{tuple(value.shape)}".encode())
         if flat.numel():
-            sha.update(memoryview(flat.resolve_conj().resolve_neg().view(torch.uint8).numpy()))
+            sha.update(flat.resolve_conj().resolve_neg().view(torch.uint8).numpy().data)
         return True
     if isinstance(value, tuple | list):
         sha.update(f"[{len(value)}".encode())

@@ -79,8 +79,9 @@ def check(callbacks: Sequence[Callback], saved: Mapping[str, Any], without: Coll
     if problems:
         names = ", ".join(repr(key) for key, _ in problems)
         raise MismatchError(
-            f"The checkpoint does not fit the learner's callbacks: {'; '.join(said for _, said in problems)}. Resume with "
-            f"the callbacks that the saved run had, or go on without these states: resume(learner, path, without=[{names}])"
+            f"The checkpoint does not fit the learner's callbacks: {'; '.join(said for _, said in problems)}. "
+            f"Resume with the callbacks that the saved run had, or go on without these states: "
+            f"resume(learner, path, without=[{names}])"
         )
 
 

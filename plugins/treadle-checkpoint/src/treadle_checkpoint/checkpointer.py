@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loguru import logger
 from treadle import (
     AbstractTrainingPhase,
     Callback,
@@ -24,21 +22,18 @@ from treadle import (
 )
 from treadle.access import Permission
 from treadle.callback import unwrap
-from treadle.errors import ArgumentError, ArgumentValueError
 from treadle.handlers import handlers
 from treadle.loop import Progress, progress_of
 
-from treadle_checkpoint import model_state
+from treadle_checkpoint.arguments import check_folder, check_minutes, check_mode, check_phase, check_whole
 from treadle_checkpoint.batch_digest import batch_digest
-from treadle_checkpoint.durable import clear_remainders
 from treadle_checkpoint.errors import FolderInUseError, NotResumableError
-from treadle_checkpoint.finite import non_finite
-from treadle_checkpoint.folder import checkpoints, name_of, numbered, prune
 from treadle_checkpoint.loaders import refuse_unresumable
 from treadle_checkpoint.position import Position, between, phase_key
-from treadle_checkpoint.run import write
+from treadle_checkpoint.run_folder import RunFolder
 from treadle_checkpoint.score import Score, loss_of, recorded
 from treadle_checkpoint.snapshot import take
+from treadle_checkpoint.tensor_file import refuse_unsaveable
 
 
 class Checkpointer(Callback):
@@ -105,36 +100,24 @@ class Checkpointer(Callback):
         whole_run: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not isinstance(folder, str | os.PathLike):
-            raise ArgumentError(f"Checkpointer needs the path of a folder, got {folder!r}: Checkpointer('runs/digits')")
-        whole("keep_top_k", keep_top_k, 0)
-        whole("every_epochs", every_epochs, 1)
-        whole("every_steps", every_steps, 1)
-        if every_minutes is not None and (
-            isinstance(every_minutes, bool) or not isinstance(every_minutes, int | float)
-        ):
-            raise ArgumentError(
-                f"every_minutes is a number, got {every_minutes!r}: Checkpointer(folder, every_minutes=10)"
-            )
-        if every_minutes is not None and not every_minutes > 0:
-            raise ArgumentValueError(
-                f"every_minutes is more than 0, got {every_minutes}: Checkpointer(folder, every_minutes=10)"
-            )
-        if mode not in ("min", "max"):
-            raise ArgumentValueError(f'Checkpointer(mode) is "min" or "max", got {mode!r}.')
-        for kind in (phase, during):
-            if not (isinstance(kind, type) and issubclass(kind, Phase)):
-                raise ArgumentError(f"Checkpointer needs types of phases, got {kind!r}: phase=ValidationPhase")
+        check_folder(folder)
+        check_whole("keep_top_k", keep_top_k, 0)
+        check_whole("every_epochs", every_epochs, 1)
+        check_whole("every_steps", every_steps, 1)
+        check_minutes(every_minutes)
+        check_mode(mode)
+        check_phase("phase", phase)
+        check_phase("during", during)
         self.folder = Path(folder)
-        self.keep_top_k, self.every_steps, self.every_minutes = keep_top_k, every_steps, every_minutes
+        self._files = RunFolder(self.folder, keep_top_k, whole_run=whole_run)
+        self.every_steps, self.every_minutes = every_steps, every_minutes
         self.every_epochs = 1 if every_epochs is every_steps is every_minutes is None else every_epochs
-        self.metric, self.phase, self.mode, self.during, self.whole_run = metric, phase, mode, during, whole_run
+        self.metric, self.phase, self.mode, self.during = metric, phase, mode, during
         self.clock = clock
-        self._run = secrets.token_hex(8)
+        self._checked = False  # whether it is known that the run can be saved
         self._loss: float | None = None  # of the last epoch of training, or of its last step that was saved
-        self._checked = False
         self._ended = False  # whether the end of an epoch got through to this callback
-        self._under_way: type[Phase] | None = None  # the type of phase of the epoch that is not an inner one
+        self._under_way: type[Phase] | None = None  # the type of phase of the epoch that is no inner one
         self._taken = 0  # batches of it, since it began or was resumed
         self._last = clock()
         if every_steps is not None or every_minutes is not None:
@@ -143,7 +126,7 @@ class Checkpointer(Callback):
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
         """It reads all there is; a metric other than the loss must have somebody who records it."""
-        fields = ("model", "optimizer", "lossfn", "data", "params", "step", "callbacks", "cbstate")
+        fields = ("model", "optimizer", "lossfn", "data", "step", "callbacks", "cbstate")
         access: dict[str, type[Permission]] = dict.fromkeys(fields, Read)
         if self.metric != "Loss":
             access["cbstate.metricsepoch"] = Read
@@ -184,7 +167,9 @@ class Checkpointer(Callback):
                 return (yield)
             progress = progress_of(learner)
             due = isinstance(phase, self.during) and self._is_due(progress, phase)
-            digest = batch_digest(batch) if due and self.whole_run else None  # before a callback changes it in place
+            digest = (
+                batch_digest(batch) if due and self._files.whole_run else None
+            )  # before a callback changes it in place
             try:
                 result = yield
             finally:
@@ -203,7 +188,7 @@ class Checkpointer(Callback):
 
     def _after_step(self, learner: Any, phase: Phase, digest: str | None) -> None:
         progress = progress_of(learner)
-        if self.whole_run and progress.at_start is None:
+        if self._files.whole_run and progress.at_start is None:
             raise NotResumableError(
                 f"{type(phase).__name__}.epoch goes over its data by itself, so a run could not be resumed in the "
                 f"middle of it. Write there: for batch in treadle.loop.batches(learner, self, data)"
@@ -244,73 +229,25 @@ class Checkpointer(Callback):
         return recorded(learner.cbstate, "epoch", known[-1], self.metric) if known else None
 
     def _check(self, learner: Any) -> None:
-        """Before training: whether it can be saved, resumed, and whether the folder is free."""
+        """Before training: whether the run can be saved and resumed, and whether the folder is free."""
         if self._checked:
             return
-        if self.whole_run:
+        if self._files.whole_run:
             refuse_unresumable(learner.data)
-            take(learner, Position())
-        for other in learner.callbacks:
-            other = unwrap(other)
-            if isinstance(other, Checkpointer) and other is not self and same(other.folder, self.folder):
+            refuse_unsaveable(take(learner, Position()).tensors)
+        for other in map(unwrap, learner.callbacks):
+            if isinstance(other, Checkpointer) and other is not self and other._files.is_that_of(self._files):
                 raise FolderInUseError(f"Two Checkpointers save to {self.folder}. Give each a folder of its own.")
-        self._refuse_others()
+        self._files.refuse_others()
         self._checked, self._last = True, self.clock()
-
-    def _refuse_others(self) -> None:
-        """Refuse a folder that holds checkpoints of another run."""
-        others = [one for one in checkpoints(self.folder) if one.run != self._run]
-        if others:
-            raise FolderInUseError(
-                f"{self.folder} holds {len(others)} checkpoint(s) of another run. To go on with that one: "
-                f"resume(learner, {str(self.folder)!r}) before fit. For a new one: another folder."
-            )
 
     def _save(self, learner: Any, position: Position, value: float | None) -> None:
         self._last = self.clock()
-        if (name := non_finite(model_state.models_by_name(learner.model))) is not None:
-            logger.warning(f"{self.name} did not save: {name} is NaN or infinite. The checkpoints before it stay.")
-            return
-        self._refuse_others()
-        clear_remainders(self.folder, self._run)
-        progress = progress_of(learner)
-        number = max((number for number, _ in numbered(self.folder)), default=0) + 1
-        score = Score(self.metric, self.phase.__name__, self.mode, value)
-        loss = None if self._loss is None or self._loss - self._loss != 0 else self._loss
-        said = {
-            "run": self._run,
-            "epoch": progress.epoch,
-            "steps": progress.steps,
-            "loss": loss,
-            "score": score.as_dict(),
-        }
-        path = self.folder / name_of(number, progress.epoch, progress.steps, loss)
-        try:
-            write(path, take(learner, position), said, whole_run=self.whole_run, owner=self._run)
-        except OSError as error:
-            error.add_note(f"{self.name} could not save {path.name}. The checkpoints before it are as they were.")
-            raise
-        if self.keep_top_k is not None:
-            prune(self.folder, self.keep_top_k, score, self._run)
+        self._files.save(learner, position, self._loss, Score(self.metric, self.phase.__name__, self.mode, value))
 
     def state_dict(self) -> dict[str, Any]:
         """To which run it belongs, and the training loss for the next name."""
-        return {"run": self._run, "loss": self._loss}
+        return {"run": self._files.run, "loss": self._loss}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._run, self._loss, self._checked = state["run"], state["loss"], False
-
-
-def whole(name: str, value: Any, least: int) -> None:
-    """Refuse what is no whole number, or less than `least`; None is fine."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ArgumentError(f"{name} is a whole number, got {value!r}: Checkpointer(folder, {name}=3)")
-    if value < least:
-        raise ArgumentValueError(f"{name} is at least {least}, got {value}: Checkpointer(folder, {name}=3)")
-
-
-def same(first: Path, second: Path) -> bool:
-    """Whether two paths are one folder, which need not be there."""
-    return first.resolve() == second.resolve()
+        self._files.run, self._loss, self._checked = state["run"], state["loss"], False

@@ -11,8 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from treadle.scope import RandomState
 
 from treadle_checkpoint.batch_digest import batch_digest
-from treadle_checkpoint.errors import MismatchError
-from treadle_checkpoint.plain import take_apart
+from treadle_checkpoint.errors import MismatchError, NotResumableError
 
 
 def fast_forward(data: Any, done: int, digest: str | None, name: str) -> Iterator[Any]:
@@ -40,21 +39,28 @@ def fast_forward(data: Any, done: int, digest: str | None, name: str) -> Iterato
         iterator = iter(without(data, skipped))
     else:
         iterator = iter(data)
-    last, by_chance = None, False
+    batch, before = None, chance(data)
     for count in range(skipped, done):
-        before = chance(data)
+        if count == done - 1:
+            before = chance(data)
         try:
-            last = next(iterator)
+            batch = next(iterator)
         except StopIteration:
             raise MismatchError(
-                f"data.{name} has {count} batches, and {done} were done when the run was saved. Resume with the same data."
+                f"data.{name} has {count} batches, and {done} were done when the run was saved. "
+                f"Resume with the same data."
             ) from None
-        by_chance = before != chance(data)
-    if digest is not None and not by_chance and batch_digest(last) not in (digest, None):
+    after = chance(data)
+    if before[0] != after[0] and getattr(data, "num_workers", 0) > 0:
+        raise NotResumableError(
+            f"The sampler of data.{name} draws from the global random generators while its workers run ahead, so the "
+            f"order cannot be had again. Let it draw all when an epoch begins, or from a generator of its own."
+        )
+    if digest is not None and before == after and batch_digest(batch) not in (digest, None):
         raise MismatchError(
-            f"Batch {done} of data.{name} is another one than in the saved run, so the epoch cannot go on where it was. "
-            f"Resume with the same data; let their order depend on nothing but the random generators of Python, NumPy "
-            f"and torch, or on a generator that the loader holds; or give the loader state_dict and load_state_dict."
+            f"Batch {done} of data.{name} is another one than in the saved run, so the epoch cannot go on. Resume "
+            f"with the same data; let their order depend on nothing but the random generators of Python, NumPy and "
+            f"torch, or on one that the loader holds; or give the loader state_dict and load_state_dict."
         )
     return iterator
 
@@ -94,12 +100,9 @@ class Rest(Iterable[Any]):
         return islice(iter(self.whole), self.skipped, None)
 
 
-def chance(data: Any) -> tuple[Any, ...]:
-    """Something that changes whenever one of the random generators is used."""
+def chance(data: Any) -> tuple[Any, Any]:
+    """Something that changes whenever a random generator is used: a global one, or one of the data's own."""
     state = RandomState([data])
-    own = [
-        take_apart(drawn, "", {}) if not isinstance(drawn, torch.Tensor) else bytes(drawn.numpy())
-        for _, drawn in state.own
-    ]
     numpy = (bytes(state.numpy[1]), *state.numpy[2:]) if state.numpy is not None else None
-    return state.python, numpy, bytes(state.torch.numpy()), own
+    own = [bytes(drawn.numpy()) if isinstance(drawn, torch.Tensor) else repr(drawn) for _, drawn in state.own]
+    return (state.python, numpy, bytes(state.torch.numpy())), own

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from treadle_checkpoint.durable import remove_folder
 from treadle_checkpoint.errors import CheckpointError, DamagedCheckpointError, NoCheckpointError
@@ -67,9 +66,9 @@ def read_entry(number: int, path: Path) -> Checkpoint:
     Raises:
         DamagedCheckpointError: if it cannot be read.
     """
-    said: dict[str, Any] = read_manifest(path)
-    own = {field.name: said.get(field.name) for field in fields(Checkpoint)}
-    return Checkpoint(**{**own, "path": path, "number": number, "score": Score(**said["score"])})
+    said = read_manifest(path)
+    score = Score(**said["score"])
+    return Checkpoint(path, number, said["run"], said["epoch"], said["steps"], said["loss"], score, said["whole_run"])
 
 
 def checkpoints(folder: str | os.PathLike[str]) -> list[Checkpoint]:

@@ -34,13 +34,13 @@ def why_not(batches: Any) -> str | None:
     """Why the order of batches could not be had again, and what mends it; None if it could."""
     if isinstance(batches, Iterator):
         return (
-            f"{type(batches).__name__} is an iterator, and what it has given is gone. Pass what it is made of, such as a "
-            f"list or a DataLoader, or an iterator with state_dict and load_state_dict."
+            f"{type(batches).__name__} is an iterator, and what it has given is gone. Pass what it is made of, such "
+            f"as a list or a DataLoader, or an iterator with state_dict and load_state_dict."
         )
     if not isinstance(batches, DataLoader):
         return None
     if batches.num_workers > 0 and batches.persistent_workers:
-        return "its workers outlive the epoch, and what they drew by chance is lost with them. Use persistent_workers=False."
+        return "its workers outlive the epoch, and take what they drew with them. Use persistent_workers=False."
     if batches.num_workers > 0 and not getattr(batches, "in_order", True):
         return "its batches come in the order in which its workers finish. Use in_order=True."
     for part in ("sampler", "batch_sampler"):

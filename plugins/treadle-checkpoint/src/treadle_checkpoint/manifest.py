@@ -44,9 +44,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     file = folder / MANIFEST
     if not folder.is_dir() or (not file.exists() and not folder.name.startswith("checkpoint_")):
-        raise NoCheckpointError(
-            f"There is no checkpoint at {folder}. Pass the folder that a Checkpointer or save_run made."
-        )
+        raise NoCheckpointError(f"There is no checkpoint at {folder}. Pass what a Checkpointer or save_run made.")
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
         sha256 = said.pop("sha256")

@@ -85,34 +85,21 @@ def fitting(
     Args:
         exact: Whether the types of the numbers have to agree as well. Default: no, they are converted.
     """
-    notes = notes or {"shared": {}, "plain": {}}
-    there: dict[str, Any] = {name: put_together(value, tensors) for name, value in notes["plain"].items()}
-    there |= {name: tensor for name, tensor in tensors.items() if not inside(name, notes["plain"])}
-    there |= {name: there[kept] for name, kept in notes["shared"].items()}
+    there = in_file(tensors, notes or {"shared": {}, "plain": {}})
     result, problems, taken = [], [], set()
     for prefix, module in models_by_name(model).items():
-        own = module.state_dict()
-        names = {key: f"{prefix}.{key}" if prefix else key for key in own}
-        groups: dict[tuple[Any, ...], str] = {}
-        for key, value in own.items():  # a tensor that the file has under another of its names
-            if isinstance(value, torch.Tensor) and value.numel() and not is_lazy(value):
-                if names[key] in there:
-                    same = groups.setdefault(identity(value), names[key])
-                    if same != names[key] and not torch.equal(there[same], there[names[key]]):
-                        problems.append(f"{same} and {names[key]} differ, and are one tensor in the model")
+        own = {f"{prefix}.{key}" if prefix else key: (key, value) for key, value in module.state_dict().items()}
+        source, differing = sources(own, there)
+        problems += differing
         state = {}
-        for key, value in own.items():
-            name = names[key]
-            if name not in there and isinstance(value, torch.Tensor) and not is_lazy(value):
-                name = groups.get(identity(value), name)
-            if name not in there:
-                problems.append(f"it lacks {names[key]}")
-            elif problem := difference(name, value, there[name], exact=exact):
+        for name, (key, value) in own.items():
+            if source[name] not in there:
+                problems.append(f"it lacks {name}")
+            elif problem := difference(name, value, there[source[name]], exact=exact):
                 problems.append(problem)
             else:
-                state[key] = there[name]
-            taken.add(name)
-        taken |= set(names.values())
+                state[key] = there[source[name]]
+        taken |= set(own)
         result.append((module, state))
     problems += [f"it has {name}, which the model has not" for name in there if name not in taken]
     if problems:
@@ -122,6 +109,37 @@ def fitting(
             f"Build the model as it was when it was saved.{guess(there, taken)}"
         )
     return result
+
+
+def in_file(tensors: Mapping[str, torch.Tensor], notes: Any) -> dict[str, Any]:
+    """Everything that a file says of a model, by name; also what is no tensor, and names that share one."""
+    plain = notes["plain"]
+    there: dict[str, Any] = {name: put_together(value, tensors) for name, value in plain.items()}
+    there |= {name: tensor for name, tensor in tensors.items() if not inside(name, plain)}
+    return there | {name: there[kept] for name, kept in notes["shared"].items()}
+
+
+def sources(own: Mapping[str, tuple[str, Any]], there: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """For each name of the model the name in the file to load; and what of that is contradictory.
+
+    A tensor that has several names in the model may be in the file under any of them, as other programs write it.
+    """
+    source, problems = {}, []
+    known: dict[tuple[Any, ...], str] = {}
+    tensors = {name: value for name, (_, value) in own.items() if is_memory(value)}
+    for name in (name for name in tensors if name in there):
+        same = known.setdefault(identity(tensors[name]), name)
+        if same != name and not torch.equal(there[same], there[name]):
+            problems.append(f"{same} and {name} differ, and are one tensor in the model")
+    for name in own:
+        shared = known.get(identity(tensors[name])) if name in tensors else None
+        source[name] = shared if shared is not None and name not in there else name
+    return source, problems
+
+
+def is_memory(value: Any) -> bool:
+    """Whether it is a tensor with something in it."""
+    return isinstance(value, torch.Tensor) and not is_lazy(value) and value.numel() > 0
 
 
 def difference(name: str, own: Any, saved: Any, *, exact: bool) -> str | None:

@@ -105,9 +105,9 @@ def put(optimizer: Any, saved: Mapping[str, Any], parameters: Mapping[str, nn.Pa
 def keep_type(loaded: dict[str, Any], saved: Mapping[str, Any]) -> None:
     """Undo that `load_state_dict` gave tensors the type of their parameter's numbers, which loses bits."""
     for key, value in saved.items():
-        if isinstance(value, torch.Tensor) and isinstance(loaded.get(key), torch.Tensor):
-            if loaded[key].dtype != value.dtype:
-                loaded[key] = value.to(loaded[key].device)
+        own = loaded.get(key)
+        if isinstance(value, torch.Tensor) and isinstance(own, torch.Tensor) and own.dtype != value.dtype:
+            loaded[key] = value.to(own.device)
 
 
 def title(which: str) -> str:

@@ -100,7 +100,8 @@ def _key(key: Any, name: str) -> Any:
     if isinstance(key, (tuple, str, int, float, bool, bytes)) or key is None:
         return take_apart(key, name, {})
     raise NotSaveableError(
-        f"A checkpoint cannot hold {name}: its key {key!r} is a {type(key).__qualname__}. Let keys be strings or numbers."
+        f"A checkpoint cannot hold {name}: its key {key!r} is a {type(key).__qualname__}. "
+        f"Let keys be strings or numbers."
     )
 
 
@@ -108,8 +109,8 @@ def _tensor(tensor: torch.Tensor, name: str, tensors: dict[str, torch.Tensor]) -
     """A reference to a tensor."""
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
         raise NotSaveableError(
-            f"A checkpoint cannot hold {name}, a tensor of layout {tensor.layout} on {tensor.device}. Let the state_dict "
-            f"that it comes from give dense tensors, such as the indices and values of a sparse one."
+            f"A checkpoint cannot hold {name}, a tensor of layout {tensor.layout} on {tensor.device}. Let the "
+            f"state_dict that it comes from give dense tensors, such as the indices and values of a sparse one."
         )
     while name in tensors:  # keys 1 and "1" of one dictionary
         name += "'"

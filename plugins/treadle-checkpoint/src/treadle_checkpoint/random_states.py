@@ -36,8 +36,8 @@ def from_tree(tree: dict[str, Any], sources: Iterable[Any]) -> RandomState:
     state = RandomState(sources)
     if len(state.own) != len(tree["own"]):
         raise MismatchError(
-            f"The checkpoint has the states of {len(tree['own'])} random generators that belong to data loaders, and the "
-            f"learner's data have {len(state.own)}. Resume with loaders built as those of the saved run."
+            f"The checkpoint has the states of {len(tree['own'])} random generators that belong to data loaders, and "
+            f"the learner's data have {len(state.own)}. Resume with loaders built as those of the saved run."
         )
     state.own = [(generator, own) for (generator, _), own in zip(state.own, tree["own"], strict=True)]
     state.python, state.torch = tree["python"], tree["torch"]

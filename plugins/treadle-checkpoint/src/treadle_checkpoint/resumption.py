@@ -39,7 +39,7 @@ class SavedRun:
             )
         if (own := tuple(map(phase_key, phases))) != at.phases:
             raise MismatchError(
-                f"Each epoch of the saved fit was {' and '.join(at.phases)}, and of this one it is {' and '.join(own)}. "
+                f"Each epoch of the saved fit had {' and '.join(at.phases)}, and of this one has {' and '.join(own)}. "
                 f"Resume with the same phases; without validation data there is no validation."
             )
         if n * len(phases) < at.rounds + (at.phase is not None):
@@ -77,7 +77,7 @@ class SavedRun:
         progress.at_start, progress.at_entry = self.restorer.random_state("start"), entry
         if has_state(data):
             self.restorer.put_loaders()
-            batches = iter(data)
+            batches: Iterator[Any] = iter(data)
         else:
             batches = fast_forward(data, at.batches, at.digest, str(phase.data_name))
         progress.skipped, progress.step = at.batches, at.steps

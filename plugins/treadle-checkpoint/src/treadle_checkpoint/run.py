@@ -139,7 +139,7 @@ def resume(
     path = Path(path)
     snapshot, taken = read_newest(path, fall_back=fall_back)
     restorer = Restorer(learner, snapshot, str(taken), without)
-    restorer.put_all("entry")
+    restorer.put_all_or_nothing("entry")
     if restorer.position.phase is not None or restorer.position.n is not None:
         learner.progress.resumption = SavedRun(learner, restorer)
     else:
@@ -185,6 +185,6 @@ def read(path: Path) -> Snapshot:
     verify(path, manifest)
     if not manifest["whole_run"]:
         raise CheckpointError(f"{path} holds the model alone. Load that: load_model(learner.model, {str(path)!r})")
-    model, notes = read_tensors(path / MODEL)
-    tensors, _ = read_tensors(path / TENSORS)
+    model, notes = read_tensors(path / MODEL, verified=True)
+    tensors, _ = read_tensors(path / TENSORS, verified=True)
     return Snapshot(model, notes, json.loads((path / PLAIN).read_text(encoding="utf-8")), tensors)

@@ -13,6 +13,7 @@ from treadle.loop import Progress, progress_of
 from treadle.scope import RandomState
 
 from treadle_checkpoint import callback_states, loaders, model_state, optimizer_state, random_states, shared_entries
+from treadle_checkpoint.errors import NotSaveableError
 from treadle_checkpoint.plain import put_together, take_apart
 from treadle_checkpoint.position import Position
 
@@ -142,6 +143,30 @@ class Restorer:
         for name, value in self.part("progress").items():
             setattr(learner.progress, name, value)
         self.random_state(moment).put_back()
+
+    def put_all_or_nothing(self, moment: str) -> None:
+        """Put everything back; if a callback or an entry of `cbstate` refuses its state, nothing is changed."""
+        learner, names = self.learner, set(self.learner.cbstate)
+        tensors: dict[str, torch.Tensor] = {}
+        try:
+            own = {
+                "cbstate": shared_entries.gather(learner.cbstate),
+                "callbacks": callback_states.gather(learner.callbacks),
+            }
+            before = take_apart(own, "", tensors)
+            tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+        except NotSaveableError:
+            before = None
+        try:
+            self.put_all(moment)
+        except Exception:
+            if before is not None:
+                own = put_together(before, tensors)
+                for name in set(learner.cbstate) - names:
+                    del learner.cbstate[name]
+                shared_entries.put(learner.cbstate, own["cbstate"])
+                callback_states.put(learner.callbacks, own["callbacks"], ())
+            raise
 
     def put_loaders(self) -> None:
         """Give loaders that keep a state theirs back; they use it when they are iterated next."""

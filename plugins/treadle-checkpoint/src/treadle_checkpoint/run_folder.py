@@ -1,0 +1,88 @@
+"""The folder that a run saves its checkpoints to, and that no other run does."""
+
+from __future__ import annotations
+
+import secrets
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+from treadle.loop import progress_of
+
+from treadle_checkpoint import model_state
+from treadle_checkpoint.durable import clear_remainders
+from treadle_checkpoint.errors import FolderInUseError
+from treadle_checkpoint.finite import non_finite
+from treadle_checkpoint.folder import checkpoints, name_of, numbered, prune
+from treadle_checkpoint.position import Position
+from treadle_checkpoint.run import write
+from treadle_checkpoint.score import Score
+from treadle_checkpoint.snapshot import take
+
+
+class RunFolder:
+    """Saves checkpoints of one run to a folder.
+
+    Args:
+        path: The folder; made with the first checkpoint.
+        keep_top_k: How many to keep beside the newest; None for all.
+        whole_run: Whether to save more than the model.
+
+    Attributes:
+        run: What tells the run's checkpoints from those of others; not drawn from a generator that a seed sets.
+    """
+
+    def __init__(self, path: Path, keep_top_k: int | None, *, whole_run: bool) -> None:
+        self.path, self.keep_top_k, self.whole_run = path, keep_top_k, whole_run
+        self.run = secrets.token_hex(8)
+
+    def is_that_of(self, other: RunFolder) -> bool:
+        """Whether the two are one folder, by whatever path."""
+        return self.path.resolve() == other.path.resolve()
+
+    def refuse_others(self) -> None:
+        """Refuse the folder if it holds checkpoints of another run.
+
+        Raises:
+            FolderInUseError: if it does.
+        """
+        others = [one for one in checkpoints(self.path) if one.run != self.run]
+        if others:
+            raise FolderInUseError(
+                f"{self.path} holds checkpoints of another run ({len(others)}). To go on with that one: "
+                f"resume(learner, {str(self.path)!r}) before fit. To start a new one: another folder."
+            )
+
+    def save(self, learner: Any, position: Position, loss: float | None, score: Score) -> None:
+        """Save a checkpoint, unless the model has weights that are not finite; that is warned of.
+
+        Args:
+            learner: The learner, or what a callback that may read all of it sees.
+            position: Where it stands.
+            loss: The training loss, for the name.
+            score: By what the checkpoint is compared with others.
+        """
+        if (name := non_finite(model_state.models_by_name(learner.model))) is not None:
+            logger.warning(f"No checkpoint was saved: {name} is NaN or infinite. Those that are there stay.")
+            return
+        self.refuse_others()
+        clear_remainders(self.path, self.run)
+        progress = progress_of(learner)
+        number = max((number for number, _ in numbered(self.path)), default=0) + 1
+        loss = loss if loss is not None and isfinite(loss) else None
+        path = self.path / name_of(number, progress.epoch, progress.steps, loss)
+        said = {
+            "run": self.run,
+            "epoch": progress.epoch,
+            "steps": progress.steps,
+            "loss": loss,
+            "score": score.as_dict(),
+        }
+        try:
+            write(path, take(learner, position), said, whole_run=self.whole_run, owner=self.run)
+        except OSError as error:
+            error.add_note(f"{path.name} could not be saved. The checkpoints before it are as they were.")
+            raise
+        if self.keep_top_k is not None:
+            prune(self.path, self.keep_top_k, score, self.run)
