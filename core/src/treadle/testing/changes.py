@@ -1,0 +1,198 @@
+"""What of a learner's state changed between two moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from treadle.phases import Gradients
+from treadle.propdict import PropDict
+from treadle.scope import RandomState
+from treadle.testing.freeze import FrozenObject, FrozenTensor, frozen, same
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
+
+#: Paths of what is no state of the learner, and yet decides what a training gives.
+RANDOM, SETTINGS = "random generators", "torch's settings"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a learner's state as it was at some moment.
+
+    Args:
+        path: What it is called: `params.weight`, or one of `RANDOM` and `SETTINGS`.
+        what: How to tell it in a message.
+        state: A frozen copy, or an object that counts by its identity.
+        owners: Paths of which a `Write` of one allows to change it, the most telling first.
+    """
+
+    path: str
+    what: str
+    state: Any
+    owners: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A part of a learner's state that is no longer as it was.
+
+    Args:
+        part: The part.
+        how: What happened to it: "changed in place", "replaced" and so on.
+    """
+
+    part: Part
+    how: str
+
+    def __str__(self) -> str:
+        return f"{self.part.what} ({self.how})"
+
+
+class Moment:
+    """A learner's state at a moment, as far as a training depends on it.
+
+    Args:
+        learner: The learner.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> learner = toy_learner()
+        >>> before = Moment(learner)
+        >>> _ = learner.model.weight.data.fill_(2)
+        >>> [str(change) for change in before.changes(Moment(learner))]
+        ['`params.weight` (changed in place)']
+    """
+
+    def __init__(self, learner: Learner) -> None:
+        self.parts = {(part.path, part.what): part for part in parts(learner)}
+
+    def changes(self, after: Moment, *, strict: bool = True) -> list[Change]:
+        """What is different at another moment.
+
+        Args:
+            after: The other moment.
+            strict: Whether something that was replaced by its equal is different. Default: True.
+        """
+        found = []
+        for key in self.parts | after.parts:
+            old, new = self.parts.get(key), after.parts.get(key)
+            if old is None or new is None:
+                found.append(Change(new or old, "added" if old is None else "removed"))  # type: ignore[arg-type]
+            elif (how := difference(old.state, new.state, strict=strict)) is not None:
+                found.append(Change(new, how))
+        return found
+
+
+def difference(old: Any, new: Any, *, strict: bool) -> str | None:
+    """How a state differs from what it was, or None."""
+    if isinstance(old, Identity) and isinstance(new, Identity):
+        return "replaced" if strict and old.value is not new.value else None
+    if strict and isinstance(old, FrozenTensor) and isinstance(new, FrozenTensor):
+        return old.change(new)
+    if strict and isinstance(old, Nested) and isinstance(new, Nested):
+        if len(old.tensors) != len(new.tensors):
+            return "replaced"
+        changes = (before.change(now) for before, now in zip(old.tensors, new.tensors, strict=True))
+        if (how := next((change for change in changes if change is not None), None)) is not None:
+            return how
+    old, new = (each.rest if isinstance(each, Nested) else each for each in (old, new))
+    return None if same(old, new) else "changed"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """An object that counts by which one it is."""
+
+    value: Any
+
+
+class Nested:
+    """What a nested value holds: its tensors, each by its identity as well, and the rest by its content."""
+
+    def __init__(self, value: Any) -> None:
+        self.rest = frozen(value)
+        self.tensors = list(_tensors(self.rest))
+
+
+def _tensors(copy: Any) -> Iterator[FrozenTensor]:
+    if isinstance(copy, FrozenTensor):
+        yield copy
+    elif isinstance(copy, FrozenObject):
+        yield from _tensors(copy.content)
+    elif isinstance(copy, (list, dict)):
+        for item in copy.values() if isinstance(copy, dict) else copy:
+            yield from _tensors(item)
+
+
+def parts(learner: Learner) -> Iterator[Part]:
+    """Every part of a learner's state."""
+    for path, model in _named(learner.model, "model"):
+        yield from _model(path, model)
+    for path, optimizer in _named(learner.optimizer, "optimizer"):
+        yield Part(path, f"`{path}`", frozen(optimizer.state_dict()), (path,))
+    yield from _lossfn(learner.lossfn)
+    for name, data in learner.data.items():
+        yield Part(f"data.{name}", f"`data.{name}`", Identity(data), (f"data.{name}",))
+    yield Part("step", "`step`", Identity(learner.step), ("step",))
+    for name, value in learner.step.items():
+        if not isinstance(value, Gradients):  # a view of the parameters' own
+            yield Part(f"step.{name}", f"`step.{name}`", Nested(value), (f"step.{name}",))
+    yield from _entries(learner.cbstate, "cbstate")
+    yield from _surroundings(learner)
+
+
+def _named(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """One object, or several by the path of each."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield f"{path}.{name}", each
+    else:
+        yield path, value
+
+
+def _model(path: str, model: nn.Module) -> Iterator[Part]:
+    own = path.removeprefix("model").removeprefix(".")
+    params = f"params.{own}" if own else "params"
+    modules = dict(model.named_modules())
+    yield Part(path, f"the modules of `{path}`", [Identity(module) for module in modules.values()], (path,))
+    modes = {name: module.training for name, module in modules.items()}
+    yield Part(path, f"the training modes of `{path}`", modes, (path,))
+    for name, buffer in model.named_buffers():
+        yield Part(f"{path}.{name}", f"the buffer {name} of `{path}`", FrozenTensor(buffer), (path,))
+    for name, parameter in model.named_parameters():
+        where = f"{params}.{name}"
+        yield Part(where, f"`{where}`", FrozenTensor(parameter), (params, path, where))
+        gradient = None if parameter.grad is None else FrozenTensor(parameter.grad)
+        yield Part("step.grads", f"the gradient of `{where}`", gradient, ("step.grads", params, path, where))
+
+
+def _lossfn(lossfn: Any) -> Iterator[Part]:
+    yield Part("lossfn", "`lossfn`", Identity(lossfn), ("lossfn",))
+    if isinstance(lossfn, nn.Module):
+        yield Part("lossfn", "the state of `lossfn`", Nested(lossfn), ("lossfn",))
+
+
+def _entries(state: PropDict, path: str) -> Iterator[Part]:
+    for name, value in state.items():
+        where = f"{path}.{name}"
+        if isinstance(value, PropDict):
+            yield from _entries(value, where)
+        else:
+            yield Part(where, f"`{where}`", frozen(value), (where,))
+
+
+def _surroundings(learner: Learner) -> Iterator[Part]:
+    state = RandomState(learner.data.values())
+    own = [value for _, value in state.own]
+    states = {"Python": state.python, "NumPy": state.numpy, "torch": state.torch, "the data's loaders": own}
+    states |= {f"torch on {device}": value for device, value in state.devices.items()}
+    for name, value in states.items():
+        yield Part(RANDOM, f"the random generator of {name}", frozen([value]))
+    yield Part(SETTINGS, "whether torch keeps track of gradients", torch.is_grad_enabled())
+    yield Part(SETTINGS, "torch's default dtype", str(torch.get_default_dtype()))

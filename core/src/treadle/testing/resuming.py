@@ -1,0 +1,165 @@
+"""A checkpoint in memory: how a run goes on in another learner; see `treadle.resumption`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator, Iterator, Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from treadle.callback import Callback
+from treadle.events import hookimpl
+from treadle.phases import Phase, TrainingPhase
+from treadle.propdict import PropDict
+from treadle.scope import RandomState
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
+
+#: What of a learner's progress a checkpoint keeps.
+COUNTERS = ("epoch", "epochs", "steps", "rounds", "clear_gradients")
+
+#: What a state may hold beside tensors, lists, tuples and dictionaries.
+PLAIN = (type(None), bool, int, float, str, bytes)
+
+
+class Capture(Callback):
+    """Takes a checkpoint right before the second epoch of training.
+
+    Args:
+        callbacks: Whose states are kept.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.name = "!"  # first in the order, and so outermost
+        self._callbacks, self._epochs = callbacks, 0
+        self.taken: Checkpoint | None = None
+
+    @hookimpl(wrapper=True)
+    def epoch(self, learner: Any, phase: TrainingPhase) -> Generator[None, Any, Any]:
+        self._epochs += 1
+        if self._epochs == 2:
+            self.taken = Checkpoint(learner._learner, self._callbacks)
+        return (yield)
+
+
+class Checkpoint:
+    """A run as it is between two epochs.
+
+    Args:
+        learner: The learner.
+        callbacks: The callbacks whose states are kept.
+    """
+
+    def __init__(self, learner: Learner, callbacks: Sequence[Callback]) -> None:
+        self.states = [copy.deepcopy(callback.state_dict()) for callback in callbacks]
+        self.cbstate = {name: gathered(value) for name, value in vars(learner.cbstate).items()}
+        self.models = [copy.deepcopy(model.state_dict()) for model in learner.models]
+        self.optimizers = [copy.deepcopy(optimizer.state_dict()) for optimizer in learner.optimizers]
+        self.progress = {name: getattr(learner.progress, name) for name in COUNTERS}
+        self.random = RandomState(vars(learner.data).values())
+
+    def put(self, learner: Learner, callbacks: Sequence[Callback]) -> None:
+        """Give another learner and its callbacks this state."""
+        for name, value in self.cbstate.items():
+            put(vars(learner.cbstate), name, value)
+        for callback, state in zip(callbacks, self.states, strict=True):
+            callback.load_state_dict(copy.deepcopy(state))
+        for model, state in zip(learner.models, self.models, strict=True):
+            model.load_state_dict(state)
+        for optimizer, state in zip(learner.optimizers, self.optimizers, strict=True):
+            optimizer.load_state_dict(copy.deepcopy(state))
+        for name, counter in self.progress.items():
+            setattr(learner.progress, name, counter)
+        now, kept = RandomState(vars(learner.data).values()), self.random
+        now.python, now.numpy, now.torch, now.devices = kept.python, kept.numpy, kept.torch, kept.devices
+        now.own = [(generator, state) for (generator, _), (_, state) in zip(now.own, kept.own, strict=True)]
+        now.put_back()
+
+
+class FromMemory:
+    """Lets a learner's next fit go on from a checkpoint, as a resumed run does.
+
+    Args:
+        learner: The learner.
+        callbacks: Its callbacks, in the order of the checkpoint's.
+        checkpoint: The checkpoint.
+    """
+
+    def __init__(self, learner: Learner, callbacks: Sequence[Callback], checkpoint: Checkpoint) -> None:
+        self._learner, self._callbacks, self._checkpoint = learner, callbacks, checkpoint
+        checkpoint.put(learner, callbacks)
+        learner.progress.resumption = self
+
+    def begin(self, n: int, phases: tuple[Phase, ...]) -> None:
+        """See `Resumption`."""
+
+    def restore(self) -> None:
+        """Put the state back after `FitBegin` was handled."""
+        self._checkpoint.put(self._learner, self._callbacks)
+        self._learner.progress.resumption = None
+
+    def rest(self, phase: Phase, data: Any) -> Iterator[Any] | None:
+        """No epoch was under way."""
+        return None
+
+
+def has_state(value: Any) -> bool:
+    """Whether an object tells its state and takes it back."""
+    own = (getattr(value, name, None) for name in ("state_dict", "load_state_dict"))
+    return not isinstance(value, type) and all(map(callable, own))
+
+
+def gathered(value: Any) -> Any:
+    """What an entry of `cbstate` holds."""
+    if has_state(value):
+        return State(copy.deepcopy(value.state_dict()), value)
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return {name: gathered(item) for name, item in value.items()}
+    return copy.deepcopy(value)
+
+
+class State:
+    """The state of an object in `cbstate`.
+
+    Args:
+        state: What its `state_dict` gave.
+        of: The object.
+    """
+
+    def __init__(self, state: Any, of: Any) -> None:
+        self.state, self.kind = state, type(of)
+
+
+def put(entries: MutableMapping[str, Any], name: str, value: Any) -> None:
+    """Give an entry back what `gathered` gave. An object that is there stays the same object."""
+    if isinstance(value, State):
+        there: Any = entries.get(name)
+        if type(there) is not value.kind:
+            there = entries[name] = value.kind()
+        there.load_state_dict(copy.deepcopy(value.state))
+    elif isinstance(value, dict):
+        there = entries.get(name)
+        if not isinstance(there, MutableMapping):
+            there = entries[name] = PropDict()
+        for key, item in value.items():
+            put(there, key, item)
+    else:
+        entries[name] = copy.deepcopy(value)
+
+
+def not_plain(value: Any, where: str = "") -> Iterator[str]:
+    """What in a state is no tensor and no plain value, and where."""
+    if isinstance(value, State):
+        yield from not_plain(value.state, where)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if type(key) not in (str, int):
+                yield f"a key of type {type(key).__name__}{where}"
+            yield from not_plain(item, f"{where} under {key!r}")
+    elif type(value) in (list, tuple):
+        for i, item in enumerate(value):
+            yield from not_plain(item, f"{where} at {i}")
+    elif not isinstance(value, torch.Tensor) and type(value) not in PLAIN:
+        yield f"a {type(value).__name__}{where}"
