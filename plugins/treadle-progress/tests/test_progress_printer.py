@@ -171,6 +171,12 @@ def test_the_loss_is_not_shown_when_it_is_not_wanted(terminal, scripted):
 def test_the_clock_says_when_the_bar_is_refreshed(terminal, scripted, clock):
     learner = toy_learner(ProgressPrinter(file=terminal, mininterval=3))
     epoch(learner, scripted, [1.0] * 10)
+    assert counts(terminal) == {"Epoch 1 Scripted": ["0", "3", "6", "9"]}
+
+
+def test_a_bar_that_stays_shows_where_the_epoch_ended(terminal, scripted, clock):
+    learner = toy_learner(ProgressPrinter(file=terminal, mininterval=3, leave=True))
+    epoch(learner, scripted, [1.0] * 10)
     assert counts(terminal) == {"Epoch 1 Scripted": ["0", "3", "6", "9", "10"]}
 
 

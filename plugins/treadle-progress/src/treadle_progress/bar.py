@@ -71,7 +71,8 @@ class Bar:
 
     def close(self) -> None:
         """Remove the bar, or leave it at what it came to."""
-        self.refresh()
+        if self._bar.leave:  # what is removed need not be drawn once more
+            self.refresh()
         self._bar.close()
 
 
