@@ -30,21 +30,23 @@ def written_paths(value: str) -> set[str]:
     """The paths that the class `module:Class` declares `Write` in its source; empty if not to be found."""
     module, _, name = value.partition(":")
     for _ in range(8):  # a class may be re-exported a few times
-        tree = parsed(module)
-        if tree is None:
+        file = source_file(module)
+        tree = parsed(file) if file is not None else None
+        if file is None or tree is None:
             return set()
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and node.name == name:
                 return set(_written(node))
-        origin = _imported_from(tree, module, name)
+        package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+        origin = _imported_from(tree, package, name)
         if origin is None:
             return set()
         module, name = origin
     return set()
 
 
-def parsed(module: str) -> ast.Module | None:
-    """The syntax tree of a module that is not imported for it."""
+def source_file(module: str) -> Path | None:
+    """The file of a module, which is not imported to find it."""
     root, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(root)
@@ -56,8 +58,11 @@ def parsed(module: str) -> ast.Module | None:
     if rest:
         stem = file.parent.joinpath(*rest)
         file = stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
-    elif not file.is_file():
-        return None
+    return file if file.is_file() else None
+
+
+def parsed(file: Path) -> ast.Module | None:
+    """The syntax tree of a file; None if it cannot be read."""
     try:
         return ast.parse(file.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
@@ -80,12 +85,12 @@ def _written(node: ast.ClassDef) -> Iterator[str]:
                     yield str(key.value)
 
 
-def _imported_from(tree: ast.Module, module: str, name: str) -> tuple[str, str] | None:
-    """Where a module got a name from."""
+def _imported_from(tree: ast.Module, package: str, name: str) -> tuple[str, str] | None:
+    """Where a module of a package got a name from."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    package = module.split(".")[: -(node.level - 1) or None] if node.level else []
-                    return ".".join([*package, *([node.module] if node.module else [])]), alias.name
+                    above = package.split(".")[: -(node.level - 1) or None] if node.level else []
+                    return ".".join([*above, *([node.module] if node.module else [])]), alias.name
     return None
