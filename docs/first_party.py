@@ -1,9 +1,10 @@
 """The first-party distributions, their callbacks made with few arguments, and how each pair of them gets on."""
 
+import functools
 import importlib
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, count
 from pathlib import Path
@@ -139,7 +140,8 @@ class Example:
             logger.enable("treadle_device")
 
 
-def examples() -> list[Example]:
+@functools.cache
+def examples() -> tuple[Example, ...]:
     """Every first-party callback with each of its options, by the names of the classes."""
     entry_points = {name: value for each in distributions() for name, value in each.callbacks.items()}
     assert entry_points.keys() == MAKE.keys(), (
@@ -147,7 +149,7 @@ def examples() -> list[Example]:
         f"Add to MAKE, or remove: {', '.join(sorted(entry_points.keys() ^ MAKE.keys()))}"
     )
     found = [Example(name, options, load(entry_points[name])) for name, ways in MAKE.items() for options in ways]
-    return sorted(found, key=lambda example: (example.cls.__name__, example.options))
+    return tuple(sorted(found, key=lambda example: (example.cls.__name__, example.options)))
 
 
 def load(value: str) -> type[Callback]:
@@ -174,12 +176,15 @@ class Pair:
     hooks: tuple[str, ...] = ()
 
 
-def pairs() -> Iterator[tuple[Example, Example, Pair]]:
+@functools.cache
+def pairs() -> tuple[tuple[Example, Example, Pair], ...]:
     """Every pair of the examples, also two of a kind, and how they get on."""
-    known = examples()
-    for one, other in combinations_with_replacement(known, 2):
-        a, b = one.make(0), other.make(1)
-        yield one, other, judged(one.label, a, other.label, b, providers([a, b], known))
+    return tuple((one, other, pair(one, other)) for one, other in combinations_with_replacement(examples(), 2))
+
+
+def pair(one: Example, other: Example) -> Pair:
+    a, b = one.make(0), other.make(1)
+    return judged(one.label, a, other.label, b, providers([a, b], examples()))
 
 
 def providers(callbacks: Sequence[Callback], known: Sequence[Example]) -> list[Callback]:

@@ -10,7 +10,7 @@ with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(Path(__file__).parents[1] / "docs")
     import first_party
 
-PAIRS = list(first_party.pairs())
+PAIRS = first_party.pairs()
 
 
 def test_the_table_has_every_installed_first_party_callback() -> None:
