@@ -64,6 +64,17 @@ def test_a_phase_without_fields_is_there_after_loading():
     assert list(history) == [TrainingPhase()]
 
 
+def test_of_a_class_that_was_defined_again_the_newest_takes_the_record():
+    def define():
+        return type("Again", (Phase,), {"__module__": "notebook", "__qualname__": "Again"})
+
+    before, after, older = ByPhase(History), ByPhase(History), define()
+    before.of(older()).steps = 3
+    newer = define()
+    after.load_state_dict(before.state_dict())
+    assert (after[newer()].steps, after[older()].steps) == (3, 0)
+
+
 def test_a_phase_with_fields_is_there_when_an_equal_one_is_looked_up():
     history = ByPhase(History)
     history.load_state_dict(filled().state_dict())

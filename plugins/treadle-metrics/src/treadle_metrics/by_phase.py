@@ -90,7 +90,7 @@ class ByPhase(dict[Phase, T]):
                 del self[phase]
             else:
                 record.load_state_dict(own)
-        for cls in subclasses(Phase):
+        for cls in reversed([*subclasses(Phase)]):  # a cell of a notebook that is run again makes the class again
             if class_key(cls) in self._unclaimed and cls.__init__ is object.__init__:
                 self[cls()]
 
