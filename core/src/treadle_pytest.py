@@ -6,6 +6,7 @@ and that must not cost an import of torch.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -30,17 +31,22 @@ def only_plugins(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     `only_plugins("recorder", "treadle-metrics")` takes names of entry points and of distributions. What
     else is installed is disabled until the test ends, so that it cannot join, provide or disturb.
     """
+    return functools.partial(isolate, monkeypatch)
 
-    def isolate(*names: str) -> None:
-        from treadle import plugins
-        from treadle.errors import PluginError, did_you_mean
 
-        installed = plugins.installed()
-        known = {each for plugin in installed for each in (plugin.name, plugin.distribution)}
-        for name in names:
-            if name not in known:
-                raise PluginError(f"There is no plugin called {name!r} installed. {did_you_mean(name, known)}")
-        others = [plugin.name for plugin in installed if not {plugin.name, plugin.distribution} & {*names}]
-        monkeypatch.setenv(plugins.DISABLE, ",".join(dict.fromkeys(others)) if names else "all")
+def isolate(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Disable every plugin but these; see `only_plugins`.
 
-    return isolate
+    Raises:
+        PluginError: if one of them is not installed.
+    """
+    from treadle import plugins
+    from treadle.errors import PluginError, did_you_mean
+
+    installed = plugins.installed()
+    known = {each for plugin in installed for each in (plugin.name, plugin.distribution)}
+    for name in names:
+        if name not in known:
+            raise PluginError(f"There is no plugin called {name!r} installed. {did_you_mean(name, known)}")
+    others = [plugin.name for plugin in installed if not {plugin.name, plugin.distribution} & {*names}]
+    monkeypatch.setenv(plugins.DISABLE, ",".join(dict.fromkeys(others)) if names else "all")

@@ -18,6 +18,7 @@ from treadle import (
     toy_learner,
 )
 from treadle.errors import ArgumentError
+from treadle.testing import CallbackContract
 from treadle_sanity import CHECKS, Check, SanityCheck, SanityCheckException, SkipCheck
 
 
@@ -296,3 +297,8 @@ def test_what_another_callback_may_mend_is_no_failure(log):
     batch = torch.ones(4, 1, 1), torch.ones(4, 1)
     toy_learner(SanityCheck(), Flatten(), data=([batch], [batch])).fit(1)
     assert log == ['SanityCheck left out "Outputs and targets have one shape": Flatten may change what is in a step.']
+
+
+class TestContract(CallbackContract):
+    def make(self) -> SanityCheck:
+        return SanityCheck()

@@ -160,9 +160,9 @@ def _model(path: str, model: nn.Module) -> Iterator[Part]:
     own = path.removeprefix("model").removeprefix(".")
     params = f"params.{own}" if own else "params"
     modules = dict(model.named_modules())
-    yield Part(path, f"the modules of `{path}`", [Identity(module) for module in modules.values()], (path,))
+    yield Part(path, f"the structure of `{path}`", [Identity(module) for module in modules.values()], (path,))
     modes = {name: module.training for name, module in modules.items()}
-    yield Part(path, f"the training modes of `{path}`", modes, (path,))
+    yield Part(path, f"a training mode in `{path}`", modes, (path,))
     for name, buffer in model.named_buffers():
         yield Part(f"{path}.{name}", f"the buffer {name} of `{path}`", FrozenTensor(buffer), (path,))
     for name, parameter in model.named_parameters():

@@ -67,13 +67,8 @@ def check_callback(
         >>> report.run, report.skipped, report.failed
         (8, 1, 0)
     """
-    subject = Subject(factory, tuple(partners), learner, settings, unused_ok or {})
-    left_out = reasons(skip or {}, "skip", "check")
-    for name in left_out:
-        if name not in CHECKS:
-            raise ArgumentValueError(
-                f"skip leaves out {name!r}, and there is no such check. {did_you_mean(name, CHECKS)}"
-            )
+    left_out = skips(skip or {})
+    subject = Subject(factory, partners, learner, settings, unused_ok or {})
     results: list[CheckResult] = []
     for name in CHECKS:
         unsound = [result.name for result in results if result.outcome == FAILED and result.name in BASIC]
@@ -82,6 +77,21 @@ def check_callback(
     if report.failed:
         raise CallbackCheckError(report)
     return report
+
+
+def skips(skip: Mapping[str, str]) -> dict[str, str]:
+    """The checks to leave out, each with the reason.
+
+    Raises:
+        ArgumentError, ArgumentValueError: if there is no such check, or no reason.
+    """
+    left_out = reasons(skip, "skip", "check")
+    for name in left_out:
+        if name not in CHECKS:
+            raise ArgumentValueError(
+                f"skip leaves out {name!r}, and there is no such check. {did_you_mean(name, CHECKS)}"
+            )
+    return left_out
 
 
 def checked_result(

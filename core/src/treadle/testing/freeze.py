@@ -36,9 +36,10 @@ class FrozenTensor:
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self.tensor = tensor
-        self.version = None if tensor.is_inference() else tensor._version
-        self.requires_grad = tensor.requires_grad
-        self.copy = None if nn.parameter.is_lazy(tensor) else tensor.detach().clone()
+        self.version, self.copy, self.requires_grad = None, None, tensor.requires_grad
+        if not nn.parameter.is_lazy(tensor):  # its shape is not decided yet
+            self.version = None if tensor.is_inference() else tensor._version
+            self.copy = tensor.detach().clone()
 
     def change(self, now: FrozenTensor) -> str | None:
         """How the tensor was changed, or None: by its identity, its version and its content."""

@@ -1,0 +1,72 @@
+from types import SimpleNamespace
+
+import pytest
+from treadle import Callback, ProtectedException, Read, Write, toy_learner
+from treadle.protect import view
+from treadle.testing.recording import Record, RecordingView
+
+DECLARED = {"step": Read, "cbstate.count": Write, "cbstate.history": Read, "params": Read, "optimizer": Write}
+
+
+@pytest.fixture
+def seen():
+    """A recording view of a learner after a step, and the record."""
+    learner = toy_learner(nbatches=1)
+    learner.fit(1)
+    learner.cbstate.count, learner.cbstate.history = 0, [1]
+    callback = Callback()
+    callback.state_access = DECLARED
+    record = Record(DECLARED)
+    return SimpleNamespace(view=RecordingView(view(learner, callback), record), record=record, learner=learner)
+
+
+def test_reads_are_noted_by_the_path_at_which_the_view_ends(seen):
+    assert seen.view.step.loss is seen.learner.step.loss
+    assert seen.view.cbstate.history == [1]
+    assert "history" in seen.view.cbstate
+    assert seen.record.read == {"step", "cbstate.history"}
+
+
+def test_items_count_like_attributes(seen):
+    assert seen.view["cbstate"]["history"] == [1]
+    seen.view["cbstate"]["count"] = 2
+    assert seen.learner.cbstate.count == 2
+    assert (seen.record.read, seen.record.written) == ({"cbstate.history"}, {"cbstate.count"})
+
+
+def test_what_is_set_or_deleted_is_written(seen):
+    seen.view.cbstate.count = 3
+    del seen.view.cbstate.count
+    assert "count" not in seen.learner.cbstate
+    assert seen.record.written == {"cbstate.count"}
+    assert seen.record.read == set()
+
+
+def test_what_is_refused_is_not_noted(seen):
+    with pytest.raises(ProtectedException, match=r'Change in Callback\.state_access: "params": Write'):
+        seen.view.params = {}
+    with pytest.raises(ProtectedException, match='"model": Read'):
+        _ = seen.view.model
+    assert seen.record.read == seen.record.written == set()
+
+
+def test_what_was_declared_and_not_used_is_told_with_what_to_do(seen):
+    _ = seen.view.step.loss, seen.view.optimizer, seen.view.cbstate.history
+    seen.view.cbstate.count = 1
+    assert seen.record.unused() == {
+        "params": "is declared and was not used: take it out",
+        "optimizer": "is declared `Write` and only read: declare it `Read`",
+    }
+
+
+def test_a_part_of_a_path_is_a_use_of_it():
+    record = Record({"cbstate": Write, "step": Read})
+    record.written.add("cbstate.history")
+    record.read.add("step.loss")
+    assert record.unused() == {}
+
+
+def test_the_path_above_is_no_use_of_it():
+    record = Record({"cbstate.history": Read})
+    record.read.add("cbstate")
+    assert list(record.unused()) == ["cbstate.history"]

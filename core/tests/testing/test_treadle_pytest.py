@@ -1,0 +1,55 @@
+import subprocess
+import sys
+
+import pytest
+import treadle_pytest
+from treadle import PluginError, plugins
+
+CALLBACK = "from treadle import Callback\nclass {0}(Callback):\n    def on_step_end(self): ...\n"
+
+
+@pytest.fixture
+def two_plugins(install):
+    """Two distributions with a callback each: `first` of first-plugin, `second` of second-plugin."""
+    for name in ("first", "second"):
+        install(
+            f"{name}-plugin",
+            files={f"{name}_plugin.py": CALLBACK.format(name.title())},
+            entry_points={"treadle.callbacks": {name: f"{name}_plugin:{name.title()}"}},
+        )
+
+
+def test_importing_it_imports_no_torch():
+    code = "import sys, treadle_pytest; sys.exit('torch' in sys.modules or 'treadle' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_toy_learner_is_there_as_a_fixture(toy_learner):
+    assert toy_learner(nbatches=2).fit(1).steps == 2
+
+
+@pytest.mark.parametrize("name", ["first", "first-plugin"])
+def test_other_plugins_than_those_named_cannot_be_found(name, two_plugins, only_plugins):
+    only_plugins(name)
+    assert [plugin.name for plugin in plugins.installed() if not plugin.disabled] == ["first"]
+    assert plugins.load("first").__name__ == "First"
+    with pytest.raises(PluginError, match="is disabled"):
+        plugins.load("second")
+
+
+def test_without_a_name_there_is_none(two_plugins, only_plugins, toy_learner):
+    only_plugins()
+    assert all(plugin.disabled for plugin in plugins.installed())
+    assert toy_learner(use_default_callbacks=True).callbacks == ()
+
+
+def test_a_name_that_there_is_not_is_an_error(two_plugins, only_plugins):
+    with pytest.raises(PluginError, match=r"There is no plugin called 'frist' installed\. Did you mean `first`\?"):
+        only_plugins("frist")
+
+
+def test_after_the_test_everything_is_there_again(two_plugins):
+    with pytest.MonkeyPatch.context() as patch:
+        treadle_pytest.isolate(patch, "first")
+        assert plugins.find("second").disabled
+    assert not plugins.find("second").disabled
