@@ -1,0 +1,146 @@
+"""All first-party callbacks, each by itself and all of them together, keep what is promised of them."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from treadle import Callback, Learner, Phase, Write, accesses
+from treadle.access import overlaps
+from treadle.scope import preserved_random_state
+from treadle.testing import audit, check_callback, noisy_learner
+from treadle_checkpoint import Checkpointer, checkpoints, resume
+
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(Path(__file__).parents[1] / "docs")
+    import first_party
+
+THERE_ALREADY = "everything is on the CPU already, so there is nothing to move"
+
+# What a callback declares and a small training on the CPU does not use, with the reason.
+UNUSED = {
+    "ProgressPrinter": {"step.loss": "it is only looked at for a bar that is shown, in a terminal"},
+    "ToDevice": dict.fromkeys(("model", "params", "optimizer"), THERE_ALREADY),
+    "ToGPU": dict.fromkeys(("model", "params", "optimizer"), THERE_ALREADY),
+}
+LEFT_OUT = {"Checkpointer": {"runners": "each run gets a name of its own, which is part of the state"}}
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    with preserved_random_state():
+        torch.manual_seed(0)
+        yield
+
+
+def everybody(*left_out: str) -> list[Callback]:
+    """One of each first-party callback that can be together, with the option that uses the most."""
+    last = {example.entry_point: example for example in first_party.examples()}
+    return [example.make() for name, example in last.items() if name not in ("to_gpu", *left_out)]
+
+
+def state_of(learner: Learner) -> dict[str, Any]:
+    """What a training has come to."""
+    return {
+        "model": learner.model.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "callbacks": {c.name: c.state_dict() for c in learner.callbacks if not isinstance(c, Checkpointer)},
+        "cbstate": {
+            name: {key: value.state_dict() for key, value in entry.items()}
+            if name == "hyperparams"
+            else entry.state_dict()
+            for name, entry in learner.cbstate.items()
+        },
+        "random": torch.get_rng_state(),
+    }
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two states are equal, tensors bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("example", first_party.examples(), ids=lambda example: example.label)
+def test_a_callback_passes_every_check_for_callbacks(example: first_party.Example) -> None:
+    name = example.cls.__name__
+    needed = {type(partner) for partner in first_party.providers([example.make()], first_party.examples())}
+    partners = [each.make for each in first_party.examples() if each.cls in needed and not each.options]
+    report = check_callback(
+        example.make, partners=partners, unused_ok=UNUSED.get(name), skip=LEFT_OUT.get(name), nbatches=4
+    )
+    assert (report.failed, report.run >= 7) == (0, True)
+
+
+def test_all_together_the_order_of_the_list_changes_neither_the_plan_nor_the_run() -> None:
+    outcomes = []
+    for seed in range(4):
+        callbacks = everybody("checkpointer")
+        random.Random(seed).shuffle(callbacks)
+        with seeded():
+            learner = noisy_learner(*callbacks, nbatches=4)
+            learner.fit(2)
+            outcomes.append((str(learner.plan()), state_of(learner)))
+    plan, state = outcomes[0]
+    assert [other for other, _ in outcomes] == [plan] * 4
+    assert all(same(state, other) for _, other in outcomes[1:])
+
+
+def test_all_who_write_nothing_but_cbstate_together_leave_the_weights_as_they_are_without_them() -> None:
+    watching = [
+        callback
+        for callback in everybody()
+        if all(overlaps(path, "cbstate") for path in accesses(callback, Write)) and callback.name != "LogHyperParams"
+    ]
+    assert len(watching) >= 12
+    weights = []
+    for callbacks in ([], watching):
+        with seeded():
+            learner = noisy_learner(*callbacks, nbatches=4)
+            learner.fit(2)
+            weights.append(learner.model.state_dict())
+    assert same(*weights)
+
+
+def test_with_or_without_validation_from_a_shuffled_loader_the_weights_are_the_same() -> None:
+    weights = []
+    for names in (("training", "validation"), ("training",)):
+        with seeded():
+            learner = noisy_learner(nbatches=4)
+            learner.fit(3, {name: learner.data[name] for name in names})
+            weights.append(learner.model.state_dict())
+    assert same(*weights)
+
+
+def test_all_together_an_audit_finds_nothing() -> None:
+    with seeded():
+        learner = noisy_learner(*everybody(), nbatches=4)
+        with audit(learner):
+            assert learner.fit(2).epochs == 2
+
+
+def test_all_together_a_run_is_resumed_after_any_step_to_the_same_bits(tmp_path: Path) -> None:
+    def make(folder: Path) -> Learner:
+        saving = Checkpointer(folder, every_epochs=1, every_steps=1, phase=Phase, during=Phase)
+        return noisy_learner(*everybody("checkpointer"), saving, nbatches=4, optimizer=torch.optim.Adam)
+
+    with seeded():
+        whole = make(tmp_path / "whole")
+        whole.fit(2)
+        expected = state_of(whole)
+    saved = checkpoints(tmp_path / "whole")
+    assert len(saved) == 2 * (4 + 1 + 4 + 1)
+    for checkpoint in saved:
+        with preserved_random_state():
+            learner = make(tmp_path / "elsewhere" / checkpoint.path.name)
+            resume(learner, checkpoint.path)
+            learner.fit(2)
+            assert same(state_of(learner), expected), checkpoint.path.name
