@@ -102,6 +102,13 @@ def test_the_records_as_plain_values_have_labels_for_phases():
     }
 
 
+def test_the_records_as_rows_have_a_column_for_the_phase():
+    assert filled().rows() == [
+        {"phase": "TrainingPhase", "epochs": 0, "steps": 7, "steps_epoch": 0},
+        {"phase": "Accumulating(batches=3)", "epochs": 0, "steps": 5, "steps_epoch": 0},
+    ]
+
+
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda history: pickle.loads(pickle.dumps(history))])
 def test_a_copy_has_records_of_its_own(duplicate):
     history = filled()

@@ -73,6 +73,10 @@ class ByPhase(dict[Phase, T]):
         """The records as plain values, by the phases' labels."""
         return {phase_label(phase): record.to_dict() for phase, record in self.items()}
 
+    def rows(self) -> list[dict[str, Any]]:
+        """A dictionary for each phase, with its label as "phase"; `pandas.DataFrame` takes it."""
+        return [{"phase": phase_label(phase), **record.to_dict()} for phase, record in self.items()]
+
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """The records' own states, by `phase_key`."""
         return {**self._unclaimed, **{phase_key(phase): record.state_dict() for phase, record in self.items()}}
