@@ -157,9 +157,9 @@ def mend(callback: Callback, change: Change) -> str:
     if change.part.path == SETTINGS:
         return "Put it back: with torch.no_grad(): ..."
     declared = checked(callback.state_access, name)
-    for path, permission in declared.items():
-        if permission is Read and path in change.part.owners:
-            return f'Change in {name}.state_access: "{path}": Write'
+    for owner in change.part.owners:
+        if declared.get(owner) is Read:
+            return f'Change in {name}.state_access: "{owner}": Write'
     owners = [owner for owner in change.part.owners if any(overlaps(owner, path) for path in declared)]
     return f'Add to {name}.state_access: "{(owners or change.part.owners)[0]}": Write'
 

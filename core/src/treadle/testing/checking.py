@@ -23,17 +23,15 @@ def check_callback(
 ) -> Report:
     """Check that a callback keeps what callbacks promise: the guarantees, as far as they are about one callback.
 
-    | check | what holds |
-    |---|---|
-    | `declarations` | `state_access` and `run_after` are valid, and what it reads of `cbstate` has a writer |
-    | `handlers` | each handler is that of an event or operation, with its arguments and phases |
-    | `init` | `on_init` can run again and changes nothing more |
-    | `training` | a training with validation runs, and every handler is called |
-    | `access` | every declared path is used, a `Write` is written, and nothing else is used |
-    | `audit` | what is not declared `Write` stays as it was, also in place |
-    | `watching` | without a `Write` outside of `cbstate`, the weights are the same bits with and without it |
-    | `state` | `state_dict` is plain, and a new callback that loads it decides and records the same |
-    | `runners` | handlers in threads give the same result |
+    - `declarations`: `state_access` and `run_after` are valid, and what it reads of `cbstate` has a writer.
+    - `handlers`: each handler is that of an event or operation, with its arguments and phases.
+    - `init`: `on_init` can run again and changes nothing more.
+    - `training`: a training with validation runs, and every handler is called.
+    - `access`: every declared path is used, a `Write` is written, and nothing else is used.
+    - `audit`: what is not declared `Write` stays as it was, also in place.
+    - `watching`: without a `Write` outside of `cbstate`, the weights are the same bits with and without it.
+    - `state`: what a checkpoint keeps is plain, and a new callback that takes it over decides and records the same.
+    - `runners`: handlers in threads give the same result.
 
     Args:
         factory: Makes the callback: its class, or a function. It is called several times.
