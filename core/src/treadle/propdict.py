@@ -126,6 +126,9 @@ class ReadOnly(Mapping[str, Any]):
 
     __delitem__ = __delattr__
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._target
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._target)
 

@@ -43,10 +43,14 @@ class Series:
             iteration: The number that it belongs to, for example of completed steps.
             value: A number, or a tensor with one element.
         """
-        if self._waiting or self._landing or (isinstance(value, torch.Tensor) and not value.is_cpu):
+        if self._waiting or self._landing:
             self._wait_for(torch.as_tensor(value).detach())
+        elif type(value) is float or not isinstance(value, torch.Tensor):  # the first is the quicker question
+            self._values.append(value)
+        elif value.is_cpu:
+            self._values.append(value.item())
         else:
-            self._values.append(value.item() if isinstance(value, torch.Tensor) else value)
+            self._wait_for(value.detach())
         self._iterations.append(iteration)
 
     @property
