@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ def written_paths(value: str) -> set[str]:
     module, _, name = value.partition(":")
     for _ in range(8):  # a class may be re-exported a few times
         file = source_file(module)
-        tree = parsed(file) if file is not None else None
+        tree = parsed(file, file.stat().st_mtime_ns) if file is not None else None
         if file is None or tree is None:
             return set()
         for node in ast.walk(tree):
@@ -61,8 +62,9 @@ def source_file(module: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def parsed(file: Path) -> ast.Module | None:
-    """The syntax tree of a file; None if it cannot be read."""
+@functools.lru_cache(maxsize=256)
+def parsed(file: Path, modified: int) -> ast.Module | None:
+    """The syntax tree of a file as it was modified last; None if it cannot be read."""
     try:
         return ast.parse(file.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
