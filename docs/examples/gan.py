@@ -1,10 +1,13 @@
 """Train a generative adversarial network on scikit-learn's handwritten digits."""
 
+from time import strftime
+
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader
 from treadle import AbstractTrainingPhase, BackwardBegin, BackwardEnd, Learner, LossBegin, run_step
+from treadle_checkpoint import Checkpointer
 from treadle_logging import CSVBackend, LogTraces
 from treadle_metrics import Metrics, Traces, accuracy
 from treadle_schedule import CosAnneal, LearningRate, Scheduler
@@ -20,8 +23,8 @@ class GANTraining(AbstractTrainingPhase):
     def step(self, learner, batch):
         generator, critic = learner.model.generator, learner.model.critic
         with run_step(learner, self, xs=batch) as (handle, state):
-            fakes = generator(torch.randn(len(state.xs), 16))
-            real, fake = torch.ones(len(fakes), dtype=int), torch.zeros(len(fakes), dtype=int)
+            fakes = generator(torch.randn_like(state.xs[:, :16]))  # noise, where the digits are
+            real, fake = state.xs.new_ones(len(fakes), dtype=int), state.xs.new_zeros(len(fakes), dtype=int)
             state.yhats, state.ys = critic(torch.cat([state.xs, fakes.detach()])), torch.cat([real, fake])
             handle(LossBegin)
             self.improve(learner, handle, "critic", learner.lossfn(state.yhats, state.ys))
@@ -44,12 +47,12 @@ hidden = [nn.Sequential(nn.Linear(n, 128), nn.LeakyReLU(0.2), nn.Dropout(0.4)) f
 models = {"generator": generator, "critic": nn.Sequential(*hidden, nn.Linear(128, 2))}
 optimizers = {name: torch.optim.Adam(model.parameters(), betas=(0.5, 0.99)) for name, model in models.items()}
 
+folder = f"runs/gan/{strftime('%y%m%d-%H%M%S')}"
 callbacks = [
-    Metrics(accuracy),
     Traces({name: lambda learner, name=name: learner.step.get(f"{name}_loss") for name in models}),
-    LogTraces(CSVBackend("runs/gan/losses.csv", overwrite=True)),
     *(StopOnNaNLoss(f"{name}_loss") for name in models),
-    Scheduler({LearningRate("critic"): CosAnneal(1e-3, 1e-4, period=870)}),
+    *(Metrics(accuracy), Scheduler({LearningRate("critic"): CosAnneal(1e-3, 3e-4, period=870)})),
+    *(LogTraces(CSVBackend(f"{folder}/losses.csv")), Checkpointer(folder, every_epochs=10, metric="Accuracy")),
 ]
 data = (DataLoader(images, batch_size=64, shuffle=True),)
 learner = Learner(models, nn.CrossEntropyLoss(), data=data, optimizer=optimizers, callbacks=callbacks)
