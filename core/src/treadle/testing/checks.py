@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,18 +17,13 @@ from treadle.runner import LinearRunner, ThreadedRunner
 from treadle.scope import RandomState
 from treadle.testing.auditing import breach_of
 from treadle.testing.changes import Moment
+from treadle.testing.comparing import differs, entry, written_below_cbstate
+from treadle.testing.findings import DoesNotApply, Finding
 from treadle.testing.freeze import frozen, same
 from treadle.testing.report import FAILED, PASSED, SKIPPED, CheckResult
 from treadle.testing.resuming import Capture, FromMemory, not_plain
-from treadle.testing.subject import EPOCHS, Run, Subject, seeded
-
-
-class Finding(Exception):
-    """A check found something that is wrong."""
-
-
-class DoesNotApply(Exception):
-    """There is nothing to check; the message says why."""
+from treadle.testing.run import Run
+from treadle.testing.subject import EPOCHS, Subject, seeded
 
 
 def declarations(subject: Subject) -> None:
@@ -96,7 +91,7 @@ def changes_only_what_it_declares(subject: Subject) -> None:
     own = [
         breach_of(callback, hook, list(changes.values()))
         for (callback, hook), changes in breaches
-        if callback.name == subject.name
+        if callback in subject.recorded.watch.records
     ]
     if own:
         raise Finding("\n".join(map(str, own)))
@@ -242,41 +237,3 @@ def told(error: BaseException) -> str:
 def random_states(state: RandomState) -> list[Any]:
     """The states of the generators that everybody shares."""
     return [state.python, state.numpy, state.torch, state.devices]
-
-
-def differs(one: Run, other: Run, whose: str, subject: Subject) -> None:
-    """Raise a finding if two runs came to different ends."""
-    assert one.callback is not None
-    assert other.callback is not None
-    if one.ended != other.ended:
-        raise Finding(f"with {whose}, {other.ended} instead of {one.ended}.")
-    # Who ends a fit at the end of a step may run before or beside the trail, so its last entry may be missing.
-    own, its = ([*run.trail.steps[: one.learner.progress.steps - 1], weights(run)] for run in (one, other))
-    if not same(frozen(own), frozen(its)):
-        raise Finding(f"with {whose}, the weights are others.")
-    if not same(frozen(one.callback.state_dict()), frozen(other.callback.state_dict())):
-        raise Finding(f"with {whose}, state_dict gives something else in the end.")
-    for path in written_below_cbstate(subject):
-        found = [frozen(entry(run.learner.cbstate, path)) for run in (one, other)]
-        if not same(*found):
-            raise Finding(f"with {whose}, `{path}` holds something else in the end.")
-
-
-def weights(run: Run) -> list[dict[str, torch.Tensor]]:
-    """All parameters and buffers that a training ended with."""
-    return [model.state_dict() for model in run.learner.models]
-
-
-def entry(entries: Mapping[str, Any], path: str) -> Any:
-    """What is at a path below `cbstate`, or None."""
-    value: Any = entries
-    for name in path.split(".")[1:]:
-        if not isinstance(value, Mapping) or name not in value:
-            return None
-        value = value[name]
-    return value
-
-
-def written_below_cbstate(subject: Subject) -> list[str]:
-    """The entries of `cbstate` that the callback writes."""
-    return [path for path, mode in subject.declared.items() if mode is Write and path.startswith("cbstate.")]
