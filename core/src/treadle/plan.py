@@ -154,7 +154,7 @@ def named_phases(ordering: Ordering) -> Iterator[type[Phase]]:
     named = {phase for own in ordering.handlers for handler in own.values() for phase in handler.phases}
     yield TrainingPhase
     yield ValidationPhase
-    for phase in subclasses(Phase):
+    for phase in sorted(subclasses(Phase), key=lambda phase: (phase.__name__, phase.__module__)):
         if phase in named and phase not in (TrainingPhase, ValidationPhase) and phase.step is not Phase.step:
             yield phase
 
