@@ -150,8 +150,9 @@ class ThreadedRunner(CallbackRunner):
     """Runs handlers side by side in threads where their declarations show that it is valid.
 
     Handlers that wait for one another, or of which one writes what the other uses, run in their
-    order; so the state afterwards is the one that `LinearRunner` gives. Worth its cost only for
-    handlers that wait for something, such as a disk.
+    order; so the state afterwards is the one that `LinearRunner` gives, as long as none raises: beside
+    one that does, those that do not wait for it have run already. Worth its cost only for handlers
+    that wait for something, such as a disk.
 
     Args:
         max_workers: How many threads at most. Default: 4.
