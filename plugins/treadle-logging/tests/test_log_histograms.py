@@ -34,6 +34,17 @@ def test_gradients_are_logged_on_request(memory) -> None:
     assert memory.of("Step/Histograms/Gradients/weight") == [(1, [learner.model.weight.grad.item()])]
 
 
+def test_a_phase_that_shows_no_gradients_has_none_to_log(memory) -> None:
+    class Quiet(AbstractTrainingPhase):
+        def step(self, learner, batch):
+            with run_step(learner, self, xs=batch):
+                pass
+
+    learner = toy_learner(Recorder(), LogHistograms(memory, freq=1, gradients=True), nbatches=1)
+    learner.fit(1, phases=[Quiet()])
+    assert memory.tags() == ["Step/Histograms/Weights/weight"]
+
+
 def network(*callbacks) -> Learner:
     net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU())
     with torch.no_grad():

@@ -7,6 +7,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from treadle import (
+    AbstractTrainingPhase,
+    BackwardBegin,
+    BackwardEnd,
     Callback,
     CancelFittingException,
     CancelStepException,
@@ -17,9 +20,11 @@ from treadle import (
     TrainingPhase,
     Write,
     hookimpl,
+    run_step,
     throttle,
     toy_learner,
 )
+from treadle.operations import Update
 from treadle_schedule import Exp, LearningRate, LRFinder, LRFinderError, ScheduleError, Scheduler
 
 
@@ -462,6 +467,10 @@ class TestRefusals:
         with pytest.raises(DataError, match="the learner has no such data"):
             LRFinder().find(toy_learner(data=()))
 
+    def test_a_phase_whose_steps_have_no_loss(self):
+        with pytest.raises(LRFinderError, match=r"the steps of Doubled\(name='score'\) have none. .* state.loss = "):
+            LRFinder().find(toy_learner(), [(torch.ones(2, 1), torch.ones(2, 1))], phase=Doubled("score"))
+
     def test_a_lazy_parameter(self):
         data = [(torch.ones(2, 3), torch.ones(2, 1))]
         learner = Learner(nn.LazyLinear(1), nn.functional.mse_loss, data=(data,), use_default_callbacks=False)
@@ -476,3 +485,29 @@ def test_the_data_can_be_others():
     data = TensorDataset(torch.ones(4, 1), torch.ones(4, 1))
     result = LRFinder(start=0.1, end=1, num_it=3).find(learner, DataLoader(data, batch_size=2))
     assert result.losses[0] == 1
+
+
+class Doubled(AbstractTrainingPhase):
+    """Trains with twice the loss, under a name."""
+
+    data_name = "doubled"
+
+    def __init__(self, name):
+        self.name = name
+
+    def step(self, learner, batch):
+        xs, ys = batch
+        with run_step(learner, self, xs=xs, ys=ys) as (handle, state):
+            state[self.name] = 2 * learner.lossfn(learner.model(xs), ys)
+            handle(BackwardBegin)
+            state[self.name].backward()
+            handle(BackwardEnd)
+            handle(Update)
+
+
+def test_the_phase_can_be_ones_own():
+    learner = toy_learner()
+    learner.data.doubled = learner.data.training
+    usual = LRFinder(start=1e-6, end=1e-5, num_it=3).find(learner)
+    own = LRFinder(start=1e-6, end=1e-5, num_it=3).find(learner, phase=Doubled("loss"))
+    assert own.losses == pytest.approx([2 * loss for loss in usual.losses], rel=1e-3)

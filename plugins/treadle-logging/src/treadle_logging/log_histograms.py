@@ -78,7 +78,7 @@ class LogHistograms(Callback):
 
     def _entries(self, learner: Learner, steps: int) -> Iterator[Entry]:
         kinds: dict[str, Mapping[str, Any]] = {"Weights": learner.params}
-        if self.gradients:
+        if self.gradients and "grads" in learner.step:  # a phase of somebody's own need not have them
             kinds["Gradients"] = learner.step.grads
         if self.activations:
             kinds["Activations"] = self.activations

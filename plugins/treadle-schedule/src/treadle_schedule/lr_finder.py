@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from treadle import Callback, Learner
+from treadle import Callback, Learner, Phase, TrainingPhase
 from treadle.scope import preserved_random_state
 
 from treadle_schedule.errors import LRFinderError
@@ -70,14 +70,20 @@ class LRFinder:
             )
 
     def find(
-        self, learner: Learner, data: Any = None, *, callbacks: Iterable[Callback] | None = None
+        self,
+        learner: Learner,
+        data: Any = None,
+        *,
+        phase: Phase | None = None,
+        callbacks: Iterable[Callback] | None = None,
     ) -> LRFinderResult:
         """Make the trial run.
 
         Args:
             learner: The learner. It is afterwards as it was before.
             data: An iterable of batches, run over again as often as needed. Default: the learner's
-                training data.
+                data of that phase.
+            phase: The phase to train in. Default: `TrainingPhase()`.
             callbacks: The callbacks that take part. Default: those of the learner that take part in an
                 operation of a step or write more than `cbstate` before a step's end, unless they set
                 hyperparameters; and those that provide what these read.
@@ -88,10 +94,12 @@ class LRFinder:
         Raises:
             DataError: if there are no data to train with.
             LRFinderError: if the data are an iterator, which the trial would use up; or a parameter
-                of the model is lazy.
+                of the model is lazy; or the steps of the phase have no loss.
         """
-        if data is None and "training" in learner.data:
-            data = learner.data.training
+        phase = phase or TrainingPhase()
+        name = str(phase.data_name)
+        if data is None and name in learner.data:
+            data = learner.data[name]
         if hasattr(data, "__next__"):
             raise LRFinderError(
                 f"The training data are a {type(data).__name__}, which can be read once, and the trial would use "
@@ -103,11 +111,13 @@ class LRFinder:
         with preserved_random_state():
             snapshot = Snapshot([*learner.models, *learner.optimizers, learner.lossfn, *chosen], [data])
             try:
-                return self._try_out(learner, data, chosen)
+                return self._try_out(learner, {} if data is None else {name: data}, phase, chosen)
             finally:
                 snapshot.restore()
 
-    def _try_out(self, learner: Learner, data: Any, callbacks: list[Callback]) -> LRFinderResult:
+    def _try_out(
+        self, learner: Learner, data: dict[str, Any], phase: Phase, callbacks: list[Callback]
+    ) -> LRFinderResult:
         for model in learner.models:
             model.zero_grad(set_to_none=True)  # the gradients that are there are left alone
         sweep = Sweep(self.start, self.end, self.num_it, stop_div=self.stop_div)
@@ -118,6 +128,6 @@ class LRFinder:
             callbacks=[*callbacks, sweep],
             use_default_callbacks=False,
         )
-        result = trial.fit(self.num_it, () if data is None else (data,))  # an epoch has at least one step
+        result = trial.fit(self.num_it, data, phases=[phase])  # an epoch has at least one step
         stopped = str(result.cancelled) if result.cancelled else "the data ended"
         return LRFinderResult(tuple(sweep.lrs), tuple(sweep.losses), tuple(sweep.smoothed), self.num_it, stopped)

@@ -17,6 +17,7 @@ from treadle import (
     accesses,
 )
 
+from treadle_schedule.errors import LRFinderError
 from treadle_schedule.hyperparameter import set_hyperparameter
 from treadle_schedule.optimizer_values import LearningRate
 
@@ -62,6 +63,11 @@ class Sweep(Callback):
         set_hyperparameter(learner, LearningRate, self._lr)
 
     def on_step_end(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
+        if "loss" not in learner.step:
+            raise LRFinderError(
+                f"LRFinder goes by `step.loss`, and the steps of {phase} have none. Let the phase write it, "
+                f"state.loss = ..., or find the learning rate in another one: LRFinder().find(learner, phase=...)"
+            )
         loss = learner.step.loss.item()  # the number is needed here and now, to know when to stop
         self.lrs.append(self._lr)
         self.losses.append(loss)
