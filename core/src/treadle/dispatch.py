@@ -60,17 +60,17 @@ class CallbackManager(pluggy.PluginManager):
 
 def check_options(implementation: pluggy.HookImpl, name: str) -> None:
     """Refuse the options of pluggy that would go around the order, and a handler that would never run."""
-    if inspect.isgeneratorfunction(implementation.function) and not implementation.wrapper:
-        raise CallbackError(
-            f"{implementation.plugin_name.partition(':')[2]}.{name} has a `yield`, so calling it would run nothing of "
-            f"it. To wrap, write @hookimpl(wrapper=True) above it; otherwise take the `yield` out."
-        )
     for option in ("tryfirst", "trylast", "hookwrapper", "optionalhook"):
         if getattr(implementation, option):
             raise CallbackError(
                 f"{implementation.plugin_name.partition(':')[2]}.{name} uses @hookimpl({option}=True), which has no "
                 f"meaning here. The order comes from state_access and run_after; to wrap, use @hookimpl(wrapper=True)."
             )
+    if inspect.isgeneratorfunction(implementation.function) and not implementation.wrapper:
+        raise CallbackError(
+            f"{implementation.plugin_name.partition(':')[2]}.{name} has a `yield`, so calling it would run nothing of "
+            f"it. To wrap, write @hookimpl(wrapper=True) above it; otherwise take the `yield` out."
+        )
 
 
 class Handle(dict[type[Hook], Callable[..., Any]]):
