@@ -57,14 +57,15 @@ def recorded(cbstate: Mapping[str, Any], unit: str, phase: Phase, metric: str) -
         metric: The metric's name.
 
     Raises:
-        CheckpointError: if values were recorded in that phase, and none of that name.
+        CheckpointError: if values were recorded in that phase, and none of that name; for the loss it is None, since
+            a phase need not have one: a GAN's has two of other names.
     """
     if f"metrics{unit}" not in cbstate:
         return None
     series = cbstate[f"metrics{unit}"][phase]
     if metric in series and len(series[metric]):
         return float(series[metric].last[1])
-    if series and unit == "epoch":
+    if series and unit == "epoch" and metric != "Loss":
         raise CheckpointError(
             f"There is no metric {metric!r} of the epochs of {phase}. {did_you_mean(metric, series)} "
             f"Checkpointer(folder, metric={next(iter(series))!r})"
