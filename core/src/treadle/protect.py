@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import keyword
 from collections.abc import Iterator, Mapping, MutableMapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from treadle.access import FIELDS, Permission, Read, Write, checked, parts
@@ -212,6 +213,8 @@ def is_name(part: str) -> bool:
 
 def reader(path: str, permission: type[Permission]) -> Any:
     """A function of a view that gets what is at a path, by plain attribute look-ups."""
+    if path.startswith("step."):  # read in every step, and no `PropDict` by anybody's convention: no Python at all
+        return attrgetter(f"_learner.{path}")
     template = "lambda self: self._learner.{path}"
     if permission is Read:
         template = (
