@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from torch.utils.data import DataLoader, Subset
 from treadle import Callback, CancelStepException, Learner, Phase, Read, TrainingPhase
 from treadle.loop import progress_of
 from treadle_checkpoint import Checkpointer, checkpoints, resume
-from treadle_device import ToDevice
+from treadle_device import GarbageCollect, ToDevice
+from treadle_logging import LoggerBackend, LogHistograms, LogMetrics
+from treadle_logging.series_logger import phase_name
 from treadle_metrics import Metrics, Recorder, Traces
 from treadle_progress import MetricsPrinter, ProgressPrinter
-from treadle_stopping import StopOnNaNLoss
+from treadle_sanity import SanityCheck
+from treadle_stopping import EarlyStopping, NumberLimit, StopOnNaNLoss
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {"gan": "gan.md", "self_supervised": "self-supervised.md", "accumulation": "accumulation.md"}
@@ -174,6 +178,37 @@ def test_it_follows_its_batches_to_where_they_are_moved(prepare, name):
     )
     assert program.fit(1).epochs == 1
     assert {parameter.dtype for model in program.learner.models for parameter in model.parameters()} == {torch.float64}
+
+
+class Nowhere(LoggerBackend):
+    """Counts what it is given, by the kind."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def log(self, loggable: Any, name: str, i: int, group: tuple[str, ...]) -> None:
+        self.counts["/".join(group)] += 1
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "gradients"),
+    [
+        ("gan", 12 * 16, 12 * 6 + 6 * 10),  # the generator's in every second step alone
+        ("self_supervised", 5 * 8, 5 * 4),  # the momentum encoder has none
+        ("accumulation", 23 * 4, 23 * 4),
+    ],
+)
+def test_callbacks_that_nobody_made_for_it_work_in_it(prepare, name, weights, gradients):
+    program, backend = prepare(name), Nowhere()
+    phase = type(program.phase)
+    stop = EarlyStopping(NumberLimit(2), train_phase=phase, test_phase=phase, monitor="Accuracy")
+    watchers = [LogMetrics(backend), LogHistograms(backend, freq=5, gradients=True), GarbageCollect(20), SanityCheck()]
+    program.learner.set_callbacks([*program.learner.callbacks, stop, *watchers])
+    result = program.fit()
+    assert (result.epochs, result.cancelled.callback) == (2, stop)
+    assert backend.counts[f"Epoch/{phase_name(program.phase)}/Metrics"] == (2 if name == "gan" else 4)
+    assert backend.counts["Step/Histograms/Weights"] == weights
+    assert backend.counts["Step/Histograms/Gradients"] == gradients
 
 
 # The GAN.

@@ -22,7 +22,7 @@ class GANTraining(AbstractTrainingPhase):
 
     def step(self, learner, batch):
         generator, critic = learner.model.generator, learner.model.critic
-        with run_step(learner, self, xs=batch) as (handle, state):
+        with run_step(learner, self, xs=batch, grads=learner.grads) as (handle, state):
             fakes = generator(torch.randn_like(state.xs[:, :16]))  # noise, where the digits are
             real, fake = state.xs.new_ones(len(fakes), dtype=int), state.xs.new_zeros(len(fakes), dtype=int)
             state.yhats, state.ys = critic(torch.cat([state.xs, fakes.detach()])), torch.cat([real, fake])
