@@ -161,6 +161,7 @@ def as_callbacks(callbacks: Any, *, use_default_callbacks: bool = False) -> tupl
     if isinstance(callbacks, (str, Callback)) or not isinstance(callbacks, Iterable):
         raise CallbackError(f"callbacks is a list, got {callbacks!r}: callbacks=[{shown(callbacks)}]")
     given: list[Callback] = []
+    present: set[Callback] = set()
     modules: list[str] = []
     for callback in callbacks:
         if isinstance(callback, str):
@@ -170,9 +171,10 @@ def as_callbacks(callbacks: Any, *, use_default_callbacks: bool = False) -> tupl
                     continue
             callback = made_by_name(callback)
         check_callback_instance(callback)
-        if any(callback is other for other in given):
+        if unwrap(callback) in present:
             raise CallbackError(f"{callback.name} is given twice, the same object. Give it once, or make another one.")
         given.append(callback)
+        present.add(unwrap(callback))
     joined = (*given, *default_callbacks(given)) if use_default_callbacks else tuple(given)
     return joined, modules
 
