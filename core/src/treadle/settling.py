@@ -50,16 +50,18 @@ def settle(first: Callback, second: Callback, overlap: list[Overlap], resolve: R
     who, answer = answers[0]
     if any(not same(answer, other) for _, other in answers):
         said = "; ".join(f"{source} answers {shown(other)}" for source, other in answers)
+        shared = f"both use {paths_of(overlap)}, and they settle it" if overlap else "settle their order"
         return Problem(
             (first, second),
-            f"{first.name} and {second.name} both use {paths_of(overlap)}, and they settle it differently: {said}.",
+            f"{first.name} and {second.name} {shared} differently: {said}.",
             "let one of them answer NotDefined(), or both the same.",
         )
     if isinstance(answer, RunFirst):
         after = second if answer.callback is first else first
         return [Edge(answer.callback, after, f"RunFirst({answer.callback.name}), says {who}")]
     if isinstance(answer, Unresolvable):
-        reason = f": {answer.reason}" if answer.reason else f"; both use {paths_of(overlap)}."
+        shared = f"; both use {paths_of(overlap)}" if overlap else ""
+        reason = f": {answer.reason}" if answer.reason else f"{shared}."
         return Problem(
             (first, second),
             f"{first.name} and {second.name} cannot be used together, says {who}{reason}",
