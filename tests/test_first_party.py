@@ -13,6 +13,7 @@ from treadle.access import overlaps
 from treadle.scope import preserved_random_state
 from treadle.testing import audit, check_callback, noisy_learner
 from treadle_checkpoint import Checkpointer, checkpoints, resume
+from treadle_checkpoint.run import read
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(Path(__file__).parents[1] / "docs")
@@ -125,6 +126,22 @@ def test_all_together_an_audit_finds_nothing() -> None:
         learner = noisy_learner(*everybody(), nbatches=4)
         with audit(learner):
             assert learner.fit(2).epochs == 2
+
+
+def test_all_together_the_order_of_the_list_changes_nothing_in_a_checkpoint(tmp_path: Path) -> None:
+    contents = []
+    for seed in range(3):
+        saving = Checkpointer(tmp_path / str(seed), every_steps=1)
+        callbacks = [*everybody("checkpointer"), saving]
+        random.Random(seed).shuffle(callbacks)
+        with seeded():
+            noisy_learner(*callbacks, nbatches=4).fit(1)
+        contents.append([vars(read(checkpoint.path)) for checkpoint in checkpoints(saving.folder)])
+        for content in contents[-1]:
+            assert content["rest"]["callbacks"]["Checkpointer"]["state"].pop("run")  # each run has a name of its own
+    assert len(contents[0]) == 4
+    assert same(contents[0], contents[1])
+    assert same(contents[0], contents[2])
 
 
 def test_all_together_a_run_is_resumed_after_any_step_to_the_same_bits(tmp_path: Path) -> None:
