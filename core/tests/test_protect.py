@@ -281,6 +281,31 @@ def test_a_propdict_at_a_declared_path_is_read_only_too() -> None:
         seen(learner, cbstate__inner=Read).cbstate.inner.a = 1
 
 
+class Doubles(Callback):
+    """Doubles the gradient of the one weight."""
+
+    def __init__(self, **access) -> None:
+        self.state_access = {path.replace("__", "."): permission for path, permission in access.items()}
+
+    def on_backward_end(self, learner, phase: TrainingPhase) -> None:
+        learner.step.grads["weight"] = 2 * learner.step.grads["weight"]
+
+
+@pytest.mark.parametrize("path", ["step__grads", "step"])
+def test_a_gradient_that_may_be_read_cannot_be_replaced(path) -> None:
+    learner = toy_learner(Doubles(**{path: Read}))
+    with pytest.raises(ProtectedException, match=r'Add to state_access: "step\.grads\.weight": Write'):
+        learner.fit(1)
+    assert learner.model.weight.item() == 0
+
+
+@pytest.mark.parametrize("path", ["step__grads__weight", "step__grads", "step"])
+def test_a_gradient_that_may_be_written_can_be_replaced(path) -> None:
+    learner = toy_learner(Doubles(**{path: Write}), nbatches=1)
+    learner.fit(1)
+    assert learner.model.weight.item() == pytest.approx(0.002 * learner.data.training[0][0].mean().item())
+
+
 @pytest.mark.parametrize("method", ["update", "pop", "clear", "setdefault"])
 def test_a_part_that_may_be_written_does_not_open_the_rest(method) -> None:
     mine = seen(learner_with(), step=Read, step__loss=Write)

@@ -22,9 +22,10 @@ from treadle.errors import (
     FitException,
 )
 from treadle.events import FitBegin, FitEnd, Init
+from treadle.gradients import Gradients
 from treadle.graph import Ordering
 from treadle.loop import Progress, epoch
-from treadle.phases import Gradients, Phase, TrainingPhase, ValidationPhase
+from treadle.phases import Phase, TrainingPhase, ValidationPhase
 from treadle.plan import Plan
 from treadle.propdict import PropDict
 from treadle.runner import CallbackRunner, LinearRunner

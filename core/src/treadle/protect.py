@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from treadle.access import FIELDS, Permission, Read, Write, checked, parts
 from treadle.errors import ProtectedException
-from treadle.propdict import PropDict, ReadOnly, readable
+from treadle.gradients import Gradients
+from treadle.propdict import PropDict
+from treadle.readonly import ReadOnly, readable
 
 if TYPE_CHECKING:
     from treadle.callback import Callback
@@ -213,6 +215,8 @@ def is_name(part: str) -> bool:
 
 def reader(path: str, permission: type[Permission]) -> Any:
     """A function of a view that gets what is at a path, by plain attribute look-ups."""
+    if path == "step.grads" and permission is Read:
+        return lambda self: readable(self._learner.step.grads, path)
     if path.startswith("step."):  # read in every step, and no `PropDict` by anybody's convention: no Python at all
         return attrgetter(f"_learner.{path}")
     template = "lambda self: self._learner.{path}"
@@ -232,7 +236,7 @@ def attribute_or_item(owner: Any, name: str) -> Any:
 
 def put_attribute_or_item(owner: Any, name: str, value: Any) -> None:
     """Set what is called `name` in an object or a mapping."""
-    if isinstance(owner, MutableMapping):
+    if isinstance(owner, (MutableMapping, Gradients)):
         owner[name] = value
     else:
         setattr(owner, name, value)

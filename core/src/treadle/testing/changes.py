@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from treadle.phases import Gradients
+from treadle.gradients import Gradients
 from treadle.propdict import PropDict
 from treadle.scope import RandomState
 from treadle.testing.freeze import FrozenObject, FrozenTensor, frozen, same
