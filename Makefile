@@ -40,8 +40,9 @@ types: $(STAMP)
 docs: $(STAMP)
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
+# Two workers, a file whole to one of them: the blocks of a page and the fixtures of a module belong together.
 unit: $(STAMP)
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n 2 --dist loadfile
 
 bench: $(STAMP)
 	$(PY) tests/benchmarks/run.py
