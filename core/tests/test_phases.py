@@ -183,7 +183,17 @@ class Frozen(TrainingPhase):
     name: str = "a"
 
 
-@pytest.mark.parametrize("kind", [Named, Frozen])
+@dataclass
+class Loose(TrainingPhase):
+    name: str = "a"
+
+
+@dataclass
+class Looser(Loose):
+    size: int = 1
+
+
+@pytest.mark.parametrize("kind", [Named, Frozen, Loose, Looser])
 def test_phases_are_equal_by_type_and_fields(kind) -> None:
     assert kind("a") == kind("a")
     assert hash(kind("a")) == hash(kind("a"))
@@ -204,12 +214,18 @@ def test_a_phase_is_shown_as_it_is_made() -> None:
 
 
 def test_a_phase_that_cannot_be_hashed_is_refused() -> None:
-    @dataclass
-    class Loose(TrainingPhase):
-        name: str = "a"
+    class Unlike(TrainingPhase):
+        def __eq__(self, other: object) -> bool:
+            return False
 
-    with pytest.raises(ArgumentError, match=r"Loose cannot be hashed.*Write @dataclass\(frozen=True\) above Loose"):
-        epoch(toy_learner(), Loose())
+    with pytest.raises(ArgumentError, match=r"Unlike cannot be hashed.*It has an __eq__ of its own: take that out, or"):
+        epoch(toy_learner(), Unlike())
+
+
+def test_a_data_class_is_a_phase() -> None:
+    learner = toy_learner()
+    epoch(learner, Loose("b"))
+    assert learner.progress.steps == 16
 
 
 # Phases of one's own.

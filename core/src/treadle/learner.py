@@ -409,7 +409,8 @@ def check_phase(phase: Any) -> None:
     if type(phase).__hash__ is None:
         name = type(phase).__name__
         raise ArgumentError(
-            f"{name} cannot be hashed, so nothing can be kept for it. Write @dataclass(frozen=True) above {name}."
+            f"{name} cannot be hashed, so nothing can be kept for it. It has an __eq__ of its own: take that out, or "
+            f"define __hash__ beside it."
         )
 
 

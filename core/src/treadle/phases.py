@@ -36,6 +36,11 @@ class Phase:
     training: ClassVar[bool | None] = None
     data_name: ClassVar[str | None] = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if vars(cls).keys().isdisjoint(("__eq__", "__hash__")):
+            cls.__hash__ = cls.__hash__  # type: ignore[method-assign]  # its own, or @dataclass would take it away
+
     def epoch(self, learner: Learner, data: Any) -> None:
         """Run an epoch: a step for each batch.
 
