@@ -197,6 +197,32 @@ def test_a_handler_with_a_yield_is_marked_as_a_wrapper(hook) -> None:
 
 
 @pytest.mark.parametrize("hook", ["on_step_end", "forward"])
+@pytest.mark.parametrize("yields", [False, True])
+def test_a_handler_is_no_coroutine(hook, yields) -> None:
+    async def handle(self): ...
+
+    async def generate(self):
+        yield
+
+    method = hookimpl(generate if yields else handle)
+    with pytest.raises(
+        CallbackError,
+        match=rf"^Mine\.{hook} is an `async def`, so calling it would run nothing of it\. Write `def`\.$",
+    ):
+        toy_learner(type("Mine", (Callback,), {hook: method})())
+
+
+def test_a_handlers_arguments_are_passed_by_position() -> None:
+    class Mine(Callback):
+        def on_step_end(self, *, learner): ...
+
+    with pytest.raises(
+        CallbackError, match=r"^Mine\.on_step_end takes `learner` by keyword alone.*Take the `\*` out\.$"
+    ):
+        toy_learner(Mine())
+
+
+@pytest.mark.parametrize("hook", ["on_step_end", "forward"])
 def test_a_wrapper_has_a_yield(hook) -> None:
     @hookimpl(wrapper=True)
     def handle(self):

@@ -278,6 +278,18 @@ def test_of_an_error_in_the_loader_the_note_says_after_which_step() -> None:
     assert raised.value.__notes__ == ["Raised in TrainingPhase, epoch 1, step 2."]
 
 
+def test_a_note_of_the_users_own_does_not_stand_in_for_when() -> None:
+    def broken():
+        yield BATCH
+        error = ValueError("in the loader")
+        error.add_note("File 7 is empty.")
+        raise error
+
+    with pytest.raises(ValueError, match="in the loader") as raised:
+        toy_learner(data=(broken(),)).fit(1)
+    assert raised.value.__notes__ == ["File 7 is empty.", "Raised in TrainingPhase, epoch 1, step 1."]
+
+
 def test_an_error_at_fit_end_does_not_hide_the_one_before_it() -> None:
     first, second = ValueError("first"), KeyError("second")
     with pytest.raises(ValueError, match="first") as raised:

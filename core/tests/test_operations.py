@@ -314,6 +314,59 @@ def test_update_is_answered_by_a_callback_that_steps_by_itself() -> None:
     assert learner.model.weight.item() == 16.0
 
 
+class Closure(Callback):
+    """Lets an optimizer compute the loss itself, as often as it wants."""
+
+    state_access = {"model": Write, "optimizer": Write, "step": Read, "lossfn": Read}
+
+    def update(self, learner):
+        def closure():
+            learner.optimizer.zero_grad()
+            loss = learner.lossfn(learner.model(learner.step.xs), learner.step.ys)
+            loss.backward()
+            return loss
+
+        learner.optimizer.step(closure)
+        return True
+
+
+def lbfgs(parameters):
+    return torch.optim.LBFGS(parameters, lr=1.0)
+
+
+def test_an_optimizer_that_needs_a_closure_says_who_gives_it_one() -> None:
+    with pytest.raises(TypeError, match="closure") as raised:
+        toy_learner(optimizer=lbfgs).fit(1)
+    assert raised.value.__notes__ == [
+        "LBFGS computes the loss itself, several times in a step. Let a callback answer `update`: "
+        "def update(self, learner): learner.optimizer.step(closure); return True",
+        "Raised in TrainingPhase, epoch 1, step 1.",
+    ]
+
+
+def test_an_optimizer_that_needs_a_closure_gets_it_from_a_callback() -> None:
+    learner = Learner(
+        nn.Linear(1, 1, bias=False),
+        nn.functional.mse_loss,
+        data=([(torch.ones(1, 1), 3 * torch.ones(1, 1))],),
+        optimizer=lbfgs,
+        callbacks=[Closure()],
+        use_default_callbacks=False,
+    )
+    learner.fit(1)
+    assert learner.model.weight.item() == pytest.approx(3.0, abs=1e-4)
+
+
+def test_another_type_error_of_an_optimizer_is_left_alone() -> None:
+    class Broken(torch.optim.SGD):
+        def step(self, closure=None):
+            raise TypeError("inside")
+
+    with pytest.raises(TypeError, match="inside") as raised:
+        toy_learner(optimizer=Broken).fit(1)
+    assert raised.value.__notes__ == ["Raised in TrainingPhase, epoch 1, step 1."]
+
+
 # Operations of one's own.
 
 

@@ -60,17 +60,27 @@ class CallbackManager(pluggy.PluginManager):
 
 def check_options(implementation: pluggy.HookImpl, name: str) -> None:
     """Refuse the options of pluggy that would go around the order, and a handler that would never run."""
+    handler = f"{implementation.plugin_name.partition(':')[2]}.{name}"
     for option in ("tryfirst", "trylast", "hookwrapper", "optionalhook"):
         if getattr(implementation, option):
             raise CallbackError(
-                f"{implementation.plugin_name.partition(':')[2]}.{name} uses @hookimpl({option}=True), which has no "
-                f"meaning here. The order comes from state_access and run_after; to wrap, use @hookimpl(wrapper=True)."
+                f"{handler} uses @hookimpl({option}=True), which has no meaning here. The order comes from "
+                f"state_access and run_after; to wrap, use @hookimpl(wrapper=True)."
             )
-    if inspect.isgeneratorfunction(implementation.function) and not implementation.wrapper:
+    function = implementation.function
+    if inspect.isgeneratorfunction(function) and not implementation.wrapper:
         raise CallbackError(
-            f"{implementation.plugin_name.partition(':')[2]}.{name} has a `yield`, so calling it would run nothing of "
-            f"it. To wrap, write @hookimpl(wrapper=True) above it; otherwise take the `yield` out."
+            f"{handler} has a `yield`, so calling it would run nothing of it. To wrap, write "
+            f"@hookimpl(wrapper=True) above it; otherwise take the `yield` out."
         )
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise CallbackError(f"{handler} is an `async def`, so calling it would run nothing of it. Write `def`.")
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            raise CallbackError(
+                f"{handler} takes `{parameter.name}` by keyword alone, and arguments are passed by position. "
+                f"Take the `*` out."
+            )
 
 
 class Handle(dict[type[Hook], Callable[..., Any]]):

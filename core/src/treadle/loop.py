@@ -234,7 +234,7 @@ def no_phase() -> NoReturn:
 
 def note_place(error: BaseException, learner: Learner, phase: Phase) -> None:
     """Note on an exception where the learner stood, unless that is noted already."""
-    if not getattr(error, "__notes__", None):
+    if not any(note.startswith("Raised ") for note in getattr(error, "__notes__", ())):
         progress = learner.progress
         error.add_note(f"Raised in {type(phase).__name__}, epoch {progress.epoch}, step {progress.step}.")
 

@@ -126,7 +126,15 @@ class Update(Operation):
     @staticmethod
     def run(learner: Learner, phase: Phase) -> bool:
         for optimizer in learner.optimizers:
-            optimizer.step()
+            try:
+                optimizer.step()
+            except TypeError as error:
+                if needs_closure(optimizer):
+                    error.add_note(
+                        f"{type(optimizer).__name__} computes the loss itself, several times in a step. Let a callback "
+                        f"answer `update`: def update(self, learner): learner.optimizer.step(closure); return True"
+                    )
+                raise
         learner.progress.clear_gradients = True
         return True
 
@@ -140,6 +148,12 @@ def known_operations() -> dict[str, type[Operation]]:
     """Every operation that is declared by now, by the name of its hook."""
     declared = (operation for operation in subclasses(Operation) if "hook" in vars(operation))  # not one refused above
     return {operation.hook: operation for operation in declared}
+
+
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimizer cannot step without a function that computes the loss, as `LBFGS` cannot."""
+    parameters = inspect.signature(optimizer.step).parameters.values()
+    return any(parameter.default is parameter.empty for parameter in parameters if parameter.name == "closure")
 
 
 def name_of(function: Any) -> str:
