@@ -218,6 +218,39 @@ def test_a_function_kept_under_the_name_of_an_operation_is_no_handler() -> None:
     assert keeps.loss(torch.ones(1), torch.zeros(1)).item() == 1.0
 
 
+class Called:
+    def __call__(self, learner): ...
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(property(lambda self: print), "property"), (Called(), "Called"), (3, "int")]
+)
+def test_what_is_named_for_an_event_and_is_no_method_is_refused(value, kind) -> None:
+    with pytest.raises(
+        CallbackError,
+        match=rf"^Mine\.on_step_end is a {kind}, and only a method takes part in the loop\. "
+        r"Write: def on_step_end\(self, learner, phase\): \.\.\.$",
+    ):
+        handlers(type("Mine", (Callback,), {"on_step_end": value})())
+
+
+def test_what_is_set_on_the_callback_for_an_event_is_a_function() -> None:
+    callback = Callback()
+    callback.on_step_end = functools.partial(print, "a step")
+    with pytest.raises(CallbackError, match=r"^Callback\.on_step_end is a partial, and only a method takes part"):
+        handlers(callback)
+
+
+def test_none_takes_an_inherited_handler_away() -> None:
+    class Handles(Callback):
+        def on_step_end(self): ...
+
+    class Rests(Handles):
+        on_step_end = None
+
+    assert handled(Rests()) == {}
+
+
 def test_a_function_set_on_the_callback_handles_an_event() -> None:
     calls = []
     callback = Callback()

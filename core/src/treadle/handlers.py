@@ -82,6 +82,13 @@ def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str
                 f"{did_you_mean(name, hooks)} A custom event is declared by subclassing treadle.Event "
                 f"before the callback is used."
             )
+    for name in (*_objects(cls), *own):
+        value = inspect.getattr_static(callback, name)
+        if name in hooks and value is not None and not inspect.isroutine(value):
+            raise CallbackError(
+                f"{callback.name}.{name} is a {type(value).__name__}, and only a method takes part in the loop. "
+                f"Write: def {name}(self, {', '.join(hooks[name].arguments)}): ..."
+            )
     return names
 
 
@@ -103,6 +110,14 @@ def _candidates(cls: Any) -> tuple[str, ...]:
         name
         for name in dir(cls)
         if name not in base and not name.startswith("__") and inspect.isroutine(inspect.getattr_static(cls, name))
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _objects(cls: Any) -> tuple[str, ...]:
+    """What a class has under names like those of events and is no method, such as a property."""
+    return tuple(
+        name for name in dir(cls) if name.startswith("on_") and not inspect.isroutine(inspect.getattr_static(cls, name))
     )
 
 
