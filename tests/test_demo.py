@@ -33,7 +33,7 @@ def test_it_prints_the_plugins_the_plan_a_bar_and_the_table(demo):
     assert "Installed callbacks: " in output
     assert "metrics, metrics_printer" in output
     assert "Metrics before MetricsPrinter" in output
-    assert "Epoch 1 TrainingPhase: 100%" in output
+    assert "Epoch 1 TrainingPhase:   0%|" in output
     assert "epoch  phase                  Loss    Accuracy" in output
 
 
