@@ -147,6 +147,20 @@ def test_missing_training_data_are_an_error():
         pass
 
 
+def test_missing_training_data_are_an_error_of_a_fit_too():
+    learner = toy_learner(SanityCheck(), data=())
+    with pytest.raises(SanityCheckException, match=r"There are training data: the learner has no data\.training"):
+        learner.fit(1)
+    assert learner.fit(0).epochs == 0
+
+
+def test_a_fit_without_a_training_phase_needs_no_training_data(log):
+    validation = toy_learner().data.validation
+    learner = toy_learner(SanityCheck(), data={"validation": validation})
+    learner.fit(1, phases=[ValidationPhase()])
+    assert (learner.get_callback(SanityCheck).done, log) == (False, [])
+
+
 def test_missing_validation_data_are_a_warning(log):
     learner = toy_learner(SanityCheck())
     assert learner.fit(1, (learner.data.training,)).epochs == 1

@@ -8,6 +8,7 @@ from typing import Any
 from loguru import logger
 from treadle import AbstractTrainingPhase, Callback, Phase, Read, TrainingPhase
 from treadle.errors import ArgumentError
+from treadle.loop import progress_of
 
 from treadle_sanity.batch_checks import told
 from treadle_sanity.check import Check, Failure
@@ -69,6 +70,13 @@ class SanityCheck(Callback):
                 )
         self.checks = (*CHECKS, *own) if use_default else own
         self.done = False
+
+    def on_fit_begin(self, learner: Any) -> None:
+        """Run the checks here if there will be no epoch to begin, since there are no data for it."""
+        progress = progress_of(learner)
+        for phase in progress.phases if progress.n else ():
+            if not self.done and phase.training and phase.data_name not in (None, *learner.data):
+                self.run(learner, phase)
 
     def on_epoch_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
         if not self.done:
