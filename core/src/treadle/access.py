@@ -83,6 +83,9 @@ def accesses(callback: Callback, permission: type[Permission]) -> set[str]:
     Returns:
         The dotted paths.
 
+    Raises:
+        AccessError: if it is no permission, or the declaration makes no sense.
+
     Example:
         >>> from treadle import Callback
         >>> class Keeper(Callback):
@@ -92,5 +95,7 @@ def accesses(callback: Callback, permission: type[Permission]) -> set[str]:
 
     Source: FluxTraining.jl, `accesses`.
     """
+    if permission is not Read and permission is not Write:
+        raise AccessError(f"A permission is `Read` or `Write`, got {permission!r}: accesses(callback, Read)")
     declared = checked(callback.state_access, callback.name)
     return {path for path, declared_permission in declared.items() if declared_permission is permission}

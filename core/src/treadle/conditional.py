@@ -43,14 +43,27 @@ class ConditionalCallback(Callback):
             )
         self.wrapped = callback  # type: ignore[misc]
         self.condition = condition
+        self._forward()
+
+    def _forward(self) -> None:
+        """Have all handlers of the inner callback, those of events behind the condition."""
         hooks = known_hooks()
-        for name in implemented(callback, hooks):
-            method = getattr(callback, name)
+        for name in implemented(self.callback, hooks):
+            method = getattr(self.callback, name)
             guarded, event = method, hooks[name]
             if issubclass(event, Event) and event is not Init:
-                guarded = guard(method, event, condition)
-                guarded.__annotations__["phase"] = _union(handler_phases(callback, method))
+                guarded = guard(method, event, self.condition)
+                guarded.__annotations__["phase"] = _union(handler_phases(self.callback, method))
             setattr(self, name, guarded)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the handlers, which would go on calling the callback of the one copied."""
+        handlers = implemented(self.callback, known_hooks())
+        return {name: value for name, value in vars(self).items() if name not in handlers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forward()
 
     @property
     def callback(self) -> Callback:

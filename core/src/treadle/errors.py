@@ -117,6 +117,9 @@ class CallbackConflictError(TreadleError):
         listing = "\n".join(f"{i}. {problem}" for i, problem in enumerate(problems, 1))
         super().__init__(f"The callbacks have {count} that must be solved before training:\n{listing}")
 
+    def __reduce__(self) -> tuple[type[CallbackConflictError], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that guesses the slip, or lists what there is.

@@ -29,6 +29,7 @@ from treadle.phases import Phase, TrainingPhase, ValidationPhase
 from treadle.plan import Plan
 from treadle.propdict import PropDict
 from treadle.runner import CallbackRunner, LinearRunner
+from treadle.settling import Resolver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -358,10 +359,8 @@ class Learner:
         resolver = plugins.resolver(plugins.modules_for(callbacks, modules))
         before = dict(vars(self)), dict(vars(self.cbstate))
         try:
-            self.ordering = Ordering(callbacks, resolver)
             self._callbacks, self._modules = callbacks, modules
-            self._dispatcher = Dispatcher(self, callbacks)
-            self.current = self._dispatcher.handle(None)
+            self._compile(resolver)
             self.current(Init)
         except BaseException:
             vars(self).clear()
@@ -369,6 +368,20 @@ class Learner:
             vars(self.cbstate).clear()
             vars(self.cbstate).update(before[1])
             raise
+
+    def _compile(self, resolver: Resolver) -> None:
+        self.ordering = Ordering(self._callbacks, resolver)
+        self._dispatcher = Dispatcher(self, self._callbacks)
+        self.current = self._dispatcher.handle(None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what was compiled, which would go on calling the callbacks of the learner copied."""
+        compiled = ("ordering", "_dispatcher", "current")
+        return {name: value for name, value in vars(self).items() if name not in compiled}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._compile(plugins.resolver(plugins.modules_for(self._callbacks, self._modules)))
 
     def __repr__(self) -> str:
         names = ", ".join(callback.name for callback in self._callbacks) or "none"

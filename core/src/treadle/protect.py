@@ -7,6 +7,7 @@ which says what line to add.
 
 from __future__ import annotations
 
+import copy
 import functools
 import keyword
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -127,6 +128,9 @@ class View:
         if self._permission is None:
             raise self._partial()
         return iter(self._target())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> View:
+        return type(self)(copy.deepcopy(self._learner, memo), self._owner)
 
     def __repr__(self) -> str:
         return f"<{self._path or 'learner'} as {self._owner} sees it>"

@@ -171,7 +171,11 @@ class ThreadedRunner(CallbackRunner):
             raise ArgumentError(f"max_workers is a whole number, got {max_workers!r}: ThreadedRunner(max_workers=4)")
         if max_workers < 1:
             raise ArgumentValueError(f"max_workers is at least 1, got {max_workers}: ThreadedRunner(max_workers=4)")
+        self.max_workers = max_workers
         self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix="treadle")
+
+    def __reduce__(self) -> tuple[type[ThreadedRunner], tuple[int]]:
+        return type(self), (self.max_workers,)
 
     def compile(self, calls: Sequence[Call]) -> Run:
         if len(calls) == 1:

@@ -153,7 +153,15 @@ def own_generators(sources: Iterable[Any]) -> Iterator[Any]:
         if is_generator(source):
             yield source
         elif not isinstance(source, (torch.Tensor, str, bytes, int, float, list, tuple, dict)):
-            waiting += [getattr(source, name, None) for name in PARTS]
+            waiting += [part_of(source, name) for name in PARTS]
+
+
+def part_of(source: Any, name: str) -> Any:
+    """What a source has under a name; None if it has nothing, or cannot say now."""
+    try:
+        return getattr(source, name, None)
+    except Exception:  # a property of somebody else's that is no concern of ours
+        return None
 
 
 def is_generator(value: Any) -> bool:
