@@ -91,3 +91,9 @@ def test_a_declaration_that_makes_no_sense_is_refused_with_its_mend(declared, me
 
 def test_the_error_is_a_value_error_and_one_of_treadle() -> None:
     assert issubclass(AccessError, (TreadleError, ValueError))
+
+
+@pytest.mark.parametrize("permission", ["read", Permission, None, Read()])
+def test_a_permission_is_one_of_two(permission) -> None:
+    with pytest.raises(AccessError, match=r"A permission is `Read` or `Write`, got .*: accesses\(callback, Read\)"):
+        accesses(Keeper(), permission)

@@ -1,3 +1,4 @@
+import copy
 import functools
 
 import pytest
@@ -408,3 +409,12 @@ def test_a_condition_is_an_instance(condition) -> None:
         ArgumentError, match=r"A condition is an instance of CallbackCondition, got .*FrequencyThrottle\(10, St"
     ):
         ConditionalCallback(Log(), condition)
+
+
+def test_a_copy_guards_a_copy() -> None:
+    throttled = throttle(Log(), StepEnd, freq=2)
+    copied = copy.deepcopy(throttled)
+    toy_learner(copied, nbatches=4).fit(1)
+    assert throttled.callback.log == []
+    assert copied.callback.log.count("end") == 2
+    assert (throttled.condition.count, copied.condition.count) == (0, 4)

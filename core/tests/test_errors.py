@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 import treadle
 from treadle import (
@@ -76,3 +79,9 @@ def test_one_problem_is_counted_as_one() -> None:
 )
 def test_a_slip_is_guessed_or_what_there_is_is_listed(name, known, sentence) -> None:
     assert did_you_mean(name, known) == sentence
+
+
+def test_a_conflict_can_be_copied_and_sent_to_another_process() -> None:
+    error = CallbackConflictError([Problem((), "One.", "do this.")])
+    for other in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert (other.problems, str(other)) == (error.problems, str(error))

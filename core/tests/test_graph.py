@@ -731,12 +731,19 @@ class Updater(Callback):
     answers: dict = {}
 
 
-def handler(salt: int, phase: object):
+def handler(salt: int, phase: object, wraps: bool):
     def handle(self, learner, phase) -> None:
         self.change(learner, salt)
 
-    handle.__annotations__["phase"] = phase
-    return handle
+    def wrap(self, learner, phase):
+        self.change(learner, salt)
+        result = yield
+        self.change(learner, salt + 100)
+        return result
+
+    method = hookimpl(wrapper=True)(wrap) if wraps else handle
+    method.__annotations__["phase"] = phase
+    return method
 
 
 @st.composite
@@ -753,7 +760,10 @@ def updaters(draw) -> list[type[Updater]]:
             "writes": tuple(entry for entry, permission in used.items() if permission is Write),
             "number": number,
             "run_after": (),
-            **{hook: handler(salt, phase) for salt, (hook, phase) in enumerate(hooks.items())},
+            **{
+                hook: handler(salt, phase, wraps=draw(st.integers(0, 3)) == 0)
+                for salt, (hook, phase) in enumerate(hooks.items())
+            },
         }
         classes.append(type(f"Updater{number}", (Updater,), body))
     for i, j in itertools.combinations(range(len(classes)), 2):

@@ -1,3 +1,4 @@
+import copy
 import itertools
 import re
 
@@ -18,18 +19,21 @@ from treadle import (
     FitBegin,
     FitResult,
     Learner,
+    LinearRunner,
     Phase,
     Plan,
     PropDict,
     ProtectedException,
     Read,
     StepEnd,
+    ThreadedRunner,
     TrainingPhase,
     Write,
     fit,
     throttle,
     toy_learner,
 )
+from treadle.callback import unwrap
 
 BATCH = (torch.ones(2, 1), torch.ones(2, 1))
 
@@ -473,3 +477,78 @@ def test_a_callback_that_only_watches_changes_no_bit_of_the_weights() -> None:
     plain.fit(3)
     watched.fit(3)
     assert torch.equal(plain.model.weight, watched.model.weight)
+
+
+# Copies.
+
+
+class Tallies(Callback):
+    """Counts for itself and for others."""
+
+    state_access = {"cbstate.tally": Write, "step.loss": Read}
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_init(self, learner):
+        learner.cbstate.tally = 0
+
+    def on_step_end(self, learner, phase: TrainingPhase):
+        self.count += 1
+        learner.cbstate.tally += 1
+
+
+@pytest.mark.parametrize("runner", [LinearRunner, ThreadedRunner])
+@pytest.mark.parametrize("wrap", [lambda callback: callback, lambda callback: throttle(callback, StepEnd, freq=1)])
+def test_a_copy_of_a_learner_has_callbacks_and_state_of_its_own(runner, wrap) -> None:
+    learner = toy_learner(wrap(Tallies()), runner=runner(), nbatches=4)
+    learner.fit(1)
+    other = copy.deepcopy(learner)
+    other.fit(1)
+    assert (learner.cbstate.tally, other.cbstate.tally) == (4, 8)
+    assert [unwrap(each.get_callback(Tallies)).count for each in (learner, other)] == [4, 8]
+    assert learner.model.weight.item() != other.model.weight.item()
+    learner.fit(1)
+    assert torch.equal(learner.model.weight, other.model.weight)
+    assert str(learner.plan()) == str(other.plan())
+
+
+def test_a_copy_does_not_initialise_its_callbacks_again() -> None:
+    first = Initialised("A")
+    learner = toy_learner(first)
+    copied = copy.deepcopy(learner)
+    assert (copied.get_callback(Initialised).count, copied.cbstate.log) == (1, ["A"])
+
+
+# After an error the learner is as it was.
+
+
+class Faulty(nn.Linear):
+    """Fails when it is told to."""
+
+    fails = False
+
+    def forward(self, xs):
+        if self.fails:
+            raise ZeroDivisionError
+        return super().forward(xs)
+
+
+@pytest.mark.parametrize("fault", ["model", "batch", "loss", "empty", "epochs"])
+def test_after_an_error_a_fit_goes_on_from_where_the_learner_was(fault) -> None:
+    torch.manual_seed(0)
+    model = Faulty(1, 1)
+    model.eval()
+    learner = Learner(model, nn.functional.l1_loss, data=([BATCH],), use_default_callbacks=False)
+    learner.model.train()
+    before = model.weight.detach().clone(), model.bias.detach().clone()
+    model.fails = fault == "model"
+    learner.lossfn = (lambda yhats, ys: yhats) if fault == "loss" else nn.functional.l1_loss
+    data = {"batch": ([3],), "empty": (iter([]),)}.get(fault)
+    with pytest.raises((ZeroDivisionError, treadle.TreadleError)):
+        learner.fit(-1 if fault == "epochs" else 1, data)
+    assert torch.equal(model.weight, before[0])
+    assert torch.equal(model.bias, before[1])
+    assert (model.training, torch.is_grad_enabled(), learner.progress.phase) == (True, True, None)
+    model.fails, learner.lossfn = False, nn.functional.l1_loss
+    assert learner.fit(1) == FitResult(1, 1, None)

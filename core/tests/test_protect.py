@@ -1,3 +1,4 @@
+import copy
 import gc
 import tracemalloc
 
@@ -409,3 +410,12 @@ def test_a_change_of_a_view_through_a_handler_is_a_change_of_the_learner() -> No
     learner = toy_learner(Doubler(), Watcher(), data=([(torch.ones(1, 1), torch.ones(1, 1))],))
     learner.fit(1)
     assert seen_inputs == [torch.full((1, 1), 2.0)]
+
+
+def test_a_copy_of_a_view_is_one_of_the_copied_learner() -> None:
+    learner = learner_with(a=1)
+    memo: dict = {}
+    other = copy.deepcopy(learner, memo)
+    mine = copy.deepcopy(seen(learner, cbstate__a=Write), memo)
+    mine.cbstate.a = 2
+    assert (learner.cbstate.a, other.cbstate.a) == (1, 2)

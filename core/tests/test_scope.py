@@ -320,3 +320,19 @@ def test_preserved_random_state_holds_after_an_exception() -> None:
     drawn = draw()
     state.put_back()
     assert drawn == draw()
+
+
+class Shy:
+    """Has a property that cannot say what it is."""
+
+    @property
+    def generator(self):
+        raise RuntimeError("not now")
+
+    def __iter__(self):
+        return iter([BATCH])
+
+
+def test_a_source_that_cannot_say_what_it_has_is_a_source_all_the_same() -> None:
+    assert list(own_generators([Shy()])) == []
+    assert learner_of(net(), (Shy(), Shy())).fit(1).steps == 1
