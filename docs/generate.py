@@ -1,17 +1,21 @@
 """Write what the documentation takes from the code: `python docs/generate.py`, or `--check` to compare only.
 
-Two pages are written wholly, docs/reference/callbacks.md and docs/reference/pairs.md. In others it is what stands
-between `<!-- generated: name -->` and `<!-- end of generated -->`.
+Written wholly are docs/reference/callbacks.md, docs/reference/pairs.md and docs/images/digits-plan.svg. In other pages it
+is what stands between `<!-- generated: name -->` and `<!-- end of generated -->`.
 """
 
+import contextlib
+import functools
 import inspect
+import io
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from first_party import LOOP, MAKE, ROOT, Example, Pair, distributions, examples, listed, pairs
-from treadle import Callback, Phase, Read, Write, accesses
+from treadle import Callback, Learner, Phase, Read, Write, accesses
 from treadle.handlers import handlers
 
 NOTICE = "<!-- Written by docs/generate.py from the declarations of the callbacks. Do not edit it by hand. -->"
@@ -180,15 +184,37 @@ def map_of_distributions() -> Iterator[str]:
 
 def digits() -> Iterator[str]:
     yield "```python"
-    yield (ROOT / "docs/examples/digits.py").read_text(encoding="utf-8").rstrip()
+    yield (ROOT / DIGITS).read_text(encoding="utf-8").rstrip()
     yield "```"
 
 
-PAGES: dict[str, Callable[[], Iterator[str]]] = {
+@functools.cache
+def digits_before_training() -> tuple[Learner, str]:
+    """The learner of the example as it is before it trains, and what the example has printed by then."""
+    before, _, _ = (ROOT / DIGITS).read_text(encoding="utf-8").partition("learner.fit(")
+    names: dict[str, Any] = {}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(before, names)
+    return names["learner"], printed.getvalue()
+
+
+def plan() -> Iterator[str]:
+    yield "```text"
+    yield digits_before_training()[1].rstrip()
+    yield "```"
+
+
+def picture_of_the_plan() -> str:
+    return digits_before_training()[0].plan().svg()
+
+
+DIGITS = "docs/examples/digits.py"
+PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "docs/reference/callbacks.md": callbacks_page,
     "docs/reference/pairs.md": pairs_page,
+    "docs/images/digits-plan.svg": lambda: [picture_of_the_plan()],
 }
-PARTS = {"catalogue": catalogue, "digits": digits, "distributions": map_of_distributions}
+PARTS = {"catalogue": catalogue, "digits": digits, "distributions": map_of_distributions, "plan": plan}
 FILLED = ("README.md", "docs/plugins.md")
 
 if __name__ == "__main__":
