@@ -1,7 +1,7 @@
 """Write what the documentation takes from the code: `python docs/generate.py`, or `--check` to compare only.
 
-Written wholly are docs/reference/callbacks.md, docs/reference/pairs.md and docs/images/digits-plan.svg. In other pages it
-is what stands between `<!-- generated: name -->` and `<!-- end of generated -->`.
+Written wholly are docs/reference/callbacks.md, docs/reference/pairs.md and docs/images/digits-plan.svg. In other
+pages it is what stands between `<!-- generated: name -->` and `<!-- end of generated -->`.
 """
 
 import contextlib
