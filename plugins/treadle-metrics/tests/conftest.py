@@ -1,8 +1,11 @@
-"""Phases whose losses are scripted, and tensors that are on no real device."""
+"""Phases whose losses are scripted, tensors that are on no real device, and runs that are resumed."""
+
+import io
+from itertools import islice
 
 import pytest
 import torch
-from treadle import Phase, run_step, toy_learner
+from treadle import Callback, Phase, hookimpl, run_step, toy_learner
 
 
 class Scripted(Phase):
@@ -55,6 +58,101 @@ class FarTensor(torch.Tensor):
         near, kwargs = torch.utils._pytree.tree_map_only(FarTensor, lambda far: far.near, (args, kwargs))
         result = func(*near, **kwargs)
         return FarTensor(result) if isinstance(result, torch.Tensor) and not to_host else result
+
+
+class Saved:
+    """A run as a file gives it back; another learner goes on from it, as `treadle.resumption` says."""
+
+    counters = ("epoch", "epochs", "steps", "rounds")
+
+    def __init__(self, learner, phase=None, batches=0):
+        self.phase, self.batches, self.file = phase, batches, io.BytesIO()
+        state = {
+            "model": learner.model.state_dict(),
+            "cbstate": {name: entry.state_dict() for name, entry in learner.cbstate.items()},
+            "callbacks": {callback.name: callback.state_dict() for callback in learner.callbacks},
+            "progress": {name: getattr(learner.progress, name) for name in self.counters},
+        }
+        torch.save(state, self.file)
+
+    def resume(self, learner):
+        self.learner = learner
+        learner.progress.resumption = self
+
+    def put(self):
+        self.file.seek(0)
+        state = torch.load(self.file, weights_only=True)
+        self.learner.model.load_state_dict(state["model"])
+        for name, own in state["cbstate"].items():
+            self.learner.cbstate[name].load_state_dict(own)
+        for callback in self.learner.callbacks:
+            callback.load_state_dict(state["callbacks"][callback.name])
+        for name, count in state["progress"].items():
+            setattr(self.learner.progress, name, count)
+
+    def begin(self, n, phases):
+        self.put()
+
+    def restore(self):
+        self.put()
+        if self.phase is None:
+            self.learner.progress.resumption = None
+
+    def rest(self, phase, data):
+        self.put()
+        progress = self.learner.progress
+        progress.resumption, progress.skipped, progress.step = None, self.batches, self.batches
+        return islice(data, self.batches, None)
+
+
+class Saving(Callback):
+    """Saves a run before every epoch and around every step, apart from those inside of another epoch."""
+
+    def __init__(self, learner):
+        self.learner, self.saved, self.phase, self.batches = learner, [], None, 0
+
+    @hookimpl(wrapper=True)
+    def epoch(self, phase):
+        if self.phase is not None:
+            return (yield)
+        self.saved.append(Saved(self.learner))
+        self.phase, self.batches = phase, 0
+        result = yield
+        self.phase = None
+        return result
+
+    @hookimpl(wrapper=True)
+    def step(self, phase):
+        if phase != self.phase:
+            return (yield)
+        self.saved.append(Saved(self.learner, phase, self.batches))
+        result = yield
+        self.batches += 1
+        self.saved.append(Saved(self.learner, phase, self.batches))
+        return result
+
+
+@pytest.fixture
+def resumed_everywhere():
+    """Resumes two epochs of some phases wherever they could be interrupted; all end with equal records and states."""
+
+    def outcome(learner):
+        return dict(learner.cbstate), [callback.state_dict() for callback in learner.callbacks]
+
+    def check(make, *phases):
+        whole, observed = make(), make()
+        whole.fit(2, phases=phases)
+        saving = Saving(observed)
+        observed.add_callback(saving)
+        observed.fit(2, phases=phases)
+        for saved in saving.saved:
+            resumed = make()
+            saved.resume(resumed)
+            resumed.fit(2, phases=phases)
+            assert (saved.phase, saved.batches, *outcome(resumed)) == (saved.phase, saved.batches, *outcome(whole))
+        return len(saving.saved)
+
+    return check
 
 
 @pytest.fixture

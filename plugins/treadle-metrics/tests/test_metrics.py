@@ -163,10 +163,34 @@ def test_steps_of_another_phase_between_those_of_an_epoch_leave_its_mean_alone(s
             super().step(learner, batch)
             step(learner, other, 10.0)
 
+    learner = toy_learner(Recorder(), Metrics(SmoothLoss(beta=0.5)))
+    epoch(learner, Outer(), [1.0, 2.5])
+    assert epochs(learner, Outer()) == [(1, 1.75)]
+    assert epochs(learner, Outer(), "SmoothLoss") == [(1, 2.0)]
+    assert steps(learner, other) == steps(learner, other, "SmoothLoss") == [(1, 10.0), (2, 10.0)]
+
+
+def test_an_epoch_without_a_finished_step_inside_of_another_leaves_its_mean_alone(scripted):
+    class Cancelled(type(scripted)):
+        def step(self, learner, batch):
+            raise CancelStepException
+
+    class Outer(type(scripted)):
+        def step(self, learner, batch):
+            super().step(learner, batch)
+            epoch(learner, Cancelled(), [10.0])
+
     learner = toy_learner(Recorder(), Metrics())
     epoch(learner, Outer(), [1.0, 2.0])
     assert epochs(learner, Outer()) == [(1, 1.5)]
-    assert steps(learner, other) == [(1, 10.0), (2, 10.0)]
+    assert learner.cbstate.metricsepoch[Cancelled()] == {}
+
+
+def test_of_epochs_that_have_ended_nothing_is_put_aside(scripted, other):
+    learner = toy_learner(Recorder(), Metrics())
+    for phase in (scripted, other, scripted):
+        epoch(learner, phase, [1.0])
+    assert learner.get_callback(Metrics).state_dict()["aside"] == {}
 
 
 def test_equal_phases_share_their_records(scripted):
@@ -201,36 +225,30 @@ def test_it_runs_after_the_recorder_in_whatever_order_they_are_given(scripted):
     assert steps(learner, scripted) == [(1, 5.0)]
 
 
-def saved_in_the_middle(make, phase, losses, at):
-    """Run an epoch; what a checkpoint after `at` steps holds, and the learner."""
-    learner = toy_learner(Recorder(), make())
-    epoch(learner, phase, [9.0])
-    saved = []
+class WithValidation(TrainingPhase):
+    """Validates after its second step, and makes one step of validation after each."""
 
-    def save(learner):
-        if len(saved) == 0 and inner.cbstate.history[phase].steps_epoch == at:
-            entries = {name: entry.state_dict() for name, entry in inner.cbstate.items()}
-            saved.append((entries, {type(each): each.state_dict() for each in inner.callbacks[:2]}))
-
-    inner = learner
-    learner.add_callback(CustomCallback(save, StepBegin, type(phase)))
-    epoch(learner, phase, losses)
-    return saved[0], learner
+    def step(self, learner, batch):
+        super().step(learner, batch)
+        step(learner, ValidationPhase(), batch)
+        if learner.progress.step == 2:
+            epoch(learner, ValidationPhase())
 
 
-@pytest.mark.parametrize("at", [0, 1, 2])
-@pytest.mark.parametrize("make", [Metrics, lambda: Metrics(SmoothLoss(beta=0.9))])
-def test_a_run_resumed_in_the_middle_of_an_epoch_records_the_same(scripted, make, at):
-    losses = [0.1, 0.2, 0.7]
-    (entries, states), whole = saved_in_the_middle(make, scripted, losses, at)
-    resumed = toy_learner(Recorder(), make())
-    for name, state in entries.items():
-        resumed.cbstate[name].load_state_dict(state)
-    for callback in resumed.callbacks:
-        callback.load_state_dict(states[type(callback)])
-    epoch(resumed, scripted, losses[at:])
-    for entry in ("history", "metricsstep", "metricsepoch"):
-        assert resumed.cbstate[entry] == whole.cbstate[entry]
+@pytest.mark.parametrize("phases", [[TrainingPhase(), ValidationPhase()], [WithValidation()]])
+@pytest.mark.parametrize("make", [Metrics, lambda: Metrics(SmoothLoss(beta=0.9), right)])
+def test_resumed_anywhere_it_records_the_same(resumed_everywhere, make, phases):
+    positions = resumed_everywhere(lambda: toy_learner(Recorder(), make(), nbatches=3), *phases)
+    assert positions == 2 * len(phases) * (1 + 2 * 3)
+
+
+def test_a_state_that_is_loaded_between_two_steps_is_gone_on_with(scripted, other):
+    saved, learner = (toy_learner(Recorder(), Metrics(SmoothLoss(beta=0.5))) for _ in range(2))
+    step(saved, other, 4.0)
+    step(learner, scripted, 1.0)
+    learner.get_callback(Metrics).load_state_dict(saved.get_callback(Metrics).state_dict())
+    step(learner, scripted, 2.0)
+    assert steps(learner, scripted, "SmoothLoss") == [(1, 1.0), (2, 2.0)]
 
 
 def test_a_state_of_other_metrics_is_refused():

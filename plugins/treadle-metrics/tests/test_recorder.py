@@ -1,4 +1,3 @@
-import pytest
 from treadle import (
     CancelEpochException,
     CancelFittingException,
@@ -8,6 +7,7 @@ from treadle import (
     TrainingPhase,
     ValidationPhase,
     epoch,
+    run_epoch,
     step,
     toy_learner,
 )
@@ -106,30 +106,27 @@ def test_changing_the_callbacks_keeps_the_history():
     assert history(learner) == History(epochs=2, steps=8, steps_epoch=4)
 
 
-@pytest.mark.parametrize("saved_after", [0, 1, 3])
-def test_the_rest_of_an_epoch_is_counted_on_after_a_resumption(saved_after):
-    phase = TrainingPhase()
-    first = toy_learner(Recorder(), nbatches=4)
-    first.fit(1)
-    batches = first.data.training
-    recorder = first.get_callback(Recorder)
-    saved = []
-
-    def save(learner):
-        if history(first).steps_epoch == saved_after and not saved:
-            saved.append((first.cbstate.history.state_dict(), recorder.state_dict()))
-
-    first.add_callback(CustomCallback(save, StepBegin, TrainingPhase))
-    epoch(first, phase)
-
-    second = toy_learner(Recorder(), nbatches=4)
-    second.cbstate.history.load_state_dict(saved[0][0])
-    second.get_callback(Recorder).load_state_dict(saved[0][1])
-    epoch(second, phase, batches[saved_after:])
-    assert history(second) == history(first) == History(epochs=2, steps=8, steps_epoch=4)
+def test_a_history_that_is_loaded_when_the_epoch_has_begun_is_counted_on():
+    learner, phase = toy_learner(Recorder()), TrainingPhase()
+    epoch(learner, phase)
+    with run_epoch(learner, phase):
+        learner.cbstate.history.load_state_dict({})
+        step(learner, phase, learner.data.training[0])
+    assert history(learner) == History(epochs=1, steps=1, steps_epoch=1)
 
 
-def test_the_end_of_a_fit_leaves_no_epoch_under_way():
-    learner = toy_learner(Recorder(), cancelling(CancelFittingException(), at=3))
-    learner.fit(1)
-    assert learner.get_callback(Recorder).state_dict() == {"under_way": []}
+def test_in_another_learner_it_counts_anew():
+    recorder, phase = Recorder(), TrainingPhase()
+    for _ in range(2):
+        learner = toy_learner(recorder)
+        step(learner, phase, learner.data.training[0])
+        assert history(learner) == History(epochs=0, steps=1, steps_epoch=1)
+
+
+def test_resumed_anywhere_it_counts_on(resumed_everywhere):
+    positions = resumed_everywhere(lambda: toy_learner(Recorder(), nbatches=3), TrainingPhase(), ValidationPhase())
+    assert positions == 2 * 2 * (1 + 2 * 3)
+
+
+def test_it_has_no_state_of_its_own():
+    assert Recorder().state_dict() == {}

@@ -15,7 +15,6 @@ from treadle_metrics.history import History
 from treadle_metrics.loss import Loss
 from treadle_metrics.metric import Metric
 from treadle_metrics.phase_series import SeriesByName, SeriesByPhase
-from treadle_metrics.under_way import EpochsUnderWay
 
 Value = float | torch.Tensor | None
 Column = tuple[str, Callable[[Any, Phase], None], Callable[[], Value]]
@@ -69,9 +68,9 @@ class Metrics(Callback):
             **Metrics.state_access,
             **{k: v for metric in self.metrics for k, v in metric.state_access.items()},
         }
-        self._under_way = EpochsUnderWay()
-        self._measured: str | None = None  # the key of the phase whose values the metrics hold
-        self._aside: dict[str, dict[str, Any]] = {}  # what they hold of other epochs under way
+        self._held = ""  # the key of the phase whose values the metrics hold
+        self._open = False  # whether these are of an epoch that has not ended
+        self._aside: dict[str, dict[str, Any]] = {}  # the values of other such epochs, by the keys of their phases
         self._phase: Phase | None = None  # for which the following is at hand, so that a step looks up nothing
         self._columns: tuple[Column, ...] = ()
         self._history = History()
@@ -85,10 +84,10 @@ class Metrics(Callback):
             learner.cbstate[entry].expected = tuple(names)
         self._phase = None
 
-    def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
-        self._turn_to(learner, phase)
-        if self._under_way.begin(phase):
-            self._reset()
+    def on_epoch_begin(self, phase: Phase) -> None:
+        self._hold(phase)
+        self._reset()
+        self._open = True
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         if phase is not self._phase:
@@ -104,30 +103,30 @@ class Metrics(Callback):
                 series.push(iteration, value)
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
-        if phase is not self._phase:
-            self._turn_to(learner, phase)
-        recorded = learner.cbstate.metricsepoch.of(phase)
+        self._hold(phase)
+        epochs, recorded = learner.cbstate.history[phase].epochs, learner.cbstate.metricsepoch.of(phase)
         for metric in self._active(phase):
             value = metric.epoch_value()
             if value is not None:
-                recorded.of(metric.name).push(self._history.epochs, value)
-        self._under_way.end(phase)
+                recorded.of(metric.name).push(epochs, value)
+        self._open = False
 
-    def on_fit_end(self) -> None:
-        self._under_way.clear()
-        self._aside.clear()
-
-    def _turn_to(self, learner: Any, phase: Phase) -> None:
-        """Make ready to measure steps of a phase."""
+    def _hold(self, phase: Phase) -> None:
+        """Let the metrics hold the values of a phase; those of another one's epoch that is open are put aside."""
         key = phase_key(phase)
-        if key != self._measured:
-            if self._measured in self._under_way:
-                self._aside[str(self._measured)] = self._states()
-            self._measured = key
-            if key in self._aside:
+        if key != self._held:
+            if self._open:
+                self._aside[self._held] = self._states()
+            self._held, self._open = key, key in self._aside
+            if self._open:
                 self._put_states(self._aside.pop(key))
             else:
                 self._reset()
+        self._phase = None
+
+    def _turn_to(self, learner: Any, phase: Phase) -> None:
+        """Make ready to measure steps of a phase."""
+        self._hold(phase)
         self._phase = phase
         self._columns = tuple((metric.name, metric.step, metric.step_value) for metric in self._active(phase))
         self._history = learner.cbstate.history[phase]
@@ -148,12 +147,7 @@ class Metrics(Callback):
             metric.load_state_dict(states[metric.name])
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "under_way": self._under_way.state_dict(),
-            "measured": self._measured,
-            "metrics": self._states(),
-            "aside": dict(self._aside),
-        }
+        return {"held": self._held, "open": self._open, "metrics": self._states(), "aside": dict(self._aside)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         own = {metric.name for metric in self.metrics}
@@ -162,9 +156,8 @@ class Metrics(Callback):
                 f"The checkpoint has the metrics {', '.join(state['metrics'])}, and {self.name} has "
                 f"{', '.join(sorted(own))}. Resume with the same ones."
             )
-        self._under_way.load_state_dict(state["under_way"])
         self._put_states(state["metrics"])
-        self._measured, self._aside = state["measured"], dict(state["aside"])
+        self._held, self._open, self._aside = state["held"], state["open"], dict(state["aside"])
         self._phase = None
 
 

@@ -8,7 +8,6 @@ from treadle import Callback, Phase, Write
 
 from treadle_metrics.by_phase import ByPhase
 from treadle_metrics.history import History
-from treadle_metrics.under_way import EpochsUnderWay
 
 
 class Recorder(Callback):
@@ -32,7 +31,6 @@ class Recorder(Callback):
     state_access = {"cbstate.history": Write}
 
     def __init__(self) -> None:
-        self._under_way = EpochsUnderWay()
         self._phase: Phase | None = None  # whose history is at hand, so that a step need not look it up
         self._history = History()
 
@@ -42,9 +40,8 @@ class Recorder(Callback):
         self._phase = None
 
     def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
-        self._phase, self._history = phase, learner.cbstate.history.of(phase)
-        if self._under_way.begin(phase):
-            self._history.steps_epoch = 0
+        learner.cbstate.history.of(phase).steps_epoch = 0
+        self._phase = None  # the first step looks it up, after a state that may be loaded in between
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         if phase is not self._phase:
@@ -55,14 +52,3 @@ class Recorder(Callback):
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
         learner.cbstate.history.of(phase).epochs += 1
-        self._under_way.end(phase)
-
-    def on_fit_end(self) -> None:
-        self._under_way.clear()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"under_way": self._under_way.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._under_way.load_state_dict(state["under_way"])
-        self._phase = None
