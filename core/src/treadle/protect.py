@@ -76,7 +76,10 @@ class View:
         """Reached for names that were not declared, and for declared ones that are not there now."""
         if name in self._branches:
             return self._parts[name]
-        if self._allowed(name) is not None:
+        allowed = self._allowed(name)
+        if allowed is Write:
+            return attribute_or_item(self._target(), name)
+        if allowed is Read:
             target = self._target()
             if type(target) is PropDict and self._permission is Read:
                 target = ReadOnly(target, self._path)
@@ -108,9 +111,11 @@ class View:
     def __getitem__(self, name: str) -> Any:
         if "." not in str(name):
             return getattr(self, str(name))
-        if self._allowed(name) is None:
+        allowed = self._allowed(name)
+        if allowed is None:
             raise self._refusal("reads", name, Read)
-        return readable(self._target()[name], self._of(name))
+        value = self._target()[name]
+        return value if allowed is Write else readable(value, self._of(name))
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.__setattr__(str(name), value)
