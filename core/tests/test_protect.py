@@ -4,6 +4,8 @@ import tracemalloc
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from treadle import (
     Callback,
@@ -346,6 +348,67 @@ def test_a_refusal_in_a_handler_reaches_the_caller_of_fit() -> None:
         ProtectedException, match=r'Sneaky writes `step\.loss`.*Sneaky\.state_access: "step\.loss": Write'
     ):
         toy_learner(Sneaky()).fit(1)
+
+
+# All of this, for any declaration and any path.
+
+NAMES = st.sampled_from(["a", "b", "0", "class"])
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map(lambda names: ("cbstate", *names))
+
+
+def nested(depth: int = 3) -> PropDict:
+    return PropDict({name: nested(depth - 1) if depth > 1 else 0 for name in ("a", "b", "0", "class")})
+
+
+def walk(start, names, by_item: bool):
+    for name in names:
+        start = start[name] if by_item else getattr(start, name)
+    return start
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    declared=st.dictionaries(PATHS, st.sampled_from([Read, Write]), max_size=4),
+    path=PATHS,
+    by_item=st.booleans(),
+    use=st.sampled_from(["read", "write", "delete", "ask"]),
+)
+def test_a_use_is_allowed_just_if_the_declarations_cover_it(declared, path, by_item, use) -> None:
+    learner = toy_learner()
+    learner.cbstate = nested()
+    viewer = Viewer()
+    viewer.state_access = {".".join(names): permission for names, permission in declared.items()}
+    mine = view(learner, viewer)
+    covering = {permission for names, permission in declared.items() if path[: len(names)] == names}
+    leading = any(names[: len(path)] == path for names in declared)
+    allowed = Write in covering if use in ("write", "delete") else bool(covering or leading)
+    *above, last = path
+    value = object()
+
+    def do() -> None:
+        owner = walk(mine, above, by_item)
+        if use == "read":
+            walk(owner, [last], by_item)
+        elif use == "ask":
+            assert last in owner
+        elif use == "write":
+            owner.__setitem__(last, value) if by_item else setattr(owner, last, value)
+        else:
+            owner.__delitem__(last) if by_item else delattr(owner, last)
+
+    if not allowed:
+        with pytest.raises(ProtectedException):
+            do()
+        assert learner.cbstate == nested()
+        return
+    do()
+    target = walk(learner.cbstate, above[1:], by_item=True)
+    if use == "write":
+        assert target[last] is value
+    elif use == "delete":
+        assert last not in target
+    else:
+        assert learner.cbstate == nested()
 
 
 # Views cost nothing where it counts.
