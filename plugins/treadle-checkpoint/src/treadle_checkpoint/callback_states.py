@@ -45,7 +45,7 @@ def is_optional(callback: Callback) -> bool:
 def gather(callbacks: Sequence[Callback]) -> dict[str, Any]:
     """The states of callbacks, by key; of those that have any."""
     found = {}
-    for key, callback in keys(callbacks).items():
+    for key, callback in sorted(keys(callbacks).items()):
         if state := callback.state_dict():
             found[key] = {"class": kind(callback), "optional": is_optional(callback), "state": state}
     return found

@@ -199,6 +199,7 @@ class Checkpointer(Callback):
         place = replace(
             between(progress, progress.rounds),
             phase=phase_key(phase),
+            data=phase.data_name,
             batches=done,
             steps=progress.step,
             digest=digest,
@@ -238,7 +239,7 @@ class Checkpointer(Callback):
         for other in map(unwrap, learner.callbacks):
             if isinstance(other, Checkpointer) and other is not self and other._files.is_that_of(self._files):
                 raise FolderInUseError(f"Two Checkpointers save to {self.folder}. Give each a folder of its own.")
-        self._files.refuse_others()
+        self._files.claim()
         self._checked, self._last = True, self.clock()
 
     def _save(self, learner: Any, position: Position, value: float | None) -> None:

@@ -44,15 +44,10 @@ def whole_file(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(target: Path, owner: str = "") -> Iterator[Path]:
-    """A folder to write files into, which becomes `target` at the end; that must not be there yet.
-
-    Args:
-        target: The folder.
-        owner: Part of the hidden name, by which `clear_remainders` finds it. Default: none.
-    """
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A folder to write files into, which becomes `target` at the end; that must not be there yet."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    path = hidden(target, owner)
+    path = hidden(target)
     path.mkdir()
     try:
         yield path
@@ -66,22 +61,22 @@ def whole_folder(target: Path, owner: str = "") -> Iterator[Path]:
     flush(target.parent)
 
 
-def remove_folder(target: Path, owner: str = "") -> None:
+def remove_folder(target: Path) -> None:
     """Remove a folder: first its name, in one step, then what is in it."""
-    path = hidden(target, owner)
+    path = hidden(target)
     os.rename(target, path)
     shutil.rmtree(path)
 
 
-def clear_remainders(folder: Path, owner: str) -> None:
-    """Remove what an owner that was killed left unfinished in a folder."""
-    for path in folder.glob(f".*.{owner}.*{UNFINISHED}"):
+def clear_remainders(folder: Path) -> None:
+    """Remove what somebody who was killed left unfinished in a folder."""
+    for path in folder.glob(f".checkpoint_*{UNFINISHED}"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def hidden(target: Path, owner: str = "") -> Path:
+def hidden(target: Path) -> Path:
     """A name beside the target that nobody else has."""
-    return target.with_name(f".{target.name}.{owner}.{secrets.token_hex(4)}{UNFINISHED}")
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}{UNFINISHED}")
 
 
 def flush(path: Path) -> None:

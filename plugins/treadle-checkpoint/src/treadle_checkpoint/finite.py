@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from treadle_checkpoint.errors import NonFiniteWeightsError
 
@@ -21,10 +22,10 @@ def non_finite(models: Mapping[str, nn.Module]) -> str | None:
     for prefix, model in models.items():
         head = f"{prefix}." if prefix else ""
         for name, parameter in model.named_parameters():
-            if not torch.isfinite(parameter.detach()).all():
+            if not is_lazy(parameter) and not torch.isfinite(parameter.detach()).all():
                 return head + name
         for name, buffer in model.named_buffers():
-            if torch.isnan(buffer).any():
+            if not is_lazy(buffer) and torch.isnan(buffer).any():
                 return head + name
     return None
 

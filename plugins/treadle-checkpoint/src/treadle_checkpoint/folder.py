@@ -125,14 +125,13 @@ def best(folder: str | os.PathLike[str]) -> Checkpoint:
     return min(ranked, key=lambda one: (one.score.rank, one.number))
 
 
-def prune(folder: Path, k: int, score: Score, owner: str) -> None:
+def prune(folder: Path, k: int, score: Score) -> None:
     """Remove all checkpoints of a folder but the k best and the newest. Damaged ones stay.
 
     Args:
         folder: The folder.
         k: How many.
         score: By what they are compared; what was compared by something else counts as worst.
-        owner: Whose they are; see `durable`.
     """
     found = checkpoints(folder)
     ranked = sorted(
@@ -141,4 +140,4 @@ def prune(folder: Path, k: int, score: Score, owner: str) -> None:
     kept = {one.number for one in [*ranked[:k], *found[-1:]]}
     for one in found:
         if one.number not in kept:
-            remove_folder(one.path, owner)
+            remove_folder(one.path)

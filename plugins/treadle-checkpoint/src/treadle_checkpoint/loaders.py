@@ -49,9 +49,21 @@ def why_not(batches: Any) -> str | None:
     return None
 
 
-def gather(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The states of those that keep one, by name."""
-    return {name: batches.state_dict() for name, batches in data.items() if has_state(batches)}
+def gather(data: Mapping[str, Any], under_way: str | None) -> dict[str, Any]:
+    """The states of those that keep one, by name.
+
+    A `DataLoader` of a kind that has a state makes its iterator anew for each epoch, and makes one if it is asked too
+    early; so only that of the epoch under way is asked.
+
+    Args:
+        data: Iterables of batches by name.
+        under_way: The name of those of the epoch under way, or None.
+    """
+    return {
+        name: batches.state_dict()
+        for name, batches in data.items()
+        if has_state(batches) and (name == under_way or not isinstance(batches, DataLoader))
+    }
 
 
 def put(data: Mapping[str, Any], saved: Mapping[str, Any]) -> None:

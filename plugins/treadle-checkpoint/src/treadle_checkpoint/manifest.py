@@ -50,7 +50,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         sha256 = said.pop("sha256")
         if sha256 != own_digest(said):
             raise ValueError("its content is not what was written")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedCheckpointError(f"{file} is damaged ({error}). Load another checkpoint.") from error
     if said["format"] != FORMAT:
         raise CheckpointError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -123,7 +124,7 @@ def _tensor(tensor: torch.Tensor, name: str, tensors: dict[str, torch.Tensor]) -
 
 def _numpy(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
     """A NumPy number as a plain one, an array as a reference to a tensor."""
-    if value.ndim == 0 and not hasattr(value, "setflags"):
+    if isinstance(value, sys.modules["numpy"].generic):
         return take_apart(value.item(), name, tensors)
     try:
         tensor = torch.from_numpy(value.copy())

@@ -17,6 +17,7 @@ class Position:
         rounds: Epochs of that fit, of any phase, that came to their end.
         phases: The types of the phases that each of its epochs has.
         phase: The type of phase of the epoch under way; None between two epochs.
+        data: What its data are called in `learner.data`, if they are there.
         batches: How many of its batches are done.
         steps: How many of its steps have begun.
         digest: The `batch_digest` of the last of them, if it could be told.
@@ -26,6 +27,7 @@ class Position:
     rounds: int = 0
     phases: tuple[str, ...] = ()
     phase: str | None = None
+    data: str | None = None
     batches: int = 0
     steps: int = 0
     digest: str | None = None

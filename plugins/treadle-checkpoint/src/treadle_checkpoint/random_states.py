@@ -23,23 +23,26 @@ def as_tree(state: RandomState) -> dict[str, Any]:
     }
 
 
-def from_tree(tree: dict[str, Any], sources: Iterable[Any]) -> RandomState:
+def from_tree(tree: dict[str, Any], sources: Iterable[Any], *, own: bool = True) -> RandomState:
     """The state that a tree tells, for the generators that there are now.
 
     Args:
         tree: What `as_tree` gave.
         sources: The data loaders, whose own generators count as well.
+        own: Whether these must be the ones that were saved. Default: yes; else they are left as they are, if they
+            are more or fewer.
 
     Raises:
         MismatchError: if the loaders hold more or fewer generators of their own.
     """
     state = RandomState(sources)
-    if len(state.own) != len(tree["own"]):
+    if len(state.own) == len(tree["own"]):
+        state.own = [(generator, saved) for (generator, _), saved in zip(state.own, tree["own"], strict=True)]
+    elif own:
         raise MismatchError(
             f"The checkpoint has the states of {len(tree['own'])} random generators that belong to data loaders, and "
             f"the learner's data have {len(state.own)}. Resume with loaders built as those of the saved run."
         )
-    state.own = [(generator, own) for (generator, _), own in zip(state.own, tree["own"], strict=True)]
     state.python, state.torch = tree["python"], tree["torch"]
     if state.numpy is not None and tree["numpy"] is not None:
         state.numpy = tree["numpy"]

@@ -75,11 +75,12 @@ class SavedRun:
         entry = progress.at_entry
         self.restorer.put_all("start")
         progress.at_start, progress.at_entry = self.restorer.random_state("start"), entry
-        if has_state(data):
-            self.restorer.put_loaders()
+        self.restorer.put_loaders()
+        own = self.learner.data.get(at.data) if at.data is not None else None
+        if own is not None and own is data and has_state(own):
             batches: Iterator[Any] = iter(data)
         else:
-            batches = fast_forward(data, at.batches, at.digest, str(phase.data_name))
+            batches = fast_forward(data, at.batches, at.digest, str(at.data))
         progress.skipped, progress.step = at.batches, at.steps
         self.restorer.random_state("now").put_back()
         return batches

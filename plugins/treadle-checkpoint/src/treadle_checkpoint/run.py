@@ -79,7 +79,7 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
 
 
 @torch.no_grad()
-def write(path: Path, snapshot: Snapshot, said: dict[str, Any], *, whole_run: bool = True, owner: str = "") -> None:
+def write(path: Path, snapshot: Snapshot, said: dict[str, Any], *, whole_run: bool = True) -> None:
     """Write a checkpoint: a folder that is on the disk whole, or not at all.
 
     Args:
@@ -87,10 +87,9 @@ def write(path: Path, snapshot: Snapshot, said: dict[str, Any], *, whole_run: bo
         snapshot: What to write.
         said: What the manifest says of it.
         whole_run: Whether to write more than the model. Default: yes.
-        owner: See `durable`.
     """
     versions = {"torch": str(torch.__version__), "python": platform.python_version()}
-    with whole_folder(path, owner) as folder:
+    with whole_folder(path) as folder:
         write_tensors(folder / MODEL, snapshot.model, snapshot.model_notes)
         if whole_run:
             write_tensors(folder / TENSORS, snapshot.tensors)
@@ -140,6 +139,7 @@ def resume(
     snapshot, taken = read_newest(path, fall_back=fall_back)
     restorer = Restorer(learner, snapshot, str(taken), without)
     restorer.put_all_or_nothing("entry")
+    learner.progress.rounds = restorer.position.rounds if restorer.position.n is None else 0
     if restorer.position.phase is not None or restorer.position.n is not None:
         learner.progress.resumption = SavedRun(learner, restorer)
     else:

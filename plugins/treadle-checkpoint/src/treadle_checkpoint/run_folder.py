@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loguru import logger
+from safetensors import SafetensorError
 from treadle.loop import progress_of
 
 from treadle_checkpoint import model_state
@@ -41,6 +42,15 @@ class RunFolder:
         """Whether the two are one folder, by whatever path."""
         return self.path.resolve() == other.path.resolve()
 
+    def claim(self) -> None:
+        """Make sure before training that nobody else uses the folder, and clear up after a run that was killed.
+
+        Raises:
+            FolderInUseError: if it holds checkpoints of another run.
+        """
+        self.refuse_others()
+        clear_remainders(self.path)
+
     def refuse_others(self) -> None:
         """Refuse the folder if it holds checkpoints of another run.
 
@@ -67,7 +77,6 @@ class RunFolder:
             logger.warning(f"No checkpoint was saved: {name} is NaN or infinite. Those that are there stay.")
             return
         self.refuse_others()
-        clear_remainders(self.path, self.run)
         progress = progress_of(learner)
         number = max((number for number, _ in numbered(self.path)), default=0) + 1
         loss = loss if loss is not None and isfinite(loss) else None
@@ -80,9 +89,9 @@ class RunFolder:
             "score": score.as_dict(),
         }
         try:
-            write(path, take(learner, position), said, whole_run=self.whole_run, owner=self.run)
-        except OSError as error:
+            write(path, take(learner, position), said, whole_run=self.whole_run)
+        except (OSError, SafetensorError) as error:
             error.add_note(f"{path.name} could not be saved. The checkpoints before it are as they were.")
             raise
         if self.keep_top_k is not None:
-            prune(self.path, self.keep_top_k, score, self.run)
+            prune(self.path, self.keep_top_k, score)

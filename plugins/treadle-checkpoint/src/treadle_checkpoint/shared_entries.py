@@ -18,7 +18,7 @@ def gather(cbstate: Mapping[str, Any]) -> dict[str, Any]:
 
     An entry may be an object with `state_dict` and `load_state_dict`, a mapping of names to entries, or a tree.
     """
-    return {name: _gathered(value) for name, value in cbstate.items()}
+    return {name: _gathered(cbstate[name]) for name in sorted(cbstate)}
 
 
 def _gathered(value: Any) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def take(learner: Any, position: Position) -> Snapshot:
         "step": numbers(learner.step),
         "callbacks": callback_states.gather(learner.callbacks),
         "cbstate": shared_entries.gather(learner.cbstate),
-        "loaders": loaders.gather(learner.data),
+        "loaders": loaders.gather(learner.data, position.data),
         "random": random(learner.data, progress),
     }.items():
         rest[name] = take_apart(tree, name, tensors)
@@ -121,12 +121,13 @@ class Restorer:
         return put_together(self.snapshot.rest[name], self.snapshot.tensors)
 
     @torch.no_grad()
-    def put_all(self, moment: str = "now") -> None:
+    def put_all(self, moment: str, *, data: bool = True) -> None:
         """Put everything back.
 
         Args:
             moment: The random generators are put back as they were "now", when the snapshot was taken, or if they
                 are known as they were at the "entry" or the "start" of the epoch that was under way.
+            data: Whether the learner's data are those of the run already. Default: yes.
         """
         learner, parameters = self.learner, self.parameters
         shared_entries.put(learner.cbstate, self.part("cbstate"))
@@ -142,7 +143,7 @@ class Restorer:
         learner.step = PropDict(self.part("step"))
         for name, value in self.part("progress").items():
             setattr(learner.progress, name, value)
-        self.random_state(moment).put_back()
+        self.random_state(moment, data=data).put_back()
 
     def put_all_or_nothing(self, moment: str) -> None:
         """Put everything back; if a callback or an entry of `cbstate` refuses its state, nothing is changed."""
@@ -158,7 +159,7 @@ class Restorer:
         except NotSaveableError:
             before = None
         try:
-            self.put_all(moment)
+            self.put_all(moment, data=False)
         except Exception:
             if before is not None:
                 own = put_together(before, tensors)
@@ -172,7 +173,7 @@ class Restorer:
         """Give loaders that keep a state theirs back; they use it when they are iterated next."""
         loaders.put(self.learner.data, self.part("loaders"))
 
-    def random_state(self, moment: str) -> RandomState:
+    def random_state(self, moment: str, *, data: bool = True) -> RandomState:
         """The random generators' states at a moment, or now if that one is not known."""
         told = self.part("random")
-        return random_states.from_tree(told.get(moment, told["now"]), self.learner.data.values())
+        return random_states.from_tree(told.get(moment, told["now"]), self.learner.data.values(), own=data)

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 
 from treadle_checkpoint.errors import DamagedCheckpointError, NotSaveableError
 
-#: Where the digest, and what belongs to the tensors, stand in the file's own metadata.
-DIGEST, NOTES = "treadle.sha256", "treadle.notes"
+#: Where the digest and the notes stand in the file's own metadata: under one name, since the format keeps no order.
+OURS = "treadle"
 
 #: What the format can hold.
 DTYPES = {
@@ -60,8 +60,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], notes: Any = 
             flat = flat.clone()  # the format wants memory of its own for each
         held.add(flat.data_ptr())
         own[name] = flat
-    text = json.dumps(notes, allow_nan=False)
-    safetensors.torch.save_file(own, path, {NOTES: text, DIGEST: digest(own, text)})
+    said = {"notes": notes, "sha256": digest(own, notes)}
+    safetensors.torch.save_file(own, path, {OURS: json.dumps(said, allow_nan=False)})
 
 
 def read_tensors(path: Path, *, verified: bool = False) -> tuple[dict[str, torch.Tensor], Any]:
@@ -82,15 +82,21 @@ def read_tensors(path: Path, *, verified: bool = False) -> tuple[dict[str, torch
         raise DamagedCheckpointError(
             f"{path} is damaged, or no file of tensors ({error}). Load another one."
         ) from error
-    text = metadata.get(NOTES, "null")
-    if not verified and DIGEST in metadata and metadata[DIGEST] != digest(tensors, text):
+    if OURS not in metadata:
+        return tensors, None
+    try:
+        said = json.loads(metadata[OURS])
+        notes, sha256 = said["notes"], said["sha256"]
+    except (ValueError, KeyError, TypeError):
+        sha256 = notes = None
+    if sha256 is None or (not verified and sha256 != digest(tensors, notes)):
         raise DamagedCheckpointError(f"{path} is damaged: its content is not what was written. Load another one.")
-    return tensors, json.loads(text)
+    return tensors, notes
 
 
-def digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
-    """A digest of names, types, shapes and contents, whatever the order of the names."""
-    sha = hashlib.sha256(text.encode())
+def digest(tensors: Mapping[str, torch.Tensor], notes: Any) -> str:
+    """A digest of the notes, and of names, types, shapes and contents, whatever the order of the names."""
+    sha = hashlib.sha256(json.dumps(notes, sort_keys=True, allow_nan=False).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())

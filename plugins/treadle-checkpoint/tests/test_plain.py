@@ -1,0 +1,120 @@
+import json
+import math
+
+import numpy
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from treadle_checkpoint import DamagedCheckpointError, NotSaveableError
+from treadle_checkpoint.plain import put_together, take_apart
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.binary(max_size=5)
+    | st.just("$tensor")
+)
+KEYS = (
+    st.text(max_size=3)
+    | st.integers()
+    | st.booleans()
+    | st.tuples(st.integers(), st.text(max_size=2))
+    | st.just("$dict")
+)
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple) | st.dictionaries(KEYS, inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+def through_json(tree):
+    tensors = {}
+    told = json.loads(json.dumps(take_apart(tree, "tree", tensors), allow_nan=False))
+    return put_together(told, tensors)
+
+
+@given(TREES)
+def test_a_tree_of_plain_values_comes_back_as_it_was(tree):
+    assert repr(through_json(tree)) == repr(tree)
+
+
+@pytest.mark.parametrize("number", [0.1, -0.0, 5e-324, 1.7976931348623157e308, math.inf, -math.inf])
+def test_a_float_keeps_every_bit(number):
+    assert through_json(number).hex() == number.hex()
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.tensor(3),
+        torch.zeros(0, 3),
+        torch.rand(2, 3).bfloat16(),
+        torch.rand(4, 3).t(),
+        torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last),
+    ],
+    ids=str,
+)
+def test_a_tensor_comes_back_with_its_type_shape_and_order_in_memory(tensor):
+    back = through_json([tensor])[0]
+    assert (back.dtype, back.shape, back.stride()) == (tensor.dtype, tensor.shape, tensor.stride())
+    assert torch.equal(back, tensor)
+
+
+def test_what_comes_back_shares_no_memory_with_what_was_taken():
+    tensors, array = {}, numpy.arange(3)
+    told = take_apart({"tensor": torch.zeros(2), "array": array}, "tree", tensors)
+    first, second = put_together(told, tensors), put_together(told, tensors)
+    first["tensor"] += 1
+    first["array"] += 1
+    assert second["tensor"].tolist() == [0, 0]
+    assert second["array"].tolist() == [0, 1, 2]
+
+
+def test_numbers_of_numpy_become_plain_and_arrays_stay_arrays():
+    back = through_json(
+        {"float": numpy.float32(0.5), "int": numpy.uint64(7), "array": numpy.array([[1, 2]], dtype="u4")}
+    )
+    assert (type(back["float"]), type(back["int"])) == (float, int)
+    assert back["array"].dtype == numpy.uint32
+    assert back["array"].tolist() == [[1, 2]]
+
+
+def test_a_tensor_of_a_device_that_is_not_here_comes_back_on_the_cpu():
+    told = {"$tensor": "far", "device": "cuda:63"}
+    assert put_together(told, {"far": torch.ones(1)}).device.type == "cpu"
+
+
+def test_keys_that_look_alike_are_kept_apart():
+    back = through_json({1: torch.tensor(1), "1": torch.tensor(2)})
+    assert (back[1].item(), back["1"].item()) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"state": {"fn": print}}, r"cannot hold tree/state/fn, a builtin_function_or_method .* let the state_dict"),
+        ([object()], r"cannot hold tree/0, a object"),
+        ({1, 2}, r"cannot hold tree, a set"),
+        ({frozenset(): 1}, r"its key frozenset\(\) is a frozenset. Let keys be strings or numbers"),
+        (torch.eye(2).to_sparse(), r"cannot hold tree, a tensor of layout torch.sparse_coo on cpu. Let the state_dict"),
+        (torch.empty(2, device="meta"), r"a tensor of layout torch.strided on meta"),
+        (numpy.array(["a"]), r"cannot hold tree, a NumPy array of <U1. Let it be one of numbers"),
+    ],
+)
+def test_what_no_checkpoint_can_hold_is_named(value, message):
+    with pytest.raises(NotSaveableError, match=message):
+        take_apart(value, "tree", {})
+
+
+def test_a_sign_that_is_not_known_and_a_tensor_that_is_not_there_are_told():
+    with pytest.raises(DamagedCheckpointError, match=r"says '\$code', which is not known"):
+        put_together({"$code": "print()"}, {})
+    with pytest.raises(DamagedCheckpointError, match="lacks the tensor 'mean'. Resume from another one"):
+        put_together({"$tensor": "mean", "device": "cpu"}, {})

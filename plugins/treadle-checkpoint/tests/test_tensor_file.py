@@ -1,0 +1,82 @@
+import pickle
+
+import pytest
+import safetensors.torch
+import torch
+from treadle_checkpoint import DamagedCheckpointError, NotSaveableError
+from treadle_checkpoint.tensor_file import DTYPES, read_tensors, write_tensors
+
+
+@pytest.mark.parametrize("dtype", sorted(DTYPES, key=str), ids=str)
+def test_every_bit_of_every_type_comes_back(tmp_path, dtype):
+    size = torch.empty((), dtype=dtype).element_size()
+    bits = torch.randint(2 if dtype is torch.bool else 256, (6 * size,), dtype=torch.uint8)
+    written = bits.view(dtype).reshape(2, 3)
+    write_tensors(tmp_path / "file", {"x": written})
+    read = read_tensors(tmp_path / "file")[0]["x"]
+    assert (read.dtype, read.shape) == (dtype, (2, 3))
+    assert torch.equal(read.reshape(-1).view(torch.uint8), bits)
+
+
+def test_views_of_one_memory_are_stored_each_on_its_own(tmp_path):
+    whole = torch.arange(6.0).reshape(2, 3)
+    write_tensors(tmp_path / "file", {"whole": whole, "row": whole[1], "turned": whole.t(), "again": whole})
+    read, _ = read_tensors(tmp_path / "file")
+    assert {name: tensor.tolist() for name, tensor in read.items()} == {
+        "whole": whole.tolist(),
+        "row": whole[1].tolist(),
+        "turned": whole.t().tolist(),
+        "again": whole.tolist(),
+    }
+
+
+def test_other_programs_can_read_the_file_and_it_reads_theirs(tmp_path):
+    write_tensors(tmp_path / "ours", {"x": torch.ones(2)}, {"said": 1})
+    assert safetensors.torch.load_file(tmp_path / "ours")["x"].tolist() == [1, 1]
+    safetensors.torch.save_file({"x": torch.ones(2)}, tmp_path / "theirs")
+    tensors, notes = read_tensors(tmp_path / "theirs")
+    assert (tensors["x"].tolist(), notes) == ([1, 1], None)
+
+
+def test_a_bit_that_changed_is_noticed_wherever_it_is(tmp_path):
+    file = tmp_path / "file"
+    write_tensors(file, {"x": torch.ones(2), "y": torch.zeros(1)}, {"said": "something"})
+    whole = file.read_bytes()
+    read_tensors(file)
+    for i in range(len(whole)):
+        file.write_bytes(whole[:i] + bytes([whole[i] ^ 4]) + whole[i + 1 :])
+        try:
+            tensors, notes = read_tensors(file)
+        except DamagedCheckpointError:
+            continue
+        # A changed bit may still be the same file: a blank, or the name of a key of the metadata.
+        assert (tensors["x"].tolist(), tensors["y"].tolist()) == ([1, 1], [0])
+
+
+@pytest.mark.parametrize("length", [0, 7, 100, -1])
+def test_a_file_that_was_cut_off_is_named(tmp_path, length):
+    file = tmp_path / "weights.safetensors"
+    write_tensors(file, {"x": torch.ones(100)})
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(DamagedCheckpointError, match=r"weights.safetensors is damaged, or no file of tensors"):
+        read_tensors(file)
+
+
+class Hostile:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('code of the file was run')",)
+
+
+def test_a_file_with_code_in_it_is_refused_and_the_code_does_not_run(tmp_path):
+    (tmp_path / "pickled").write_bytes(pickle.dumps(Hostile()))
+    torch.save({"x": Hostile()}, tmp_path / "saved by torch")
+    for name in ("pickled", "saved by torch"):
+        with pytest.raises(DamagedCheckpointError, match="no file of tensors"):
+            read_tensors(tmp_path / name)
+
+
+def test_a_type_that_the_format_does_not_know_is_named(tmp_path):
+    with pytest.raises(
+        NotSaveableError, match=r"cannot hold wave, a tensor of torch.complex128. .* torch.view_as_real"
+    ):
+        write_tensors(tmp_path / "file", {"wave": torch.ones(1, dtype=torch.complex128)})
