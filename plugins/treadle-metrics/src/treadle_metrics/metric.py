@@ -77,23 +77,22 @@ class Metric(AbstractMetric):
                 f"A statistic has update, compute and reset, got {statistic!r}: Metric({self.name.lower()}, "
                 f"statistic=torchmetrics.MaxMetric())"
             )
-        self._measure: Callable[[Any, Any], Any] = fn
         self._accumulator = Accumulator(fn, self.name) if is_accumulator(fn) else None
-        self._statistic: Any = None
-        if self._accumulator is not None:
-            self._measure = self._accumulator.step
+        self._measure: Callable[[Any, Any], Any] = fn if self._accumulator is None else self._accumulator.step
+        self._statistic: Accumulator | Mean | None = None
         if statistic is not None:
             self._statistic = Accumulator(statistic, self.name)
         elif self._accumulator is None:
             self._statistic = Mean()
+        parts = {"accumulator": self._accumulator, "statistic": self._statistic}
+        self._parts = {name: part for name, part in parts.items() if part is not None}
         self._value: float | torch.Tensor | None = None
         self._missed = False
 
     def reset(self) -> None:
         self._value = None
-        for part in (self._accumulator, self._statistic):
-            if part is not None:
-                part.reset()
+        for part in self._parts.values():
+            part.reset()
 
     def step(self, learner: Any, phase: Phase) -> None:
         step = learner.step
@@ -127,19 +126,15 @@ class Metric(AbstractMetric):
         return self._value
 
     def epoch_value(self) -> float | torch.Tensor | None:
-        source: Any = self._accumulator if self._statistic is None else self._statistic
-        value: float | torch.Tensor | None = source.compute()
-        return value
+        *_, last = self._parts.values()  # the statistic, unless the accumulator is all there is
+        return last.compute()
 
     def state_dict(self) -> dict[str, Any]:
-        parts = {"accumulator": self._accumulator, "statistic": self._statistic}
-        return {name: part.state_dict() for name, part in parts.items() if part is not None}
+        return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if self._accumulator is not None:
-            self._accumulator.load_state_dict(state["accumulator"])
-        if self._statistic is not None:
-            self._statistic.load_state_dict(state["statistic"])
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
 
 
 def checked_name(fn: Any) -> str:

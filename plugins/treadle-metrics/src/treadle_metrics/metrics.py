@@ -77,11 +77,11 @@ class Metrics(Callback):
         self._steps = SeriesByName()
 
     def on_init(self, learner: Any) -> None:
-        names = [metric.name for metric in self.metrics]
+        names = tuple(metric.name for metric in self.metrics)
         for entry, unit in (("metricsstep", "step"), ("metricsepoch", "epoch")):
             if entry not in learner.cbstate:
                 learner.cbstate[entry] = SeriesByPhase(unit)
-            learner.cbstate[entry].expected = tuple(names)
+            learner.cbstate[entry].expected = names
         self._phase = None
 
     def on_epoch_begin(self, phase: Phase) -> None:
