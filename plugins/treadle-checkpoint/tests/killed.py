@@ -109,7 +109,7 @@ def at_every_change(folder: Path) -> int:
 
 
 def again_and_again(folder: Path, kill: Callable[[], dict[str, float | int]], least: int) -> int:
-    """Be killed, resume, be killed ... until the run is whole and that happened so often; it ends as if never killed."""
+    """Be killed, resume, be killed ... until that happened so often; each run ends as if it had never been killed."""
     attempt(folder / "whole" / "run")
     expected = (folder / "whole" / "trained").read_bytes()
     kills = runs = 0

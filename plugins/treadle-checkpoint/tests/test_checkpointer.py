@@ -254,7 +254,7 @@ def test_the_same_callback_may_go_on_in_another_fit(tmp_path):
 
 def test_two_with_one_folder_are_refused(tmp_path):
     learner = toy_learner(Checkpointer(tmp_path), Checkpointer(tmp_path / "a" / ".."))
-    with pytest.raises(FolderInUseError, match="Two Checkpointers save to .* Give each a folder of its own"):
+    with pytest.raises(FolderInUseError, match=r"Two Checkpointers save to .* Give each a folder of its own"):
         learner.fit(1)
 
 

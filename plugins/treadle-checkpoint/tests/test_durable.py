@@ -16,9 +16,14 @@ def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
 
 def test_a_file_whose_writing_failed_leaves_the_old_one_and_nothing_else(tmp_path):
     (tmp_path / "file").write_text("old")
-    with pytest.raises(OSError, match="disk full"), whole_file(tmp_path / "file") as path:
-        path.write_text("ne")
-        raise OSError("disk full")
+
+    def write():
+        with whole_file(tmp_path / "file") as path:
+            path.write_text("ne")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write()
     assert (tmp_path / "file").read_text() == "old"
     assert names(tmp_path) == ["file"]
 
@@ -31,9 +36,13 @@ def test_a_folder_has_its_name_only_when_all_its_files_are_written(tmp_path):
 
 
 def test_a_folder_whose_writing_failed_leaves_nothing(tmp_path):
-    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "entry") as folder:
-        (folder / "one").write_text("1")
-        raise KeyboardInterrupt
+    def write():
+        with whole_folder(tmp_path / "entry") as folder:
+            (folder / "one").write_text("1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
     assert names(tmp_path) == []
 
 

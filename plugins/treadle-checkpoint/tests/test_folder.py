@@ -89,7 +89,7 @@ def test_a_damaged_one_is_not_listed_and_not_removed(put):
     folder = put(1.0, 2.0, 3.0)
     (latest(folder).path / "manifest.json").write_text("")
     assert numbers(folder) == [1, 2]
-    with pytest.raises(DamagedCheckpointError, match="manifest.json is damaged"):
+    with pytest.raises(DamagedCheckpointError, match=r"manifest.json is damaged"):
         latest(folder)
     prune(folder, 0, Score("Loss", "TrainingPhase", "min"))
     assert len(list(folder.iterdir())) == 2

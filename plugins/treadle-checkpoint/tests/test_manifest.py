@@ -73,5 +73,5 @@ def test_a_newer_format_asks_for_an_upgrade(entry):
 
 def test_what_was_never_a_checkpoint_is_told(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(NoCheckpointError, match="There is no checkpoint at .* Pass what a Checkpointer"):
+        with pytest.raises(NoCheckpointError, match=r"There is no checkpoint at .* Pass what a Checkpointer"):
             read_manifest(folder)

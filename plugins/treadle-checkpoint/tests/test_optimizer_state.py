@@ -35,5 +35,5 @@ def test_a_parameter_that_is_not_there_any_more_is_named():
     model = nn.Linear(2, 1)
     saved = gather(torch.optim.SGD(model.parameters(), lr=0.1), named_parameters({"": model}, None))
     bare = nn.Linear(2, 1, bias=False)
-    with pytest.raises(MismatchError, match="The optimizer held the parameter bias, which the model has not. Build"):
+    with pytest.raises(MismatchError, match=r"The optimizer held the parameter bias, which the model has not. Build"):
         check(torch.optim.SGD(bare.parameters(), lr=0.1), saved, named_parameters({"": bare}, None))

@@ -116,5 +116,5 @@ def test_what_no_checkpoint_can_hold_is_named(value, message):
 def test_a_sign_that_is_not_known_and_a_tensor_that_is_not_there_are_told():
     with pytest.raises(DamagedCheckpointError, match=r"says '\$code', which is not known"):
         put_together({"$code": "print()"}, {})
-    with pytest.raises(DamagedCheckpointError, match="lacks the tensor 'mean'. Resume from another one"):
+    with pytest.raises(DamagedCheckpointError, match=r"lacks the tensor 'mean'. Resume from another one"):
         put_together({"$tensor": "mean", "device": "cpu"}, {})

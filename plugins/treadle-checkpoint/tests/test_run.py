@@ -113,7 +113,7 @@ def saved(tmp_path, *callbacks, **settings):
     [
         (
             [],
-            r"it has the state of Counter, which the learner has not. .* resume\(learner, path, without=\['Counter'\]\)",
+            r"it has the state of Counter, which the learner has not. .* without=\['Counter'\]\)",
         ),
         ([Counter(), Counter("new")], r"it has no state of new, which the learner has"),
         ([throttle(Counter(), StepEnd, freq=2)], r"Counter was a Counter and is a ConditionalCallback of Counter"),
@@ -213,8 +213,7 @@ def test_a_callback_that_refuses_its_state_leaves_the_learner_as_it_was(tmp_path
             learner.cbstate.seen.push(1, 1.0)
 
         def load_state_dict(self, state):
-            if "refused" in state or self.name == "Z":
-                raise KeyError("not mine")
+            raise KeyError("not mine")
 
     learner = toy_learner(Counter(), Picky("Z"))
     learner.fit(1)
@@ -312,7 +311,7 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_it_is_offered(three, 
 def test_if_all_are_damaged_there_is_nothing_to_fall_back_to(three):
     for entry in checkpoints(three):
         harm(entry, "state.json")
-    with pytest.raises(DamagedCheckpointError, match="epoch_001.*state.json is damaged") as damaged:
+    with pytest.raises(DamagedCheckpointError, match=r"epoch_001.*state.json is damaged") as damaged:
         resume(toy_learner(), three, fall_back=True)
     assert damaged.value.__notes__ == ["There is no checkpoint before it."]
 
