@@ -7,11 +7,12 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 EDITABLE := $(addprefix -e ,core $(PLUGINS))
 STAMP := .venv/.installed
 
-.PHONY: help venv demo test lint types docs unit bench clean
+.PHONY: help venv demo test lint types docs pages unit bench clean
 
 help:
 	@echo "make demo   train on the digits and leave pictures in runs/digits"
 	@echo "make test   all that CI runs: lint, types, docs, unit (each also a target of its own)"
+	@echo "make pages  the docs' tables, written anew from the declarations"
 	@echo "make bench  the time and memory budgets, as a table"
 	@echo "make clean  remove .venv, caches and what was built"
 
@@ -41,6 +42,10 @@ docs: $(STAMP)
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 # Two workers, a file whole to one of them: the blocks of a page and the fixtures of a module belong together.
+# The parts of the docs that are written from the callbacks' declarations.
+pages: $(STAMP)
+	$(PY) docs/generate.py
+
 unit: $(STAMP)
 	$(PY) -m pytest -q -n 2 --dist loadfile
 
