@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 from typing import Any
 
 import torch
+
+from treadle.column import Column
 
 #: So many values wait on their device before they are copied to the host together.
 BLOCK = 256
@@ -22,7 +23,7 @@ class Series:
         >>> losses = Series()
         >>> losses.push(1, 0.5)
         >>> losses.push(2, torch.tensor(0.25))
-        >>> losses.last, list(losses.iterations), list(losses.values), len(losses)
+        >>> losses.last, losses.iterations, losses.values, len(losses)
         ((2, 0.25), [1, 2], [0.5, 0.25], 2)
 
     Source: ValueHistories.jl, which FluxTraining.jl uses for its histories.
@@ -54,17 +55,14 @@ class Series:
         self._iterations.append(iteration)
 
     @property
-    def iterations(self) -> Sequence[int]:
-        """The iterations, oldest first; an array of 64-bit integers."""
-        return self._iterations
+    def iterations(self) -> Column[int]:
+        """The iterations, oldest first."""
+        return Column(self._iterations)
 
     @property
-    def values(self) -> Sequence[float]:
-        """The values, oldest first; an array of 64-bit floats. Waits for those still on a device."""
-        if self._waiting or self._landing:
-            self._take_off()
-            self._land()
-        return self._values
+    def values(self) -> Column[float]:
+        """The values, oldest first. Waits for those still on a device."""
+        return Column(self._landed())
 
     @property
     def last(self) -> tuple[int, float]:
@@ -75,7 +73,7 @@ class Series:
         """
         if not self._iterations:
             raise IndexError("Nothing is recorded in this series yet.")
-        return self._iterations[-1], self.values[-1]
+        return self._iterations[-1], self._landed()[-1]
 
     def __len__(self) -> int:
         return len(self._iterations)
@@ -83,7 +81,7 @@ class Series:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Series):
             return NotImplemented
-        return self._iterations == other._iterations and list(self.values) == list(other.values)
+        return self.iterations == other.iterations and self.values == other.values
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -100,6 +98,13 @@ class Series:
         self._waiting, self._landing = [], []
         self._iterations = array("q", state["iterations"].tolist())
         self._values = array("d", state["values"].tolist())
+
+    def _landed(self) -> array[float]:
+        """All values, on the host."""
+        if self._waiting or self._landing:
+            self._take_off()
+            self._land()
+        return self._values
 
     def _wait_for(self, value: torch.Tensor) -> None:
         if self._waiting and self._waiting[-1].device != value.device:
