@@ -126,7 +126,9 @@ def test_weights_are_converted_to_the_type_and_the_device_of_the_model(tmp_path)
 def test_the_folder_of_a_checkpoint_can_be_loaded(tmp_path):
     learner = toy_learner(Checkpointer(tmp_path))
     learner.fit(1)
-    assert load_model(toy_learner().model, latest(tmp_path).path).weight.equal(learner.model.weight)
+    assert load_model(toy_learner().model, latest(tmp_path)).weight.equal(learner.model.weight)
+    with pytest.raises(NoCheckpointError, match=r"holds several checkpoints. Say which: load_model\(model, best\("):
+        load_model(toy_learner().model, tmp_path)
 
 
 @pytest.mark.parametrize(

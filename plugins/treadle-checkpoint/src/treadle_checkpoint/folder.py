@@ -18,7 +18,7 @@ NUMBER = re.compile(r"^checkpoint_.*_save_(\d+)$")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that is in a folder.
+    """A checkpoint that is in a folder. It stands for its path: `resume(learner, best(folder))`.
 
     Args:
         path: Its own folder.
@@ -39,6 +39,10 @@ class Checkpoint:
     loss: float | None
     score: Score
     whole_run: bool
+
+    def __fspath__(self) -> str:
+        """The path, for whatever takes one."""
+        return str(self.path)
 
 
 def name_of(number: int, epoch: int, steps: int, loss: float | None) -> str:

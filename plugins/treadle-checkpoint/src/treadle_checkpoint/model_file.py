@@ -12,6 +12,7 @@ from treadle_checkpoint import model_state
 from treadle_checkpoint.durable import whole_file
 from treadle_checkpoint.errors import NoCheckpointError
 from treadle_checkpoint.finite import refuse_non_finite
+from treadle_checkpoint.folder import numbered
 from treadle_checkpoint.manifest import read_manifest, verify
 from treadle_checkpoint.tensor_file import read_tensors, write_tensors
 
@@ -82,6 +83,10 @@ def load_model(model: M, path: str | os.PathLike[str]) -> M:
     path = Path(path)
     models = model_state.models_by_name(model)
     if path.is_dir():
+        if numbered(path):
+            raise NoCheckpointError(
+                f"{path} holds several checkpoints. Say which: load_model(model, best({str(path)!r})), or latest"
+            )
         verify(path, read_manifest(path), (MODEL,))
         path = path / MODEL
     if not path.is_file():
