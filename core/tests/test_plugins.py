@@ -167,7 +167,7 @@ def test_two_distributions_with_one_name_are_refused_when_it_is_asked_for(instal
 # Leaving out.
 
 
-@pytest.mark.parametrize("value", ["hello", "hello-plugin", "all", "other, hello", "HELLO,all"])
+@pytest.mark.parametrize("value", ["hello", "hello-plugin", "all", "other, hello", "other,all", "Hello_Plugin"])
 def test_a_disabled_plugin_is_left_out_also_when_it_is_asked_for(value, hello, monkeypatch) -> None:
     monkeypatch.setenv(DISABLE, value)
     assert find("hello").disabled

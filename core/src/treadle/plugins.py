@@ -12,6 +12,7 @@ Entry-point groups:
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -56,8 +57,8 @@ class Plugin:
     @property
     def disabled(self) -> bool:
         """Whether the environment variable TREADLE_DISABLE_PLUGINS leaves it out."""
-        names = {name.strip() for name in os.environ.get(DISABLE, "").split(",")}
-        return "all" in names or self.name in names or self.distribution in names
+        names = {normal(name) for name in os.environ.get(DISABLE, "").split(",")}
+        return not names.isdisjoint(("all", normal(self.name), normal(self.distribution)))
 
     @property
     def error(self) -> BaseException | None:
@@ -91,6 +92,11 @@ class Plugin:
         if self.group == CALLBACKS and not is_callback:
             raise PluginError(f"The plugin {where} is {loaded!r}, which is no subclass of treadle.Callback.")
         return loaded
+
+
+def normal(name: str) -> str:
+    """A name as indexes compare it: `Treadle_Metrics` is `treadle-metrics`."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 class Specifications:
