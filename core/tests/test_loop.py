@@ -602,6 +602,22 @@ def test_a_cancelled_step_leaves_nothing_in_the_next_ones_gradients() -> None:
     assert grads.at == [1.0] * 4
 
 
+def test_a_cancelled_step_ends_what_was_being_added_up() -> None:
+    grads = Grads()
+
+    class Second(Callback):
+        def __init__(self) -> None:
+            self.count = 0
+
+        def on_backward_end(self):
+            self.count += 1
+            if self.count == 2:
+                raise CancelStepException("bad batch")
+
+    one_weight(grads, Second(), Answer(False, False)).fit(1)
+    assert grads.at == [1.0, 2.0, 1.0, 2.0]
+
+
 def test_an_error_leaves_nothing_in_the_gradients_of_the_next_fit() -> None:
     grads = Grads()
     learner = one_weight(grads, Raiser(ValueError("bad batch"), BackwardEnd))

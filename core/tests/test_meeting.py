@@ -4,6 +4,10 @@ from treadle.handlers import handlers
 from treadle.meeting import bits, meetings, members
 
 
+class Special(TrainingPhase):
+    """A kind of training, where the same callbacks meet."""
+
+
 class Training(Callback):
     def on_step_end(self, phase: TrainingPhase): ...
 

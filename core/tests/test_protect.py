@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from treadle import (
@@ -372,6 +372,12 @@ def walk(start, names, by_item: bool):
     path=PATHS,
     by_item=st.booleans(),
     use=st.sampled_from(["read", "write", "delete", "ask"]),
+)
+@example(
+    {("cbstate",): Write, ("cbstate", "a"): Read, ("cbstate", "a", "b"): Write}, ("cbstate", "a", "0"), False, "write"
+)
+@example(
+    {("cbstate",): Read, ("cbstate", "a"): Write, ("cbstate", "a", "b"): Read}, ("cbstate", "a", "b"), True, "write"
 )
 def test_a_use_is_allowed_just_if_the_declarations_cover_it(declared, path, by_item, use) -> None:
     learner = toy_learner()
