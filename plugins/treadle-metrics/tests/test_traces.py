@@ -91,7 +91,7 @@ def test_traces_on_an_accelerator_stay_there(scripted, far):
 
 
 def test_what_is_no_number_is_refused_by_name(scripted):
-    with pytest.raises(MetricError, match="'Words' gave a str"):
+    with pytest.raises(MetricError, match=r"The trace 'Words' gave a str.*as traces of their own: Traces\("):
         epoch(toy_learner(Recorder(), Traces({"Words": lambda learner: "many"})), scripted, [1.0])
 
 

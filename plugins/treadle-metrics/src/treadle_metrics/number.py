@@ -9,12 +9,13 @@ import torch
 from treadle_metrics.errors import MetricError
 
 
-def number(value: Any, owner: str) -> float | torch.Tensor:
+def number(value: Any, owner: str, kind: str = "metric") -> float | torch.Tensor:
     """A measured value as it is kept: a float, or a detached tensor if it is on an accelerator.
 
     Args:
         value: A number, or a tensor with one element.
-        owner: The metric's name, for the message.
+        owner: The name of the metric or the trace, for the message.
+        kind: Which of the two it is. Default: "metric".
 
     Raises:
         MetricError: if it is neither.
@@ -32,7 +33,8 @@ def number(value: Any, owner: str) -> float | torch.Tensor:
             return float(value)
         except (TypeError, ValueError):
             got = f"a {type(value).__name__}"
+    parts = "Metrics(*parts)" if kind == "metric" else 'Traces({"part 1": fn_1, "part 2": fn_2})'
     raise MetricError(
-        f"The metric {owner!r} gave {got}, and one number is recorded for each step. Reduce it, for example by "
-        f"its mean, or record its parts as metrics of their own: Metrics(*parts)"
+        f"The {kind} {owner!r} gave {got}, and one number is recorded for each step. Reduce it, for example by "
+        f"its mean, or record its parts as {kind}s of their own: {parts}"
     )

@@ -80,7 +80,7 @@ class Traces(Callback):
             for name, fn in self.functions.items():
                 value = fn(learner)
                 if value is not None:
-                    recorded.of(name).push(steps, number(value, name))
+                    recorded.of(name).push(steps, number(value, name, "trace"))
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         if not isinstance(other, Traces):
