@@ -524,6 +524,14 @@ def test_two_that_wait_for_one_another_are_a_circle() -> None:
     )
 
 
+def test_a_circle_is_one_problem_at_however_many_events_it_is() -> None:
+    at = "on_step_begin on_step_end forward"
+    assert (
+        len(problems(make("A", at=at, r="cbstate.b", w="cbstate.a"), make("B", at=at, r="cbstate.a", w="cbstate.b")))
+        == 1
+    )
+
+
 def test_a_circle_through_one_that_does_not_handle_the_event_gives_the_whole_reason() -> None:
     a = make("A", after=("B",), w="cbstate.x")
     b = make("B", at="on_epoch_end", after=("C",))

@@ -284,6 +284,14 @@ def test_a_propdict_at_a_declared_path_is_read_only_too() -> None:
         seen(learner, cbstate__inner=Read).cbstate.inner.a = 1
 
 
+@pytest.mark.parametrize("path", ["step__losses", "step"])
+def test_a_propdict_that_a_phase_put_into_the_step_is_read_only_too(path) -> None:
+    learner = learner_with()
+    learner.step.losses = PropDict(generator=0)
+    with pytest.raises(ProtectedException, match=r'"step\.losses\.generator": Write'):
+        seen(learner, **{path: Read}).step.losses.generator = 1
+
+
 class Doubles(Callback):
     """Doubles the gradient of the one weight."""
 
