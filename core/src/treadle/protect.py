@@ -18,7 +18,7 @@ from treadle.access import FIELDS, Permission, Read, Write, checked, parts
 from treadle.errors import ProtectedException
 from treadle.gradients import Gradients
 from treadle.propdict import PropDict
-from treadle.readonly import ReadOnly, readable
+from treadle.readonly import VIEWED, ReadOnly, readable
 
 if TYPE_CHECKING:
     from treadle.callback import Callback
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: The fields that are nothing but named states.
 STATES = ("step", "cbstate", "data", "params")
+
+#: What many read in every step: data, and so no `PropDict`.
+PLAIN = ("step.xs", "step.ys", "step.yhats", "step.loss")
 
 
 def view(learner: Learner, callback: Callback) -> Any:
@@ -224,16 +227,10 @@ def is_name(part: str) -> bool:
 
 def reader(path: str, permission: type[Permission]) -> Any:
     """A function of a view that gets what is at a path, by plain attribute look-ups."""
-    if path == "step.grads" and permission is Read:
-        return lambda self: readable(self._learner.step.grads, path)
-    if path.startswith("step."):  # read in every step, and no `PropDict` by anybody's convention: no Python at all
-        return attrgetter(f"_learner.{path}")
-    template = "lambda self: self._learner.{path}"
-    if permission is Read:
-        template = (
-            "lambda self: value if type(value := self._learner.{path}) is not PropDict else ReadOnly(value, '{path}')"
-        )
-    return eval(template.format(path=path), {"PropDict": PropDict, "ReadOnly": ReadOnly})
+    if permission is Write or path in PLAIN:
+        return attrgetter(f"_learner.{path}")  # enters no Python function
+    template = "lambda self: value if type(value := self._learner.{path}) not in VIEWED else ReadOnly(value, '{path}')"
+    return eval(template.format(path=path), {"VIEWED": VIEWED, "ReadOnly": ReadOnly})
 
 
 def attribute_or_item(owner: Any, name: str) -> Any:

@@ -9,6 +9,9 @@ from treadle.errors import ProtectedException
 from treadle.gradients import Gradients
 from treadle.propdict import PropDict, missing, named
 
+#: What a reader gets a view of instead of the thing itself.
+VIEWED = frozenset({PropDict, Gradients})
+
 
 class ReadOnly(Mapping[str, Any]):
     """A mapping of state as somebody sees it who may read all of it and write nothing.
@@ -70,5 +73,5 @@ class ReadOnly(Mapping[str, Any]):
 
 
 def readable(value: Any, path: str) -> Any:
-    """The value, as a reader may have it: a `PropDict` and `Gradients` come as a view of them."""
-    return ReadOnly(value, path) if type(value) is PropDict or type(value) is Gradients else value
+    """The value, as a reader may have it."""
+    return ReadOnly(value, path) if type(value) in VIEWED else value
