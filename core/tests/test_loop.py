@@ -1,5 +1,9 @@
+import itertools
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from treadle import (
     AbstractTrainingPhase,
@@ -27,6 +31,7 @@ from treadle import (
     TrainingPhase,
     ValidationPhase,
     epoch,
+    hookimpl,
     run_epoch,
     run_step,
     step,
@@ -307,6 +312,74 @@ def test_a_cancel_that_is_raised_again_and_again_gathers_no_notes() -> None:
 
     small(Always()).fit(3)
     assert cancel.__notes__ == ["Raised by Always in on_step_begin, TrainingPhase, epoch 1, step 1."]
+
+
+# Whatever is raised wherever, a fit ends in order.
+
+
+class Troublemaker(Watch):
+    """Raises by a script: at the n-th event of a kind, an exception of a kind."""
+
+    def __init__(self, script: dict[tuple[type[Event], int], type[BaseException]]) -> None:
+        super().__init__()
+        self.script = script
+
+    @hookimpl(wrapper=True)
+    def forward(self):
+        self.maybe(Forward)
+        return (yield)
+
+    def maybe(self, what) -> None:
+        self.events.append(what)
+        kind = self.script.get((what, self.events.count(what)))
+        if kind is not None:
+            raise kind("by the script")
+
+
+def troubling(event: type[Event]):
+    return lambda self: self.maybe(event)
+
+
+for event in EVENTS:
+    setattr(Troublemaker, event.hook, troubling(event))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from([*EVENTS, Forward]), st.integers(1, 4)),
+        st.sampled_from(KINDS),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_whatever_is_raised_wherever_a_fit_ends_in_order(script) -> None:
+    trouble = Troublemaker(script)
+    learner = small(trouble)
+    data, weight = learner.data, learner.model.weight
+    raised: BaseException | None = None
+    try:
+        learner.fit(2)
+    except (*KINDS,) as error:
+        raised = error
+
+    told = [event for event in trouble.events if event is not Forward]
+    assert (told[0], told[-1], told.count(FitBegin), told.count(FitEnd)) == (FitBegin, FitEnd, 1, 1)
+    epochs = [event for event in told if event in (EpochBegin, EpochEnd)]
+    assert EpochEnd not in epochs[:1]
+    assert (EpochEnd, EpochEnd) not in itertools.pairwise(epochs)
+    steps = [event for event in told if event in (StepBegin, StepEnd, EpochBegin)]
+    assert all(before is StepBegin for before, event in itertools.pairwise(steps) if event is StepEnd)
+    fired = {(event, n) for event, n in script if trouble.events.count(event) >= n}
+    assert (raised is None) or any(type(raised) is script[place] for place in fired)
+
+    assert (learner.data is data, learner.model.weight is weight, learner.model.training) == (True, True, True)
+    assert (torch.is_grad_enabled(), learner.progress.phase, learner.progress.n) == (True, None, None)
+    assert torch.isfinite(weight).all()
+    trouble.script = {}
+    trouble.events.clear()
+    assert learner.fit(1).steps == 2
+    assert [event for event in trouble.events if event is not Forward] == [FitBegin, *TRAINING, *VALIDATION, FitEnd]
 
 
 # run_epoch and run_step.
