@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 from treadle import (
     ArgumentError,
@@ -121,3 +122,7 @@ def test_a_condition_that_does_not_say_when_says_how_to() -> None:
 def test_a_condition_has_no_state_by_default() -> None:
     condition = CallbackCondition()
     assert (condition.state_dict(), condition.load_state_dict({})) == ({}, None)
+
+
+def test_freq_may_come_from_numpy() -> None:
+    assert FrequencyThrottle(np.int64(2), StepEnd).freq == 2

@@ -2,6 +2,7 @@ import copy
 import itertools
 import re
 
+import numpy as np
 import pytest
 import torch
 import treadle
@@ -155,6 +156,10 @@ def test_given_data_are_gone_also_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError):
         learner.fit(1, ([BATCH],))
     assert learner.data is before
+
+
+def test_the_number_of_epochs_may_come_from_numpy() -> None:
+    assert toy_learner(nbatches=1).fit(np.int64(2)).epochs == 2
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from operator import index
 from typing import Any
 
 from treadle.errors import ArgumentError, ArgumentValueError
@@ -60,11 +61,11 @@ class FrequencyThrottle(CallbackCondition):
     """
 
     def __init__(self, freq: int, event: type[Event]) -> None:
-        if isinstance(freq, bool) or not isinstance(freq, int):
+        if isinstance(freq, bool) or not hasattr(freq, "__index__"):  # NumPy's have it, too
             raise ArgumentError(f"freq is a whole number of dispatches, got {freq!r}: freq=10")
         if freq < 1:
             raise ArgumentValueError(f"freq is at least 1 dispatch, got {freq}: freq=10")
-        self.freq, self.event = freq, checked_event(event)
+        self.freq, self.event = index(freq), checked_event(event)
         self.count = 0
 
     def should_run(self, event: type[Event], phase: Phase | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import cycle, islice
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -207,8 +208,9 @@ class Learner:
 
         Source: FluxTraining.jl, `fit!`.
         """
-        if isinstance(n, bool) or not isinstance(n, int):
+        if isinstance(n, bool) or not hasattr(n, "__index__"):  # NumPy's have it, too
             raise ArgumentError(f"The number of epochs is a whole number, got {n!r}: learner.fit(10)")
+        n = index(n)
         if n < 0:
             raise ArgumentValueError(f"The number of epochs is 0 or more, got {n}: learner.fit(10)")
         before = self.data
