@@ -76,6 +76,11 @@ def test_write_replaces_makes_and_deletes() -> None:
     assert (dict(learner.cbstate), dict(learner.step)) == ({"new": 5}, {"xs": 2, "loss": 2, "ys": 6})
 
 
+def test_what_may_not_be_there_is_asked_for_with_a_default() -> None:
+    mine = seen(step__loss=Read, step__penalty=Read)
+    assert (mine.step.get("loss"), mine.step.get("penalty"), mine.step.get("penalty", 0)) == (2, None, 0)
+
+
 def test_write_includes_read() -> None:
     assert seen(step__loss=Write).step.loss == 2
 
@@ -228,8 +233,8 @@ def test_several_models_can_be_read_by_name() -> None:
             'Viewer iterates over `step` and declares only parts of it: add to Viewer.state_access: "step": Read',
         ),
         (
-            lambda v: v.step.get("loss"),
-            'Viewer iterates over `step` and declares only parts of it: add to Viewer.state_access: "step": Read',
+            lambda v: v.step.get("xs"),
+            'Viewer asks for `step.xs` and does not declare it. Add to Viewer.state_access: "step.xs": Read',
         ),
         (
             lambda v: v.fit,

@@ -89,7 +89,7 @@ class View:
             return readable(attribute_or_item(target, name), self._of(name))
         if name in ("shape", "__array__", "__len__") or (name.startswith("__") and name.endswith("__")):
             raise AttributeError(name)
-        if name in ("get", "items", "keys", "values") and self._path:
+        if name in ("items", "keys", "values") and self._path:
             raise self._partial()
         if not self._path and name in STATES:  # the refusal of what is asked for next says more
             return view_class((), name)(self._learner, self._owner)
@@ -119,6 +119,10 @@ class View:
             raise self._refusal("reads", name, Read)
         value = self._target()[name]
         return value if allowed is Write else readable(value, self._of(name))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """What is called `name`, or the default if it is not there now."""
+        return self[name] if name in self else default
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.__setattr__(str(name), value)
