@@ -122,7 +122,7 @@ class View:
 
     def get(self, name: str, default: Any = None) -> Any:
         """What is called `name`, or the default if it is not there now."""
-        return self[name] if name in self else default
+        return self[name] if self.__contains__(name) else default
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.__setattr__(str(name), value)
