@@ -1,4 +1,4 @@
-import io
+import itertools
 import math
 from datetime import timedelta
 
@@ -77,6 +77,17 @@ def validation(*losses):
 
 
 ANYTHING = Script(*[[1.0]] * 100)
+
+
+class Clock:
+    def __init__(self, now=0.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+    def go_on(self, seconds):
+        self.now += seconds
 
 
 class Weights(Callback):
@@ -190,18 +201,12 @@ def test_an_invalid_training_loss_stops_at_the_end_of_its_epoch():
 
 
 def test_the_clock_starts_with_the_fit():
-    class Clock:
-        now = 0.0
-
-        def __call__(self):
-            return self.now
-
     clock = Clock()
-    passing = CustomCallback(lambda _: setattr(clock, "now", clock.now + 10), StepEnd, TrainingPhase)
+    passing = CustomCallback(lambda _: clock.go_on(10), StepEnd, TrainingPhase)
     limit = TimeLimit(timedelta(seconds=25), clock=clock)
     learner = toy_learner(EarlyStopping(limit), passing)
     assert learner.fit(10, (ANYTHING, validation(*[1.0] * 10))).epochs == 3
-    clock.now += 1000
+    clock.go_on(1000)
     assert learner.fit(10, (ANYTHING, validation(*[1.0] * 10))).epochs == 3
 
 
@@ -230,10 +235,12 @@ def test_an_epoch_written_by_hand_raises_the_stop_at_its_end():
 
 
 def test_outside_of_fit_training_does_not_stand_in():
-    learner = toy_learner(EarlyStopping(NumberLimit(1)))
+    learner = toy_learner(EarlyStopping(NumberLimit(2)))
     del learner.data["validation"]
     epoch(learner, TrainingPhase())
-    assert learner.progress.epochs == 1
+    learner.fit(1)
+    epoch(learner, TrainingPhase())
+    assert learner.progress.epochs == 3
 
 
 def test_validation_within_a_training_epoch_sees_the_training_losses_so_far():
@@ -269,6 +276,18 @@ def test_an_interrupted_fit_leaves_nothing_to_the_next():
     with pytest.raises(KeyboardInterrupt):
         learner.fit(1, (ANYTHING, Script([1.0, 1.0])))
     assert learner.fit(1, (ANYTHING, Script([2.0, 2.0]))).cancelled is None
+
+
+def test_training_losses_of_an_interrupted_fit_are_not_those_of_the_next():
+    def interrupt(learner):
+        raise KeyboardInterrupt
+
+    interrupting = CustomCallback(interrupt, StepEnd, TrainingPhase)
+    interrupting.name = "Interrupting"  # after EarlyStopping
+    learner = toy_learner(EarlyStopping(InvalidValue()), interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        learner.fit(1, (Script([math.inf]), validation(1.0)))
+    assert learner.fit(1, (ANYTHING, validation(1.0)), phases=[ValidationPhase()]).cancelled is None
 
 
 def test_with_keep_state_the_next_fit_goes_on():
@@ -458,80 +477,114 @@ TRAIN = [[4.0, 2.0], [3.0, 2.0], [2.0, 1.5], [1.5, 1.25], [1.25, 1.0]]
 TEST = [3.0, 2.0, 2.5, 3.0, 9.0]
 
 
-def scripted(skip_epochs=0, skip_steps=0):
-    train = TRAIN[skip_epochs:]
-    return Script(train[0][skip_steps:], *train[1:]), validation(*TEST[skip_epochs:])
+RESUMABLE = {Patience(3): 5, PQ(0.3, 2): 4, GL(40): 4, Patience(9) + NumberLimit(4): 4}
 
 
-RESUMABLE = [Patience(3), PQ(0.3, 2), GL(40), Patience(9) + NumberLimit(4)]
+def scripted(rounds=0):
+    """Data of training and of validation, without the epochs that were done in so many rounds."""
+    return Script(*TRAIN[(rounds + 1) // 2 :]), validation(*TEST[rounds // 2 :])
 
 
-def saved_at(event, phase, criterion, n):
-    """The state of EarlyStopping at the n-th of such events, as a file gives it back."""
-    stopping, saved = EarlyStopping(criterion), []
-    saving = CustomCallback(lambda _: saved.append(stopping.state_dict()), event, phase)
-    saving.name = "Saving"  # after EarlyStopping
-    toy_learner(stopping, saving).fit(5, scripted())
-    file = io.BytesIO()
-    torch.save(saved[n - 1], file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
+def outcome(learner, result):
+    states = [callback.state_dict() for callback in learner.callbacks if isinstance(callback, EarlyStopping)]
+    plain = torch.utils._pytree.tree_map_only(torch.Tensor, torch.Tensor.tolist, states)
+    progress = learner.progress
+    return progress.epochs, progress.steps, str(result.cancelled), learner.model.weight.item(), plain
 
 
-def resumed_with(state, criterion, **skipped):
-    stopping = EarlyStopping(criterion)
-    stopping.load_state_dict(state)
-    return toy_learner(stopping).fit(5, scripted(**skipped))
+@pytest.fixture
+def resumed_everywhere(saved_everywhere):
+    """Resumes a fit of five epochs wherever it could be interrupted; all have one outcome, which is given."""
+
+    def check(make, data, **options):
+        whole = make()
+        expected = outcome(whole, whole.fit(5, data(), **options))
+        for saved in saved_everywhere(make(), lambda learner: learner.fit(5, data(), **options)):
+            resumed = make()
+            saved.resume(resumed)
+            result = resumed.fit(5, data(saved.rounds), **options)
+            assert (saved.phase, saved.batches, *outcome(resumed, result)) == (saved.phase, saved.batches, *expected)
+        return expected
+
+    return check
 
 
-@pytest.mark.parametrize("criterion", RESUMABLE, ids=repr)
-@pytest.mark.parametrize("epochs", [0, 1, 2])
-def test_resumed_within_an_epoch_it_stops_where_the_whole_run_does(criterion, epochs):
-    whole = toy_learner(EarlyStopping(criterion)).fit(5, scripted())
-    state = saved_at(StepEnd, TrainingPhase, criterion, 2 * epochs + 1)
-    result = resumed_with(state, criterion, skip_epochs=epochs, skip_steps=1)
-    assert result.epochs == whole.epochs - epochs
-    assert str(result.cancelled) == str(whole.cancelled)
+@pytest.mark.parametrize(("criterion", "epochs"), RESUMABLE.items(), ids=str)
+def test_resumed_anywhere_it_stops_where_the_whole_run_does(resumed_everywhere, criterion, epochs):
+    result = resumed_everywhere(lambda: toy_learner(EarlyStopping(criterion)), scripted)
+    assert result[:2] == (epochs, 2 * epochs)
 
 
-@pytest.mark.parametrize("criterion", RESUMABLE, ids=repr)
-@pytest.mark.parametrize("epochs", [1, 2])
-def test_resumed_between_epochs_it_stops_where_the_whole_run_does(criterion, epochs):
-    whole = toy_learner(EarlyStopping(criterion)).fit(5, scripted())
-    state = saved_at(EpochEnd, ValidationPhase, criterion, epochs)
-    result = resumed_with(state, criterion, skip_epochs=epochs)
-    assert result.epochs == whole.epochs - epochs
-    assert str(result.cancelled) == str(whole.cancelled)
+def test_resumed_anywhere_the_state_of_earlier_fits_is_kept_if_it_is_to_be(resumed_everywhere):
+    def make():
+        learner = toy_learner(EarlyStopping(NumberLimit(4), keep_state=True))
+        learner.fit(2, (Script([5.0], [5.0]), validation(5.0, 5.0)))
+        return learner
+
+    epochs, *_ = resumed_everywhere(make, scripted)
+    assert epochs == 2 + 2
 
 
-def test_resumed_without_validation_training_still_stands_in():
-    saved, stopping = [], EarlyStopping(Threshold(2.1))
-    saving = CustomCallback(lambda _: saved.append(stopping.state_dict()), StepEnd, TrainingPhase)
-    saving.name = "Saving"
-    toy_learner(stopping, saving).fit(1, (Script([4.0, 3.0]),))
-    resumed = EarlyStopping(Threshold(2.1))
-    resumed.load_state_dict(saved[0])
-    assert toy_learner(resumed).fit(1, (Script([0.0]),)).cancelled.criterion == Threshold(2.1)
+def test_resumed_anywhere_without_validation_training_still_stands_in(resumed_everywhere):
+    epochs, *_ = resumed_everywhere(
+        lambda: toy_learner(EarlyStopping(Threshold(1.45))), lambda rounds=0: (Script(*TRAIN[rounds:]),)
+    )
+    assert epochs == 4
 
 
-def test_the_best_weights_are_part_of_the_state():
-    stopping, resumed = (EarlyStopping(Never(), restore_best=True, keep_state=True) for _ in range(2))
-    learner, weights = toy_learner(stopping), Weights()
-    learner.add_callback(weights)
-    learner.fit(2, (learner.data.training, validation(1.0, 2.0)))
-    resumed.load_state_dict(stopping.state_dict())
-    another = toy_learner(resumed)
-    another.fit(1, (another.data.training, validation(3.0)))
-    assert another.model.weight.item() == weights.seen[0]
-    assert resumed.best == 1.0
+def test_resumed_after_a_test_epoch_that_nobody_expected_training_does_not_stand_in_again(resumed_everywhere):
+    class Holdout(ValidationPhase):
+        data_name = "holdout"
+
+    def data(rounds=0):
+        return dict(zip(("training", "holdout"), scripted(rounds), strict=True))
+
+    epochs, _, message, *_ = resumed_everywhere(
+        lambda: toy_learner(EarlyStopping(NumberLimit(4))), data, phases=[TrainingPhase(), Holdout()]
+    )
+    assert (epochs, message) == (3, "Stopped early by NumberLimit(n=4): 4 losses have been seen.")
 
 
-def test_only_the_fit_that_is_resumed_goes_on():
-    state = saved_at(EpochEnd, ValidationPhase, NumberLimit(3), 2)
-    stopping = EarlyStopping(NumberLimit(3))
-    stopping.load_state_dict(state)
-    learner = toy_learner(stopping)
-    assert [learner.fit(5).epochs for _ in range(2)] == [1, 3]
+def test_resumed_anywhere_the_clock_goes_on_from_the_time_used_up(resumed_everywhere):
+    def make():
+        clock = Clock(next(starts))
+        passing = CustomCallback(lambda _: clock.go_on(10), StepEnd, TrainingPhase)
+        return toy_learner(EarlyStopping(TimeLimit(timedelta(seconds=45), clock=clock)), passing)
+
+    starts = itertools.count(0.0, 1000.0)
+    epochs, *_ = resumed_everywhere(make, scripted)
+    assert epochs == 3
+
+
+def test_resumed_anywhere_the_best_weights_are_restored(resumed_everywhere):
+    def make():
+        return toy_learner(EarlyStopping(Never(), restore_best=True), nbatches=2)
+
+    training = make().data.training
+    weights = Weights()
+    whole = make()
+    whole.add_callback(weights)
+    whole.fit(5, (training, validation(*TEST)))
+    *_, weight, _ = resumed_everywhere(make, lambda rounds=0: (training, validation(*TEST[rounds // 2 :])))
+    assert weight == weights.seen[1] != weights.seen[4]
+
+
+def test_only_the_fit_that_is_resumed_goes_on(saved_everywhere):
+    def make():
+        return toy_learner(EarlyStopping(NumberLimit(3)))
+
+    saved = saved_everywhere(make(), lambda learner: learner.fit(5))
+    learner = make()
+    saved[-1].resume(learner)
+    assert [learner.fit(5).epochs for _ in range(2)] == [0, 3]
+
+
+@pytest.mark.parametrize(("keep_state", "epochs"), [(False, 3), (True, 1)])
+def test_a_state_that_is_loaded_before_the_fit_is_forgotten_unless_it_is_to_be_kept(keep_state, epochs):
+    first, second = (EarlyStopping(NumberLimit(3), keep_state=keep_state) for _ in range(2))
+    toy_learner(first).fit(2)
+    second.load_state_dict(first.state_dict())
+    assert toy_learner(second).fit(5).epochs == epochs
 
 
 # What it refuses.

@@ -41,7 +41,8 @@ class EarlyStopping(Callback):
     of that epoch. A fit without test data has no out-of-sample loss, and the mean loss of each training epoch
     stands in for it.
 
-    Every fit starts anew, and clocks (`TimeLimit`) start with it; see `keep_state`.
+    Every fit starts anew, and clocks (`TimeLimit`) start with it; see `keep_state`. A resumed fit goes on: its state
+    is put back after `FitBegin` and `EpochBegin`.
 
     Args:
         *criteria: A criterion, or several, of which any stops; an integer n is `Patience(n)`.
@@ -109,16 +110,14 @@ class EarlyStopping(Callback):
         self.restore_best, self.keep_state = restore_best, keep_state
         self._uses_training = self.stopper.criterion.uses_training
         self._inside = False  # whether an epoch is under way at whose end it can stop
-        self._resumed = False  # whether what it knows comes from a checkpoint, for the fit to go on with
+        self._stop: EarlyStop | None = None  # why it is to stop there
         self._forget()
 
     def _forget(self) -> None:
         self.stopper.reset()
         self._best = Best()
         self._training, self._test = StepLosses(), StepLosses()  # of the epochs under way
-        self._under_way = False  # whether an epoch has begun and not ended
         self._alone = False  # whether training stands in for the test epochs that there are not
-        self._stop: EarlyStop | None = None
 
     @property
     def best(self) -> float | None:
@@ -152,7 +151,7 @@ class EarlyStopping(Callback):
         return RunFirst(other) if writes_model else NotDefined()
 
     def on_fit_begin(self, learner: Any) -> None:
-        if not (self.keep_state or self._resumed):
+        if not self.keep_state:
             self._forget()
         self.stopper.start()
         name = self.test_phase.data_name
@@ -172,12 +171,10 @@ class EarlyStopping(Callback):
         return result
 
     def on_epoch_begin(self, phase: Phase) -> None:
-        if not (self._resumed and self._under_way):  # else it is the rest of an epoch
-            if isinstance(phase, self.train_phase):
-                self._training = StepLosses()
-            elif isinstance(phase, self.test_phase):
-                self._test = StepLosses()
-        self._resumed, self._under_way = False, True
+        if isinstance(phase, self.train_phase):
+            self._training = StepLosses()
+        elif isinstance(phase, self.test_phase):
+            self._test = StepLosses()
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         mean_used = self.monitor is None and (self._alone or isinstance(phase, self.test_phase))
@@ -188,7 +185,6 @@ class EarlyStopping(Callback):
             self._test.record(learner.step)
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
-        self._under_way = False
         training, test = isinstance(phase, self.train_phase), isinstance(phase, self.test_phase)
         if not (training or test):
             return
@@ -209,7 +205,7 @@ class EarlyStopping(Callback):
             self._stop = stop
 
     def on_fit_end(self, learner: Any) -> None:
-        self._resumed = self._alone = False
+        self._alone = False
         if self.restore_best:
             self._best.restore(learner.model)
             if not self.keep_state:
@@ -243,15 +239,13 @@ class EarlyStopping(Callback):
             "stopper": self.stopper.state_dict(),
             "training": self._training.state_dict(),
             "test": self._test.state_dict(),
-            "under_way": self._under_way,
             "alone": self._alone,
             "best": self._best.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._forget()
         self.stopper.load_state_dict(state["stopper"])
         self._training.load_state_dict(state["training"])
         self._test.load_state_dict(state["test"])
         self._best.load_state_dict(state["best"])
-        self._under_way, self._alone, self._resumed = state["under_way"], state["alone"], True
+        self._alone = state["alone"]
