@@ -76,8 +76,7 @@ def _samples(data: torch.Tensor) -> torch.Tensor:
     loudest = data.abs().max().item()
     if not loudest <= 1:
         raise ArgumentValueError(
-            f"Audio needs floats in [-1, 1], and the loudest of these is {loudest:.4g}. "
-            f"Cut them off, Audio(data.clamp(-1, 1), rate), or make it quieter: Audio(data / "
-            f"data.abs().max(), rate)"
+            f"Audio needs floats in [-1, 1], and the loudest of these is {loudest:.4g}. Cut them off, "
+            f"Audio(data.clamp(-1, 1), rate), or make it quieter: Audio(data / data.abs().max(), rate)"
         )
     return data.clone()

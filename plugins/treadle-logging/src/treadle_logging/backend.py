@@ -91,8 +91,7 @@ class LoggerBackend(ABC):
             if kind not in self._refused:
                 self._refused.add(kind)
                 logger.warning(
-                    f"{type(self).__name__} does not support {kind.__name__}, so {self.tag(name, group)!r} "
-                    f"and "
+                    f"{type(self).__name__} does not support {kind.__name__}, so {self.tag(name, group)!r} and "
                     f"others of its kind are not logged there. {reason}"
                 )
 

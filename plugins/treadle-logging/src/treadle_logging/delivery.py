@@ -87,9 +87,8 @@ class Delivery:
         if key not in self._reported:
             self._reported.add(key)
             logger.warning(
-                f"{self.owner} could not {what} to {name}: {type(error).__name__}: {error}. Training goes "
-                f"on; "
-                f"{self.owner}(..., strict=True) would raise this."
+                f"{self.owner} could not {what} to {name}: {type(error).__name__}: {error}. "
+                f"Training goes on; {self.owner}(..., strict=True) would raise this."
             )
         if self._failures[key, what] >= PATIENCE:
             self._left_alone.add(key)

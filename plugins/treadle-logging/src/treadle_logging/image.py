@@ -121,7 +121,6 @@ def _in_range(data: torch.Tensor) -> torch.Tensor:
     if not data.isnan().any():
         raise ArgumentValueError(
             f"Image needs floats in [0, 1], and these go from {low:.4g} to {high:.4g}. Cut them off, "
-            f"Image(data.clamp(0, 1)), or stretch them, Image((data - data.min()) / (data.max() - "
-            f"data.min()))."
+            f"Image(data.clamp(0, 1)), or stretch them, Image((data - data.min()) / (data.max() - data.min()))."
         )
     raise ArgumentValueError("Image got values that are NaN. Show them as black: Image(data.nan_to_num())")

@@ -28,15 +28,6 @@ class LogHyperParams(SeriesLogger):
     state_access = {"cbstate.hyperparams": Read}
     run_after = ("scheduler",)
 
-    def on_fit_begin(self) -> None:
-        self.delivery.begin()
-
     def on_step_end(self, learner: Learner) -> None:
         self.note(learner.cbstate.hyperparams, ("Step", "HParams"))
         self.write_if_due()
-
-    def on_epoch_end(self, learner: Learner) -> None:
-        self.finish()
-
-    def on_fit_end(self) -> None:
-        self.finish()

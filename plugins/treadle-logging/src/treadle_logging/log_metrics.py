@@ -42,16 +42,10 @@ class LogMetrics(SeriesLogger):
     state_access = {"cbstate.metricsstep": Read, "cbstate.metricsepoch": Read}
     run_after = ("metrics",)
 
-    def on_fit_begin(self) -> None:
-        self.delivery.begin()
-
     def on_step_end(self, learner: Learner, phase: Phase) -> None:
         self.note(learner.cbstate.metricsstep[phase], ("Step", phase_name(phase), "Metrics"))
         self.write_if_due()
 
     def on_epoch_end(self, learner: Learner, phase: Phase) -> None:
         self.note(learner.cbstate.metricsepoch[phase], ("Epoch", phase_name(phase), "Metrics"))
-        self.finish()
-
-    def on_fit_end(self) -> None:
         self.finish()

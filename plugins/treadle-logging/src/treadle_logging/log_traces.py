@@ -28,15 +28,6 @@ class LogTraces(SeriesLogger):
     state_access = {"cbstate.tracehistory": Read}
     run_after = ("traces",)
 
-    def on_fit_begin(self) -> None:
-        self.delivery.begin()
-
     def on_step_end(self, learner: Learner, phase: Phase) -> None:
         self.note(learner.cbstate.tracehistory[phase], ("Step", phase_name(phase), "Traces"))
         self.write_if_due()
-
-    def on_epoch_end(self) -> None:
-        self.finish()
-
-    def on_fit_end(self) -> None:
-        self.finish()

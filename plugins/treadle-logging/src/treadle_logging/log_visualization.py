@@ -110,8 +110,7 @@ class LogVisualization(Callback):
         if shown is None:
             raise ArgumentError(
                 f"{getattr(self.fn, '__qualname__', self.fn)} returned None to LogVisualization. Return a "
-                f"picture "
-                f"or a Loggable, for example: return step.xs[0]"
+                f"picture or a Loggable, for example: return step.xs[0]"
             )
         picture = to_image(shown)
         pyplot = sys.modules.get("matplotlib.pyplot")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 
-from treadle import Callback, Phase, Series
+from treadle import Callback, Learner, Phase, Series
 from treadle.errors import ArgumentError, ArgumentValueError
 
 from treadle_logging.backend import LoggerBackend
@@ -52,6 +52,15 @@ class SeriesLogger(Callback):
         self._seen: dict[tuple[Groups, str], int] = {}
         self._noted: list[tuple[Series, int, str, Groups]] = []
         self._since = time.monotonic()
+
+    def on_fit_begin(self) -> None:
+        self.delivery.begin()
+
+    def on_epoch_end(self, learner: Learner, phase: Phase) -> None:
+        self.finish()
+
+    def on_fit_end(self) -> None:
+        self.finish()
 
     def note(self, series: Mapping[str, Series], group: Groups) -> None:
         """Note the newest value of each series that has one which was not logged yet.
