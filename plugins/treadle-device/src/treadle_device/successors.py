@@ -31,8 +31,7 @@ def successors(before: Parameters, after: Parameters) -> dict[torch.Tensor, torc
         return {}
     if len(before) != len(after):
         raise ArgumentValueError(
-            f"move_model returned a module with {len(after)} parameters in place of one with {len(before)}, "
-            f"so "
+            f"move_model returned a module with {len(after)} parameters in place of one with {len(before)}, so "
             f"the optimizer cannot follow. Change the model's structure before it goes into the Learner."
         )
     names = before if before.keys() == after.keys() else after
@@ -40,10 +39,8 @@ def successors(before: Parameters, after: Parameters) -> dict[torch.Tensor, torc
     for (name, old), new in zip(before.items(), pairs.values(), strict=True):
         if old.shape != new.shape:
             raise ArgumentValueError(
-                f"move_model returned a module in which the parameter {name} has the shape "
-                f"{tuple(new.shape)} in "
-                f"place of {tuple(old.shape)}, so the optimizer cannot follow. Change the model's structure "
-                f"before "
+                f"move_model returned a module in which the parameter {name} has the shape {tuple(new.shape)} in "
+                f"place of {tuple(old.shape)}, so the optimizer cannot follow. Change the model's structure before "
                 f"it goes into the Learner."
             )
     return {old: new for old, new in pairs.items() if old is not new}
