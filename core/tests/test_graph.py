@@ -432,7 +432,7 @@ def test_what_is_unresolvable_says_why_in_its_own_words(reason, said) -> None:
     (problem,) = problems(*both_writers(lambda self, other: Unresolvable(reason)))
     assert problem == (
         f"First and Second cannot be used together, {said}\n"
-        "    Mend: remove one of them: learner.remove_callback(Second)"
+        "    Mend: leave one of them out of the callbacks, First or Second."
     )
 
 

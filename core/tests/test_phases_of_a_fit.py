@@ -77,8 +77,12 @@ def test_each_phase_runs_over_its_own_data():
 
 
 def test_a_phase_without_data_is_refused():
-    with pytest.raises(DataError, match=r"runs over learner\.data\.test, and the learner has no such data"):
+    with pytest.raises(
+        DataError, match=r"runs over learner\.data\.test, and the learner has no such data \(there is: training, val"
+    ):
         toy_learner().fit(1, phases=[HeldOut()])
+    with pytest.raises(DataError, match=r"and the learner has no such data \(there is: nothing\)\. Pass them: epoch\("):
+        toy_learner(data=()).fit(1)
 
 
 @pytest.mark.parametrize(

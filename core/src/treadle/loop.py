@@ -270,7 +270,8 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
             )
         if name not in before:
             raise DataError(
-                f"{phase} runs over learner.data.{name}, and the learner has no such data. "
+                f"{phase} runs over learner.data.{name}, and the learner has no such data (there is: "
+                f"{', '.join(before) or 'nothing'}). "
                 f"Pass them: epoch(learner, {phase}, data), or Learner(..., data={{{name!r}: data}})"
             )
         data = before[name]

@@ -65,7 +65,7 @@ def settle(first: Callback, second: Callback, overlap: list[Overlap], resolve: R
         return Problem(
             (first, second),
             f"{first.name} and {second.name} cannot be used together, says {who}{reason}",
-            f"remove one of them: learner.remove_callback({type(unwrap(second)).__name__})",
+            f"leave one of them out of the callbacks, {first.name} or {second.name}.",
         )
     return []
 
