@@ -9,6 +9,7 @@ import tqdm
 from treadle import (
     CancelEpochException,
     CancelFittingException,
+    CancelStepException,
     CustomCallback,
     Read,
     StepBegin,
@@ -187,6 +188,25 @@ def test_the_number_of_the_epoch_goes_on_after_a_resumption(terminal):
     second.callbacks[0].load_state_dict(first.callbacks[0].state_dict())
     second.fit(1)
     assert list(counts(terminal)) == ["Epoch 3 TrainingPhase", "Epoch 3 ValidationPhase"]
+
+
+def test_the_bar_of_an_epoch_that_is_resumed_in_its_middle_shows_all_of_it(terminal):
+    class AfterTwo:
+        """See `treadle.resumption`."""
+
+        def rest(self, phase, data):
+            learner.progress.resumption, learner.progress.skipped, learner.progress.step = None, 2, 2
+            return iter(data[2:])
+
+    learner = learner_with(terminal, nbatches=4)
+    learner.progress.resumption = AfterTwo()
+    epoch(learner, TrainingPhase())
+    assert counts(terminal) == {"Epoch 1 TrainingPhase": ["0/4", "3/4", "4/4"]}
+
+
+def test_a_cancelled_step_takes_its_place_in_the_bar(terminal):
+    learner_with(terminal, raising(CancelStepException())).fit(1)
+    assert counts(terminal)["Epoch 1 TrainingPhase"] == ["0/4", "1/4", "2/4", "4/4"]
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,9 @@ class Bar:
         """Whether it is shown."""
         return not self._bar.disable
 
-    def step(self) -> bool:
-        """Count a step. Whether the time has come to refresh the bar."""
-        self._steps += 1
+    def advance(self, steps: int) -> bool:
+        """Take how many steps of the epoch were made. Whether the time has come to refresh the bar."""
+        self._steps = steps
         return monotonic() >= self._due
 
     def refresh(self, loss: Any = None) -> None:

@@ -7,6 +7,7 @@ from typing import IO, Any
 
 from treadle import Callback, Phase, Read
 from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.loop import progress_of
 
 from treadle_progress.bar import Bar
 
@@ -67,8 +68,6 @@ class ProgressPrinter(Callback):
             self.state_access = {"data": Read}
         self._ended: dict[str, int] = {}
         self._bars: list[tuple[Phase, Bar]] = []  # an epoch may run inside of another one
-        self._phase: Phase | None = None
-        self._bar: Bar | None = None
 
     def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
         self._close(phase)  # of an epoch that nobody told us the end of
@@ -84,12 +83,12 @@ class ProgressPrinter(Callback):
         )
         if bar.shown:
             self._bars.append((phase, bar))
-            self._phase, self._bar = phase, bar
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
-        bar = self._bar
-        if bar is not None and (phase is self._phase or phase == self._phase) and bar.step():
-            bar.refresh(self._loss(learner) if self.loss else None)
+        if self._bars:
+            own, bar = self._bars[-1]
+            if phase == own and bar.advance(progress_of(learner).step):
+                bar.refresh(self._loss(learner) if self.loss else None)
 
     def on_epoch_end(self, phase: Phase) -> None:
         self._ended[label(phase)] = self._ended.get(label(phase), 0) + 1
@@ -118,7 +117,6 @@ class ProgressPrinter(Callback):
             while own != phase:
                 own, bar = self._bars.pop()
                 bar.close()
-            self._phase, self._bar = self._bars[-1] if self._bars else (None, None)
 
     def state_dict(self) -> dict[str, Any]:
         return {"epochs": dict(self._ended)}
