@@ -133,6 +133,23 @@ def test_handlers_see_the_loops_switch_for_gradients(runner) -> None:
     assert seen == [False] * 4
 
 
+def test_handlers_see_the_autocast_under_which_the_loop_runs(runner) -> None:
+    seen: list[tuple[bool, torch.dtype]] = []
+
+    class Look(Callback):
+        def on_step_end(self):
+            seen.append((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
+
+    class Again(Look):
+        """Another one."""
+
+    with torch.autocast("cpu", torch.float16):
+        epoch(toy_learner(Look(), Again(), runner=runner, nbatches=1), TrainingPhase())
+    assert seen == [(True, torch.float16)] * 2
+    epoch(toy_learner(Look(), Again(), runner=runner, nbatches=1), TrainingPhase())
+    assert [enabled for enabled, _ in seen[2:]] == [False] * 2
+
+
 # One after the other.
 
 

@@ -7,6 +7,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -190,9 +191,9 @@ class ThreadedRunner(CallbackRunner):
 
     def _run_together(self, group: Sequence[Call]) -> None:
         """Make calls side by side; afterwards raise what the first of them raised."""
-        gradients = torch.is_grad_enabled()
+        switches = switches_here()
         futures: list[Future[object]] = [
-            self._pool.submit(contextvars.copy_context().run, in_mode, call, gradients) for call in group[1:]
+            self._pool.submit(contextvars.copy_context().run, under, switches, call) for call in group[1:]
         ]
         raised: list[tuple[Call, BaseException]] = []
         try:
@@ -212,9 +213,22 @@ class ThreadedRunner(CallbackRunner):
             raise first
 
 
-def in_mode(call: Call, gradients: bool) -> object:
-    """Make a call in another thread, which has its own switch for gradients."""
-    with torch.set_grad_enabled(gradients):
+def switches_here() -> list[Callable[[], AbstractContextManager[Any]]]:
+    """What sets torch's switches for gradients and for autocast in another thread as they are in this one."""
+    gradients = functools.partial(torch.set_grad_enabled, torch.is_grad_enabled())
+    autocasts = (
+        functools.partial(torch.autocast, device, torch.get_autocast_dtype(device))
+        for device in ("cpu", "cuda", "mps", "xpu")
+        if torch.is_autocast_enabled(device)
+    )
+    return [gradients, *autocasts]
+
+
+def under(switches: Sequence[Callable[[], AbstractContextManager[Any]]], call: Call) -> object:
+    """Make a call in another thread."""
+    with ExitStack() as stack:
+        for switch in switches:
+            stack.enter_context(switch())
         return call()
 
 
