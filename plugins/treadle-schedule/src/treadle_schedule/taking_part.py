@@ -20,7 +20,7 @@ from treadle.access import overlaps
 from treadle.callback import unwrap
 from treadle.events import Init
 from treadle.handlers import handlers
-from treadle.operations import Epoch
+from treadle.operations import Epoch, Step
 
 #: Outside of what a step computes: here a callback looks back, stops, saves or restores.
 AROUND_STEPS = (Init, FitBegin, FitEnd, Epoch, EpochBegin, EpochEnd, StepEnd)
@@ -38,13 +38,16 @@ def taking_part(callbacks: Iterable[Callback]) -> list[Callback]:
 def changes_steps(callback: Callback) -> bool:
     """Whether a callback takes part in a step's operations, or writes more than `cbstate` before its end.
 
-    One that sets hyperparameters does not count.
+    One that sets hyperparameters does not count, and one that is around whole steps to look at something neither.
     """
     if hasattr(unwrap(callback), "hyperparameters"):
         return False
     hooks = [handler.hook for handler in handlers(callback).values() if handler.hook not in AROUND_STEPS]
     writes = any(not overlaps("cbstate", path) for path in accesses(callback, Write))
-    return any(writes or issubclass(hook, Operation) for hook in hooks)
+    if writes:
+        return bool(hooks)
+    looks = bool(accesses(callback, Read))
+    return any(issubclass(hook, Operation) and not (hook is Step and looks) for hook in hooks)
 
 
 def provides(callback: Callback, readers: Iterable[Callback]) -> bool:
