@@ -19,6 +19,7 @@ from treadle import (
     Phase,
     Read,
     StepEnd,
+    ThreadedRunner,
     TrainingPhase,
     ValidationPhase,
     Write,
@@ -487,6 +488,13 @@ class Reads(Callback):
 
 def test_with_a_handler_of_the_epochs_end_that_reads_the_last_loss(make, resumed_everywhere):
     resumed_everywhere(lambda *callbacks, seed=0: make(Reads(), *callbacks, seed=seed))
+
+
+def test_with_handlers_that_run_in_threads(make, resumed_everywhere):
+    def build(*callbacks, seed=0):
+        return make(Reads(), Accumulate(), *callbacks, seed=seed, runner=ThreadedRunner())
+
+    resumed_everywhere(build)
 
 
 def test_a_resumed_run_can_be_interrupted_and_resumed_again_and_again(make, watchers, all_of, differences, tmp_path):
