@@ -258,7 +258,6 @@ def test_data_may_have_any_name(name) -> None:
             r"^data\.training got no batch from DataLoader\. .*drop_last=True`, a batch may be larger than the data",
         ),
     ],
-    ids=str,
 )
 def test_what_are_no_data_is_refused_also_for_one_fit(data, error, message) -> None:
     with pytest.raises(error, match=message):
@@ -306,7 +305,7 @@ class ByIdentity(Callback):
         ([None], CallbackError, r"^None is no callback"),
         (Callback(), CallbackError, r"^callbacks is a list, got <Callback>: callbacks=\[Callback\(\)\]$"),
         ("recorder", CallbackError, r"^callbacks is a list, got 'recorder': callbacks=\['recorder'\]$"),
-        (None, CallbackError, r"^callbacks is a list, got None"),
+        (None, CallbackError, r"^callbacks is a list, got None: callbacks=\[\]$"),
         (["no_such_plugin_at_all"], PluginError, r"^There is no plugin called 'no_such_plugin_at_all' installed\."),
         (
             [ByValue()],
@@ -323,7 +322,6 @@ class ByIdentity(Callback):
             r"Mine has a method `on_batch`, and there is no such event",
         ),
     ],
-    ids=str,
 )
 def test_what_is_no_callback_is_refused(callbacks, error, message) -> None:
     assert issubclass(error, TreadleError)

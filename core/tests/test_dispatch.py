@@ -333,3 +333,22 @@ def test_redeclaring_an_event_as_a_notebook_does_keeps_its_handlers() -> None:
         handle(first)
         handle(second)
     assert log == [1, 1]
+
+
+def test_an_argument_with_a_default_is_refused_because_it_would_never_be_passed() -> None:
+    class Hopeful(Callback):
+        def on_step_end(self, learner, phase=None): ...
+
+    with pytest.raises(CallbackError, match=r"Hopeful\.on_step_end gives `phase` a default.*\(self, phase\)$"):
+        toy_learner(Hopeful())
+
+
+def test_a_default_of_an_argument_of_ones_own_stays() -> None:
+    class Own(Callback):
+        def on_step_end(self, seen=[]):  # noqa: B006
+            seen.append(1)
+            self.seen = seen
+
+    own = Own()
+    toy_learner(own, nbatches=1).fit(1)
+    assert own.seen == [1, 1]

@@ -33,14 +33,19 @@ from treadle import (
 from treadle.errors import Problem
 from treadle.events import Init
 from treadle.graph import Ordering
-from treadle.operations import Forward
+from treadle.operations import Forward, known_operations
 from treadle.plugins import CALLBACKS, load
+
+
+@hookimpl(wrapper=True)
+def wrapping(self):
+    return (yield)
 
 
 def make(name: str, *, at: str = "on_step_end", after=(), answer=None, base: type = Callback, **access) -> Callback:
     """A callback of a class of its own: what it handles, runs after, answers, reads (r=...) and writes (w=...)."""
     declared = dict.fromkeys(access.get("r", "").split(), Read) | dict.fromkeys(access.get("w", "").split(), Write)
-    body = {method: lambda self: None for method in at.split()}
+    body = {method: wrapping if method in known_operations() else lambda self: None for method in at.split()}
     if answer is not None:
         body["resolve_conflict"] = lambda self, other: answer(self, other)
     return type(name, (base,), {"state_access": declared, "run_after": after, **body})()
@@ -181,11 +186,10 @@ def test_and_in_the_same_phase(one, other, meet) -> None:
     assert edges(reader, writer) == ([("Writer", "Reader")] if meet else [])
 
 
-def test_two_phases_meet_in_a_phase_that_is_both() -> None:
-    assert issubclass(Either, One)
-    assert edges(handling("Reader", One, r="cbstate.x"), handling("Writer", Two, w="cbstate.x")) == [
-        ("Writer", "Reader")
-    ]
+def test_two_phases_meet_in_a_phase_that_is_both_and_that_somebody_names() -> None:
+    reader, writer = handling("Reader", One, r="cbstate.x"), handling("Writer", Two, w="cbstate.x")
+    assert edges(reader, writer) == []
+    assert edges(reader, writer, handling("Third", Either)) == [("Writer", "Reader")]
 
 
 def test_a_phase_that_is_declared_later_is_ordered_when_it_comes() -> None:
@@ -214,6 +218,24 @@ def test_a_phase_that_is_declared_later_is_ordered_when_it_comes() -> None:
         pass
     assert log == ["Writer", "Reader"]
     with pytest.raises(CallbackConflictError, match="A and B both write"), run_step(clashing, Late()):
+        pass
+
+
+def test_a_type_of_phase_that_nobody_names_changes_nothing() -> None:
+    training, validation = make("A", at="on_step_end", w="cbstate.x"), make("B", at="on_step_end", w="cbstate.x")
+    type(training).on_step_end = lambda self, phase: None
+    type(validation).on_step_end = lambda self, phase: None
+    type(training).on_step_end.__annotations__["phase"] = TrainingPhase
+    type(validation).on_step_end.__annotations__["phase"] = ValidationPhase
+
+    class Both(TrainingPhase, ValidationPhase):
+        """Somewhere in the process, in which the two would meet and clash."""
+
+    assert callback_graph([training, validation]).number_of_edges() == 0
+    with (
+        pytest.raises(CallbackConflictError, match="A and B both write"),
+        run_step(toy_learner(training, validation), Both()),
+    ):
         pass
 
 
@@ -313,7 +335,7 @@ def test_run_after_goes_before_the_data_flow_and_before_every_resolution() -> No
     [
         ("recorder", r"Odd\.run_after is 'recorder'; it is a tuple: run_after = \('recorder',\)"),
         (Child, r"Odd\.run_after is Child; it is a tuple: run_after = \(Child,\)"),
-        (None, r"Odd\.run_after is None; it is a tuple"),
+        (None, r"Odd\.run_after is None; it is a tuple: run_after = \(\)$"),
         (
             (3,),
             r"Odd\.run_after has 3\. It lists callback classes, or the names of entry points or classes: run_after",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import treadle
+from loguru import logger
 from torch import nn
 from treadle import (
     ArgumentError,
@@ -557,3 +558,19 @@ def test_after_an_error_a_fit_goes_on_from_where_the_learner_was(fault) -> None:
     assert (model.training, torch.is_grad_enabled(), learner.progress.phase) == (True, True, None)
     model.fails, learner.lossfn = False, nn.functional.l1_loss
     assert learner.fit(1) == FitResult(1, 1, None)
+
+
+def test_a_model_that_no_optimizer_knows_is_told_before_it_is_trained_in_vain() -> None:
+    messages: list[str] = []
+    sink = logger.add(lambda message: messages.append(message.record["message"]), level="WARNING")
+    try:
+        learner = toy_learner()
+        learner.fit(1)
+        learner.model = nn.Linear(1, 1)
+        learner.fit(1)
+    finally:
+        logger.remove(sink)
+    assert messages == [
+        "No optimizer holds a parameter of the model, so the model stays as it is. After a new model, make a new "
+        "optimizer: learner.optimizer = torch.optim.Adam(learner.model.parameters())"
+    ]

@@ -37,8 +37,9 @@ from treadle import (
     step,
     toy_learner,
 )
-from treadle.loop import batches, progress_of
+from treadle.data import batches
 from treadle.operations import Backward, Forward, Loss, Update
+from treadle.progress import progress_of
 
 BATCH = (torch.ones(2, 1), torch.ones(2, 1))
 

@@ -4,6 +4,7 @@ from torch import nn
 from treadle import (
     ArgumentError,
     Callback,
+    CallbackConflictError,
     CancelStepException,
     Learner,
     LossError,
@@ -153,9 +154,47 @@ def test_none_leaves_it_to_the_core() -> None:
 def test_of_several_answers_the_first_in_the_order_wins() -> None:
     first, second = Answers(1.0), Answers(2.0)
     first.name, second.name = "b", "a"
-    assert step(toy_learner(first, second), ValidationPhase(), BATCH).yhats[0].item() == 2.0
     second.run_after = ("b",)
     assert step(toy_learner(first, second), ValidationPhase(), BATCH).yhats[0].item() == 1.0
+    second.run_after, first.run_after = (), ("a",)
+    assert step(toy_learner(first, second), ValidationPhase(), BATCH).yhats[0].item() == 2.0
+
+
+def test_two_answers_that_nothing_orders_are_refused() -> None:
+    first, second = Answers(1.0), Answers(2.0)
+    first.name, second.name = "b", "a"
+    with pytest.raises(CallbackConflictError, match=r"a and b both answer `forward\(\)`, and nothing orders them"):
+        toy_learner(first, second)
+
+
+def test_two_answers_in_different_phases_get_along() -> None:
+    class InTraining(Callback):
+        def loss(self, phase: TrainingPhase): ...
+        def on_step_end(self): ...
+
+    class InValidation(Callback):
+        def loss(self, phase: ValidationPhase): ...
+        def on_step_end(self): ...
+
+    assert toy_learner(InTraining(), InValidation()).fit(1).epochs == 1
+
+
+def test_an_answer_and_a_wrapper_get_along() -> None:
+    class Wraps(Callback):
+        @hookimpl(wrapper=True)
+        def forward(self):
+            return 10 * (yield)
+
+    assert step(toy_learner(Answers(1.0), Wraps()), ValidationPhase(), BATCH).yhats[0].item() == 10.0
+
+
+def test_an_answer_that_is_no_loss_is_refused_in_the_name_of_the_callbacks() -> None:
+    class Number(Callback):
+        def loss(self):
+            return 0.5
+
+    with pytest.raises(LossError, match=r"A callback answered for the operation `loss` with 0\.5; a loss is one"):
+        toy_learner(Number()).fit(1)
 
 
 def test_an_answer_holds_in_its_phase() -> None:

@@ -13,8 +13,8 @@ from treadle import (
     step,
     toy_learner,
 )
+from treadle.data import batches
 from treadle.errors import ArgumentError, ArgumentValueError, DataError
-from treadle.loop import batches
 from treadle.operations import Update
 
 

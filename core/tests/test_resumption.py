@@ -20,8 +20,9 @@ from treadle import (
     step,
     toy_learner,
 )
-from treadle.loop import batches, progress_of
-from treadle.scope import RandomState, own_generators
+from treadle.data import batches
+from treadle.progress import progress_of
+from treadle.random_state import RandomState, own_generators
 
 
 class Saved:

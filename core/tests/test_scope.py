@@ -20,7 +20,8 @@ from treadle import (
     step,
     toy_learner,
 )
-from treadle.scope import RandomState, modes, own_generators, preserved_random_state
+from treadle.random_state import RandomState, own_generators, preserved_random_state
+from treadle.scope import modes
 
 BATCH = (torch.ones(2, 3), torch.ones(2, 1))
 

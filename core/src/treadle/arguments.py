@@ -12,10 +12,11 @@ from torch import nn
 from treadle import plugins
 from treadle.access import Read, Write, accesses, overlaps
 from treadle.callback import Callback, unwrap
+from treadle.data import check_data
 from treadle.errors import ArgumentError, ArgumentValueError, CallbackError, PluginError, did_you_mean
 from treadle.lazy import lazily
-from treadle.loop import check_data
 from treadle.operations import name_of
+from treadle.phases import Phase
 from treadle.propdict import PropDict, named
 
 if TYPE_CHECKING:
@@ -112,6 +113,16 @@ def optimizers_of(optimizer: Any) -> list[torch.optim.Optimizer]:
     return list(dict.fromkeys(named(optimizer).values())) if isinstance(optimizer, Mapping) else [optimizer]
 
 
+def warn_of_strangers(models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    """Warn if no optimizer holds a parameter of a model, as after a new model was set."""
+    held = {id(each) for optimizer in optimizers for group in optimizer.param_groups for each in group["params"]}
+    if not any(id(parameter) in held for model in models for parameter in model.parameters()):
+        loguru.logger.warning(
+            "No optimizer holds a parameter of the model, so the model stays as it is. After a new model, make a new "
+            "optimizer: learner.optimizer = torch.optim.Adam(learner.model.parameters())"
+        )
+
+
 def as_data(data: Any) -> PropDict:
     """Iterables of batches by name.
 
@@ -159,7 +170,8 @@ def as_callbacks(callbacks: Any, *, use_default_callbacks: bool = False) -> tupl
         PluginError: if a name is not that of a plugin that can be used.
     """
     if isinstance(callbacks, (str, Callback)) or not isinstance(callbacks, Iterable):
-        raise CallbackError(f"callbacks is a list, got {callbacks!r}: callbacks=[{shown(callbacks)}]")
+        mend = "" if callbacks is None else shown(callbacks)
+        raise CallbackError(f"callbacks is a list, got {callbacks!r}: callbacks=[{mend}]")
     given: list[Callback] = []
     present: set[Callback] = set()
     modules: list[str] = []
@@ -244,3 +256,35 @@ def readable_state(callback: Callback, present: list[Callback]) -> bool:
     written = {path for other in present for path in accesses(other, Write)}
     read = {path for path in accesses(callback, Read) if path.startswith("cbstate.")}
     return all(any(overlaps(path, other) for other in written) for path in read)
+
+
+def as_phases(phases: Any) -> tuple[Phase, ...]:
+    """Phases, as `fit` and `plan` take them.
+
+    Raises:
+        ArgumentError: if it is no list of phases.
+        ArgumentValueError: if it is empty.
+    """
+    if not isinstance(phases, Iterable):
+        shown = f"{phases.__name__}()" if isinstance(phases, type) else repr(phases)
+        raise ArgumentError(f"phases is a list, got {phases!r}: phases=[{shown}]")
+    given = tuple(phases)
+    if not given:
+        raise ArgumentValueError("phases is empty, so there is nothing to do: phases=[TrainingPhase()]")
+    for phase in given:
+        check_phase(phase)
+    return given
+
+
+def check_phase(phase: Any) -> None:
+    """Refuse what is no instance of a phase."""
+    if isinstance(phase, type) and issubclass(phase, Phase):
+        raise ArgumentError(f"{phase.__name__} is a class, not a phase. Make an instance: {phase.__name__}()")
+    if not isinstance(phase, Phase):
+        raise ArgumentError(f"A phase is needed, got {phase!r}: TrainingPhase()")
+    if type(phase).__hash__ is None:
+        name = type(phase).__name__
+        raise ArgumentError(
+            f"{name} cannot be hashed, so nothing can be kept for it. It has an __eq__ of its own: take that out, or "
+            f"define __hash__ beside it."
+        )

@@ -25,7 +25,7 @@ from treadle.origins import names_of
 from treadle.phases import Phase
 from treadle.providers import providers
 from treadle.settling import Edge, Resolver, settle
-from treadle.sharing import shared_state, unwritten_reads
+from treadle.sharing import Overlap, shared_answers, shared_state, unwritten_reads
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -183,7 +183,10 @@ class Ordering:
         for group in self._groups:
             for i in bits(group):
                 met[i] |= group
-        for (i, j), overlap in self._shared.items():
+        answers = shared_answers(self.handlers, self._groups)
+        alone: dict[tuple[int, int], list[Overlap]] = {pair: [] for pair in answers if pair not in self._shared}
+        for (i, j), used in (*self._shared.items(), *alone.items()):
+            overlap = [*used, *answers.get((i, j), ())]
             first, second = self.callbacks[i], self.callbacks[j]
             ordered = ancestors[i] >> j & 1 or ancestors[j] >> i & 1
             known = self.graph.has_edge(first, second) or self.graph.has_edge(second, first)
@@ -275,7 +278,8 @@ def entries(callback: Callback) -> Iterator[type[Callback] | str]:
     declared: Any = callback.run_after
     if isinstance(declared, (str, type)) or not isinstance(declared, Iterable):
         said = declared.__name__ if isinstance(declared, type) else repr(declared)
-        raise AccessError(f"{callback.name}.run_after is {said}; it is a tuple: run_after = ({said},)")
+        tuple_of = f"({said},)" if declared is not None else "()"
+        raise AccessError(f"{callback.name}.run_after is {said}; it is a tuple: run_after = {tuple_of}")
     for entry in declared:
         if not (isinstance(entry, str) or (isinstance(entry, type) and issubclass(entry, Callback))):
             raise AccessError(

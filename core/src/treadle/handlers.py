@@ -25,10 +25,12 @@ class Handler:
     Args:
         hook: The event or operation.
         phases: The types of phase it is restricted to.
+        wrapper: Whether it wraps what the others do.
     """
 
     hook: type[Hook]
     phases: tuple[type[Phase], ...]
+    wrapper: bool = False
 
     def handles(self, phase: type[Phase] | None) -> bool:
         """Whether it runs in a phase of this type; None is outside of all phases."""
@@ -66,7 +68,9 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
     hooks = known_hooks() if hooks is None else hooks
     found = {}
     for name in implemented(callback, hooks):
-        found[name] = Handler(hooks[name], handler_phases(callback, getattr(callback, name)))
+        method = getattr(callback, name)
+        options = getattr(method, f"{PROJECT}_impl", None) or {}
+        found[name] = Handler(hooks[name], handler_phases(callback, method), bool(options.get("wrapper")))
     return found
 
 

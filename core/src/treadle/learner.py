@@ -25,9 +25,10 @@ from treadle.errors import (
 from treadle.events import FitBegin, FitEnd, Init
 from treadle.gradients import Gradients
 from treadle.graph import Ordering
-from treadle.loop import Progress, epoch
+from treadle.loop import epoch
 from treadle.phases import Phase, TrainingPhase, ValidationPhase
 from treadle.plan import Plan
+from treadle.progress import Progress
 from treadle.propdict import PropDict
 from treadle.runner import CallbackRunner, LinearRunner
 from treadle.settling import Resolver
@@ -216,7 +217,7 @@ class Learner:
         before = self.data
         given = before if data is None else arguments.as_data(data)
         usual = (TrainingPhase(), ValidationPhase()) if "validation" in given else (TrainingPhase(),)
-        in_turn = usual if phases is None else as_phases(phases)
+        in_turn = usual if phases is None else arguments.as_phases(phases)
         progress = self.progress
         outer = progress.n, progress.phases, progress.rounds
         if progress.resumption is not None:
@@ -251,6 +252,8 @@ class Learner:
         return FitResult(progress.epochs - epochs, progress.steps - steps, cancelled)
 
     def _epochs(self, n: int, phases: tuple[Phase, ...]) -> None:
+        if n:
+            arguments.warn_of_strangers(self.models, self.optimizers)
         self.progress.clear_gradients = True
         if self.progress.resumption is not None:
             self.progress.resumption.restore()
@@ -274,7 +277,7 @@ class Learner:
         """
         if self.current.phase is not phase:
             if phase is not None:
-                check_phase(phase)
+                arguments.check_phase(phase)
             self.current = self._dispatcher.handle(phase)
         return self.current
 
@@ -292,7 +295,7 @@ class Learner:
             >>> print(toy_learner().plan())
             No callbacks: nothing runs beside the loop itself.
         """
-        shown = None if phases is None else tuple(type(phase) for phase in as_phases(phases))
+        shown = None if phases is None else tuple(type(phase) for phase in arguments.as_phases(phases))
         return Plan(self.ordering, shown)
 
     def set_callbacks(self, callbacks: Iterable[Callback | str]) -> None:
@@ -390,43 +393,11 @@ class Learner:
         return f"Learner({', '.join(type(model).__name__ for model in self.models)}; callbacks: {names})"
 
 
-def as_phases(phases: Any) -> tuple[Phase, ...]:
-    """Phases, as `fit` and `plan` take them.
-
-    Raises:
-        ArgumentError: if it is no list of phases.
-        ArgumentValueError: if it is empty.
-    """
-    if not isinstance(phases, Iterable):
-        shown = f"{phases.__name__}()" if isinstance(phases, type) else repr(phases)
-        raise ArgumentError(f"phases is a list, got {phases!r}: phases=[{shown}]")
-    given = tuple(phases)
-    if not given:
-        raise ArgumentValueError("phases is empty, so there is nothing to do: phases=[TrainingPhase()]")
-    for phase in given:
-        check_phase(phase)
-    return given
-
-
 def misplaced(cancel: FitException) -> str:
     """A note for a cancel that found nothing to end."""
     kind = type(cancel).__name__
     scope = "a step" if isinstance(cancel, CancelStepException) else "an epoch"
     return f"A {kind} ends {scope}, and none was under way. To end the fit, raise CancelFittingException."
-
-
-def check_phase(phase: Any) -> None:
-    """Refuse what is no instance of a phase."""
-    if isinstance(phase, type) and issubclass(phase, Phase):
-        raise ArgumentError(f"{phase.__name__} is a class, not a phase. Make an instance: {phase.__name__}()")
-    if not isinstance(phase, Phase):
-        raise ArgumentError(f"A phase is needed, got {phase!r}: TrainingPhase()")
-    if type(phase).__hash__ is None:
-        name = type(phase).__name__
-        raise ArgumentError(
-            f"{name} cannot be hashed, so nothing can be kept for it. It has an __eq__ of its own: take that out, or "
-            f"define __hash__ beside it."
-        )
 
 
 def fit(learner: Learner, n: int, data: Any = None, *, phases: Iterable[Phase] | None = None) -> FitResult:

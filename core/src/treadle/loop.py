@@ -2,85 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from treadle.data import check_data
 from treadle.errors import ArgumentError, CancelEpochException, CancelStepException, DataError, FitException
 from treadle.events import EpochBegin, EpochEnd, StepBegin, StepEnd
 from treadle.operations import Epoch, Step
 from treadle.propdict import PropDict
-from treadle.scope import RandomState, phase_scope
+from treadle.scope import phase_scope
 
 if TYPE_CHECKING:
     from treadle.dispatch import Handle
     from treadle.learner import Learner
     from treadle.phases import Phase
-    from treadle.resumption import Resumption
-
-
-class Progress:
-    """Where a learner stands.
-
-    Attributes:
-        phase: The phase that is under way, or None.
-        epoch: Training epochs that have begun, in all.
-        step: Steps that have begun in the epoch under way.
-        epochs: Training epochs that ran to their end, in all.
-        steps: Training steps that did.
-        clear_gradients: Whether the next step begins by clearing the gradients; True again from then on.
-        n: The number of epochs that the fit under way was asked for, or None.
-        phases: The phases that each of these epochs has.
-        rounds: Epochs of that fit, of any phase, that came to their end.
-        at_entry: The random generators' states when the epoch under way was entered, if they are put
-            back after it, or None.
-        at_start: Their states right before its first batch was asked for, or None.
-        skipped: How many of its batches were done before the run was resumed.
-        resumption: What a resumed run has yet to take over, or None.
-    """
-
-    __slots__ = (
-        "at_entry",
-        "at_start",
-        "clear_gradients",
-        "epoch",
-        "epochs",
-        "n",
-        "phase",
-        "phases",
-        "resumption",
-        "rounds",
-        "skipped",
-        "step",
-        "steps",
-    )
-
-    def __init__(self) -> None:
-        self.phase: Phase | None = None
-        self.epoch = self.step = self.epochs = self.steps = self.rounds = self.skipped = 0
-        self.clear_gradients = True
-        self.n: int | None = None
-        self.phases: tuple[Phase, ...] = ()
-        self.at_entry: RandomState | None = None
-        self.at_start: RandomState | None = None
-        self.resumption: Resumption | None = None
-
-
-def progress_of(learner: Any) -> Progress:
-    """Where a learner stands; to be looked at, also by a callback, which has only a view of the learner.
-
-    Nobody but the loop writes it, so it is no state that callbacks declare.
-
-    Example:
-        >>> from treadle import CustomCallback, EpochEnd, TrainingPhase, toy_learner
-        >>> tell = CustomCallback(lambda learner: print(progress_of(learner).epoch), EpochEnd, TrainingPhase)
-        >>> result = toy_learner(tell).fit(2)
-        1
-        2
-    """
-    progress: Progress = getattr(learner, "_learner", learner).progress
-    return progress
 
 
 class run_epoch:
@@ -291,39 +227,6 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
     progress.rounds = rounds  # also if a callback answered for the epoch, or ran others inside of it
 
 
-def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
-    """The batches of an epoch; when a run is resumed in the middle of it, those that are left.
-
-    A phase with an `epoch` of its own goes over its data with this, inside of `run_epoch`: then its
-    epochs can be resumed as well.
-
-    Args:
-        learner: The learner.
-        phase: The phase.
-        data: An iterable of batches.
-
-    Example:
-        >>> from treadle import Phase, toy_learner
-        >>> class LongFirst(Phase):
-        ...     def epoch(self, learner, data):
-        ...         with run_epoch(learner, self):
-        ...             for batch in batches(learner, self, sorted(data, key=len, reverse=True)):
-        ...                 step(learner, self, batch)
-        ...     def step(self, learner, batch):
-        ...         print(batch)
-        >>> epoch(toy_learner(), LongFirst(), ["ab", "abcd"])
-        abcd
-        ab
-    """
-    progress = learner.progress
-    if progress.resumption is not None:
-        rest = progress.resumption.rest(phase, data)
-        if rest is not None:
-            return rest
-    progress.at_start = RandomState(vars(learner.data).values())
-    return iter(data)
-
-
 def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
     """Run one step.
 
@@ -349,23 +252,3 @@ def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
     except CancelStepException:
         pass  # raised by a handler of StepBegin, before the step's own scope could catch it
     return learner.step
-
-
-def check_data(data: Any, user: str) -> None:
-    """Refuse data over which no epoch can run."""
-    if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
-        raise DataError(f"{user} needs an iterable of batches, got {data!r}. Pass a DataLoader or a list.")
-    try:
-        empty = isinstance(data, Sized) and len(data) == 0
-    except (TypeError, NotImplementedError):  # a loader over an iterable data set has a length only by name
-        empty = False
-    if empty:
-        raise empty_data(data, user)
-
-
-def empty_data(data: Any, user: str) -> DataError:
-    """The error for data without a batch."""
-    mend = "Pass a loader with at least one batch (with `drop_last=True`, a batch may be larger than the data)."
-    if iter(data) is data:
-        mend = "It is an iterator and may be used up: pass a list or a DataLoader, which can be run over again."
-    return DataError(f"{user} got no batch from {type(data).__name__}. {mend}")

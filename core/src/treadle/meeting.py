@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from treadle.events import Hook, subclasses
+from treadle.events import Hook
 from treadle.handlers import Handler
-from treadle.phases import Phase
+from treadle.phases import AbstractTrainingPhase, AbstractValidationPhase, Phase, TrainingPhase, ValidationPhase
 
 Handlers = Sequence[Mapping[str, Handler]]
+
+#: The core's types of phase, in which callbacks can meet whether or not one of them is named.
+KINDS = (Phase, AbstractTrainingPhase, TrainingPhase, AbstractValidationPhase, ValidationPhase)
 
 
 def meetings(handlers: Handlers) -> dict[int, list[type[Hook]]]:
@@ -25,7 +28,10 @@ def meetings(handlers: Handlers) -> dict[int, list[type[Hook]]]:
     for i, own in enumerate(handlers):
         for handler in own.values():
             by_hook.setdefault(handler.hook, []).append((i, handler))
-    phases: list[type[Phase]] = [Phase, *subclasses(Phase)]
+    named = [phase for own in handlers for handler in own.values() for phase in handler.phases]
+    phases: dict[type[Phase], None] = dict.fromkeys(
+        [*KINDS, *named]
+    )  # not all that exist: somebody else's must not change this order
     for hook, taking_part in by_hook.items():
         kinds = {handler.phases for _, handler in taking_part}
         for phase in phases if hook.phased else [None]:

@@ -93,12 +93,14 @@ class Loss(Operation):
         step = learner.step
         loss = learner.lossfn(step.yhats, step.ys)
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-            got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"{loss!r}"
-            raise LossError(
-                f"The loss function {name_of(learner.lossfn)} returned {got}; a loss is one number in a tensor. "
-                f"Reduce it, for example by its mean: lambda yhats, ys: lossfn(yhats, ys).mean()"
-            )
+            raise no_loss(loss, f"The loss function {name_of(learner.lossfn)} returned")
         return loss
+
+    @staticmethod
+    def heed(learner: Learner, loss: Any) -> None:
+        """Refuse a callback's answer that is no loss."""
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+            raise no_loss(loss, "A callback answered for the operation `loss` with")
 
 
 class Backward(Operation):
@@ -142,6 +144,20 @@ class Update(Operation):
     def heed(learner: Learner, used: Any) -> None:
         """Keep the gradients for the next step, or not."""
         learner.progress.clear_gradients = used is not False
+
+
+def no_loss(loss: Any, origin: str) -> LossError:
+    """The error for what is no loss.
+
+    Args:
+        loss: What was given instead.
+        origin: The beginning of the sentence, which says by whom.
+    """
+    got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"{loss!r}"
+    return LossError(
+        f"{origin} {got}; a loss is one number in a tensor. "
+        f"Reduce it, for example by its mean: lambda yhats, ys: lossfn(yhats, ys).mean()"
+    )
 
 
 def known_operations() -> dict[str, type[Operation]]:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from treadle.data import batches, empty_data
 from treadle.errors import CancelStepException, DataError
 from treadle.events import BackwardBegin, BackwardEnd, LossBegin
-from treadle.loop import batches, empty_data, run_epoch, run_step
+from treadle.loop import run_epoch, run_step
 from treadle.operations import Backward, Forward, Loss, Step, Update
 
 if TYPE_CHECKING:

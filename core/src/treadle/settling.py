@@ -74,11 +74,12 @@ def by_flow(first: Callback, second: Callback, overlap: list[Overlap]) -> list[E
     """The writer before the reader; two writers are a problem."""
     for path, mode, other, other_mode in overlap:
         if mode is other_mode is Write:
+            does = "answer" if path.endswith("()") else "write"  # an operation has no path, and is written as a call
             a, b = type(unwrap(first)).__name__, type(unwrap(second)).__name__
             order = f"let one run after the other, in {b}: run_after = ({a},)" if a != b else "use only one of them"
             return Problem(
                 (first, second),
-                f"{first.name} and {second.name} both write {both(path, other)}, and nothing orders them.",
+                f"{first.name} and {second.name} both {does} {both(path, other)}, and nothing orders them.",
                 f"{order}; or let {a}.resolve_conflict(self, other) answer RunFirst(self or other), NoConflict() "
                 f"or Unresolvable().",
             )

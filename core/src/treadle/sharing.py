@@ -6,6 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from treadle.access import Permission, Read, Write, parts
+from treadle.events import Hook
+from treadle.handlers import Handler
+from treadle.meeting import bits
+from treadle.operations import Operation
 
 Access = Mapping[str, type[Permission]]
 
@@ -61,6 +65,31 @@ def shared_state(accesses: Sequence[Access]) -> dict[tuple[int, int], list[Overl
         for j in range(len(accesses)):
             if j != i:
                 pairs.setdefault((min(i, j), max(i, j)), [])
+    return pairs
+
+
+def shared_answers(
+    handlers: Sequence[Mapping[str, Handler]], groups: Mapping[int, Sequence[type[Hook]]]
+) -> dict[tuple[int, int], list[Overlap]]:
+    """Every pair of callbacks that answer one operation in the same phase, as if they wrote it.
+
+    Only the first answer counts, so their order makes a difference. Wrappers do not answer.
+
+    Args:
+        handlers: For each callback its handlers, by the name of the method.
+        groups: The sets of callbacks that meet, each with the hooks where they do.
+
+    Returns:
+        For each pair of positions, the smaller first, the operations, written as calls.
+    """
+    pairs: dict[tuple[int, int], list[Overlap]] = {}
+    for group, hooks in groups.items():
+        for operation in hooks:
+            if issubclass(operation, Operation):
+                answering = [i for i in bits(group) if not handlers[i][operation.hook].wrapper]
+                call = f"{operation.hook}()"
+                for pair in combinations(answering, 2):
+                    pairs.setdefault(pair, []).append((call, Write, call, Write))
     return pairs
 
 

@@ -34,7 +34,6 @@ def test_what_cannot_be_told_has_none(value):
 @pytest.mark.parametrize(
     "tensor",
     [torch.tensor(2.0), torch.zeros(0), torch.ones(2).bfloat16(), torch.ones(2, dtype=torch.complex64).conj()],
-    ids=str,
 )
 def test_every_dense_tensor_has_one(tensor):
     assert batch_digest(tensor) == batch_digest(tensor.clone())

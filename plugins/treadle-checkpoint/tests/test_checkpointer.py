@@ -32,8 +32,8 @@ from treadle import (
     throttle,
     toy_learner,
 )
-from treadle.loop import progress_of
 from treadle.operations import Epoch, Step
+from treadle.progress import progress_of
 from treadle_checkpoint import (
     Checkpointer,
     CheckpointError,
@@ -329,7 +329,7 @@ def test_a_phase_that_goes_over_its_data_by_itself_cannot_be_saved_in_its_middle
                 pass
 
     with pytest.raises(
-        NotResumableError, match=r"ByItself.epoch goes over its data by itself.* treadle.loop.batches\(learner"
+        NotResumableError, match=r"ByItself.epoch goes over its data by itself.* treadle.data.batches\(learner"
     ):
         toy_learner(Checkpointer(tmp_path, every_steps=2)).fit(1, phases=[ByItself()])
     toy_learner(Checkpointer(tmp_path)).fit(1, phases=[ByItself()])

@@ -59,7 +59,6 @@ def test_a_float_keeps_every_bit(number):
         torch.rand(4, 3).t(),
         torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last),
     ],
-    ids=str,
 )
 def test_a_tensor_comes_back_with_its_type_shape_and_order_in_memory(tensor):
     back = through_json([tensor])[0]

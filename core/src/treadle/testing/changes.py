@@ -11,7 +11,7 @@ from torch import nn
 
 from treadle.gradients import Gradients
 from treadle.propdict import PropDict
-from treadle.scope import RandomState
+from treadle.random_state import RandomState
 from treadle.testing.freeze import FrozenObject, FrozenTensor, frozen, same
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from treadle.dispatch import CallbackManager
 from treadle.errors import ArgumentValueError, TreadleError, did_you_mean
 from treadle.graph import callback_graph
 from treadle.handlers import handlers
+from treadle.random_state import RandomState
 from treadle.runner import LinearRunner, ThreadedRunner
-from treadle.scope import RandomState
 from treadle.testing.auditing import breach_of
 from treadle.testing.changes import Moment
 from treadle.testing.comparing import differs, entry, written_below_cbstate

@@ -12,7 +12,7 @@ from treadle.callback import Callback
 from treadle.events import hookimpl
 from treadle.phases import Phase, TrainingPhase
 from treadle.propdict import PropDict
-from treadle.scope import RandomState
+from treadle.random_state import RandomState
 
 if TYPE_CHECKING:
     from treadle.learner import Learner

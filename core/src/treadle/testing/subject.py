@@ -18,8 +18,8 @@ from treadle.callback import Callback
 from treadle.errors import ArgumentError, ArgumentValueError, did_you_mean
 from treadle.handlers import handlers
 from treadle.learner import Learner
+from treadle.random_state import preserved_random_state
 from treadle.runner import CallbackRunner
-from treadle.scope import preserved_random_state
 from treadle.testing.auditing import Watch
 from treadle.testing.noisy import noisy_learner
 from treadle.testing.recording import Record

@@ -23,7 +23,7 @@ from treadle import (
 from treadle.access import Permission
 from treadle.callback import unwrap
 from treadle.handlers import handlers
-from treadle.loop import Progress, progress_of
+from treadle.progress import Progress, progress_of
 
 from treadle_checkpoint.arguments import check_folder, check_minutes, check_mode, check_phase, check_whole
 from treadle_checkpoint.batch_digest import batch_digest
@@ -191,7 +191,7 @@ class Checkpointer(Callback):
         if self._files.whole_run and progress.at_start is None:
             raise NotResumableError(
                 f"{type(phase).__name__}.epoch goes over its data by itself, so a run could not be resumed in the "
-                f"middle of it. Write there: for batch in treadle.loop.batches(learner, self, data)"
+                f"middle of it. Write there: for batch in treadle.data.batches(learner, self, data)"
             )
         if phase.training:
             self._loss = loss_of(learner.step)

@@ -13,7 +13,7 @@ import torch
 from loguru import logger
 from treadle import Learner
 from treadle.errors import ArgumentError
-from treadle.loop import progress_of
+from treadle.progress import progress_of
 
 from treadle_checkpoint import model_state
 from treadle_checkpoint.durable import whole_folder

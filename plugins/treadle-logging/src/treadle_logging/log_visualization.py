@@ -8,7 +8,7 @@ from typing import Any
 
 from treadle import AbstractTrainingPhase, Callback, Learner, Phase, Read
 from treadle.errors import ArgumentError
-from treadle.scope import preserved_random_state
+from treadle.random_state import preserved_random_state
 
 from treadle_logging.backend import LoggerBackend
 from treadle_logging.delivery import Delivery

@@ -7,7 +7,7 @@ from typing import IO, Any
 
 from treadle import Callback, Phase, Read
 from treadle.errors import ArgumentError, ArgumentValueError
-from treadle.loop import progress_of
+from treadle.progress import progress_of
 
 from treadle_progress.bar import Bar
 

@@ -8,7 +8,7 @@ from typing import Any
 from loguru import logger
 from treadle import AbstractTrainingPhase, Callback, Phase, Read, TrainingPhase
 from treadle.errors import ArgumentError
-from treadle.loop import progress_of
+from treadle.progress import progress_of
 
 from treadle_sanity.batch_checks import told
 from treadle_sanity.check import Check, Failure

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from treadle import Phase, TrainingPhase, ValidationPhase
 from treadle.errors import ArgumentError, LossError
-from treadle.scope import preserved_random_state
+from treadle.random_state import preserved_random_state
 
 from treadle_sanity.errors import SkipCheck
 from treadle_sanity.influence import movers
