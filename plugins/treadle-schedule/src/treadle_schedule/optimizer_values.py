@@ -88,7 +88,10 @@ class OptimizerValue(HyperParameter):
     def read(self, group: Group) -> Any:
         """The value of one parameter group."""
         if self.key not in group:
-            raise self._lacks(group)
+            there = ", ".join(key for key in group if key != "params")
+            raise HyperParameterError(
+                f"{self.name}: this optimizer keeps no `{self.key}`. What it keeps for a parameter group is: {there}."
+            )
         return group[self.key]
 
     def write(self, group: Group, value: float | torch.Tensor) -> None:
@@ -108,7 +111,13 @@ class OptimizerValue(HyperParameter):
         """The parameter groups of the optimizer that is meant, or of all in their order."""
         optimizer: Any = learner.optimizer
         if self.optimizer is not None:
-            optimizer = self._named(optimizer)
+            try:
+                optimizer = getattr(optimizer, self.optimizer)
+            except AttributeError as error:
+                raise HyperParameterError(
+                    f"{self.name} means an optimizer called {self.optimizer!r}. {error} "
+                    f"With a single optimizer, leave the name out: {type(self).__name__}()"
+                ) from error
         optimizers = (optimizer,) if isinstance(optimizer, torch.optim.Optimizer) else optimizer.values()
         return [group for each in optimizers for group in each.param_groups]
 
@@ -121,26 +130,11 @@ class OptimizerValue(HyperParameter):
             )
         return [groups[self.group]]
 
-    def _named(self, optimizers: Any) -> Any:
-        try:
-            return getattr(optimizers, str(self.optimizer))
-        except AttributeError as error:
-            raise HyperParameterError(
-                f"{self.name} means an optimizer called {self.optimizer!r}. {error} "
-                f"With a single optimizer, leave the name out: {type(self).__name__}()"
-            ) from error
-
     def _check(self, value: object) -> None:
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             return  # its number may be on a device, and nobody waits for that in a step
         if not self.must.test(value):
             raise HyperParameterError(f"{self.name} must be {self.must.be}, not {value!r}.")
-
-    def _lacks(self, group: Group) -> HyperParameterError:
-        there = ", ".join(key for key in group if key != "params")
-        return HyperParameterError(
-            f"{self.name}: this optimizer keeps no `{self.key}`. What it keeps for a parameter group is: {there}."
-        )
 
 
 @dataclass(frozen=True, repr=False)
