@@ -90,6 +90,13 @@ class TestByStep:
         learner.fit(1)
         assert record(learner) == ([0, 1, 2, 3], [1, 2, 3, 4])
 
+    def test_another_scheduler_in_its_place_goes_on_with_the_record(self):
+        learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=2)
+        learner.fit(1)
+        learner.replace_callback(Scheduler({LearningRate: 0.5}))
+        learner.fit(1)
+        assert record(learner) == ([0, 1, 2, 3], [1, 2, 0.5, 0.5])
+
     def test_validation_neither_sets_nor_counts(self):
         learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=2)
         learner.fit(3)
@@ -263,12 +270,12 @@ class TestState:
         second.load_state_dict(first.state_dict())
         learner = toy_learner(second, nbatches=2)
         learner.fit(1)
-        assert record(learner) == ([3, 4], [4, 5])
+        assert record(learner) == ([0, 1], [4, 5])
 
     def test_the_state_is_plain_numbers(self):
         scheduler = Scheduler({LearningRate: clock})
         toy_learner(scheduler, nbatches=3).fit(1)
-        assert scheduler.state_dict() == {"t": 4, "steps": 3}
+        assert scheduler.state_dict() == {"t": 4}
 
     def test_a_record_that_was_restored_is_kept(self):
         learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=1)

@@ -17,6 +17,7 @@ from treadle import (
     Unresolvable,
     Write,
 )
+from treadle.progress import progress_of
 
 from treadle_schedule.errors import HyperParameterError, ScheduleError
 from treadle_schedule.hyperparameter import (
@@ -44,7 +45,6 @@ class Scheduler(Callback):
 
     Attributes:
         t: The number of the step or epoch that is next or under way, counted from 1.
-        steps: How many training steps have ended.
 
     Reads: what the hyperparameters read.
     Writes: what the hyperparameters write, and `cbstate.hyperparams`: for each of them, by its
@@ -80,7 +80,6 @@ class Scheduler(Callback):
         self.each = each
         self._named = [(H.name, H, schedule) for H, schedule in self.schedules.items()]
         self.t = 1
-        self.steps = 0
         self.state_access = merged_access([*(H.state_access for H in self.schedules), {"cbstate.hyperparams": Write}])
 
     @property
@@ -109,6 +108,7 @@ class Scheduler(Callback):
             learner.cbstate.hyperparams.setdefault(H.name, Series())
 
     def on_step_begin(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
+        steps = progress_of(learner).steps
         for name, H, schedule in self._named:
             try:
                 value = schedule(self.t)
@@ -117,11 +117,10 @@ class Scheduler(Callback):
                 error.add_note(f"Scheduler was to set {name} for training {self.each} {self.t}.")
                 raise
             record = learner.cbstate.hyperparams[name]
-            if not len(record) or record.iterations[-1] != self.steps:  # else it repeats a cancelled step
-                record.push(self.steps, value[-1] if isinstance(value, (tuple, list)) else value)
+            if not len(record) or record.iterations[-1] != steps:  # else it repeats a cancelled step
+                record.push(steps, value[-1] if isinstance(value, (tuple, list)) else value)
 
     def on_step_end(self, phase: AbstractTrainingPhase) -> None:
-        self.steps += 1
         if self.each == "step":
             self.t += 1
 
@@ -131,10 +130,10 @@ class Scheduler(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedules stand. The schedules themselves are given anew when a run is resumed."""
-        return {"t": self.t, "steps": self.steps}
+        return {"t": self.t}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.t, self.steps = state["t"], state["steps"]
+        self.t = state["t"]
 
 
 def _checked(schedules: object) -> dict[HyperParameter, AnySchedule]:
