@@ -159,7 +159,7 @@ def test_every_criterion_works_with_a_plain_fit_with_and_without_validation(crit
 
 
 numbers = st.floats(0.125, 8.0, width=16)
-scripts = st.lists(st.tuples(st.lists(numbers, min_size=1, max_size=4), numbers), min_size=1, max_size=6)
+scripts = st.lists(st.tuples(st.lists(numbers, min_size=2, max_size=4), numbers), min_size=1, max_size=6)
 
 
 @settings(max_examples=50, deadline=None)

@@ -70,7 +70,7 @@ def test_pq_stops_when_the_loss_rises_faster_than_training_progresses(alpha, tim
 
 
 def test_pq_looks_at_the_last_k_training_losses():
-    rounds = [([1.0], 1.0), ([9.0, 5.0, 5.0], 1.0)]
+    rounds = [([9.0, 5.0], 1.0), ([9.0, 5.0, 5.0], 1.0)]
     assert stopping_time(PQ(k=2), *flat(rounds)) == 2  # the last two stand still
     assert stopping_time(PQ(k=3), *flat(rounds)) == 0
     assert stopping_time(PQ(k=math.inf), *flat(rounds)) == 0
@@ -109,15 +109,26 @@ def test_pq_is_not_done_while_it_waits_for_an_out_of_sample_loss():
     assert stopper.done(10.0, training=True) is False
 
 
-def test_pq_waits_until_two_training_losses_are_on_record():
-    assert stopping_time(PQ(), [3.0, 9.0, 27.0]) == 0
-    assert stopping_time(PQ(), [5.0, 3.0, 5.0, 9.0], [True, False, True, False]) == 0
+@pytest.mark.parametrize("recorded", [0, 1])
+def test_by_itself_pq_needs_two_training_losses_before_an_out_of_sample_loss(recorded):
+    with pytest.raises(
+        ArgumentValueError, match=rf"PQ\(.*\) got an out-of-sample loss with {recorded} training losses"
+    ):
+        stopping_time(PQ(), [9.0] * recorded + [3.0], [True] * recorded + [False])
 
 
-def test_a_loss_that_pq_waits_at_counts_for_the_minimum():
-    rounds = [([], 1.0), ([1.0], 5.0), ([2.0, 1.0], 5.0)]  # P = 500, GL = 400
-    assert stopping_time(PQ(alpha=0.75), *flat(rounds)) == 3
-    assert stopping_time(PQ(alpha=0.85), *flat(rounds)) == 0
+def test_pq_waits_where_it_is_told_to():
+    stopper = EarlyStopper(PQ(), strict=False)
+    assert [stopper.done(loss) for loss in (3.0, 9.0, 27.0)] == [False, False, False]
+    assert not stopper.done(5.0, training=True)
+    assert not stopper.done(81.0)
+
+
+@pytest.mark.parametrize(("alpha", "stops"), [(0.75, True), (0.85, False)])
+def test_a_loss_that_pq_waits_at_counts_for_the_minimum(alpha, stops):
+    stopper = EarlyStopper(PQ(alpha), strict=False)
+    losses, training = flat([([], 1.0), ([1.0], 5.0), ([2.0, 1.0], 5.0)])  # P = 500, GL = 400
+    assert [stopper.done(*pair) for pair in zip(losses, training, strict=True)][-1] is stops
 
 
 def test_a_second_out_of_sample_loss_in_a_row_is_judged_with_the_training_losses_on_record():

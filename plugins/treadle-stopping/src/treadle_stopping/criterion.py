@@ -68,6 +68,13 @@ class Criterion:
         """
         return state
 
+    def check(self, state: Any) -> None:
+        """Raise an error if an out-of-sample loss comes too early. Default: it never does.
+
+        Asked before `update`, where nobody promised to wait; see `EarlyStopper(strict)`. The parts of a
+        disjunction are not asked: one waits, and the others go on.
+        """
+
     def done(self, state: Any) -> bool:
         """Whether to stop. Asked after updates, never while the state is None. Default: no."""
         return False

@@ -104,7 +104,7 @@ class EarlyStopping(Callback):
                 )
         if mode not in ("min", "max"):
             raise ArgumentValueError(f'EarlyStopping(mode) is "min" or "max", got {mode!r}.')
-        self.stopper = EarlyStopper(*(Patience(c) if isinstance(c, int) else c for c in criteria))
+        self.stopper = EarlyStopper(*(Patience(c) if isinstance(c, int) else c for c in criteria), strict=False)
         self.train_phase, self.test_phase = train_phase, test_phase
         self.monitor, self.mode = monitor, mode
         self.restore_best, self.keep_state = restore_best, keep_state

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from treadle.errors import ArgumentValueError
+
 from treadle_stopping.arguments import positive, whole
 from treadle_stopping.criterion import Criterion
 
@@ -91,9 +93,10 @@ class PQ(Criterion):
     losses since the out-of-sample loss before, the last `k` of them at most. It stops if
     GL / P is above `alpha` (GL as in the criterion `GL`), or if P is at most `tol`: training stands still.
 
-    Until two training losses are on record it waits; an out-of-sample loss that comes too early counts
-    for the minimum and nothing else (the ancestor raises an error there). A second out-of-sample loss in
-    a row is judged with the training losses on record. Made for losses that are not negative: negative
+    It needs two training losses on record before an out-of-sample loss. In a fit (`EarlyStopping`) and in a
+    disjunction it waits for them, and an out-of-sample loss that comes too early counts for the minimum and
+    nothing else; by itself, in `stopping_time` and `EarlyStopper`, it is an error. A second out-of-sample
+    loss in a row is judged with the training losses on record. Made for losses that are not negative: negative
     training losses make P negative, which stops at once.
 
     Args:
@@ -103,7 +106,8 @@ class PQ(Criterion):
 
     Raises:
         ArgumentError: if one of them is no number, or `k` no whole one.
-        ArgumentValueError: if `alpha` or `tol` is not positive, or `k` less than 2.
+        ArgumentValueError: if `alpha` or `tol` is not positive, or `k` less than 2; and for an
+            out-of-sample loss with fewer than two training losses on record.
 
     Example:
         >>> from treadle_stopping import stopping_time
@@ -140,6 +144,14 @@ class PQ(Criterion):
         if state is None:
             return {"training": [], "waiting": False, "loss": loss, "best": loss}
         return {**state, "waiting": False, "loss": loss, "best": _lower(state["best"], loss)}
+
+    def check(self, state: dict[str, Any] | None) -> None:
+        recorded = 0 if state is None else len(state["training"])
+        if recorded < 2:
+            raise ArgumentValueError(
+                f"{self!r} got an out-of-sample loss with {recorded} training losses on record, and needs 2. Give it "
+                f"these first, stopper.done(loss, training=True); or let it wait: EarlyStopper(PQ(), strict=False)"
+            )
 
     def done(self, state: dict[str, Any]) -> bool:
         if state["waiting"] or len(state["training"]) < 2:

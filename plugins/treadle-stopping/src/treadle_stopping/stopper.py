@@ -17,6 +17,8 @@ class EarlyStopper:
 
     Args:
         *criteria: Any of them stops. None at all never stops.
+        strict: Whether an out-of-sample loss that comes before a criterion can judge it, as `PQ` does by
+            training losses, is an error; otherwise such a criterion waits. Default: True.
 
     Attributes:
         criterion: The criteria as one.
@@ -35,8 +37,9 @@ class EarlyStopper:
     Source: EarlyStopping.jl, `EarlyStopper`.
     """
 
-    def __init__(self, *criteria: Criterion) -> None:
+    def __init__(self, *criteria: Criterion, strict: bool = True) -> None:
         self.criterion: Criterion = Disjunction(*criteria)
+        self.strict = strict
         self._state: Any = None
         self._started = False
 
@@ -54,12 +57,15 @@ class EarlyStopper:
 
         Raises:
             ArgumentError: if the loss is no number.
+            ArgumentValueError: if it comes too early for a criterion, unless not `strict`.
         """
         try:
             number = float(loss)
         except (TypeError, ValueError, RuntimeError):
             raise ArgumentError(f"EarlyStopper needs a loss that is one number, got {loss!r}.") from None
         self.start()
+        if self.strict and not training:
+            self.criterion.check(self._state)
         update = self.criterion.update_training if training else self.criterion.update
         self._state = update(self._state, number)
 
@@ -109,7 +115,6 @@ def stopping_time(criterion: Criterion, losses: Iterable[Any], is_training: Iter
     """When a criterion stops, in losses of one kind or of both.
 
     Out-of-sample losses are counted from 1, training losses are not; it is asked after the former only.
-    `PQ` waits here, too, while there are fewer than two training losses before an out-of-sample loss.
 
     Args:
         criterion: The criterion. It keeps no memory of this.
@@ -121,7 +126,8 @@ def stopping_time(criterion: Criterion, losses: Iterable[Any], is_training: Iter
 
     Raises:
         ArgumentError: if the criterion is none, or a loss no number.
-        ArgumentValueError: if `losses` and `is_training` are not of the same length.
+        ArgumentValueError: if `losses` and `is_training` are not of the same length, or an out-of-sample
+            loss comes too early, as for `PQ` before two training losses.
 
     Example:
         >>> from treadle_stopping import InvalidValue, Patience
