@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -92,6 +92,19 @@ def with_ignite(*, bar: bool = False) -> Run:
     return lambda data: trainer.run(data, max_epochs=1)
 
 
+class Prepared:
+    """Batches as a loader; a list would be several loaders to Lightning."""
+
+    def __init__(self, data: Batches) -> None:
+        self.data = data
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return iter(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
 def with_lightning(*, bar: bool = False) -> Run:
     """The loop as a Lightning trainer, with everything off or with its progress bar."""
     import logging
@@ -124,6 +137,6 @@ def with_lightning(*, bar: bool = False) -> Run:
             max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
             enable_progress_bar=bar, enable_model_summary=False, num_sanity_val_steps=0,
         )  # fmt: skip
-        trainer.fit(module, train_dataloaders=data)
+        trainer.fit(module, train_dataloaders=Prepared(data))
 
     return run

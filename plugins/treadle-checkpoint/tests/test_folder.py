@@ -58,6 +58,7 @@ def test_what_has_no_finite_value_is_never_the_best(put):
         (3, [3.0, 1.0], [1, 2]),
         (2, [1.0, 1.0, 1.0], [1, 2, 3]),
         (1, [float("nan"), 2.0, None], [2, 3]),
+        (2, [None, None, None, None], [3, 4]),
     ],
 )
 def test_the_k_best_and_the_newest_are_kept(put, k, values, kept):

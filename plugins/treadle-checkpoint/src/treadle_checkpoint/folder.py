@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from treadle_checkpoint.durable import remove_folder
@@ -138,9 +139,9 @@ def prune(folder: Path, k: int, score: Score) -> None:
         score: By what they are compared; what was compared by something else counts as worst.
     """
     found = checkpoints(folder)
-    ranked = sorted(
-        found, key=lambda one: (one.score.rank if one.score.comparable(score) else float("inf"), one.number)
-    )
+    ranks = {one.number: one.score.rank if one.score.comparable(score) else inf for one in found}
+    # Among equals the first, but among those without a score the newest.
+    ranked = sorted(found, key=lambda one: (ranks[one.number], -one.number if ranks[one.number] == inf else one.number))
     kept = {one.number for one in [*ranked[:k], *found[-1:]]}
     for one in found:
         if one.number not in kept:
