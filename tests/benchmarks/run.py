@@ -1,8 +1,8 @@
 """Measure what Treadle costs, against its budgets: `make bench`.
 
 Every time is a ratio to the same loop written by hand, of runs taken side by side in this process
-on one thread: the machine's moods meet both. A chunk of batches goes through each contender in
-turn, and the median of the chunks' ratios counts.
+on one thread: the machine's moods meet both. An epoch of 2,000 batches goes through each contender in
+turn, and the median of the rounds' ratios counts.
 """
 
 from __future__ import annotations
@@ -26,24 +26,22 @@ from rich.table import Table
 from treadle import Callback, Read, Write, callback_graph, toy_learner
 
 
-def ratios(contenders: dict[str, loops.Run], *, batches: int, chunk: int, rounds: int) -> dict[str, float]:
+def ratios(contenders: dict[str, loops.Run], *, rounds: int) -> dict[str, float]:
     """Each contender's time as a multiple of the first one's, which is the loop by hand."""
-    data = loops.batches(batches)
+    data = loops.batches()
     for run in contenders.values():
-        run(data[:chunk])
+        run(data[:200])
     found: dict[str, list[float]] = {name: [] for name in contenders}
-    for round_ in range(rounds):
-        for start in range(0, batches, chunk):
-            times = {}
-            order = list(contenders.items())
-            shift = (round_ + start // chunk) % len(order)
-            for name, run in order[shift:] + order[:shift]:
-                begin = time.perf_counter()
-                run(data[start : start + chunk])
-                times[name] = time.perf_counter() - begin
-            by_hand = next(iter(times[name] for name in contenders))
-            for name, taken in times.items():
-                found[name].append(taken / by_hand)
+    order = list(contenders.items())
+    for _ in range(rounds):
+        times = {}
+        for name, run in order:
+            begin = time.perf_counter()
+            run(data)
+            times[name] = time.perf_counter() - begin
+        order = order[1:] + order[:1]  # nobody always comes first
+        for name, taken in times.items():
+            found[name].append(taken / times[next(iter(contenders))])
     return {name: statistics.median(values) for name, values in found.items()}
 
 
@@ -125,17 +123,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100_000, help="steps of the memory measurement")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rounds = 2 if arguments.quick else 6
+    rounds = 3 if arguments.quick else 15
     console = Console()
 
-    contenders = {
-        "by hand": loops.by_hand(),
-        "no callbacks": loops.with_treadle(),
-        "default callbacks": loops.with_default_callbacks(),
-    }
-    if importlib.util.find_spec("ignite"):
-        contenders |= {"Ignite, nothing": loops.with_ignite(), "Ignite, bar": loops.with_ignite(bar=True)}
-    measured = ratios(contenders, batches=2000, chunk=100, rounds=rounds)
+    measured = ratios(
+        {
+            "by hand": loops.by_hand(),
+            "no callbacks": loops.with_treadle(),
+            "default callbacks": loops.with_default_callbacks(),
+        },
+        rounds=rounds,
+    )
     rows: list[tuple[str, str, str]] = [
         ("Step, no callbacks", f"{measured['no callbacks']:.3f} x by hand", "1.03"),
         ("Step, default callbacks", f"{measured['default callbacks']:.3f} x by hand", "1.10"),
@@ -144,15 +142,14 @@ def main() -> None:
         ("import treadle, over torch", f"{seconds_of_import() * 1e3:.0f} ms", "50 ms"),
         (f"Memory, {arguments.steps:,} steps", f"{bytes_of_a_step(arguments.steps):.1f} bytes a step", "16 a value"),
     ]
-    rows += [(name, f"{value:.3f} x by hand", "") for name, value in measured.items() if name.startswith("Ignite")]
-    if importlib.util.find_spec("lightning"):  # one long run each, since a run starts anew every time
-        peers = {
-            "by hand": loops.by_hand(),
-            "Lightning, nothing": loops.with_lightning(),
-            "Lightning, bar": loops.with_lightning(bar=True),
-        }
-        slow = ratios(peers, batches=2000, chunk=2000, rounds=3)
-        rows += [(name, f"{value:.3f} x by hand", "") for name, value in slow.items() if name != "by hand"]
+    peers: dict[str, loops.Run] = {}
+    if importlib.util.find_spec("ignite"):
+        peers |= {"Ignite, nothing": loops.with_ignite(), "Ignite, bar": loops.with_ignite(bar=True)}
+    if importlib.util.find_spec("lightning"):
+        peers |= {"Lightning, nothing": loops.with_lightning(), "Lightning, bar": loops.with_lightning(bar=True)}
+    if peers:
+        compared = ratios({"by hand": loops.by_hand(), **peers}, rounds=max(3, rounds // 3))
+        rows += [(name, f"{compared[name]:.3f} x by hand", "") for name in peers]
 
     table = Table("What", "Measured", "Budget", title="MLP 32-64-64-1, batch 32, SGD, one thread")
     for row in rows:
