@@ -80,17 +80,18 @@ def wheel(wheels: Path, folder: Path) -> zipfile.ZipFile:
 
 def needed(name: str, extra: str = "") -> set[str]:
     """The distributions outside this repository that a distribution needs, and those that they need."""
-    found: set[str] = set()
-    ahead = [name]
+    found: set[tuple[str, str]] = set()
+    ahead = [(name, ""), (name, extra)]
     while ahead:
-        distribution = importlib.metadata.distribution(ahead.pop())
-        if distribution.name in found:
+        wanted, extra = ahead.pop()
+        distribution = importlib.metadata.distribution(wanted)
+        if (distribution.name, extra) in found:
             continue
-        found.add(distribution.name)
-        wanted = {"extra": extra if distribution.name == name else ""}
-        requirements = map(Requirement, distribution.requires or [])
-        ahead += [r.name for r in requirements if r.marker is None or r.marker.evaluate(wanted)]
-    return {name for name in found if not name.startswith("treadle")}
+        found.add((distribution.name, extra))
+        for requirement in map(Requirement, distribution.requires or []):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                ahead += [(requirement.name, each) for each in ("", *requirement.extras)]
+    return {name for name, _ in found if not name.startswith("treadle")}
 
 
 class Environment:
