@@ -208,6 +208,12 @@ class WeightDecay(OptimizerValue):
     Reads: optimizer
     Writes: optimizer
 
+    Example:
+        >>> from treadle import toy_learner
+        >>> from treadle_schedule import get_hyperparameter, set_hyperparameter
+        >>> get_hyperparameter(set_hyperparameter(toy_learner(), WeightDecay, 0.01), WeightDecay)
+        0.01
+
     Source: fastai, `OptimWrapper.wd`.
     """
 
