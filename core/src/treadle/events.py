@@ -100,39 +100,117 @@ class Init(Event, phased=False):
 
 
 class FitBegin(Event, phased=False):
-    """`fit` begins."""
+    """`fit` begins.
+
+    Example:
+        >>> from treadle import CustomCallback, toy_learner
+        >>> hello = CustomCallback(lambda learner: print("Off we go."), FitBegin)
+        >>> result = toy_learner(hello).fit(3)
+        Off we go.
+    """
 
 
 class EpochBegin(Event):
-    """An epoch begins, before its first batch is asked for."""
+    """An epoch begins, before its first batch is asked for.
+
+    Example:
+        >>> from treadle import Callback, toy_learner
+        >>> class Announcer(Callback):
+        ...     def on_epoch_begin(self, phase):
+        ...         print(phase)
+        >>> result = toy_learner(Announcer()).fit(1)
+        TrainingPhase()
+        ValidationPhase()
+    """
 
 
 class StepBegin(Event):
-    """A step begins; `step.xs` and `step.ys` are there."""
+    """A step begins; `step.xs` and `step.ys` are there.
+
+    Example:
+        >>> from treadle import CustomCallback, Read, TrainingPhase, toy_learner
+        >>> look = CustomCallback(lambda learner: print(*learner.step), StepBegin, TrainingPhase, {"step": Read})
+        >>> result = toy_learner(look, nbatches=1).fit(1)
+        xs ys
+    """
 
 
 class LossBegin(Event):
-    """The model has answered and the loss comes next; `step.yhats` is there."""
+    """The model has answered and the loss comes next; `step.yhats` is there.
+
+    Example:
+        >>> from treadle import CustomCallback, Read, TrainingPhase, toy_learner
+        >>> look = CustomCallback(lambda learner: print(*learner.step), LossBegin, TrainingPhase, {"step": Read})
+        >>> result = toy_learner(look, nbatches=1).fit(1)
+        xs ys yhats
+    """
 
 
 class BackwardBegin(Event):
-    """The loss is there as `step.loss`, the gradients come next. Training only."""
+    """The loss is there as `step.loss`, the gradients come next. Training only.
+
+    Example:
+        >>> from treadle import CustomCallback, Read, toy_learner
+        >>> look = CustomCallback(lambda learner: print(*learner.step), BackwardBegin, state_access={"step": Read})
+        >>> result = toy_learner(look, nbatches=1).fit(1)
+        xs ys yhats loss
+    """
 
 
 class BackwardEnd(Event):
-    """The gradients are there as `step.grads`, the update comes next. Training only."""
+    """The gradients are there as `step.grads`, the update comes next. Training only.
+
+    Example:
+        >>> from treadle import CustomCallback, Read, toy_learner
+        >>> look = CustomCallback(lambda learner: print(*learner.step.grads), BackwardEnd,
+        ...                       state_access={"step.grads": Read})
+        >>> result = toy_learner(look, nbatches=1).fit(1)
+        weight
+    """
 
 
 class StepEnd(Event):
-    """A step came to its end; all of its state is there."""
+    """A step came to its end; all of its state is there.
+
+    Example:
+        >>> from treadle import CustomCallback, Read, TrainingPhase, toy_learner
+        >>> losses = []
+        >>> keep = CustomCallback(lambda learner: losses.append(learner.step.loss.detach()), StepEnd, TrainingPhase,
+        ...                       {"step.loss": Read})
+        >>> result = toy_learner(keep).fit(100)
+        >>> len(losses), bool(losses[-1] < losses[0])
+        (1600, True)
+    """
 
 
 class EpochEnd(Event):
-    """An epoch came to its end, or was cancelled by `CancelEpochException`."""
+    """An epoch came to its end, or was cancelled by `CancelEpochException`.
+
+    Example:
+        >>> from treadle import CustomCallback, TrainingPhase, toy_learner
+        >>> tell = CustomCallback(lambda learner: print("One more round done."), EpochEnd, TrainingPhase)
+        >>> result = toy_learner(tell).fit(2)
+        One more round done.
+        One more round done.
+    """
 
 
 class FitEnd(Event, phased=False, always=True):
-    """`fit` ends, in whatever way: at its end, by a cancel or by an error."""
+    """`fit` ends, in whatever way: at its end, by a cancel or by an error.
+
+    Example:
+        >>> from treadle import Callback, CustomCallback, toy_learner
+        >>> class Breaker(Callback):
+        ...     def on_epoch_begin(self):
+        ...         raise RuntimeError("The disk is full.")
+        >>> tidy = CustomCallback(lambda learner: print("Files closed."), FitEnd)
+        >>> try:
+        ...     result = toy_learner(Breaker(), tidy).fit(1)
+        ... except RuntimeError as error:
+        ...     print(error)
+        Files closed.
+        The disk is full.
+    """
 
 
 def known_events() -> dict[str, type[Event]]:
