@@ -19,11 +19,33 @@ class Permission:
 
 
 class Read(Permission):
-    """The callback looks at the state at this path."""
+    """The callback looks at the state at this path.
+
+    Example:
+        >>> from treadle import CustomCallback, StepEnd, TrainingPhase, toy_learner
+        >>> show = CustomCallback(lambda learner: print(len(learner.step.xs), "rows"), StepEnd, TrainingPhase,
+        ...                       {"step.xs": Read})
+        >>> result = toy_learner(show, nbatches=2).fit(1)
+        8 rows
+        8 rows
+    """
 
 
 class Write(Read):
-    """The callback changes, makes or replaces the state at this path. Includes `Read`."""
+    """The callback changes, makes or replaces the state at this path. Includes `Read`.
+
+    Example:
+        >>> from treadle import Callback, toy_learner
+        >>> class Doubler(Callback):
+        ...     "Double the inputs before the model sees them."
+        ...     state_access = {"step.xs": Write}
+        ...     def on_step_begin(self, learner):
+        ...         learner.step.xs = 2 * learner.step.xs
+        >>> learner = toy_learner(Doubler())
+        >>> result = learner.fit(120)
+        >>> round(learner.model.weight.item(), 1)
+        1.5
+    """
 
 
 def parts(path: str) -> tuple[str, ...]:

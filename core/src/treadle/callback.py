@@ -25,12 +25,33 @@ class ConflictResolution:
 
 @dataclass(frozen=True)
 class NotDefined(ConflictResolution):
-    """No opinion; the default."""
+    """No opinion; the default.
+
+    Example:
+        >>> Callback().resolve_conflict(Callback())
+        NotDefined()
+    """
 
 
 @dataclass(frozen=True)
 class NoConflict(ConflictResolution):
-    """They use the same state, and any order of the two is right."""
+    """They use the same state, and any order of the two is right.
+
+    Example:
+        >>> from treadle import Write, toy_learner
+        >>> class Tally(Callback):
+        ...     "Count on from what others have counted."
+        ...     state_access = {"cbstate.tally": Write}
+        ...     def on_step_end(self, learner):
+        ...         learner.cbstate.tally = learner.cbstate.get("tally", 0) + 1
+        ...     def resolve_conflict(self, other):
+        ...         return NoConflict() if isinstance(other, Tally) else NotDefined()
+        >>> class TallyToo(Tally): ...
+        >>> learner = toy_learner(Tally(), TallyToo())
+        >>> result = learner.fit(1)
+        >>> learner.cbstate.tally
+        64
+    """
 
 
 @dataclass(frozen=True)
@@ -39,6 +60,20 @@ class Unresolvable(ConflictResolution):
 
     Args:
         reason: A sentence that says why; it becomes part of the error. Default: none.
+
+    Example:
+        >>> from treadle import CallbackConflictError, Write, toy_learner
+        >>> class Halve(Callback):
+        ...     state_access = {"model": Write}
+        ...     def on_epoch_end(self, learner): ...
+        ...     def resolve_conflict(self, other):
+        ...         return Unresolvable("Half a half is a quarter.")
+        >>> class HalveToo(Halve): ...
+        >>> try:
+        ...     learner = toy_learner(Halve(), HalveToo())
+        ... except CallbackConflictError as error:
+        ...     print(error.problems[0].what)
+        Halve and HalveToo cannot be used together, says Halve.resolve_conflict: Half a half is a quarter.
     """
 
     reason: str = ""
@@ -50,6 +85,24 @@ class RunFirst(ConflictResolution):
 
     Args:
         callback: The one that runs first.
+
+    Example:
+        >>> from treadle import Write, toy_learner
+        >>> class Start(Callback):
+        ...     "Set a value, before anyone changes it."
+        ...     state_access = {"cbstate.value": Write}
+        ...     def on_fit_begin(self, learner):
+        ...         learner.cbstate.value = 1
+        ...     def resolve_conflict(self, other):
+        ...         return RunFirst(self)
+        >>> class Double(Callback):
+        ...     state_access = {"cbstate.value": Write}
+        ...     def on_fit_begin(self, learner):
+        ...         learner.cbstate.value *= 2
+        >>> learner = toy_learner(Double(), Start())
+        >>> result = learner.fit(0)
+        >>> learner.cbstate.value
+        2
     """
 
     callback: Callback

@@ -29,6 +29,15 @@ class FitException(Exception):
 class CancelStepException(FitException):
     """Raise it in a step to end that step; its `StepEnd` is not dispatched.
 
+    Example:
+        >>> from treadle import Callback, TrainingPhase, toy_learner
+        >>> class DryRun(Callback):
+        ...     "Apply the model and learn nothing."
+        ...     def on_loss_begin(self, phase: TrainingPhase):
+        ...         raise CancelStepException("No loss in a dry run.")
+        >>> toy_learner(DryRun()).fit(1)
+        FitResult(epochs=1, steps=0, cancelled=None)
+
     Source: FluxTraining.jl, `CancelStepException`.
     """
 
@@ -36,12 +45,37 @@ class CancelStepException(FitException):
 class CancelEpochException(FitException):
     """Raise it in an epoch to end that epoch; its `EpochEnd` is dispatched all the same.
 
+    Example:
+        >>> from treadle import Callback, TrainingPhase, toy_learner
+        >>> class ShortEpochs(Callback):
+        ...     "End each epoch of training with its third step."
+        ...     def on_epoch_begin(self):
+        ...         self.left = 3
+        ...     def on_step_end(self, phase: TrainingPhase):
+        ...         self.left -= 1
+        ...         if not self.left:
+        ...             raise CancelEpochException("Three steps are enough.")
+        >>> toy_learner(ShortEpochs()).fit(2).steps
+        6
+
     Source: FluxTraining.jl, `CancelEpochException`.
     """
 
 
 class CancelFittingException(FitException):
     """Raise it to end the whole fit; `fit` returns it as `FitResult.cancelled`.
+
+    Example:
+        >>> from treadle import Callback, Read, TrainingPhase, toy_learner
+        >>> class GoodEnough(Callback):
+        ...     "Stop as soon as the loss is below one."
+        ...     state_access = {"step.loss": Read}
+        ...     def on_step_end(self, learner, phase: TrainingPhase):
+        ...         if learner.step.loss < 1:
+        ...             raise CancelFittingException("The loss is below one.")
+        >>> cancelled = toy_learner(GoodEnough()).fit(1000).cancelled
+        >>> cancelled, cancelled.callback
+        (CancelFittingException('The loss is below one.'), <GoodEnough>)
 
     Source: FluxTraining.jl, `CancelFittingException`.
     """
@@ -53,6 +87,15 @@ class TreadleError(Exception):
 
 class ProtectedException(TreadleError):
     """A callback used state of the learner that it did not declare.
+
+    Example:
+        >>> from treadle import CustomCallback, EpochEnd, toy_learner
+        >>> snoop = CustomCallback(lambda learner: print(learner.model), EpochEnd)
+        >>> try:
+        ...     result = toy_learner(snoop).fit(1)
+        ... except ProtectedException as error:
+        ...     print(str(error).split(".")[0])
+        CustomCallback reads `model` and does not declare it
 
     Source: FluxTraining.jl, `ProtectedException`.
     """
@@ -109,6 +152,17 @@ class CallbackConflictError(TreadleError):
 
     Attributes:
         problems: A `Problem` each, in a fixed order.
+
+    Example:
+        >>> from treadle import CustomCallback, StepEnd, Write, toy_learner
+        >>> double = CustomCallback(lambda learner: None, StepEnd, state_access={"model": Write})
+        >>> halve = CustomCallback(lambda learner: None, StepEnd, state_access={"model": Write})
+        >>> double.name, halve.name = "Double", "Halve"
+        >>> try:
+        ...     learner = toy_learner(double, halve)
+        ... except CallbackConflictError as error:
+        ...     print(error.problems[0].what)
+        Double and Halve both write `model`, and nothing orders them.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
