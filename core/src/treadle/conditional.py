@@ -29,6 +29,13 @@ class ConditionalCallback(Callback):
     Reads: what the inner callback reads.
     Writes: what the inner callback writes.
 
+    Example:
+        >>> from treadle import CustomCallback, StepEnd, TrainingPhase, toy_learner
+        >>> tell = CustomCallback(lambda learner: print("Eight more steps."), StepEnd, TrainingPhase)
+        >>> result = toy_learner(ConditionalCallback(tell, FrequencyThrottle(8, StepEnd))).fit(1)
+        Eight more steps.
+        Eight more steps.
+
     Source: FluxTraining.jl, `ConditionalCallback`.
     """
 

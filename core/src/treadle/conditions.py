@@ -57,6 +57,12 @@ class FrequencyThrottle(CallbackCondition):
         freq: Every how many dispatches one goes through; at least 1.
         event: The event.
 
+    Example:
+        >>> from treadle import StepEnd, TrainingPhase
+        >>> third = FrequencyThrottle(3, StepEnd)
+        >>> [third.should_run(StepEnd, TrainingPhase()) for _ in range(7)]
+        [True, False, False, True, False, False, True]
+
     Source: FluxTraining.jl, `FrequencyThrottle`.
     """
 
@@ -90,6 +96,13 @@ class TimeThrottle(CallbackCondition):
         seconds: The time that has to pass; 0 or more.
         event: The event.
         clock: A function that tells the time in seconds. Default: `time.monotonic`.
+
+    Example:
+        >>> from treadle import StepEnd, TrainingPhase
+        >>> times = iter([0.0, 4.0, 6.0, 11.0, 12.0])
+        >>> now_and_then = TimeThrottle(5, StepEnd, clock=lambda: next(times))
+        >>> [now_and_then.should_run(StepEnd, TrainingPhase()) for _ in range(5)]
+        [True, False, True, False, True]
 
     Source: FluxTraining.jl, `TimeThrottle`.
     """

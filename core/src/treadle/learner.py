@@ -46,6 +46,12 @@ class FitResult:
         steps: Training steps that did.
         cancelled: None, or the `CancelFittingException` with its message and, as `callback`, the
             callback that raised it.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> result = toy_learner(nbatches=4).fit(3)
+        >>> result.epochs, result.steps, result.cancelled
+        (3, 12, None)
     """
 
     epochs: int

@@ -31,6 +31,19 @@ class Phase:
             gradients (False), or are left alone (None). Default: None.
         data_name: The name of the phase's data in `learner.data`. Default: none.
 
+    Example:
+        >>> from treadle import epoch, run_step, toy_learner
+        >>> class Inspection(Phase):
+        ...     "Go through the batches without any model."
+        ...     data_name = "training"
+        ...     def step(self, learner, batch):
+        ...         with run_step(learner, self, xs=batch[0]) as (handle, state):
+        ...             state.largest = state.xs.max()
+        >>> learner = toy_learner()
+        >>> epoch(learner, Inspection())
+        >>> sorted(learner.step)
+        ['largest', 'xs']
+
     Source: FluxTraining.jl, `Phase`.
     """
 
@@ -83,6 +96,26 @@ class Phase:
 class AbstractTrainingPhase(Phase):
     """Phases in which parameters are changed.
 
+    Example:
+        >>> from treadle import BackwardBegin, BackwardEnd, LossBegin, run_step, toy_learner
+        >>> from treadle.operations import Backward, Forward, Loss, Update
+        >>> class Autoencoding(AbstractTrainingPhase):
+        ...     "Train a model to give back its inputs."
+        ...     def step(self, learner, batch):
+        ...         with run_step(learner, self, xs=batch[0], ys=batch[0]) as (handle, state):
+        ...             state.yhats = handle(Forward)
+        ...             handle(LossBegin)
+        ...             state.loss = handle(Loss)
+        ...             handle(BackwardBegin)
+        ...             handle(Backward)
+        ...             state.grads = learner.grads
+        ...             handle(BackwardEnd)
+        ...             handle(Update)
+        >>> learner = toy_learner()
+        >>> result = learner.fit(150, phases=[Autoencoding()])
+        >>> round(learner.model.weight.item(), 1)
+        1.0
+
     Source: FluxTraining.jl, `AbstractTrainingPhase`.
     """
 
@@ -92,6 +125,19 @@ class AbstractTrainingPhase(Phase):
 
 class AbstractValidationPhase(Phase):
     """Phases in which no parameter is changed; they leave no trace in the random generators.
+
+    Example:
+        >>> from treadle import epoch, run_step, toy_learner
+        >>> from treadle.operations import Forward
+        >>> class Prediction(AbstractValidationPhase):
+        ...     "Apply the model, without targets and loss."
+        ...     def step(self, learner, batch):
+        ...         with run_step(learner, self, xs=batch[0]) as (handle, state):
+        ...             state.yhats = handle(Forward)
+        >>> learner = toy_learner()
+        >>> epoch(learner, Prediction())
+        >>> learner.step.yhats.requires_grad
+        False
 
     Source: FluxTraining.jl, `AbstractValidationPhase`.
     """

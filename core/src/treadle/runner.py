@@ -89,6 +89,22 @@ def where(learner: Learner, phase: Phase | None) -> str:
 class CallbackRunner(ABC):
     """Says how the handlers of an event are run. Subclass it for another way.
 
+    Example:
+        >>> from treadle import CustomCallback, StepEnd, TrainingPhase, toy_learner
+        >>> class CountingRunner(CallbackRunner):
+        ...     "Count the calls of handlers."
+        ...     count = 0
+        ...     def compile(self, calls):
+        ...         run = LinearRunner().compile(calls)
+        ...         def counted():
+        ...             self.count += len(calls)
+        ...             run()
+        ...         return counted
+        >>> runner, quiet = CountingRunner(), CustomCallback(lambda learner: None, StepEnd, TrainingPhase)
+        >>> result = toy_learner(quiet, runner=runner).fit(1)
+        >>> runner.count
+        16
+
     Source: FluxTraining.jl, `CallbackRunner`.
     """
 
@@ -104,6 +120,14 @@ class CallbackRunner(ABC):
 
 class LinearRunner(CallbackRunner):
     """Runs one handler after the other. The default.
+
+    Example:
+        >>> from treadle import CustomCallback, FitEnd, toy_learner
+        >>> callbacks = [CustomCallback(lambda learner, i=i: print(i), FitEnd) for i in range(3)]
+        >>> result = toy_learner(*callbacks, runner=LinearRunner()).fit(0)
+        0
+        1
+        2
 
     Source: FluxTraining.jl, `LinearRunner`.
     """
