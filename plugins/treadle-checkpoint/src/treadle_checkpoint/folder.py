@@ -30,6 +30,16 @@ class Checkpoint:
         loss: The training loss, or None if it was no finite number.
         score: By what it is compared with others, and the value.
         whole_run: Whether the run can be resumed from it; else it holds the model alone.
+
+    Example:
+        >>> import tempfile
+        >>> from treadle import toy_learner
+        >>> from treadle_checkpoint import Checkpointer
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = toy_learner(Checkpointer(folder)).fit(2)
+        ...     newest = latest(folder)
+        >>> newest.number, newest.epoch, newest.steps, newest.whole_run
+        (2, 2, 32, True)
     """
 
     path: Path
@@ -103,6 +113,15 @@ def latest(folder: str | os.PathLike[str]) -> Checkpoint:
     Raises:
         NoCheckpointError: if there is none.
         DamagedCheckpointError: if its manifest cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from treadle import toy_learner
+        >>> from treadle_checkpoint import Checkpointer
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = toy_learner(Checkpointer(folder)).fit(3)
+        ...     latest(folder).epoch
+        3
     """
     entries = numbered(Path(folder))
     if not entries:
@@ -116,6 +135,18 @@ def best(folder: str | os.PathLike[str]) -> Checkpoint:
     Raises:
         NoCheckpointError: if there is none.
         CheckpointError: if none has a value of that metric that is a finite number.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from treadle import toy_learner
+        >>> from treadle_checkpoint import Checkpointer
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     learner = toy_learner(Checkpointer(folder))
+        ...     for y in (3.0, 1.0, 2.0):  # the weight is about 0, so the loss is about y
+        ...         _ = learner.fit(1, ([(torch.ones(8, 1), torch.full((8, 1), y))],))
+        ...     best(folder).epoch
+        2
     """
     found = checkpoints(folder)
     if not found:

@@ -130,6 +130,18 @@ def resume(
         MismatchError: if the learner is another one than was saved; then it is as it was.
         CheckpointError: if the checkpoint holds the model alone.
         ArgumentError: if `learner` is none.
+
+    Example:
+        >>> import tempfile
+        >>> from treadle import toy_learner
+        >>> from treadle_checkpoint import Checkpointer, checkpoints
+        >>> again = toy_learner()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     learner = toy_learner(Checkpointer(folder))
+        ...     _ = learner.fit(3)
+        ...     _ = resume(again, checkpoints(folder)[0])  # as if the run had died in its second epoch
+        >>> again.fit(3).epochs, again.model.weight.equal(learner.model.weight)
+        (2, True)
     """
     if not isinstance(learner, Learner):
         raise ArgumentError(f"resume takes a learner and a path, got {learner!r:.60}: resume(learner, 'runs/digits')")

@@ -14,6 +14,16 @@ class ToGPU(ToDevice):
     Reads: nothing else.
     Writes: `model`, `params`, `optimizer`, `step.xs`, `step.ys`.
 
+    Example:
+        >>> from treadle import toy_learner
+        >>> to_gpu = ToGPU()
+        >>> learner = toy_learner(to_gpu, nbatches=2)
+        >>> _ = learner.fit(1)
+        >>> learner.model.weight.device.type == to_gpu.device.type
+        True
+        >>> learner.step.xs.device == learner.model.weight.device
+        True
+
     Source: FluxTraining.jl, `ToGPU`.
     """
 

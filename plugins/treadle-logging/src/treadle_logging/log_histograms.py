@@ -36,6 +36,19 @@ class LogHistograms(Callback):
         ArgumentError: if a backend is none, or `freq` no int.
         ArgumentValueError: without a backend, or for a `freq` below one.
 
+    Example:
+        >>> from treadle import toy_learner
+        >>> from treadle_logging import LoggerBackend
+        >>> from treadle_metrics import Recorder
+        >>> class Lines(LoggerBackend):
+        ...     def log(self, loggable, name, i, group):
+        ...         print(i, self.tag(name, group))
+        >>> _ = toy_learner(Recorder(), LogHistograms(Lines(), freq=2, gradients=True), nbatches=4).fit(1)
+        1 Step/Histograms/Weights/weight
+        1 Step/Histograms/Gradients/weight
+        3 Step/Histograms/Weights/weight
+        3 Step/Histograms/Gradients/weight
+
     Source: FluxTraining.jl, `LogHistograms`.
     """
 

@@ -22,6 +22,19 @@ class LogHyperParams(SeriesLogger):
         ArgumentError: if a backend is none, or `block` no int, or `seconds` no number.
         ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
 
+    Example:
+        >>> from pathlib import Path
+        >>> from treadle import toy_learner
+        >>> from treadle_logging import CSVBackend
+        >>> from treadle_schedule import Exp, LearningRate, Scheduler
+        >>> scheduler = Scheduler({LearningRate: Exp(start=0.1, decay=0.5)})
+        >>> _ = toy_learner(scheduler, LogHyperParams(CSVBackend("hyperparams.csv")), nbatches=3).fit(1)
+        >>> print(Path("hyperparams.csv").read_text())  # by how many steps were done
+        tag,iteration,value
+        Step/HParams/LearningRate,0,0.1
+        Step/HParams/LearningRate,1,0.05
+        Step/HParams/LearningRate,2,0.025
+
     Source: FluxTraining.jl, `LogHyperParams`.
     """
 

@@ -22,6 +22,18 @@ class LogTraces(SeriesLogger):
         ArgumentError: if a backend is none, or `block` no int, or `seconds` no number.
         ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
 
+    Example:
+        >>> from pathlib import Path
+        >>> from treadle import TrainingPhase, toy_learner
+        >>> from treadle_logging import CSVBackend
+        >>> from treadle_metrics import Recorder, Traces
+        >>> traces = Traces({"Samples": lambda learner: len(learner.step.xs)}, phase=TrainingPhase)
+        >>> _ = toy_learner(Recorder(), traces, LogTraces(CSVBackend("traces.csv")), nbatches=2).fit(1)
+        >>> print(Path("traces.csv").read_text())
+        tag,iteration,value
+        Step/TrainingPhase/Traces/Samples,1,8.0
+        Step/TrainingPhase/Traces/Samples,2,8.0
+
     Source: FluxTraining.jl, `LogTraces`.
     """
 

@@ -14,6 +14,18 @@ from treadle.errors import ArgumentError, ArgumentValueError
 class Loggable:
     """Data of a kind that backends know how to show. Subclass it for a kind of your own.
 
+    Example:
+        >>> from treadle_logging import LoggerBackend, log_to
+        >>> class Link(Loggable):
+        ...     def __init__(self, url):
+        ...         self.url = url
+        >>> class Lines(LoggerBackend):
+        ...     supported = (Link,)
+        ...     def log(self, loggable, name, i, group):
+        ...         print(i, self.tag(name, group), loggable.url)
+        >>> log_to(Lines(), Link("https://example.org/data"), "Source", 1, group="Data")
+        1 Data/Source https://example.org/data
+
     Source: FluxTraining.jl, `Loggables.Loggable`.
     """
 
@@ -57,6 +69,14 @@ class Text(Loggable):
 
     Raises:
         ArgumentError: if it is no `str`.
+
+    Example:
+        >>> from treadle_logging import CSVBackend, log_to
+        >>> with CSVBackend("notes.csv") as backend:
+        ...     log_to(backend, Text("a *smaller* net"), "Note", 1)
+        >>> print(Path("notes.csv").read_text())
+        tag,iteration,value
+        Note,1,a *smaller* net
 
     Source: FluxTraining.jl, `Loggables.Text`.
     """
@@ -112,6 +132,15 @@ class Graph(Loggable):
 
     Raises:
         ArgumentError: if `model` is no module, or `inputs` no tensor or tuple of tensors.
+
+    Example:
+        >>> from treadle_logging import LoggerBackend, log_to
+        >>> class Layers(LoggerBackend):
+        ...     supported = (Graph,)
+        ...     def log(self, loggable, name, i, group):
+        ...         print(name, loggable.model, tuple(loggable.model(loggable.inputs).shape))
+        >>> log_to(Layers(), Graph(torch.nn.Flatten(), torch.ones(4, 2, 3)), "Model", 1)
+        Model Flatten(start_dim=1, end_dim=-1) (4, 6)
 
     Source: FluxTraining.jl, `Loggables.Graph`.
     """

@@ -15,6 +15,15 @@ class History:
         steps: Steps that ran to their end, in all epochs.
         steps_epoch: Steps that ran to their end in the last epoch that began.
 
+    Example:
+        >>> from treadle import ValidationPhase, toy_learner
+        >>> from treadle_metrics import Recorder
+        >>> learner = toy_learner(Recorder(), nbatches=4)
+        >>> _ = learner.fit(3)
+        >>> history = learner.cbstate.history[ValidationPhase()]
+        >>> history.epochs, history.steps, history.steps_epoch
+        (3, 12, 4)
+
     Source: FluxTraining.jl, `History`.
     """
 

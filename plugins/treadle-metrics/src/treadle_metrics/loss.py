@@ -18,6 +18,17 @@ class Loss(AbstractMetric):
 
     Reads: `step.loss`.
 
+    Example:
+        >>> from treadle import ValidationPhase, epoch, toy_learner
+        >>> from treadle_metrics import Metrics, Recorder
+        >>> learner = toy_learner(Recorder(), Metrics())  # its weight is 0
+        >>> batches = [(torch.ones(8, 1), torch.full((8, 1), y)) for y in (4.0, 2.0)]
+        >>> epoch(learner, ValidationPhase(), batches)
+        >>> list(learner.cbstate.metricsstep[ValidationPhase()]["Loss"].values)
+        [4.0, 2.0]
+        >>> list(learner.cbstate.metricsepoch[ValidationPhase()]["Loss"].values)
+        [3.0]
+
     Source: FluxTraining.jl, `Loss`.
     """
 

@@ -21,6 +21,17 @@ class SeriesByName(dict[str, Series]):
 
     Raises:
         KeyError: for a name that is not there; it says what there is.
+
+    Example:
+        >>> recorded = SeriesByName()
+        >>> recorded.of("Loss").push(1, 0.5)
+        >>> recorded["Loss"].last
+        (1, 0.5)
+        >>> try:
+        ...     recorded["Lose"]
+        ... except KeyError as error:
+        ...     print(error.args[0])
+        Nothing is recorded here as 'Lose'. Did you mean `Loss`?
     """
 
     def __missing__(self, name: str) -> NoReturn:

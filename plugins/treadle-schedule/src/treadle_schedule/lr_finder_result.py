@@ -30,6 +30,15 @@ class LRFinderResult:
         smoothed: The loss of each step, smoothed over those before it.
         num_it: How many steps the whole sweep would have taken.
         stopped: Why it ended.
+
+    Example:
+        >>> lrs = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
+        >>> losses = (4.0, 3.0, 1.0, 2.0, 5.0, 5.0, 5.0, 5.0, 5.0)
+        >>> result = LRFinderResult(lrs, losses, losses, num_it=9, stopped="all steps were made")
+        >>> result
+        LRFinderResult(9 steps, 1e-06 to 1e+02: all steps were made)
+        >>> f"{result.suggestion('minimum'):.0e}"
+        '1e-05'
     """
 
     lrs: tuple[float, ...]

@@ -30,6 +30,15 @@ class OptimizerValue(HyperParameter):
     Attributes:
         key: What the optimizers call it.
         must: What a value must be.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> from treadle_schedule import get_hyperparameter, set_hyperparameter
+        >>> class Dampening(OptimizerValue):
+        ...     key = "dampening"
+        >>> learner = set_hyperparameter(toy_learner(), Dampening, 0.1)
+        >>> get_hyperparameter(learner, Dampening), learner.optimizer.param_groups[0]["dampening"]
+        (0.1, 0.1)
     """
 
     optimizer: str | None = None

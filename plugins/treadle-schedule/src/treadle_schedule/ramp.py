@@ -14,22 +14,42 @@ Curve = Annotated[Callable[[float], float], Must("a callable from [0, 1] to [0, 
 
 
 def linear(x: float) -> float:
-    """A straight line."""
+    """A straight line.
+
+    Example:
+        >>> [linear(x) for x in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
     return x
 
 
 def cosine(x: float) -> float:
-    """Half a cosine: level at both ends."""
+    """Half a cosine: level at both ends.
+
+    Example:
+        >>> [round(cosine(x), 3) for x in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [0.0, 0.146, 0.5, 0.854, 1.0]
+    """
     return (1 - math.cos(math.pi * x)) / 2
 
 
 def sine_in(x: float) -> float:
-    """The first quarter of a sine: steep at the start, level at the end."""
+    """The first quarter of a sine: steep at the start, level at the end.
+
+    Example:
+        >>> [round(sine_in(x), 3) for x in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [0.0, 0.383, 0.707, 0.924, 1.0]
+    """
     return math.sin(math.pi / 2 * x)
 
 
 def sine_out(x: float) -> float:
-    """The first quarter of a sine, turned around: level at the start, steep at the end."""
+    """The first quarter of a sine, turned around: level at the start, steep at the end.
+
+    Example:
+        >>> [round(sine_out(x), 3) for x in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        [0.0, 0.076, 0.293, 0.617, 1.0]
+    """
     return 1 - math.cos(math.pi / 2 * x)
 
 

@@ -16,6 +16,13 @@ class EarlyStop(CancelFittingException):
 
     Attributes:
         criterion: That criterion.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> from treadle_stopping import EarlyStopping, NumberLimit, Patience
+        >>> stop = toy_learner(EarlyStopping(NumberLimit(2), Patience(5))).fit(9).cancelled
+        >>> isinstance(stop, EarlyStop), stop.criterion
+        (True, NumberLimit(n=2))
     """
 
     def __init__(self, message: str, criterion: Criterion) -> None:
@@ -35,6 +42,15 @@ class NonFiniteLoss(CancelFittingException):
 
     Attributes:
         value: That loss.
+
+    Example:
+        >>> import torch
+        >>> from treadle import toy_learner
+        >>> from treadle_stopping import StopOnNaNLoss
+        >>> batch = (torch.ones(8, 1), torch.full((8, 1), torch.nan))
+        >>> stop = toy_learner(StopOnNaNLoss()).fit(1, ([batch],)).cancelled
+        >>> isinstance(stop, NonFiniteLoss), stop.value
+        (True, nan)
     """
 
     def __init__(self, message: str, value: float) -> None:
