@@ -111,6 +111,13 @@ def test_two_checks_that_found_the_same_are_told_once_by_the_latter():
         toy_learner(SanityCheck(checks)).fit(1)
 
 
+def test_two_checks_that_say_no_more_than_false_are_both_told():
+    checks = [Check(lambda learner: False, name, True, "Mend it.") for name in ("First", "Second")]
+    with pytest.raises(SanityCheckException) as caught:
+        toy_learner(SanityCheck(checks, use_default=False)).fit(1)
+    assert [failure.check.name for failure in caught.value.failures] == ["First", "Second"]
+
+
 def test_own_checks_come_after_the_default_ones_or_alone():
     own = check(passing)
     assert SanityCheck([own]).checks == (*CHECKS, own)

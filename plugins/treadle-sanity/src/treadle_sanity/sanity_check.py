@@ -16,6 +16,9 @@ from treadle_sanity.checks import CHECKS
 from treadle_sanity.errors import SanityCheckException, SkipCheck
 from treadle_sanity.trial import shared_trials
 
+#: What is told of a check that says no more than False.
+UNTOLD = "that is not so."
+
 QUOTED = '", "'
 
 
@@ -120,12 +123,13 @@ def failure_of(check: Check, learner: Any) -> Failure | None:
         return Failure(check, answer)
     if answer is None:
         return Failure(check, "its function returned None, neither True nor False.")
-    return None if answer else Failure(check, "that is not so.")
+    return None if answer else Failure(check, UNTOLD)
 
 
 def report(failures: list[Failure], skipped: dict[str, list[str]]) -> None:
     """Log what only warns, and raise the rest. Of two checks that found the same, the latter tells more."""
-    distinct = list({failure.found if failure.error is None else failure: failure for failure in failures}.values())
+    alike = {failure if failure.error or failure.found == UNTOLD else failure.found: failure for failure in failures}
+    distinct = list(alike.values())
     for reason, names in skipped.items():
         logger.warning(f'SanityCheck left out "{QUOTED.join(names)}": {reason}.')
     for failure in distinct:
