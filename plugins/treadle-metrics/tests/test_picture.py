@@ -3,7 +3,7 @@ import sys
 import pytest
 from treadle import TrainingPhase, ValidationPhase
 from treadle.errors import ArgumentValueError
-from treadle_metrics import MissingExtra, SeriesByPhase
+from treadle_metrics import ByPhase, History, MissingExtra, SeriesByPhase
 
 
 @pytest.fixture
@@ -55,3 +55,20 @@ def test_without_matplotlib_the_error_says_what_to_install(recorded, monkeypatch
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtra, match=r'pip install "treadle-metrics\[plot\]"'):
         recorded.plot()
+
+
+def test_counts_have_their_axes_and_each_phase_its_bar(tmp_path):
+    history = ByPhase(History)
+    history.of(TrainingPhase()).steps = 16
+    history.of(ValidationPhase()).steps = 4
+    path = tmp_path / "runs" / "history.png"
+    figure = history.plot(path)
+    assert [axes.get_title() for axes in figure.axes] == ["epochs", "steps", "steps_epoch"]
+    assert [bar.get_height() for bar in figure.axes[1].patches] == [16, 4]
+    assert [tick.get_text() for tick in figure.axes[1].get_xticklabels()] == ["TrainingPhase", "ValidationPhase"]
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_there_are_no_bars_of_nothing():
+    with pytest.raises(ArgumentValueError, match=r"Nothing is recorded yet, so there is no bar.*learner.fit\(10\)"):
+        ByPhase(History).plot()

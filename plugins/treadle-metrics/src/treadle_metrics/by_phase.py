@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from treadle import Phase
 from treadle.errors import ArgumentError
 from treadle.events import subclasses
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Record(Protocol):
@@ -76,6 +80,23 @@ class ByPhase(dict[Phase, T]):
     def rows(self) -> list[dict[str, Any]]:
         """A dictionary for each phase, with its label as "phase"; `pandas.DataFrame` takes it."""
         return [{"phase": phase_label(phase), **record.to_dict()} for phase, record in self.items()]
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw the records' numbers as bars: one pair of axes for each, in it a bar for each phase.
+
+        Args:
+            path: Where to save the picture; its ending says in which format. Default: nowhere.
+
+        Returns:
+            The matplotlib figure.
+
+        Raises:
+            ArgumentValueError: if nothing is recorded.
+            MissingExtra: if matplotlib is not installed.
+        """
+        from treadle_metrics.picture import draw_bars
+
+        return draw_bars(self.rows(), path)
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """The records' own states, by `phase_key`."""
