@@ -15,8 +15,8 @@ from loguru import logger
 from packaging.requirements import Requirement
 from treadle import Callback, CallbackConflictError, Read, Write, callback_graph
 from treadle.access import overlaps
-from treadle.handlers import handlers
-from treadle.meeting import meetings
+from treadle.ordering.handlers import handlers
+from treadle.ordering.participants import meetings
 from treadle_logging import LoggerBackend
 from treadle_schedule import LearningRate, Momentum
 

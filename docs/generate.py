@@ -16,7 +16,7 @@ from typing import Any
 
 from first_party import LOOP, MAKE, ROOT, Example, Pair, distributions, examples, listed, pairs
 from treadle import Callback, Learner, Phase, Read, Write, accesses
-from treadle.handlers import handlers
+from treadle.ordering.handlers import handlers
 
 NOTICE = "<!-- Written by docs/generate.py from the declarations of the callbacks. Do not edit it by hand. -->"
 

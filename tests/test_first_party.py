@@ -10,7 +10,7 @@ import pytest
 import torch
 from treadle import Callback, Learner, Phase, Write, accesses
 from treadle.access import overlaps
-from treadle.random_state import preserved_random_state
+from treadle.state.random_state import preserved_random_state
 from treadle.testing import audit, check_callback, noisy_learner
 from treadle_checkpoint import Checkpointer, checkpoints, resume
 from treadle_checkpoint.run import read

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader, Subset
 from treadle import Callback, CancelStepException, Learner, Phase, Read, TrainingPhase
-from treadle.progress import progress_of
+from treadle.loop.progress import progress_of
 from treadle_checkpoint import Checkpointer, checkpoints, resume
 from treadle_device import GarbageCollect, ToDevice
 from treadle_logging import LoggerBackend, LogHistograms, LogMetrics

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 from treadle import (
-    ArgumentError,
+    ArgumentTypeError,
     ArgumentValueError,
     CallbackCondition,
     EpochEnd,
@@ -81,25 +81,29 @@ def test_a_time_has_no_state_for_a_checkpoint() -> None:
     [
         (
             lambda: FrequencyThrottle(2.0, StepEnd),
-            ArgumentError,
+            ArgumentTypeError,
             r"freq is a whole number of dispatches, got 2\.0: freq=10",
         ),
-        (lambda: FrequencyThrottle(True, StepEnd), ArgumentError, r"freq is a whole number of dispatches, got True"),
-        (lambda: FrequencyThrottle("2", StepEnd), ArgumentError, r"freq is a whole number of dispatches, got '2'"),
+        (
+            lambda: FrequencyThrottle(True, StepEnd),
+            ArgumentTypeError,
+            r"freq is a whole number of dispatches, got True",
+        ),
+        (lambda: FrequencyThrottle("2", StepEnd), ArgumentTypeError, r"freq is a whole number of dispatches, got '2'"),
         (lambda: FrequencyThrottle(0, StepEnd), ArgumentValueError, r"freq is at least 1 dispatch, got 0: freq=10"),
         (lambda: FrequencyThrottle(-3, StepEnd), ArgumentValueError, r"freq is at least 1 dispatch, got -3"),
-        (lambda: TimeThrottle("5", StepEnd), ArgumentError, r"seconds is a number, got '5': seconds=5"),
-        (lambda: TimeThrottle(True, StepEnd), ArgumentError, r"seconds is a number, got True"),
+        (lambda: TimeThrottle("5", StepEnd), ArgumentTypeError, r"seconds is a number, got '5': seconds=5"),
+        (lambda: TimeThrottle(True, StepEnd), ArgumentTypeError, r"seconds is a number, got True"),
         (lambda: TimeThrottle(-1, StepEnd), ArgumentValueError, r"seconds is 0 or more, got -1: seconds=5"),
         (lambda: TimeThrottle(math.nan, StepEnd), ArgumentValueError, r"seconds is 0 or more, got nan"),
         (
             lambda: FrequencyThrottle(2, "on_step_end"),
-            ArgumentError,
+            ArgumentTypeError,
             r"The class of an event is needed, got 'on_step_end'",
         ),
         (
             lambda: TimeThrottle(2, StepEnd()),
-            ArgumentError,
+            ArgumentTypeError,
             r"The class of an event is needed, got <.*StepEnd.*throttle\(",
         ),
     ],

@@ -5,7 +5,7 @@ import pytest
 import treadle
 from treadle import (
     AccessError,
-    ArgumentError,
+    ArgumentTypeError,
     ArgumentValueError,
     Callback,
     CallbackConflictError,
@@ -38,7 +38,7 @@ def test_a_cancel_is_a_fit_exception_and_no_error(cancel) -> None:
         (CallbackConflictError, Exception),
         (CallbackError, TypeError),
         (AccessError, ValueError),
-        (ArgumentError, TypeError),
+        (ArgumentTypeError, TypeError),
         (ArgumentValueError, ValueError),
         (DataError, ValueError),
         (LossError, ValueError),
@@ -52,7 +52,7 @@ def test_an_error_is_treadles_and_of_pythons_kind(error, kind) -> None:
 
 
 def test_a_problem_says_what_and_how_to_mend_it() -> None:
-    assert str(Problem((), "A and B clash.", "remove one.")) == "A and B clash.\n    Mend: remove one."
+    assert str(Problem((), "A and B clash.", "remove one.")) == "A and B clash.\n    Fix: remove one."
 
 
 def test_a_conflict_lists_every_problem() -> None:
@@ -61,7 +61,7 @@ def test_a_conflict_lists_every_problem() -> None:
     assert error.problems == (first, second)
     assert str(error) == (
         "The callbacks have 2 problems that must be solved before training:\n"
-        "1. One.\n    Mend: do this.\n2. Two.\n    Mend: do that."
+        "1. One.\n    Fix: do this.\n2. Two.\n    Fix: do that."
     )
 
 

@@ -9,7 +9,7 @@ import treadle
 from loguru import logger
 from torch import nn
 from treadle import (
-    ArgumentError,
+    ArgumentTypeError,
     ArgumentValueError,
     Callback,
     CallbackConflictError,
@@ -167,10 +167,10 @@ def test_the_number_of_epochs_may_come_from_numpy() -> None:
     ("n", "error", "message"),
     [
         (-1, ArgumentValueError, r"^The number of epochs is 0 or more, got -1: learner\.fit\(10\)$"),
-        (2.0, ArgumentError, r"^The number of epochs is a whole number, got 2\.0: learner\.fit\(10\)$"),
-        ("3", ArgumentError, r"is a whole number, got '3'"),
-        (None, ArgumentError, r"is a whole number, got None"),
-        (True, ArgumentError, r"is a whole number, got True"),
+        (2.0, ArgumentTypeError, r"^The number of epochs is a whole number, got 2\.0: learner\.fit\(10\)$"),
+        ("3", ArgumentTypeError, r"is a whole number, got '3'"),
+        (None, ArgumentTypeError, r"is a whole number, got None"),
+        (True, ArgumentTypeError, r"is a whole number, got True"),
     ],
 )
 def test_the_number_of_epochs_is_a_whole_number(n, error, message) -> None:

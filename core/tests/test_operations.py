@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 from treadle import (
-    ArgumentError,
+    ArgumentTypeError,
     Callback,
     CallbackConflictError,
     CancelStepException,
@@ -78,7 +78,7 @@ def test_inputs_are_passed_as_one_by_position_or_by_name(xs, expected, phase) ->
 def test_several_models_need_a_phase_that_says_what_each_does(xs) -> None:
     learner = Learner({"a": nn.Linear(1, 1), "b": nn.Linear(1, 1)}, nn.functional.l1_loss, use_default_callbacks=False)
     with pytest.raises(
-        ArgumentError, match=r"TrainingPhase\(\) applies one model.*several: a, b\. Write a phase whose"
+        ArgumentTypeError, match=r"TrainingPhase\(\) applies one model.*several: a, b\. Write a phase whose"
     ):
         step(learner, TrainingPhase(), (xs, torch.ones(1, 1)))
 

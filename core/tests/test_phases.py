@@ -6,7 +6,7 @@ from torch import nn
 from treadle import (
     AbstractTrainingPhase,
     AbstractValidationPhase,
-    ArgumentError,
+    ArgumentTypeError,
     Callback,
     CustomCallback,
     DataError,
@@ -218,7 +218,9 @@ def test_a_phase_that_cannot_be_hashed_is_refused() -> None:
         def __eq__(self, other: object) -> bool:
             return False
 
-    with pytest.raises(ArgumentError, match=r"Unlike cannot be hashed.*It has an __eq__ of its own: take that out, or"):
+    with pytest.raises(
+        ArgumentTypeError, match=r"Unlike cannot be hashed.*It has an __eq__ of its own: take that out, or"
+    ):
         epoch(toy_learner(), Unlike())
 
 

@@ -364,7 +364,7 @@ def test_a_read_that_nobody_writes_names_the_distribution_that_would() -> None:
 
     with pytest.raises(
         CallbackConflictError,
-        match=r"Needs reads `cbstate\.counted`.*\n    Mend: add Counter \(of counter-plugin, `counter`\) to the",
+        match=r"Needs reads `cbstate\.counted`.*\n    Fix: add Counter \(of counter-plugin, `counter`\) to the",
     ):
         toy_learner(Needs())
     assert imported() == []

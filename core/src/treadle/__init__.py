@@ -10,11 +10,11 @@ from treadle.callback import (
     RunFirst,
     Unresolvable,
 )
-from treadle.conditional import ConditionalCallback, throttle
-from treadle.conditions import CallbackCondition, FrequencyThrottle, TimeThrottle
+from treadle.dispatch.runners import CallbackRunner, LinearRunner, ThreadedRunner
 from treadle.errors import (
     AccessError,
     ArgumentError,
+    ArgumentTypeError,
     ArgumentValueError,
     CallbackConflictError,
     CallbackError,
@@ -41,22 +41,24 @@ from treadle.events import (
     StepEnd,
     hookimpl,
 )
-from treadle.graph import callback_graph
-from treadle.learner import FitResult, Learner, fit
+from treadle.learner import Learner, fit
 from treadle.loop import epoch, run_epoch, run_step, step
+from treadle.loop.result import FitResult
 from treadle.operations import Operation
+from treadle.ordering.graph import callback_graph
+from treadle.ordering.plan import Plan
 from treadle.phases import AbstractTrainingPhase, AbstractValidationPhase, Phase, TrainingPhase, ValidationPhase
-from treadle.plan import Plan
-from treadle.propdict import PropDict
-from treadle.runner import CallbackRunner, LinearRunner, ThreadedRunner
-from treadle.series import Series
+from treadle.state.propdict import PropDict
+from treadle.state.series import Series
 from treadle.testing.toy import toy_learner
+from treadle.throttle import CallbackCondition, ConditionalCallback, FrequencyThrottle, TimeThrottle, throttle
 
 __all__ = [
     "AbstractTrainingPhase",
     "AbstractValidationPhase",
     "AccessError",
     "ArgumentError",
+    "ArgumentTypeError",
     "ArgumentValueError",
     "BackwardBegin",
     "BackwardEnd",

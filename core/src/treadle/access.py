@@ -10,6 +10,7 @@ from treadle.errors import AccessError, did_you_mean
 if TYPE_CHECKING:
     from treadle.callback import Callback
 
+
 #: The fields of a learner, with which every path starts.
 FIELDS = ("model", "optimizer", "lossfn", "data", "params", "step", "callbacks", "cbstate")
 
@@ -114,8 +115,6 @@ def accesses(callback: Callback, permission: type[Permission]) -> set[str]:
         ...     state_access = {"step.loss": Read, "cbstate.kept": Write}
         >>> accesses(Keeper(), Write)
         {'cbstate.kept'}
-
-    Source: FluxTraining.jl, `accesses`.
     """
     if permission is not Read and permission is not Write:
         raise AccessError(f"A permission is `Read` or `Write`, got {permission!r}: accesses(callback, Read)")

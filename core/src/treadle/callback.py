@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 
 class ConflictResolution:
-    """How two callbacks that use the same state can be used together. See `resolve_conflict`.
-
-    Source: FluxTraining.jl, `ConflictResolution`.
-    """
+    """How two callbacks that use the same state can be used together. See `resolve_conflict`."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +130,6 @@ class Callback:
         >>> _ = toy_learner(counter).fit(2)
         >>> counter.count
         32
-
-    Source: FluxTraining.jl, `Callback`.
     """
 
     state_access: Mapping[str, type[Permission]] = {}
@@ -158,8 +153,6 @@ class Callback:
 
         Returns:
             `RunFirst(one of the two)`, `NoConflict()`, `Unresolvable("why")`, or `NotDefined()`.
-
-        Source: FluxTraining.jl, `resolveconflict`.
         """
         return NotDefined()
 
@@ -207,8 +200,6 @@ class CustomCallback(Callback):
         >>> result = toy_learner(hello).fit(1)
         New epoch!
         New epoch!
-
-    Source: FluxTraining.jl, `CustomCallback`.
     """
 
     def __init__(

@@ -19,8 +19,6 @@ class FitException(Exception):
 
     Attributes:
         callback: The callback that raised it, or None if none did.
-
-    Source: FluxTraining.jl, `FitException`.
     """
 
     callback: Callback | None = None
@@ -37,8 +35,6 @@ class CancelStepException(FitException):
         ...         raise CancelStepException("No loss in a dry run.")
         >>> toy_learner(DryRun()).fit(1)
         FitResult(epochs=1, steps=0, cancelled=None)
-
-    Source: FluxTraining.jl, `CancelStepException`.
     """
 
 
@@ -57,8 +53,6 @@ class CancelEpochException(FitException):
         ...             raise CancelEpochException("Three steps are enough.")
         >>> toy_learner(ShortEpochs()).fit(2).steps
         6
-
-    Source: FluxTraining.jl, `CancelEpochException`.
     """
 
 
@@ -76,8 +70,6 @@ class CancelFittingException(FitException):
         >>> cancelled = toy_learner(GoodEnough()).fit(1000).cancelled
         >>> cancelled, cancelled.callback
         (CancelFittingException('The loss is below one.'), <GoodEnough>)
-
-    Source: FluxTraining.jl, `CancelFittingException`.
     """
 
 
@@ -96,8 +88,6 @@ class ProtectedException(TreadleError):
         ... except ProtectedException as error:
         ...     print(str(error).split(".")[0])
         CustomCallback reads `model` and does not declare it
-
-    Source: FluxTraining.jl, `ProtectedException`.
     """
 
 
@@ -109,12 +99,16 @@ class AccessError(TreadleError, ValueError):
     """A declaration in `state_access` or `run_after` makes no sense."""
 
 
-class ArgumentError(TreadleError, TypeError):
-    """An argument is of a kind that cannot be used here."""
+class ArgumentError(TreadleError):
+    """An argument cannot be used."""
 
 
-class ArgumentValueError(TreadleError, ValueError):
-    """An argument is of the right kind and of no possible value."""
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument has the wrong type."""
+
+
+class ArgumentValueError(ArgumentError, ValueError):
+    """An argument has the right type and an invalid value."""
 
 
 class DataError(TreadleError, ValueError):
@@ -144,7 +138,7 @@ class Problem:
     mend: str
 
     def __str__(self) -> str:
-        return f"{self.what}\n    Mend: {self.mend}"
+        return f"{self.what}\n    Fix: {self.mend}"
 
 
 class CallbackConflictError(TreadleError):

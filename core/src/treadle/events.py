@@ -14,9 +14,14 @@ from typing import ClassVar, TypeVar
 import pluggy
 
 PROJECT = "treadle"
+
+
 T = TypeVar("T")
 
+
 hookspec = pluggy.HookspecMarker(PROJECT)
+
+
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
@@ -82,8 +87,6 @@ class Event(Hook):
         ...     "A sample was drawn from the replay buffer."
         >>> SampleDrawn.hook
         'on_sample_drawn'
-
-    Source: FluxTraining.jl, `Events.Event`.
     """
 
     always: ClassVar[bool] = False

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle, islice
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from treadle import arguments, plugins
 from treadle.callback import Callback, unwrap
-from treadle.dispatch import Dispatcher, Handle
+from treadle.dispatch.dispatcher import Dispatcher, Handle
+from treadle.dispatch.runners import CallbackRunner, LinearRunner
 from treadle.errors import (
-    ArgumentError,
+    ArgumentTypeError,
     ArgumentValueError,
     CallbackError,
     CancelFittingException,
@@ -23,40 +22,22 @@ from treadle.errors import (
     FitException,
 )
 from treadle.events import FitBegin, FitEnd, Init
-from treadle.gradients import Gradients
-from treadle.graph import Ordering
-from treadle.loop import epoch
-from treadle.phases import Phase, TrainingPhase, ValidationPhase
-from treadle.plan import Plan
-from treadle.progress import Progress
-from treadle.propdict import PropDict
-from treadle.runner import CallbackRunner, LinearRunner
-from treadle.settling import Resolver
+from treadle.loop.batches import as_data
+from treadle.loop.loop import epoch
+from treadle.loop.progress import Progress
+from treadle.loop.result import FitResult
+from treadle.ordering.conflicts import Resolver
+from treadle.ordering.graph import Ordering
+from treadle.ordering.plan import Plan
+from treadle.phases import Phase, TrainingPhase, ValidationPhase, as_phases, check_phase
+from treadle.plugins.modules import modules_for, resolver
+from treadle.plugins.selection import as_callbacks, check_callback_instance
+from treadle.state.gradients import Gradients
+from treadle.state.models import as_model, as_optimizer, models_of, optimizers_of, parameters_of, warn_of_strangers
+from treadle.state.propdict import PropDict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """How a fit went. A fit that a callback cancelled is no error.
-
-    Args:
-        epochs: Training epochs that ran to their end.
-        steps: Training steps that did.
-        cancelled: None, or the `CancelFittingException` with its message and, as `callback`, the
-            callback that raised it.
-
-    Example:
-        >>> from treadle import toy_learner
-        >>> result = toy_learner(nbatches=4).fit(3)
-        >>> result.epochs, result.steps, result.cancelled
-        (3, 12, None)
-    """
-
-    epochs: int
-    steps: int
-    cancelled: CancelFittingException | None = None
 
 
 class Learner:
@@ -88,7 +69,7 @@ class Learner:
 
     Raises:
         CallbackConflictError: if the callbacks cannot be brought into one order, with every reason.
-        ArgumentError, ArgumentValueError, DataError, CallbackError, AccessError: if an argument
+        ArgumentTypeError, ArgumentValueError, DataError, CallbackError, AccessError: if an argument
             cannot be used.
 
     Example:
@@ -99,8 +80,6 @@ class Learner:
         ...                   use_default_callbacks=False)
         >>> learner.fit(5)
         FitResult(epochs=5, steps=100, cancelled=None)
-
-    Source: FluxTraining.jl, `Learner`.
     """
 
     def __init__(
@@ -116,27 +95,27 @@ class Learner:
     ) -> None:
         if not callable(lossfn) or isinstance(lossfn, type):
             mend = f"{lossfn.__name__}()" if isinstance(lossfn, type) else "torch.nn.functional.mse_loss"
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"The loss function takes outputs and targets, got {lossfn!r}. Pass, for example, {mend}"
             )
         if not isinstance(use_default_callbacks, bool):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"use_default_callbacks is True or False, got {use_default_callbacks!r}: use_default_callbacks=False"
             )
         if runner is not None and not isinstance(runner, CallbackRunner):
-            raise ArgumentError(f"The runner is a CallbackRunner, got {runner!r}: runner=LinearRunner()")
+            raise ArgumentTypeError(f"The runner is a CallbackRunner, got {runner!r}: runner=LinearRunner()")
         self.lossfn = lossfn
-        self.data = arguments.as_data(data)
+        self.data = as_data(data)
         self.step = PropDict()
         self.cbstate = PropDict()
         self.progress = Progress()
         self.runner = runner or LinearRunner()
-        self.model = arguments.as_model(model)
-        self.optimizer = arguments.as_optimizer(optimizer, self.model)
+        self.model = as_model(model)
+        self.optimizer = as_optimizer(optimizer, self.model)
         self.current: Handle
         self._callbacks: tuple[Callback, ...] = ()
         self._modules: list[str] = []
-        self._use(*arguments.as_callbacks(callbacks, use_default_callbacks=use_default_callbacks))
+        self._use(*as_callbacks(callbacks, use_default_callbacks=use_default_callbacks))
 
     # The state.
 
@@ -147,10 +126,10 @@ class Learner:
 
     @model.setter
     def model(self, model: Any) -> None:
-        self._model = arguments.as_model(model)
+        self._model = as_model(model)
         self._unheld: list[torch.Tensor] | None = None
-        self.models = arguments.models_of(self._model)
-        self.params = arguments.parameters_of(self._model)
+        self.models = models_of(self._model)
+        self.params = parameters_of(self._model)
         self.grads = Gradients(self.params)
 
     @property
@@ -160,8 +139,8 @@ class Learner:
 
     @optimizer.setter
     def optimizer(self, optimizer: Any) -> None:
-        self._optimizer = arguments.as_optimizer(optimizer, self._model)
-        self.optimizers = arguments.optimizers_of(self._optimizer)
+        self._optimizer = as_optimizer(optimizer, self._model)
+        self.optimizers = optimizers_of(self._optimizer)
         self._unheld = None
 
     @property
@@ -205,25 +184,23 @@ class Learner:
             What was done, and by whom it was cancelled if it was.
 
         Raises:
-            ArgumentError, ArgumentValueError: if `n` is no number of epochs, or `phases` are none.
+            ArgumentTypeError, ArgumentValueError: if `n` is no number of epochs, or `phases` are none.
             DataError: if there are no data for a phase.
 
         Example:
             >>> from treadle import toy_learner
             >>> toy_learner().fit(2)
             FitResult(epochs=2, steps=32, cancelled=None)
-
-        Source: FluxTraining.jl, `fit!`.
         """
         if isinstance(n, bool) or not hasattr(n, "__index__"):  # NumPy's have it, too
-            raise ArgumentError(f"The number of epochs is a whole number, got {n!r}: learner.fit(10)")
+            raise ArgumentTypeError(f"The number of epochs is a whole number, got {n!r}: learner.fit(10)")
         n = index(n)
         if n < 0:
             raise ArgumentValueError(f"The number of epochs is 0 or more, got {n}: learner.fit(10)")
         before = self.data
-        given = before if data is None else arguments.as_data(data)
+        given = before if data is None else as_data(data)
         usual = (TrainingPhase(), ValidationPhase()) if "validation" in given else (TrainingPhase(),)
-        in_turn = usual if phases is None else arguments.as_phases(phases)
+        in_turn = usual if phases is None else as_phases(phases)
         progress = self.progress
         outer = progress.n, progress.phases, progress.rounds
         if progress.resumption is not None:
@@ -259,7 +236,7 @@ class Learner:
 
     def _epochs(self, n: int, phases: tuple[Phase, ...]) -> None:
         if n:
-            arguments.warn_of_strangers(self.models, self.optimizers)
+            warn_of_strangers(self.models, self.optimizers)
         self.progress.clear_gradients = True
         if self.progress.resumption is not None:
             self.progress.resumption.restore()
@@ -283,7 +260,7 @@ class Learner:
         """
         if self.current.phase is not phase:
             if phase is not None:
-                arguments.check_phase(phase)
+                check_phase(phase)
             self.current = self._dispatcher.handle(phase)
         return self.current
 
@@ -301,7 +278,7 @@ class Learner:
             >>> print(toy_learner().plan())
             No callbacks: nothing runs beside the loop itself.
         """
-        shown = None if phases is None else tuple(type(phase) for phase in arguments.as_phases(phases))
+        shown = None if phases is None else tuple(type(phase) for phase in as_phases(phases))
         return Plan(self.ordering, shown)
 
     def set_callbacks(self, callbacks: Iterable[Callback | str]) -> None:
@@ -310,17 +287,12 @@ class Learner:
         Raises:
             CallbackConflictError: if they cannot be brought into one order.
             CallbackError: if one of them is no callback.
-
-        Source: FluxTraining.jl, `setcallbacks!`.
         """
-        self._use(*arguments.as_callbacks(callbacks))
+        self._use(*as_callbacks(callbacks))
 
     def add_callback(self, callback: Callback | str) -> None:
-        """Use one more callback. If it is refused, nothing changes.
-
-        Source: FluxTraining.jl, `addcallback!`.
-        """
-        added, modules = arguments.as_callbacks([*self._callbacks, callback])
+        """Use one more callback. If it is refused, nothing changes."""
+        added, modules = as_callbacks([*self._callbacks, callback])
         self._use(added, [*self._modules, *modules])
 
     def get_callback(self, cls: type[Callback]) -> Callback | None:
@@ -333,32 +305,24 @@ class Learner:
             >>> hello = CustomCallback(print, StepEnd)
             >>> toy_learner(hello).get_callback(CustomCallback) is hello
             True
-
-        Source: FluxTraining.jl, `getcallback`.
         """
         if not (isinstance(cls, type) and issubclass(cls, Callback)):
             raise CallbackError(f"A class of callbacks is needed, got {cls!r}: learner.get_callback(Recorder)")
         return next((callback for callback in self._callbacks if isinstance(unwrap(callback), cls)), None)
 
     def replace_callback(self, callback: Callback) -> Callback | None:
-        """Use a callback instead of the one of its class, which is returned; or, without one, add it.
-
-        Source: FluxTraining.jl, `replacecallback!`.
-        """
-        arguments.check_callback_instance(callback)
+        """Use a callback instead of the one of its class, which is returned; or, without one, add it."""
+        check_callback_instance(callback)
         old = self.get_callback(type(unwrap(callback)))
         if old is None:
             self.add_callback(callback)
         elif old is not callback:
-            replaced, _ = arguments.as_callbacks([callback if each is old else each for each in self._callbacks])
+            replaced, _ = as_callbacks([callback if each is old else each for each in self._callbacks])
             self._use(replaced, self._modules)
         return old
 
     def remove_callback(self, cls: type[Callback]) -> Callback | None:
-        """Remove the first callback of a class and return it, or None. If that is refused, nothing changes.
-
-        Source: FluxTraining.jl, `removecallback!`.
-        """
+        """Remove the first callback of a class and return it, or None. If that is refused, nothing changes."""
         old = self.get_callback(cls)
         if old is not None:
             self._use([each for each in self._callbacks if each is not old], self._modules)
@@ -367,11 +331,11 @@ class Learner:
     def _use(self, callbacks: Sequence[Callback], modules: list[str]) -> None:
         """Work out everything for a set of callbacks, or leave everything as it is."""
         callbacks = tuple(callbacks)
-        resolver = plugins.resolver(plugins.modules_for(callbacks, modules))
+        resolve = resolver(modules_for(callbacks, modules))
         before = dict(vars(self)), dict(vars(self.cbstate))
         try:
             self._callbacks, self._modules = callbacks, modules
-            self._compile(resolver)
+            self._compile(resolve)
             self.current(Init)
         except BaseException:
             vars(self).clear()
@@ -380,8 +344,8 @@ class Learner:
             vars(self.cbstate).update(before[1])
             raise
 
-    def _compile(self, resolver: Resolver) -> None:
-        self.ordering = Ordering(self._callbacks, resolver)
+    def _compile(self, resolve: Resolver) -> None:
+        self.ordering = Ordering(self._callbacks, resolve)
         self._dispatcher = Dispatcher(self, self._callbacks)
         self.current = self._dispatcher.handle(None)
 
@@ -392,7 +356,7 @@ class Learner:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._compile(plugins.resolver(plugins.modules_for(self._callbacks, self._modules)))
+        self._compile(resolver(modules_for(self._callbacks, self._modules)))
 
     def __repr__(self) -> str:
         names = ", ".join(callback.name for callback in self._callbacks) or "none"
@@ -413,7 +377,5 @@ def fit(learner: Learner, n: int, data: Any = None, *, phases: Iterable[Phase] |
         >>> from treadle import toy_learner
         >>> fit(toy_learner(), 1).steps
         16
-
-    Source: FluxTraining.jl, `fit!`.
     """
     return learner.fit(n, data, phases=phases)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from treadle.errors import ArgumentError, LossError
+from treadle.errors import ArgumentTypeError, LossError
 from treadle.events import Hook, snake_case, subclasses
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Operation(Hook):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if not callable(getattr(cls, "run", None)):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"The operation {cls.__name__} needs a static method `run`: def run(learner, phase): ..."
             )
         cls.declare(snake_case(cls.__name__), tuple(inspect.signature(cls.run).parameters), firstresult=True)
@@ -74,7 +74,7 @@ class Forward(Operation):
     def run(learner: Learner, phase: Phase) -> Any:
         model, xs = learner._model, learner.step.xs  # `learner.model` is a property, and this is every step
         if not callable(model):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"{phase} applies one model, and the learner has several: {', '.join(model)}. "
                 f"Write a phase whose `step` says what each of them does."
             )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from treadle.data import batches, empty_data
-from treadle.errors import CancelStepException, DataError
+from treadle.errors import ArgumentTypeError, ArgumentValueError, CancelStepException, DataError
 from treadle.events import BackwardBegin, BackwardEnd, LossBegin
-from treadle.loop import run_epoch, run_step
+from treadle.loop.batches import batches, empty_data
+from treadle.loop.loop import run_epoch, run_step
 from treadle.operations import Backward, Forward, Loss, Step, Update
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
+
 
 __all__ = ["AbstractTrainingPhase", "AbstractValidationPhase", "Phase", "TrainingPhase", "ValidationPhase"]
 
@@ -43,8 +45,6 @@ class Phase:
         >>> epoch(learner, Inspection())
         >>> sorted(learner.step)
         ['largest', 'xs']
-
-    Source: FluxTraining.jl, `Phase`.
     """
 
     training: ClassVar[bool | None] = None
@@ -115,8 +115,6 @@ class AbstractTrainingPhase(Phase):
         >>> result = learner.fit(150, phases=[Autoencoding()])
         >>> round(learner.model.weight.item(), 1)
         1.0
-
-    Source: FluxTraining.jl, `AbstractTrainingPhase`.
     """
 
     training = True
@@ -138,8 +136,6 @@ class AbstractValidationPhase(Phase):
         >>> epoch(learner, Prediction())
         >>> learner.step.yhats.requires_grad
         False
-
-    Source: FluxTraining.jl, `AbstractValidationPhase`.
     """
 
     training = False
@@ -158,8 +154,6 @@ class TrainingPhase(AbstractTrainingPhase):
         >>> epoch(learner, TrainingPhase())
         >>> sorted(learner.step)
         ['grads', 'loss', 'xs', 'yhats', 'ys']
-
-    Source: FluxTraining.jl, `TrainingPhase`.
     """
 
     def step(self, learner: Learner, batch: Any) -> None:
@@ -188,8 +182,6 @@ class ValidationPhase(AbstractValidationPhase):
         >>> epoch(learner, ValidationPhase())
         >>> sorted(learner.step)
         ['loss', 'xs', 'yhats', 'ys']
-
-    Source: FluxTraining.jl, `ValidationPhase`.
     """
 
     def step(self, learner: Learner, batch: Any) -> None:
@@ -214,3 +206,35 @@ def pair(batch: Any, phase: Phase) -> tuple[Any, Any]:
         f"{type(phase).__name__} needs batches that are pairs (xs, ys), and got a {kind}. Let the loader yield "
         f"(inputs, targets), several inputs as a tuple or a mapping: ((x1, x2), ys); or write a phase of your own."
     )
+
+
+def as_phases(phases: Any) -> tuple[Phase, ...]:
+    """Phases, as `fit` and `plan` take them.
+
+    Raises:
+        ArgumentTypeError: if it is no list of phases.
+        ArgumentValueError: if it is empty.
+    """
+    if not isinstance(phases, Iterable):
+        shown = f"{phases.__name__}()" if isinstance(phases, type) else repr(phases)
+        raise ArgumentTypeError(f"phases is a list, got {phases!r}: phases=[{shown}]")
+    given = tuple(phases)
+    if not given:
+        raise ArgumentValueError("phases is empty, so there is nothing to do: phases=[TrainingPhase()]")
+    for phase in given:
+        check_phase(phase)
+    return given
+
+
+def check_phase(phase: Any) -> None:
+    """Refuse what is no instance of a phase."""
+    if isinstance(phase, type) and issubclass(phase, Phase):
+        raise ArgumentTypeError(f"{phase.__name__} is a class, not a phase. Make an instance: {phase.__name__}()")
+    if not isinstance(phase, Phase):
+        raise ArgumentTypeError(f"A phase is needed, got {phase!r}: TrainingPhase()")
+    if type(phase).__hash__ is None:
+        name = type(phase).__name__
+        raise ArgumentTypeError(
+            f"{name} cannot be hashed, so nothing can be kept for it. It has an __eq__ of its own: take that out, or "
+            f"define __hash__ beside it."
+        )

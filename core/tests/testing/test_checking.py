@@ -16,7 +16,7 @@ from treadle import (
     ValidationPhase,
     Write,
 )
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle.testing import CallbackCheckError, Report, check_callback, toy_learner
 
 NAMES = ["declarations", "handlers", "init", "training", "access", "audit", "watching", "state", "runners"]
@@ -477,7 +477,7 @@ def test_a_check_that_is_left_out_without_a_reason_is_an_error():
         ArgumentValueError, match=r"skip leaves out 'state' without a reason: skip=\{\"state\": \"why\"\}"
     ):
         check_callback(Mean, skip={"state": " "})
-    with pytest.raises(ArgumentError, match="skip maps each check to the reason, got"):
+    with pytest.raises(ArgumentTypeError, match="skip maps each check to the reason, got"):
         check_callback(Mean, skip=["state"])
 
 
@@ -499,18 +499,18 @@ def test_an_explanation_of_what_is_not_declared_is_an_error():
 
 def test_a_callback_in_place_of_a_function_is_an_error():
     with pytest.raises(
-        ArgumentError, match=r"so a function that makes one is needed, got <Mean>: check_callback\(lambda: Mean"
+        ArgumentTypeError, match=r"so a function that makes one is needed, got <Mean>: check_callback\(lambda: Mean"
     ):
         check_callback(Mean())
 
 
 def test_a_function_that_makes_something_else_is_an_error():
-    with pytest.raises(ArgumentError, match="The function makes 3, which is no callback"):
+    with pytest.raises(ArgumentTypeError, match="The function makes 3, which is no callback"):
         check_callback(lambda: 3)
 
 
 def test_one_partner_without_a_list_is_an_error():
-    with pytest.raises(ArgumentError, match="partners is a list"):
+    with pytest.raises(ArgumentTypeError, match="partners is a list"):
         check_callback(Mean, partners=Mean)
 
 

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 from treadle import Callback, ProtectedException, Read, Write, toy_learner
-from treadle.protect import view
+from treadle.state.views import view
 from treadle.testing.recording import Record, RecordingView
 
 DECLARED = {"step": Read, "cbstate.count": Write, "cbstate.history": Read, "params": Read, "optimizer": Write}

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from treadle import (
     AbstractTrainingPhase,
     AbstractValidationPhase,
-    ArgumentError,
+    ArgumentTypeError,
     ArgumentValueError,
     Callback,
     CallbackConflictError,
@@ -32,8 +32,8 @@ from treadle import (
     throttle,
     toy_learner,
 )
+from treadle.loop.progress import progress_of
 from treadle.operations import Epoch, Step
-from treadle.progress import progress_of
 from treadle_checkpoint import (
     Checkpointer,
     CheckpointError,
@@ -339,20 +339,20 @@ def test_a_phase_that_goes_over_its_data_by_itself_cannot_be_saved_in_its_middle
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"folder": 3}, ArgumentError, r"needs the path of a folder, got 3: Checkpointer\('runs/digits'\)"),
+        ({"folder": 3}, ArgumentTypeError, r"needs the path of a folder, got 3: Checkpointer\('runs/digits'\)"),
         (
             {"keep_top_k": 1.5},
-            ArgumentError,
+            ArgumentTypeError,
             r"keep_top_k is a whole number, got 1.5: Checkpointer\(folder, keep_top_k=3\)",
         ),
         ({"keep_top_k": -1}, ArgumentValueError, r"keep_top_k is at least 0, got -1"),
-        ({"every_epochs": True}, ArgumentError, r"every_epochs is a whole number, got True"),
+        ({"every_epochs": True}, ArgumentTypeError, r"every_epochs is a whole number, got True"),
         ({"every_steps": 0}, ArgumentValueError, r"every_steps is at least 1, got 0"),
-        ({"every_minutes": "1"}, ArgumentError, r"every_minutes is a number, got '1'"),
+        ({"every_minutes": "1"}, ArgumentTypeError, r"every_minutes is a number, got '1'"),
         ({"every_minutes": 0}, ArgumentValueError, r"every_minutes is more than 0, got 0"),
         ({"mode": "low"}, ArgumentValueError, r'mode\) is "min" or "max", got \'low\''),
-        ({"phase": TrainingPhase()}, ArgumentError, r"phase\) is a type of phases, got TrainingPhase\(\)"),
-        ({"during": int}, ArgumentError, r"during\) is a type of phases, got <class 'int'>"),
+        ({"phase": TrainingPhase()}, ArgumentTypeError, r"phase\) is a type of phases, got TrainingPhase\(\)"),
+        ({"during": int}, ArgumentTypeError, r"during\) is a type of phases, got <class 'int'>"),
     ],
 )
 def test_an_argument_that_makes_no_sense_is_refused(settings, error, message):

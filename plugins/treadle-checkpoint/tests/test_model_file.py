@@ -3,7 +3,7 @@ import safetensors.torch
 import torch
 from torch import nn
 from treadle import PropDict, toy_learner
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 from treadle_checkpoint import (
     Checkpointer,
     DamagedCheckpointError,
@@ -198,7 +198,7 @@ def test_a_file_that_is_not_there_or_damaged_is_named(tmp_path):
 
 @pytest.mark.parametrize("model", [nn.Linear, None, [nn.Linear(1, 1)], {"a": 1}])
 def test_what_is_no_model_is_refused(tmp_path, model):
-    with pytest.raises(ArgumentError, match=r"A model is a module or a mapping of modules, got"):
+    with pytest.raises(ArgumentTypeError, match=r"A model is a module or a mapping of modules, got"):
         save_model(model, tmp_path / "file")
 
 

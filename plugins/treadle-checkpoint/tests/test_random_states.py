@@ -4,7 +4,7 @@ import numpy
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
-from treadle.random_state import RandomState
+from treadle.state.random_state import RandomState
 from treadle_checkpoint import MismatchError
 from treadle_checkpoint.plain import put_together, take_apart
 from treadle_checkpoint.random_states import as_tree, from_tree

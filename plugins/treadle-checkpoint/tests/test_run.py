@@ -3,7 +3,7 @@ import shutil
 import pytest
 import torch
 from treadle import (
-    ArgumentError,
+    ArgumentTypeError,
     Callback,
     CustomCallback,
     Learner,
@@ -323,7 +323,7 @@ def test_where_there_is_none_that_is_said(tmp_path):
 
 
 def test_arguments_that_make_no_sense_are_refused(tmp_path):
-    with pytest.raises(ArgumentError, match=r"resume takes a learner and a path, got 'runs/digits'"):
+    with pytest.raises(ArgumentTypeError, match=r"resume takes a learner and a path, got 'runs/digits'"):
         resume("runs/digits", toy_learner())
-    with pytest.raises(ArgumentError, match=r"without is a list of names, got 'Counter': without=\['Counter'\]"):
+    with pytest.raises(ArgumentTypeError, match=r"without is a list of names, got 'Counter': without=\['Counter'\]"):
         resume(toy_learner(), tmp_path, without="Counter")

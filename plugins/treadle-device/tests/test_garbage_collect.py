@@ -4,7 +4,7 @@ import weakref
 
 import pytest
 from treadle import Callback, Phase, Read, Write, accesses, toy_learner
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_device import GarbageCollect
 from treadle_device.garbage_collect import malloc_trim
 
@@ -67,7 +67,7 @@ def test_other_systems_have_nothing_to_trim(system: str) -> None:
 
 
 def test_the_number_of_steps_is_checked() -> None:
-    with pytest.raises(ArgumentError, match=r"a whole number of steps, got 2\.5: GarbageCollect\(nsteps=100\)"):
+    with pytest.raises(ArgumentTypeError, match=r"a whole number of steps, got 2\.5: GarbageCollect\(nsteps=100\)"):
         GarbageCollect(2.5)  # type: ignore[arg-type]
     with pytest.raises(ArgumentValueError, match=r"got 0: GarbageCollect\(nsteps=1\) runs at each"):
         GarbageCollect(0)

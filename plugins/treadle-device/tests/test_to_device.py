@@ -18,7 +18,7 @@ from treadle import (
     run_step,
     toy_learner,
 )
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_device import ToDevice, ToGPU
 
 
@@ -241,16 +241,16 @@ def test_two_of_them_are_refused() -> None:
 
 
 def test_what_is_neither_device_nor_function_is_refused() -> None:
-    with pytest.raises(ArgumentError, match=r'a function for move_data, got 3: ToDevice\("cuda"\)'):
+    with pytest.raises(ArgumentTypeError, match=r'a function for move_data, got 3: ToDevice\("cuda"\)'):
         ToDevice(3)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="a function for move_model, got 3"):
+    with pytest.raises(ArgumentTypeError, match="a function for move_model, got 3"):
         ToDevice("cpu", 3)  # type: ignore[arg-type]
     with pytest.raises(ArgumentValueError, match="torch knows no device called 'gpu'"):
         ToDevice("gpu")
 
 
 def test_a_move_that_returns_no_module_is_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"move_model returned None in place of the model\. Return a module"):
+    with pytest.raises(ArgumentTypeError, match=r"move_model returned None in place of the model\. Return a module"):
         toy_learner(ToDevice("cpu", lambda model: None))
 
 

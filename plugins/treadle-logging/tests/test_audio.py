@@ -4,7 +4,7 @@ import wave
 
 import pytest
 import torch
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_logging import Audio
 
 
@@ -40,12 +40,12 @@ def test_another_range_is_refused() -> None:
 
 
 def test_other_integers_are_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"floats in \[-1, 1\] or int16, got torch\.int64"):
+    with pytest.raises(ArgumentTypeError, match=r"floats in \[-1, 1\] or int16, got torch\.int64"):
         Audio([0, 1], 1)
 
 
 def test_the_rate_is_a_positive_int() -> None:
-    with pytest.raises(ArgumentError, match=r"its sample rate as an int, got 44100\.0: Audio\(data, 44100\)"):
+    with pytest.raises(ArgumentTypeError, match=r"its sample rate as an int, got 44100\.0: Audio\(data, 44100\)"):
         Audio([0.0], 44100.0)  # type: ignore[arg-type]
     with pytest.raises(ArgumentValueError, match="at least 1 Hz, got 0"):
         Audio([0.0], 0)

@@ -2,7 +2,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_logging import BackendClosedError, CSVBackend, Histogram, LogExistsError, Text, Value, log_to
 
 
@@ -106,7 +106,7 @@ def test_append_and_overwrite_exclude_each_other(tmp_path) -> None:
 
 
 def test_the_path_is_a_path() -> None:
-    with pytest.raises(ArgumentError, match=r'CSVBackend needs a path, got 3: CSVBackend\("log\.csv"\)'):
+    with pytest.raises(ArgumentTypeError, match=r'CSVBackend needs a path, got 3: CSVBackend\("log\.csv"\)'):
         CSVBackend(3)  # type: ignore[arg-type]
 
 

@@ -1,5 +1,5 @@
 import pytest
-from treadle.errors import ArgumentError, ArgumentValueError, CancelFittingException
+from treadle.errors import ArgumentTypeError, ArgumentValueError, CancelFittingException
 from treadle_logging import LoggerBackend, Value
 from treadle_logging.delivery import Delivery
 
@@ -93,5 +93,5 @@ def test_a_delivery_needs_backends() -> None:
         match=r'LogMetrics needs at least one backend: LogMetrics\(CSVBackend\("log.csv"\)',
     ):
         Delivery("LogMetrics", ())
-    with pytest.raises(ArgumentError, match="LogMetrics needs backends, got 'runs'"):
+    with pytest.raises(ArgumentTypeError, match="LogMetrics needs backends, got 'runs'"):
         Delivery("LogMetrics", ("runs",))  # type: ignore[arg-type]

@@ -1,5 +1,5 @@
 import pytest
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_logging.every import Every
 
 
@@ -12,7 +12,7 @@ def test_none_and_one_mean_each_step() -> None:
 
 
 def test_anything_but_a_positive_int_is_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"LogHistograms needs an int or None, got freq=2\.5"):
+    with pytest.raises(ArgumentTypeError, match=r"LogHistograms needs an int or None, got freq=2\.5"):
         Every(2.5, "LogHistograms")  # type: ignore[arg-type]
     with pytest.raises(ArgumentValueError, match=r"got freq=0\. Every step is: LogHistograms\(\.\.\., freq=None\)"):
         Every(0, "LogHistograms")

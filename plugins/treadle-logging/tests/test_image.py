@@ -4,7 +4,7 @@ import pytest
 import torch
 from matplotlib import pyplot
 from matplotlib.figure import Figure
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_logging import Image, to_image
 
 
@@ -51,9 +51,9 @@ def test_another_range_is_refused_with_its_mend() -> None:
 
 
 def test_other_integers_are_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"floats in \[0, 1\] or uint8, got torch\.int64"):
+    with pytest.raises(ArgumentTypeError, match=r"floats in \[0, 1\] or uint8, got torch\.int64"):
         Image(torch.zeros(1, 2, 2, dtype=torch.int64))
-    with pytest.raises(ArgumentError, match="Image needs a tensor or array of real numbers, got NoneType None"):
+    with pytest.raises(ArgumentTypeError, match="Image needs a tensor or array of real numbers, got NoneType None"):
         Image(None)
 
 

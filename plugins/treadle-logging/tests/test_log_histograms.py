@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 from treadle import AbstractTrainingPhase, Learner, Read, Write, accesses, epoch, run_step, toy_learner
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_logging import LogHistograms
 from treadle_metrics import Recorder
 
@@ -143,7 +143,7 @@ def test_it_reads_only_what_is_asked_for(memory) -> None:
 
 
 def test_the_arguments_are_checked(memory) -> None:
-    with pytest.raises(ArgumentError, match=r"LogHistograms needs an int or None, got freq='a'"):
+    with pytest.raises(ArgumentTypeError, match=r"LogHistograms needs an int or None, got freq='a'"):
         LogHistograms(memory, freq="a")  # type: ignore[arg-type]
     with pytest.raises(ArgumentValueError, match=r"Every step is: LogHistograms\(\.\.\., freq=None\)"):
         LogHistograms(memory, freq=0)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_logging import CSVBackend, Value, log_to
 
 
@@ -29,19 +29,19 @@ def test_what_a_backend_raises_reaches_the_caller(new_memory) -> None:
 
 
 def test_a_bare_number_is_refused_with_the_mend(memory) -> None:
-    with pytest.raises(ArgumentError, match=r"needs a Loggable, got float 0\.5.*Value\(number\)"):
+    with pytest.raises(ArgumentTypeError, match=r"needs a Loggable, got float 0\.5.*Value\(number\)"):
         log_to(memory, 0.5, "a", 1)  # type: ignore[arg-type]
 
 
 def test_the_iteration_is_an_int(memory) -> None:
-    with pytest.raises(ArgumentError, match=r"the iteration as an int, got 1\.5"):
+    with pytest.raises(ArgumentTypeError, match=r"the iteration as an int, got 1\.5"):
         log_to(memory, Value(1), "a", 1.5)  # type: ignore[arg-type]
 
 
 def test_names_are_strings_that_are_not_empty(memory) -> None:
-    with pytest.raises(ArgumentError, match=r"names of type str, got 3: str\(3\)"):
+    with pytest.raises(ArgumentTypeError, match=r"names of type str, got 3: str\(3\)"):
         log_to(memory, Value(1), 3, 1)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="names of type str, got None"):
+    with pytest.raises(ArgumentTypeError, match="names of type str, got None"):
         log_to(memory, Value(1), "a", 1, group=("Step", None))  # type: ignore[arg-type]
     with pytest.raises(ArgumentValueError, match="log_to got an empty name"):
         log_to(memory, Value(1), "", 1)
@@ -50,9 +50,9 @@ def test_names_are_strings_that_are_not_empty(memory) -> None:
 def test_a_backend_is_needed() -> None:
     with pytest.raises(ArgumentValueError, match=r'at least one backend: log_to\(CSVBackend\("log.csv"\)'):
         log_to([], Value(1), "a", 1)
-    with pytest.raises(ArgumentError, match=r"needs backends, got 'log\.csv'"):
+    with pytest.raises(ArgumentTypeError, match=r"needs backends, got 'log\.csv'"):
         log_to("log.csv", Value(1), "a", 1)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match=r"\(the class; make one of it\)"):
+    with pytest.raises(ArgumentTypeError, match=r"\(the class; make one of it\)"):
         log_to(CSVBackend, Value(1), "a", 1)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match=r"subclass of treadle_logging\.LoggerBackend"):
+    with pytest.raises(ArgumentTypeError, match=r"subclass of treadle_logging\.LoggerBackend"):
         log_to(torch.zeros(1), Value(1), "a", 1)  # type: ignore[arg-type]

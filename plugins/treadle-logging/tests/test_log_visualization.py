@@ -2,7 +2,7 @@ import pytest
 import torch
 from matplotlib import pyplot
 from treadle import ProtectedException, Read, ValidationPhase, Write, accesses, toy_learner
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_logging import Image, LogVisualization, Text
 from treadle_metrics import Recorder
 
@@ -87,7 +87,7 @@ def test_a_function_that_returns_nothing_is_told_to(memory) -> None:
     def forgot(step):
         step.xs[0]
 
-    with pytest.raises(ArgumentError, match=r"forgot returned None to LogVisualization\. Return a picture"):
+    with pytest.raises(ArgumentTypeError, match=r"forgot returned None to LogVisualization\. Return a picture"):
         toy_learner(Recorder(), LogVisualization(forgot, memory)).fit(1)
 
 
@@ -98,9 +98,9 @@ def test_a_picture_of_the_wrong_shape_is_refused(memory) -> None:
 
 
 def test_the_arguments_are_checked(memory) -> None:
-    with pytest.raises(ArgumentError, match=r"needs a function first, got <.*Memory"):
+    with pytest.raises(ArgumentTypeError, match=r"needs a function first, got <.*Memory"):
         LogVisualization(memory)
-    with pytest.raises(ArgumentError, match=r"needs a type of phase, got ValidationPhase\(\)"):
+    with pytest.raises(ArgumentTypeError, match=r"needs a type of phase, got ValidationPhase\(\)"):
         LogVisualization(lambda step: GREY, memory, phase=ValidationPhase())  # type: ignore[arg-type]
     with pytest.raises(ArgumentValueError, match="LogVisualization needs at least one backend"):
         LogVisualization(lambda step: GREY)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_logging import File, Graph, Histogram, Loggable, Text, Value
 
 
@@ -21,18 +21,18 @@ def test_values_are_equal_if_their_numbers_are() -> None:
 
 @pytest.mark.parametrize("data", ["2.0", b"2", 1j, None, [1, 2], torch.tensor(1j)])
 def test_a_value_refuses_what_is_no_real_number(data: object) -> None:
-    with pytest.raises(ArgumentError, match="Value needs one real number, got"):
+    with pytest.raises(ArgumentTypeError, match="Value needs one real number, got"):
         Value(data)
 
 
 def test_a_value_of_many_numbers_says_to_reduce_them() -> None:
-    with pytest.raises(ArgumentError, match=r"Tensor of shape \(2, 3\).*Value\(data\.mean\(\)\)"):
+    with pytest.raises(ArgumentTypeError, match=r"Tensor of shape \(2, 3\).*Value\(data\.mean\(\)\)"):
         Value(torch.zeros(2, 3))
 
 
 def test_a_text_is_a_str() -> None:
     assert Text("hello").data == "hello"
-    with pytest.raises(ArgumentError, match=r"Text needs a str, got 3: Text\(str\(data\)\)"):
+    with pytest.raises(ArgumentTypeError, match=r"Text needs a str, got 3: Text\(str\(data\)\)"):
         Text(3)  # type: ignore[arg-type]
 
 
@@ -49,22 +49,22 @@ def test_a_histogram_keeps_double_precision() -> None:
 def test_a_histogram_needs_numbers() -> None:
     with pytest.raises(ArgumentValueError, match="Histogram got no numbers at all: leave it out"):
         Histogram([])
-    with pytest.raises(ArgumentError, match="Histogram needs a tensor or array of real numbers, got str 'abc'"):
+    with pytest.raises(ArgumentTypeError, match="Histogram needs a tensor or array of real numbers, got str 'abc'"):
         Histogram("abc")
-    with pytest.raises(ArgumentError, match=r"got Tensor of shape \(2,\) and torch\.complex64"):
+    with pytest.raises(ArgumentTypeError, match=r"got Tensor of shape \(2,\) and torch\.complex64"):
         Histogram(torch.zeros(2, dtype=torch.complex64))
 
 
 def test_a_graph_needs_a_module_and_tensors() -> None:
     net = torch.nn.Linear(1, 1)
     assert Graph(net, torch.ones(1, 1)).model is net
-    with pytest.raises(ArgumentError, match=r"Graph needs a module, got 3: Graph\(learner\.model, inputs\)"):
+    with pytest.raises(ArgumentTypeError, match=r"Graph needs a module, got 3: Graph\(learner\.model, inputs\)"):
         Graph(3, torch.ones(1))  # type: ignore[arg-type]
     with pytest.raises(
-        ArgumentError, match=r"a tensor or a tuple of tensors, got list: Graph\(model, learner\.step\.xs\)"
+        ArgumentTypeError, match=r"a tensor or a tuple of tensors, got list: Graph\(model, learner\.step\.xs\)"
     ):
         Graph(net, [1.0])  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="got tuple"):
+    with pytest.raises(ArgumentTypeError, match="got tuple"):
         Graph(net, ())
 
 
@@ -80,9 +80,9 @@ def test_a_file_that_is_no_text_has_none() -> None:
 
 
 def test_a_file_needs_a_path_and_bytes_or_str() -> None:
-    with pytest.raises(ArgumentError, match="File needs a path, got 3"):
+    with pytest.raises(ArgumentTypeError, match="File needs a path, got 3"):
         File(3, "text")  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match=r"bytes or str, got list: File\('a.txt', bytes\(data\)\)"):
+    with pytest.raises(ArgumentTypeError, match=r"bytes or str, got list: File\('a.txt', bytes\(data\)\)"):
         File("a.txt", [1, 2])  # type: ignore[arg-type]
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from treadle import Series, TrainingPhase
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_logging.series_logger import SeriesLogger, phase_name
 
 
@@ -111,7 +111,7 @@ def test_phases_that_differ_in_their_fields_have_tags_of_their_own() -> None:
 
 
 def test_the_arguments_are_checked(memory) -> None:
-    with pytest.raises(ArgumentError, match=r"needs an int and a number, got block='a', seconds=10\.0"):
+    with pytest.raises(ArgumentTypeError, match=r"needs an int and a number, got block='a', seconds=10\.0"):
         SeriesLogger(memory, block="a")  # type: ignore[arg-type]
     with pytest.raises(ArgumentValueError, match=r"SeriesLogger\(backend, block=1\) writes every value at once"):
         SeriesLogger(memory, block=0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 from treadle import Phase, TrainingPhase, ValidationPhase
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 from treadle_metrics import ByPhase, History
 
 
@@ -118,10 +118,10 @@ def test_a_copy_has_records_of_its_own(duplicate):
 
 
 def test_a_class_is_refused_with_the_instance_to_write():
-    with pytest.raises(ArgumentError, match=r"is no phase. Make an instance: \[TrainingPhase\(\)\]"):
+    with pytest.raises(ArgumentTypeError, match=r"is no phase. Make an instance: \[TrainingPhase\(\)\]"):
         ByPhase(History)[TrainingPhase]
 
 
 def test_anything_else_is_refused():
-    with pytest.raises(ArgumentError, match=r"'training' is no phase. Pass one: \[TrainingPhase\(\)\]"):
+    with pytest.raises(ArgumentTypeError, match=r"'training' is no phase. Pass one: \[TrainingPhase\(\)\]"):
         ByPhase(History)["training"]

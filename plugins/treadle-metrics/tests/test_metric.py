@@ -3,7 +3,7 @@ import functools
 import pytest
 import torch
 from treadle import AbstractTrainingPhase, AbstractValidationPhase, TrainingPhase, ValidationPhase, epoch
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 from treadle_metrics import Metric, MetricError, Metrics, Recorder, accuracy
 
 
@@ -145,17 +145,17 @@ def test_an_error_of_the_function_is_passed_on_with_the_metrics_name(learner, an
 
 
 def test_a_lambda_needs_a_name():
-    with pytest.raises(ArgumentError, match=r"A lambda has no name.*name=\"Error\""):
+    with pytest.raises(ArgumentTypeError, match=r"A lambda has no name.*name=\"Error\""):
         Metric(lambda yhats, ys: 0)
 
 
 def test_what_cannot_be_called_is_refused():
-    with pytest.raises(ArgumentError, match=r"a function fn\(yhats, ys\), or an object with update.*got 3"):
+    with pytest.raises(ArgumentTypeError, match=r"a function fn\(yhats, ys\), or an object with update.*got 3"):
         Metric(3)
 
 
 def test_a_statistic_that_is_none_is_refused():
-    with pytest.raises(ArgumentError, match=r"A statistic has update, compute and reset, got .*max"):
+    with pytest.raises(ArgumentTypeError, match=r"A statistic has update, compute and reset, got .*max"):
         Metric(accuracy, statistic=max)
 
 
@@ -163,5 +163,5 @@ def test_a_statistic_that_is_none_is_refused():
     ("phase", "told"), [(ValidationPhase(), "its class is ValidationPhase"), ("training", "'training'")]
 )
 def test_a_phase_that_is_no_type_is_refused(phase, told):
-    with pytest.raises(ArgumentError, match=f"{told}: phase=ValidationPhase"):
+    with pytest.raises(ArgumentTypeError, match=f"{told}: phase=ValidationPhase"):
         Metric(accuracy, phase=phase)

@@ -16,7 +16,7 @@ from treadle import (
     step,
     toy_learner,
 )
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_metrics import Loss, Metric, Metrics, Recorder, SmoothLoss, accuracy
 
 
@@ -268,7 +268,7 @@ def test_a_metric_must_not_take_the_losss_name():
 
 
 def test_a_class_is_refused_with_the_instance_to_write():
-    with pytest.raises(ArgumentError, match=r"SmoothLoss is a class, not a metric.*Metrics\(SmoothLoss\(\)\)"):
+    with pytest.raises(ArgumentTypeError, match=r"SmoothLoss is a class, not a metric.*Metrics\(SmoothLoss\(\)\)"):
         Metrics(SmoothLoss)
 
 

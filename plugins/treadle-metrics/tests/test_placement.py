@@ -1,6 +1,6 @@
 import pytest
 import torch
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 from treadle_metrics.placement import placement
 
 ONE, TWO = torch.tensor(1), torch.tensor(2)
@@ -27,5 +27,5 @@ def test_a_function_of_one_is_applied_to_each():
 
 @pytest.mark.parametrize("device", [3.5, "nowhere"])
 def test_anything_else_is_refused(device):
-    with pytest.raises(ArgumentError, match='device="cpu"'):
+    with pytest.raises(ArgumentTypeError, match='device="cpu"'):
         placement(device)

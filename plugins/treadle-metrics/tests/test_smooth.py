@@ -1,6 +1,6 @@
 import pytest
 import torch
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_metrics import Smooth
 
 
@@ -59,5 +59,5 @@ def test_a_weight_that_is_none_is_refused(beta):
 
 @pytest.mark.parametrize("beta", ["0.9", None, True])
 def test_a_weight_that_is_no_number_is_refused(beta):
-    with pytest.raises(ArgumentError, match=r"beta=0\.98"):
+    with pytest.raises(ArgumentTypeError, match=r"beta=0\.98"):
         Smooth(beta)

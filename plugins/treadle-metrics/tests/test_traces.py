@@ -9,7 +9,7 @@ from treadle import (
     epoch,
     toy_learner,
 )
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 from treadle_metrics import MetricError, Recorder, Traces
 
 
@@ -97,10 +97,10 @@ def test_what_is_no_number_is_refused_by_name(scripted):
 
 @pytest.mark.parametrize("functions", [squared, [squared], {"A": 3}, {1: squared}])
 def test_functions_without_names_are_refused(functions):
-    with pytest.raises(ArgumentError, match="Traces takes functions of the learner by name"):
+    with pytest.raises(ArgumentTypeError, match="Traces takes functions of the learner by name"):
         Traces(functions)
 
 
 def test_a_phase_that_is_no_type_is_refused():
-    with pytest.raises(ArgumentError, match="its class is TrainingPhase: phase=ValidationPhase"):
+    with pytest.raises(ArgumentTypeError, match="its class is TrainingPhase: phase=ValidationPhase"):
         Traces({"A": squared}, TrainingPhase())

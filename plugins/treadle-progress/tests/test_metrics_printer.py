@@ -8,7 +8,7 @@ from treadle import (
     epoch,
     toy_learner,
 )
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 from treadle_metrics import Metric, Metrics, Recorder
 from treadle_progress import MetricsPrinter, ProgressPrinter
 
@@ -153,12 +153,12 @@ def test_without_rich_a_terminal_gets_plain_lines(monkeypatch, terminal, scripte
 
 def test_rich_that_is_asked_for_and_not_there_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "rich.console", None)
-    with pytest.raises(ArgumentError, match="pip install rich"):
+    with pytest.raises(ArgumentTypeError, match="pip install rich"):
         MetricsPrinter(rich=True)
 
 
 def test_a_file_that_cannot_be_written_to_is_refused():
-    with pytest.raises(ArgumentError, match=r"got 'table.txt': MetricsPrinter\(file=sys.stdout\)"):
+    with pytest.raises(ArgumentTypeError, match=r"got 'table.txt': MetricsPrinter\(file=sys.stdout\)"):
         MetricsPrinter(file="table.txt")
 
 

@@ -19,7 +19,7 @@ from treadle import (
     epoch,
     toy_learner,
 )
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_progress import ProgressPrinter
 
 
@@ -247,13 +247,13 @@ def test_no_thread_is_started(terminal, monkeypatch):
 
 
 def test_a_file_that_cannot_be_written_to_is_refused():
-    with pytest.raises(ArgumentError, match=r"got 'bar.txt': ProgressPrinter\(file=sys.stdout\)"):
+    with pytest.raises(ArgumentTypeError, match=r"got 'bar.txt': ProgressPrinter\(file=sys.stdout\)"):
         ProgressPrinter(file="bar.txt")
 
 
 @pytest.mark.parametrize("mininterval", ["1", None, True])
 def test_an_interval_that_is_no_number_is_refused(mininterval):
-    with pytest.raises(ArgumentError, match=r"a number of seconds, got .*: mininterval=0\.1"):
+    with pytest.raises(ArgumentTypeError, match=r"a number of seconds, got .*: mininterval=0\.1"):
         ProgressPrinter(mininterval=mininterval)
 
 

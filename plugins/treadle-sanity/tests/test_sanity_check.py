@@ -17,7 +17,7 @@ from treadle import (
     run_step,
     toy_learner,
 )
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 from treadle.testing import CallbackContract
 from treadle_sanity import CHECKS, Check, SanityCheck, SanityCheckException, SkipCheck
 
@@ -64,8 +64,8 @@ def test_every_failure_is_told_in_one_exception():
         toy_learner(SanityCheck(checks, use_default=False)).fit(1)
     assert str(caught.value) == (
         "2 sanity checks failed, so no step was made:\n"
-        "1. First: that is not so.\n    Mend: Do this.\n"
-        "2. Second: 3 of 8 are wrong.\n    Mend: Do this."
+        "1. First: that is not so.\n    Fix: Do this.\n"
+        "2. Second: 3 of 8 are wrong.\n    Fix: Do this."
     )
     assert [failure.check.name for failure in caught.value.failures] == ["First", "Second"]
 
@@ -81,7 +81,7 @@ def test_no_step_is_made_after_a_failure():
 def test_a_check_that_only_warns_is_logged_and_training_goes_on(log):
     learner = toy_learner(SanityCheck([check(failing, "Data are plenty", throw_error=False)]))
     assert learner.fit(1).epochs == 1
-    assert log == ["SanityCheck: Data are plenty: that is not so.\n    Mend: Do this."]
+    assert log == ["SanityCheck: Data are plenty: that is not so.\n    Fix: Do this."]
 
 
 def test_a_check_whose_function_raises_fails_with_the_exception_as_its_cause():
@@ -130,9 +130,9 @@ def test_a_check_sees_what_sanity_check_declares_and_no_more():
 
 
 def test_something_else_than_checks_is_refused():
-    with pytest.raises(ArgumentError, match=r"SanityCheck takes checks, got 3: SanityCheck\(\[Check\("):
+    with pytest.raises(ArgumentTypeError, match=r"SanityCheck takes checks, got 3: SanityCheck\(\[Check\("):
         SanityCheck([3])
-    with pytest.raises(ArgumentError, match=r"takes a list of checks, got one Check: SanityCheck\(\[check\]\)"):
+    with pytest.raises(ArgumentTypeError, match=r"takes a list of checks, got one Check: SanityCheck\(\[check\]\)"):
         SanityCheck(check(passing))
 
 

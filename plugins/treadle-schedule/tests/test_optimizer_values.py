@@ -211,7 +211,7 @@ def test_they_clash_where_they_set_the_same_number(first, second, clash):
 def test_reading_needs_no_more_than_a_view_that_may_read():
     """A callback that only shows the learning rate declares Read."""
     from treadle import Callback
-    from treadle.protect import view
+    from treadle.state.views import view
 
     class Watcher(Callback):
         state_access = {"optimizer": Read}

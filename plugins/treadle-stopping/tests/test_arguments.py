@@ -1,6 +1,6 @@
 import numpy
 import pytest
-from treadle import ArgumentError
+from treadle import ArgumentTypeError
 from treadle_stopping.arguments import positive, real, whole
 
 
@@ -11,5 +11,5 @@ def test_numbers_of_other_libraries_are_numbers():
 
 @pytest.mark.parametrize("given", [1 + 2j, "1", None, [1]])
 def test_what_is_no_number_is_refused(given):
-    with pytest.raises(ArgumentError, match="alpha needs a number, got"):
+    with pytest.raises(ArgumentTypeError, match="alpha needs a number, got"):
         positive(given, "alpha")

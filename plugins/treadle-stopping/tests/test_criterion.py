@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from treadle import ArgumentError
+from treadle import ArgumentTypeError
 from treadle_stopping import (
     GL,
     PQ,
@@ -174,7 +174,7 @@ def test_a_criterion_that_overrides_nothing_never_stops():
     ],
 )
 def test_what_is_no_criterion_is_refused(given, mend):
-    with pytest.raises(ArgumentError, match=mend):
+    with pytest.raises(ArgumentTypeError, match=mend):
         Disjunction(given)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from treadle import (
     AbstractTrainingPhase,
-    ArgumentError,
+    ArgumentTypeError,
     ArgumentValueError,
     Callback,
     CallbackConflictError,
@@ -592,19 +592,21 @@ def test_a_state_that_is_loaded_before_the_fit_is_forgotten_unless_it_is_to_be_k
 
 def test_it_needs_a_criterion():
     with pytest.raises(
-        ArgumentError, match=r"needs a criterion, or a number of epochs: EarlyStopping\(Patience\(3\)\)"
+        ArgumentTypeError, match=r"needs a criterion, or a number of epochs: EarlyStopping\(Patience\(3\)\)"
     ):
         EarlyStopping()
-    with pytest.raises(ArgumentError, match="'soon' is no stopping criterion"):
+    with pytest.raises(ArgumentTypeError, match="'soon' is no stopping criterion"):
         EarlyStopping("soon")
-    with pytest.raises(ArgumentError, match=r"Patience\(n\) needs a whole number, got True"):
+    with pytest.raises(ArgumentTypeError, match=r"Patience\(n\) needs a whole number, got True"):
         EarlyStopping(True)
     with pytest.raises(ArgumentValueError, match=r"Patience\(n\) must be at least 1, got 0"):
         EarlyStopping(0)
 
 
 def test_it_needs_types_of_phases():
-    with pytest.raises(ArgumentError, match=r"needs types of phases, got ValidationPhase\(\): EarlyStopping\(3, test_"):
+    with pytest.raises(
+        ArgumentTypeError, match=r"needs types of phases, got ValidationPhase\(\): EarlyStopping\(3, test_"
+    ):
         EarlyStopping(3, test_phase=ValidationPhase())
 
 

@@ -2,7 +2,7 @@ import math
 from datetime import timedelta
 
 import pytest
-from treadle import ArgumentError, ArgumentValueError
+from treadle import ArgumentTypeError, ArgumentValueError
 from treadle_stopping import EarlyStopper, NumberLimit, TimeLimit, stopping_time
 
 
@@ -109,5 +109,5 @@ def test_a_limit_without_end_is_refused():
 
 
 def test_a_limit_is_hours_or_a_timedelta():
-    with pytest.raises(ArgumentError, match=r"needs hours or a timedelta, got '30min': TimeLimit\(time"):
+    with pytest.raises(ArgumentTypeError, match=r"needs hours or a timedelta, got '30min': TimeLimit\(time"):
         TimeLimit("30min")

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from treadle import ArgumentError, ArgumentValueError
+from treadle import ArgumentTypeError, ArgumentValueError
 from treadle_stopping import UP, EarlyStopper, NumberSinceBest, Patience, stopping_time
 
 LOSSES = [10.0, 8.0, 9.0, 10.0, 11.0, 12.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0, 16.0]
@@ -65,7 +65,7 @@ def test_number_since_best_says_the_best():
 def test_the_number_is_a_whole_one_of_at_least_one(criterion):
     with pytest.raises(ArgumentValueError, match=rf"{criterion.__name__}\(n\) must be at least 1, got 0"):
         criterion(0)
-    with pytest.raises(ArgumentError, match=rf"{criterion.__name__}\(n\) needs a whole number, got 2.0"):
+    with pytest.raises(ArgumentTypeError, match=rf"{criterion.__name__}\(n\) needs a whole number, got 2.0"):
         criterion(2.0)
-    with pytest.raises(ArgumentError, match=rf"{criterion.__name__}\(n\) needs a whole number, got True"):
+    with pytest.raises(ArgumentTypeError, match=rf"{criterion.__name__}\(n\) needs a whole number, got True"):
         criterion(True)

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from treadle import ArgumentError, ArgumentValueError
+from treadle import ArgumentTypeError, ArgumentValueError
 from treadle_stopping import GL, PQ, EarlyStopper, stopping_time
 
 LOSSES = [10.0, 8.0, 9.0, 10.0, 11.0, 12.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0, 16.0]
@@ -60,7 +60,7 @@ def test_alpha_is_a_positive_number(criterion):
         criterion(0)
     with pytest.raises(ArgumentValueError, match=rf"{criterion.__name__}\(alpha\) cannot be NaN"):
         criterion(math.nan)
-    with pytest.raises(ArgumentError, match=rf"{criterion.__name__}\(alpha\) needs a number, got None"):
+    with pytest.raises(ArgumentTypeError, match=rf"{criterion.__name__}\(alpha\) needs a number, got None"):
         criterion(None)
 
 
@@ -150,9 +150,9 @@ def test_k_is_a_whole_number_of_at_least_two_or_infinite():
     assert PQ(k=math.inf).k == math.inf
     with pytest.raises(ArgumentValueError, match=r"PQ\(k\), if it is not math.inf, must be at least 2, got 1"):
         PQ(k=1)
-    with pytest.raises(ArgumentError, match=r"PQ\(k\), if it is not math.inf, needs a whole number, got 2.5"):
+    with pytest.raises(ArgumentTypeError, match=r"PQ\(k\), if it is not math.inf, needs a whole number, got 2.5"):
         PQ(k=2.5)
-    with pytest.raises(ArgumentError, match="needs a whole number, got -inf"):
+    with pytest.raises(ArgumentTypeError, match="needs a whole number, got -inf"):
         PQ(k=-math.inf)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from treadle import (
     AbstractTrainingPhase,
-    ArgumentError,
+    ArgumentTypeError,
     BackwardBegin,
     BackwardEnd,
     CustomCallback,
@@ -135,7 +135,7 @@ def test_a_phase_that_does_not_train_is_not_guarded():
 
 @pytest.mark.parametrize("given", ["step.loss", "", None, ["loss"]])
 def test_the_name_of_the_loss_is_a_name(given):
-    with pytest.raises(ArgumentError, match=r"needs the name of a loss in `step`, got .*: StopOnNaNLoss\("):
+    with pytest.raises(ArgumentTypeError, match=r"needs the name of a loss in `step`, got .*: StopOnNaNLoss\("):
         StopOnNaNLoss(given)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from treadle import ArgumentError, ArgumentValueError
+from treadle import ArgumentTypeError, ArgumentValueError
 from treadle_stopping import (
     GL,
     PQ,
@@ -47,7 +47,7 @@ def test_a_stopper_takes_tensors_of_one_element():
 
 @pytest.mark.parametrize("loss", [None, "low", torch.ones(2)])
 def test_a_stopper_refuses_a_loss_that_is_no_number(loss):
-    with pytest.raises(ArgumentError, match="EarlyStopper needs a loss that is one number, got"):
+    with pytest.raises(ArgumentTypeError, match="EarlyStopper needs a loss that is one number, got"):
         EarlyStopper(Patience(1)).done(loss)
 
 
@@ -115,5 +115,5 @@ def test_stopping_time_needs_one_entry_of_is_training_for_each_loss():
 
 
 def test_stopping_time_needs_a_criterion():
-    with pytest.raises(ArgumentError, match=r"3 is no stopping criterion. Did you mean `Patience\(3\)`"):
+    with pytest.raises(ArgumentTypeError, match=r"3 is no stopping criterion. Did you mean `Patience\(3\)`"):
         stopping_time(3, [1.0])

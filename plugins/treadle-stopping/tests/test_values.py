@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from treadle import ArgumentError, ArgumentValueError
+from treadle import ArgumentTypeError, ArgumentValueError
 from treadle_stopping import EarlyStopper, InvalidValue, Threshold, stopping_time
 
 
@@ -45,9 +45,9 @@ def test_threshold_says_the_loss():
 
 
 def test_threshold_needs_a_number():
-    with pytest.raises(ArgumentError, match=r"Threshold\(value\) needs a number, got 'low'"):
+    with pytest.raises(ArgumentTypeError, match=r"Threshold\(value\) needs a number, got 'low'"):
         Threshold("low")
-    with pytest.raises(ArgumentError, match=r"Threshold\(value\) needs a number, got True"):
+    with pytest.raises(ArgumentTypeError, match=r"Threshold\(value\) needs a number, got True"):
         Threshold(True)
     with pytest.raises(ArgumentValueError, match=r"Threshold\(value\) cannot be NaN"):
         Threshold(math.nan)

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 import torch
 from torch import nn
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 from treadle_logging import (
     Audio,
     BackendClosedError,
@@ -168,13 +168,15 @@ def test_options_go_to_the_writer(tmp_path, read) -> None:
 
 
 def test_an_option_that_the_writer_does_not_have_is_refused(tmp_path) -> None:
-    with pytest.raises(ArgumentError, match=r"has no option `flush_sec`.*Did you mean `flush_secs`\?"):
+    with pytest.raises(ArgumentTypeError, match=r"has no option `flush_sec`.*Did you mean `flush_secs`\?"):
         TensorBoardBackend(tmp_path, flush_sec=3)
 
 
 @pytest.mark.parametrize("logdir", [3, "", None])
 def test_the_folder_is_a_path(logdir) -> None:
-    with pytest.raises(ArgumentError, match=r'TensorBoardBackend needs a folder, got .*TensorBoardBackend\("runs/1"\)'):
+    with pytest.raises(
+        ArgumentTypeError, match=r'TensorBoardBackend needs a folder, got .*TensorBoardBackend\("runs/1"\)'
+    ):
         TensorBoardBackend(logdir)
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from treadle.access import Read, Write, checked, overlaps
 from treadle.callback import Callback
+from treadle.dispatch.runners import Call
 from treadle.errors import FitException
 from treadle.operations import Epoch, Forward, Loss, Step
-from treadle.runner import Call
 from treadle.testing.changes import RANDOM, SETTINGS, Change, Moment
 from treadle.testing.errors import AuditError
 from treadle.testing.recording import Record

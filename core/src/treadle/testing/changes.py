@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from treadle.gradients import Gradients
-from treadle.propdict import PropDict
-from treadle.random_state import RandomState
+from treadle.state.gradients import Gradients
+from treadle.state.propdict import PropDict
+from treadle.state.random_state import RandomState
 from treadle.testing.freeze import FrozenObject, FrozenTensor, frozen, same
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ def check_callback(
 
     Raises:
         CallbackCheckError: if a check fails; its message is the report.
-        ArgumentError, ArgumentValueError: if an argument cannot be used, such as a skip without a reason.
+        ArgumentTypeError, ArgumentValueError: if an argument cannot be used, such as a skip without a reason.
 
     Example:
         >>> from treadle import Callback, Read, TrainingPhase
@@ -81,7 +81,7 @@ def skips(skip: Mapping[str, str]) -> dict[str, str]:
     """The checks to leave out, each with the reason.
 
     Raises:
-        ArgumentError, ArgumentValueError: if there is no such check, or no reason.
+        ArgumentTypeError, ArgumentValueError: if there is no such check, or no reason.
     """
     left_out = reasons(skip, "skip", "check")
     for name in left_out:

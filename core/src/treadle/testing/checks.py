@@ -9,12 +9,12 @@ import torch
 
 from treadle.access import Write, checked, overlaps
 from treadle.callback import Callback
-from treadle.dispatch import CallbackManager
+from treadle.dispatch.registration import CallbackManager
+from treadle.dispatch.runners import LinearRunner, ThreadedRunner
 from treadle.errors import ArgumentValueError, TreadleError, did_you_mean
-from treadle.graph import callback_graph
-from treadle.handlers import handlers
-from treadle.random_state import RandomState
-from treadle.runner import LinearRunner, ThreadedRunner
+from treadle.ordering.graph import callback_graph
+from treadle.ordering.handlers import handlers
+from treadle.state.random_state import RandomState
 from treadle.testing.auditing import breach_of
 from treadle.testing.changes import Moment
 from treadle.testing.comparing import differs, entry, written_below_cbstate

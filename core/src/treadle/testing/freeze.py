@@ -15,7 +15,7 @@ from torch import nn
 
 from treadle.callback import Callback
 from treadle.phases import Phase
-from treadle.protect import View
+from treadle.state.views import View
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), Phase, enum.Enum)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from treadle.access import Permission, Write, overlaps
-from treadle.protect import View
+from treadle.state.views import View
 
 
 class Record:

@@ -11,8 +11,8 @@ import torch
 from treadle.callback import Callback
 from treadle.events import hookimpl
 from treadle.phases import Phase, TrainingPhase
-from treadle.propdict import PropDict
-from treadle.random_state import RandomState
+from treadle.state.propdict import PropDict
+from treadle.state.random_state import RandomState
 
 if TYPE_CHECKING:
     from treadle.learner import Learner

@@ -10,7 +10,8 @@ import torch
 
 from treadle.access import Read
 from treadle.callback import Callback
-from treadle.learner import FitResult, Learner
+from treadle.learner import Learner
+from treadle.loop.result import FitResult
 from treadle.phases import TrainingPhase
 
 

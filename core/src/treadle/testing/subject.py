@@ -15,11 +15,11 @@ import torch
 from treadle import plugins
 from treadle.access import Permission, checked
 from treadle.callback import Callback
-from treadle.errors import ArgumentError, ArgumentValueError, did_you_mean
-from treadle.handlers import handlers
+from treadle.dispatch.runners import CallbackRunner
+from treadle.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from treadle.learner import Learner
-from treadle.random_state import preserved_random_state
-from treadle.runner import CallbackRunner
+from treadle.ordering.handlers import handlers
+from treadle.state.random_state import preserved_random_state
 from treadle.testing.auditing import Watch
 from treadle.testing.noisy import noisy_learner
 from treadle.testing.recording import Record
@@ -70,12 +70,12 @@ class Subject:
 
     def __post_init__(self) -> None:
         if isinstance(self.factory, Callback) or not callable(self.factory):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"Callbacks are checked in several trainings, so a function that makes one is needed, got "
                 f"{self.factory!r}: check_callback(lambda: {type(self.factory).__name__}(...))"
             )
         if isinstance(self.partners, (str, type)):
-            raise ArgumentError(f"partners is a list, got {self.partners!r}: partners=[{self.partners!r}]")
+            raise ArgumentTypeError(f"partners is a list, got {self.partners!r}: partners=[{self.partners!r}]")
         self.partners = tuple(self.partners)
         self.callback = self.make()
         self.name = self.callback.name
@@ -91,7 +91,7 @@ class Subject:
         """Make the callback."""
         callback = self.factory()
         if not isinstance(callback, Callback):
-            raise ArgumentError(f"The function makes {callback!r}, which is no callback.")
+            raise ArgumentTypeError(f"The function makes {callback!r}, which is no callback.")
         return callback
 
     @property
@@ -140,11 +140,13 @@ def reasons(given: Any, argument: str, what: str) -> dict[str, str]:
     """A mapping of something to reasons, checked.
 
     Raises:
-        ArgumentError: if it is none.
+        ArgumentTypeError: if it is none.
         ArgumentValueError: if a reason is empty.
     """
     if not isinstance(given, Mapping):
-        raise ArgumentError(f'{argument} maps each {what} to the reason, got {given!r}: {argument}={{"...": "why"}}')
+        raise ArgumentTypeError(
+            f'{argument} maps each {what} to the reason, got {given!r}: {argument}={{"...": "why"}}'
+        )
     for key, reason in given.items():
         if not isinstance(reason, str) or not reason.strip():
             raise ArgumentValueError(f'{argument} leaves out {key!r} without a reason: {argument}={{"{key}": "why"}}')

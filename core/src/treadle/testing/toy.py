@@ -37,8 +37,6 @@ def toy_learner(
         400
         >>> round(learner.model.weight.item(), 1)
         3.0
-
-    Source: FluxTraining.jl, `testlearner`.
     """
     generator = torch.Generator().manual_seed(0)
     model = nn.Linear(1, 1, bias=False)

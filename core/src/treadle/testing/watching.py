@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from treadle.callback import Callback
-from treadle.dispatch import Dispatcher, Handle
+from treadle.dispatch.dispatcher import Dispatcher, Handle
+from treadle.dispatch.runners import Call, CallbackRunner, LinearRunner, Run
 from treadle.events import Hook
-from treadle.runner import Call, CallbackRunner, LinearRunner, Run
 from treadle.testing.recording import Record, RecordingView
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ import os
 from typing import Any
 
 from treadle import Phase
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 
 def check_folder(folder: Any) -> None:
     """Refuse what is no path."""
     if not isinstance(folder, str | os.PathLike):
-        raise ArgumentError(f"Checkpointer needs the path of a folder, got {folder!r}: Checkpointer('runs/digits')")
+        raise ArgumentTypeError(f"Checkpointer needs the path of a folder, got {folder!r}: Checkpointer('runs/digits')")
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
@@ -20,7 +20,7 @@ def check_whole(name: str, value: Any, least: int) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ArgumentError(f"{name} is a whole number, got {value!r}: Checkpointer(folder, {name}=3)")
+        raise ArgumentTypeError(f"{name} is a whole number, got {value!r}: Checkpointer(folder, {name}=3)")
     if value < least:
         raise ArgumentValueError(f"{name} is at least {least}, got {value}: Checkpointer(folder, {name}=3)")
 
@@ -30,7 +30,7 @@ def check_minutes(value: Any) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ArgumentError(f"every_minutes is a number, got {value!r}: Checkpointer(folder, every_minutes=10)")
+        raise ArgumentTypeError(f"every_minutes is a number, got {value!r}: Checkpointer(folder, every_minutes=10)")
     if not value > 0:
         raise ArgumentValueError(f"every_minutes is more than 0, got {value}: Checkpointer(folder, every_minutes=10)")
 
@@ -44,6 +44,6 @@ def check_mode(mode: Any) -> None:
 def check_phase(name: str, phase: Any) -> None:
     """Refuse what is no type of phases."""
     if not (isinstance(phase, type) and issubclass(phase, Phase)):
-        raise ArgumentError(
+        raise ArgumentTypeError(
             f"Checkpointer({name}) is a type of phases, got {phase!r}: Checkpointer(folder, {name}=ValidationPhase)"
         )

@@ -22,8 +22,8 @@ from treadle import (
 )
 from treadle.access import Permission
 from treadle.callback import unwrap
-from treadle.handlers import handlers
-from treadle.progress import Progress, progress_of
+from treadle.loop.progress import Progress, progress_of
+from treadle.ordering.handlers import handlers
 
 from treadle_checkpoint.arguments import check_folder, check_minutes, check_mode, check_phase, check_whole
 from treadle_checkpoint.batch_digest import batch_digest
@@ -64,7 +64,7 @@ class Checkpointer(Callback):
     Reads: everything, but in operations only: `epoch` and, for steps and minutes, `step`.
 
     Raises:
-        ArgumentError, ArgumentValueError: for an argument that makes no sense.
+        ArgumentTypeError, ArgumentValueError: for an argument that makes no sense.
         FolderInUseError: before training, if the folder holds checkpoints of another run.
         NotResumableError: before training, if the run could not be resumed, because of its data or its optimizer.
         NotSaveableError: before training, if a callback or an entry of `cbstate` keeps what no checkpoint can hold.
@@ -78,8 +78,6 @@ class Checkpointer(Callback):
         >>> _ = toy_learner(Checkpointer(folder, keep_top_k=1)).fit(3)
         >>> [checkpoint.epoch for checkpoint in checkpoints(folder)]
         [3]
-
-    Source: FluxTraining.jl, `Checkpointer`.
     """
 
     #: A run may be resumed with or without one.

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
-from treadle.random_state import RandomState
+from treadle.state.random_state import RandomState
 
 from treadle_checkpoint.batch_digest import batch_digest
 from treadle_checkpoint.errors import MismatchError, NotResumableError

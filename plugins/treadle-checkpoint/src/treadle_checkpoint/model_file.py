@@ -35,7 +35,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     Raises:
         NonFiniteWeightsError: if a weight is NaN or infinite.
         NotSaveableError: if the model holds what no file can, such as a lazy parameter.
-        ArgumentError: if `model` is no module and no mapping of modules.
+        ArgumentTypeError: if `model` is no module and no mapping of modules.
 
     Example:
         >>> import tempfile, torch
@@ -43,8 +43,6 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
         >>> save_model(torch.nn.Linear(2, 1), path)
         >>> load_model(torch.nn.Linear(2, 1), path)
         Linear(in_features=2, out_features=1, bias=True)
-
-    Source: FluxTraining.jl, `savemodel`.
     """
     refuse_non_finite(model_state.models_by_name(model))
     with torch.no_grad(), whole_file(Path(path)) as unfinished:
@@ -68,7 +66,7 @@ def load_model(model: M, path: str | os.PathLike[str]) -> M:
         NoCheckpointError: if there is no such file.
         DamagedCheckpointError: if its content is not what was written.
         MismatchError: if names or shapes differ; then the model is as it was.
-        ArgumentError: if `model` is no module and no mapping of modules.
+        ArgumentTypeError: if `model` is no module and no mapping of modules.
 
     Example:
         >>> import tempfile, torch
@@ -77,8 +75,6 @@ def load_model(model: M, path: str | os.PathLike[str]) -> M:
         >>> save_model(pair, path)
         >>> load_model(pair, path) is pair
         True
-
-    Source: FluxTraining.jl, `loadmodel`.
     """
     path = Path(path)
     models = model_state.models_by_name(model)

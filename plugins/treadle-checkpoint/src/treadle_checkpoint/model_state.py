@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 
 from treadle_checkpoint.errors import MismatchError, NotSaveableError
 from treadle_checkpoint.plain import put_together, take_apart
@@ -20,12 +20,14 @@ def models_by_name(model: Any) -> dict[str, nn.Module]:
     """One or several models, by name; a single one has the empty name.
 
     Raises:
-        ArgumentError: if it is neither a module nor a mapping of modules.
+        ArgumentTypeError: if it is neither a module nor a mapping of modules.
     """
     models = {"": model} if isinstance(model, nn.Module) else model
     if not isinstance(models, Mapping) or not all(isinstance(each, nn.Module) for each in models.values()):
         kind = model.__name__ if isinstance(model, type) else type(model).__name__
-        raise ArgumentError(f"A model is a module or a mapping of modules, got {kind}: save_model(learner.model, path)")
+        raise ArgumentTypeError(
+            f"A model is a module or a mapping of modules, got {kind}: save_model(learner.model, path)"
+        )
     return dict(models)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from treadle import Phase
-from treadle.progress import Progress
+from treadle.loop.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from loguru import logger
-from treadle.random_state import RandomState
+from treadle.state.random_state import RandomState
 
 from treadle_checkpoint.errors import MismatchError
 

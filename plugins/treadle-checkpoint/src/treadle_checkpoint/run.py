@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from loguru import logger
 from treadle import Learner
-from treadle.errors import ArgumentError
-from treadle.progress import progress_of
+from treadle.errors import ArgumentTypeError
+from treadle.loop.progress import progress_of
 
 from treadle_checkpoint import model_state
 from treadle_checkpoint.durable import whole_folder
@@ -129,7 +129,7 @@ def resume(
         DamagedCheckpointError: naming the file that is damaged, and the checkpoint before it.
         MismatchError: if the learner is another one than was saved; then it is as it was.
         CheckpointError: if the checkpoint holds the model alone.
-        ArgumentError: if `learner` is none.
+        ArgumentTypeError: if `learner` is none.
 
     Example:
         >>> import tempfile
@@ -144,9 +144,11 @@ def resume(
         (2, True)
     """
     if not isinstance(learner, Learner):
-        raise ArgumentError(f"resume takes a learner and a path, got {learner!r:.60}: resume(learner, 'runs/digits')")
+        raise ArgumentTypeError(
+            f"resume takes a learner and a path, got {learner!r:.60}: resume(learner, 'runs/digits')"
+        )
     if isinstance(without, str):
-        raise ArgumentError(f"without is a list of names, got {without!r}: without=[{without!r}]")
+        raise ArgumentTypeError(f"without is a list of names, got {without!r}: without=[{without!r}]")
     path = Path(path)
     snapshot, taken = read_newest(path, fall_back=fall_back)
     restorer = Restorer(learner, snapshot, str(taken), without)

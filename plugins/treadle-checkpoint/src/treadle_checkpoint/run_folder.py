@@ -9,7 +9,7 @@ from typing import Any
 
 from loguru import logger
 from safetensors import SafetensorError
-from treadle.progress import progress_of
+from treadle.loop.progress import progress_of
 
 from treadle_checkpoint import model_state
 from treadle_checkpoint.durable import clear_remainders

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 from treadle import PropDict
-from treadle.progress import Progress, progress_of
-from treadle.random_state import RandomState
+from treadle.loop.progress import Progress, progress_of
+from treadle.state.random_state import RandomState
 
 from treadle_checkpoint import callback_states, loaders, model_state, optimizer_state, random_states, shared_entries
 from treadle_checkpoint.errors import NotSaveableError

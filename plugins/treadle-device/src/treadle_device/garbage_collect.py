@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 from treadle import Callback
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 
 class GarbageCollect(Callback):
@@ -25,7 +25,7 @@ class GarbageCollect(Callback):
             device. Default: False.
 
     Raises:
-        ArgumentError: if `nsteps` is no int.
+        ArgumentTypeError: if `nsteps` is no int.
         ArgumentValueError: if it is below 1.
 
     Example:
@@ -34,13 +34,11 @@ class GarbageCollect(Callback):
         >>> _ = toy_learner(collector, nbatches=16).fit(1)  # 16 + 16 steps
         >>> collector.runs
         3
-
-    Source: FluxTraining.jl, `GarbageCollect`.
     """
 
     def __init__(self, nsteps: int = 100, *, empty_cache: bool = False) -> None:
         if not isinstance(nsteps, int) or isinstance(nsteps, bool):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"GarbageCollect needs a whole number of steps, got {nsteps!r}: GarbageCollect(nsteps=100)"
             )
         if nsteps < 1:

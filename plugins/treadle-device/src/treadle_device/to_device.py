@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from treadle import Callback, ConflictResolution, Learner, RunFirst, Unresolvable, Write
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 
 from treadle_device.batch import map_tensors
 from treadle_device.move import Move, as_device
@@ -34,7 +34,7 @@ class ToDevice(Callback):
     Writes: `model`, `params`, `optimizer`, `step.xs`, `step.ys` (`step.` and what `entries` says).
 
     Raises:
-        ArgumentError: if `move_data` or `move_model` is neither a device nor a function; in
+        ArgumentTypeError: if `move_data` or `move_model` is neither a device nor a function; in
             `on_init`, if `move_model` returns no module.
         ArgumentValueError: if there is no such device; in `on_init`, if the optimizer cannot follow,
             because a new module has other parameters.
@@ -45,8 +45,6 @@ class ToDevice(Callback):
         >>> _ = learner.fit(1)
         >>> learner.model.weight.dtype, learner.step.yhats.dtype
         (torch.float64, torch.float64)
-
-    Source: FluxTraining.jl, `ToDevice`.
     """
 
     state_access = {
@@ -102,7 +100,7 @@ class ToDevice(Callback):
             return model
         moved = self.move_model(model)
         if not isinstance(moved, torch.nn.Module):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"move_model returned {moved!r:.60} in place of the model. Return a module: "
                 f'ToDevice(move_data, lambda model: model.to("cuda"))'
             )
@@ -122,7 +120,7 @@ def as_move(move: object, name: str) -> Callable[[Any], Any]:
         return Move(as_device(move))
     if callable(move):
         return move
-    raise ArgumentError(
+    raise ArgumentTypeError(
         f'ToDevice needs a device or a function for {name}, got {move!r}: ToDevice("cuda"), or '
         f"ToDevice(lambda tensor: tensor.double(), lambda model: model.double())"
     )

@@ -23,8 +23,6 @@ class ToGPU(ToDevice):
         True
         >>> learner.step.xs.device == learner.model.weight.device
         True
-
-    Source: FluxTraining.jl, `ToGPU`.
     """
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_logging.loggable import Loggable, as_tensor
 
@@ -25,14 +25,12 @@ class Audio(Loggable):
         sample_rate: Samples in a second, in hertz.
 
     Raises:
-        ArgumentError: for another type of numbers or of rate.
+        ArgumentTypeError: for another type of numbers or of rate.
         ArgumentValueError: for another shape or range, for NaN, or for a rate below one.
 
     Example:
         >>> Audio([0.0, 0.5, -1.0], 8000).data.shape
         torch.Size([1, 3])
-
-    Source: FluxTraining.jl, `Loggables.Audio`.
     """
 
     data: Any
@@ -41,7 +39,9 @@ class Audio(Loggable):
     def __post_init__(self) -> None:
         data = as_tensor(self.data, "Audio")
         if not isinstance(self.sample_rate, int) or isinstance(self.sample_rate, bool):
-            raise ArgumentError(f"Audio needs its sample rate as an int, got {self.sample_rate!r}: Audio(data, 44100)")
+            raise ArgumentTypeError(
+                f"Audio needs its sample rate as an int, got {self.sample_rate!r}: Audio(data, 44100)"
+            )
         if self.sample_rate < 1:
             raise ArgumentValueError(
                 f"Audio needs a sample rate of at least 1 Hz, got {self.sample_rate}: Audio(data, 44100)"
@@ -71,7 +71,7 @@ def _samples(data: torch.Tensor) -> torch.Tensor:
     if data.dtype == torch.int16:
         return (data.cpu() / LOUDEST).clamp(-1, 1)
     if not data.is_floating_point():
-        raise ArgumentError(f"Audio needs floats in [-1, 1] or int16, got {data.dtype}: Audio(data.float(), rate)")
+        raise ArgumentTypeError(f"Audio needs floats in [-1, 1] or int16, got {data.dtype}: Audio(data.float(), rate)")
     data = data.to("cpu", torch.float32)
     loudest = data.abs().max().item()
     if not loudest <= 1:

@@ -31,8 +31,6 @@ class LoggerBackend(ABC):
         ...         print(i, self.tag(name, group), loggable.number)
         >>> log_to(Lines(), Value(0.5), "Loss", 1, group=("Step", "Metrics"))
         1 Step/Metrics/Loss 0.5
-
-    Source: FluxTraining.jl, `LoggerBackend`.
     """
 
     supported: ClassVar[tuple[type[Loggable], ...]] = (Loggable,)

@@ -7,7 +7,7 @@ import weakref
 from os import PathLike, fspath
 from pathlib import Path
 
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_logging.backend import LoggerBackend
 from treadle_logging.errors import BackendClosedError, LogExistsError
@@ -29,7 +29,7 @@ class CSVBackend(LoggerBackend):
         overwrite: Whether to replace a file that is there. Default: False.
 
     Raises:
-        ArgumentError: if `path` is no path.
+        ArgumentTypeError: if `path` is no path.
         ArgumentValueError: if both `append` and `overwrite` are asked for.
         LogExistsError: if the file has rows already and neither was asked for, or if `append` meets
             a file that is no such log.
@@ -55,7 +55,7 @@ class CSVBackend(LoggerBackend):
 
     def __init__(self, path: str | PathLike[str], *, append: bool = False, overwrite: bool = False) -> None:
         if not isinstance(path, str | PathLike):
-            raise ArgumentError(f'CSVBackend needs a path, got {path!r}: CSVBackend("log.csv")')
+            raise ArgumentTypeError(f'CSVBackend needs a path, got {path!r}: CSVBackend("log.csv")')
         if append and overwrite:
             raise ArgumentValueError(
                 "CSVBackend can append to a file or overwrite it, not both: CSVBackend(path, append=True)"

@@ -1,4 +1,4 @@
-"""What only logging can refuse; wrong arguments are the core's `ArgumentError` and `ArgumentValueError`."""
+"""What only logging can refuse; wrong arguments are the core's `ArgumentTypeError` and `ArgumentValueError`."""
 
 from treadle.errors import TreadleError
 

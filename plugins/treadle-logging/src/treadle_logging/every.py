@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 
 class Every:
@@ -15,7 +15,7 @@ class Every:
         owner: Who asks, for the message.
 
     Raises:
-        ArgumentError: if `freq` is no int.
+        ArgumentTypeError: if `freq` is no int.
         ArgumentValueError: if it is below one.
 
     Example:
@@ -26,7 +26,7 @@ class Every:
 
     def __init__(self, freq: int | None, owner: str) -> None:
         if freq is not None and (not isinstance(freq, int) or isinstance(freq, bool)):
-            raise ArgumentError(f"{owner} needs an int or None, got freq={freq!r}: {owner}(..., freq=100)")
+            raise ArgumentTypeError(f"{owner} needs an int or None, got freq={freq!r}: {owner}(..., freq=100)")
         if freq is not None and freq < 1:
             raise ArgumentValueError(
                 f"{owner} logs every freq steps, got freq={freq}. Every step is: {owner}(..., freq=None)"

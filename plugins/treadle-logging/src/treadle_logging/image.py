@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_logging.loggable import Loggable, as_tensor
 
@@ -25,14 +25,12 @@ class Image(Loggable):
             float32 or uint8.
 
     Raises:
-        ArgumentError: for another type of numbers.
+        ArgumentTypeError: for another type of numbers.
         ArgumentValueError: for another shape or range, or for NaN.
 
     Example:
         >>> Image(torch.tensor([[[0.0, 0.5, 1.0]]])).bytes
         tensor([[[  0, 128, 255]]], dtype=torch.uint8)
-
-    Source: FluxTraining.jl, `Loggables.Image`.
     """
 
     data: Any
@@ -45,7 +43,7 @@ class Image(Loggable):
         elif data.is_floating_point():
             data = _in_range(data.to("cpu", torch.float32))
         else:
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"Image needs floats in [0, 1] or uint8, got {data.dtype}. Convert it first: "
                 f"Image(data.to(torch.uint8)) for 0 to 255, Image(data.float()) for 0 and 1."
             )
@@ -66,7 +64,7 @@ def to_image(data: Any) -> Image:
             closed.
 
     Raises:
-        ArgumentError: if it is none of them.
+        ArgumentTypeError: if it is none of them.
         ArgumentValueError: if it is a tensor or array that is no picture.
 
     Example:

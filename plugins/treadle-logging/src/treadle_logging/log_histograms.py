@@ -33,7 +33,7 @@ class LogHistograms(Callback):
     Reads: `params`, `cbstate.history`; on request `step.grads`; on request `model`.
 
     Raises:
-        ArgumentError: if a backend is none, or `freq` no int.
+        ArgumentTypeError: if a backend is none, or `freq` no int.
         ArgumentValueError: without a backend, or for a `freq` below one.
 
     Example:
@@ -48,8 +48,6 @@ class LogHistograms(Callback):
         1 Step/Histograms/Gradients/weight
         3 Step/Histograms/Weights/weight
         3 Step/Histograms/Gradients/weight
-
-    Source: FluxTraining.jl, `LogHistograms`.
     """
 
     state_access = {"params": Read, "cbstate.history": Read}

@@ -19,7 +19,7 @@ class LogHyperParams(SeriesLogger):
     Reads: `cbstate.hyperparams`.
 
     Raises:
-        ArgumentError: if a backend is none, or `block` no int, or `seconds` no number.
+        ArgumentTypeError: if a backend is none, or `block` no int, or `seconds` no number.
         ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
 
     Example:
@@ -34,8 +34,6 @@ class LogHyperParams(SeriesLogger):
         Step/HParams/LearningRate,0,0.1
         Step/HParams/LearningRate,1,0.05
         Step/HParams/LearningRate,2,0.025
-
-    Source: FluxTraining.jl, `LogHyperParams`.
     """
 
     state_access = {"cbstate.hyperparams": Read}

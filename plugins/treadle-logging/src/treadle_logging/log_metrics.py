@@ -23,7 +23,7 @@ class LogMetrics(SeriesLogger):
     Reads: `cbstate.metricsstep`, `cbstate.metricsepoch`.
 
     Raises:
-        ArgumentError: if a backend is none, or `block` no int, or `seconds` no number.
+        ArgumentTypeError: if a backend is none, or `block` no int, or `seconds` no number.
         ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
 
     Example:
@@ -35,8 +35,6 @@ class LogMetrics(SeriesLogger):
         >>> _ = learner.fit(2)
         >>> len(Path("metrics.csv").read_text().splitlines())  # a header, 16 + 1 rows for each epoch
         69
-
-    Source: FluxTraining.jl, `LogMetrics`.
     """
 
     state_access = {"cbstate.metricsstep": Read, "cbstate.metricsepoch": Read}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_logging.backend import LoggerBackend
 from treadle_logging.loggable import Loggable
@@ -31,7 +31,7 @@ def log_to(
         group: The group it stands in, or several, outermost first. Default: none.
 
     Raises:
-        ArgumentError: for an argument of the wrong type.
+        ArgumentTypeError: for an argument of the wrong type.
         ArgumentValueError: for an empty name or group.
 
     Example:
@@ -42,20 +42,18 @@ def log_to(
         >>> print(Path("log.csv").read_text())
         tag,iteration,value
         Step/Metrics/Loss,3,0.25
-
-    Source: FluxTraining.jl, `log_to`.
     """
     if not isinstance(loggable, Loggable):
-        raise ArgumentError(
+        raise ArgumentTypeError(
             f"log_to needs a Loggable, got {type(loggable).__name__} {loggable!r:.60}. Say what it is: "
             f"Value(number), Text(text), Image(pixels), Audio(samples, rate), Histogram(numbers)."
         )
     if not isinstance(i, Integral):
-        raise ArgumentError(f"log_to needs the iteration as an int, got {i!r}: log_to(..., i=int(step))")
+        raise ArgumentTypeError(f"log_to needs the iteration as an int, got {i!r}: log_to(..., i=int(step))")
     groups = (group,) if isinstance(group, str) else tuple(group)
     for part in (name, *groups):
         if not isinstance(part, str):
-            raise ArgumentError(f"log_to needs names of type str, got {part!r}: str({part!r})")
+            raise ArgumentTypeError(f"log_to needs names of type str, got {part!r}: str({part!r})")
         if not part:
             raise ArgumentValueError('log_to got an empty name. Name it: log_to(..., "Loss", i, group="Step")')
     for backend in as_backends(backends, "log_to"):
@@ -70,7 +68,7 @@ def as_backends(backends: LoggerBackend | Iterable[LoggerBackend], who: str) -> 
         who: Who needs them, for the message.
 
     Raises:
-        ArgumentError: if one is no backend.
+        ArgumentTypeError: if one is no backend.
         ArgumentValueError: if there is none.
     """
     if isinstance(backends, LoggerBackend):
@@ -83,7 +81,7 @@ def as_backends(backends: LoggerBackend | Iterable[LoggerBackend], who: str) -> 
     for backend in several:
         if not isinstance(backend, LoggerBackend):
             slip = " (the class; make one of it)" if isinstance(backend, type) else ""
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f'{who} needs backends, got {backend!r}{slip}: {who}(CSVBackend("log.csv"), ...). '
                 f"One of your own is a subclass of treadle_logging.LoggerBackend."
             )

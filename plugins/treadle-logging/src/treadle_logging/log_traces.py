@@ -19,7 +19,7 @@ class LogTraces(SeriesLogger):
     Reads: `cbstate.tracehistory`.
 
     Raises:
-        ArgumentError: if a backend is none, or `block` no int, or `seconds` no number.
+        ArgumentTypeError: if a backend is none, or `block` no int, or `seconds` no number.
         ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
 
     Example:
@@ -33,8 +33,6 @@ class LogTraces(SeriesLogger):
         tag,iteration,value
         Step/TrainingPhase/Traces/Samples,1,8.0
         Step/TrainingPhase/Traces/Samples,2,8.0
-
-    Source: FluxTraining.jl, `LogTraces`.
     """
 
     state_access = {"cbstate.tracehistory": Read}

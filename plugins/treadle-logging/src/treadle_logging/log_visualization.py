@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from treadle import AbstractTrainingPhase, Callback, Learner, Phase, Read
-from treadle.errors import ArgumentError
-from treadle.random_state import preserved_random_state
+from treadle.errors import ArgumentTypeError
+from treadle.state.random_state import preserved_random_state
 
 from treadle_logging.backend import LoggerBackend
 from treadle_logging.delivery import Delivery
@@ -35,7 +35,7 @@ class LogVisualization(Callback):
     Reads: `step`, `cbstate.history`.
 
     Raises:
-        ArgumentError: if `fn` cannot be called, a backend is none, or `freq` no int; during the fit,
+        ArgumentTypeError: if `fn` cannot be called, a backend is none, or `freq` no int; during the fit,
             if `fn` returns nothing that can be logged.
         ArgumentValueError: without a backend, or for a `freq` below one; during the fit, if `fn`
             returns a picture of the wrong shape or range.
@@ -54,8 +54,6 @@ class LogVisualization(Callback):
         tag,iteration,value
         Step/Visualization,1,the worst is sample ... of 8
         Step/Visualization,11,the worst is sample ... of 8
-
-    Source: FluxTraining.jl, `LogVisualization`.
     """
 
     state_access = {"step": Read, "cbstate.history": Read}
@@ -71,12 +69,12 @@ class LogVisualization(Callback):
         strict: bool = False,
     ) -> None:
         if not callable(fn) or isinstance(fn, LoggerBackend):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"LogVisualization needs a function first, got {fn!r}: "
                 f"LogVisualization(lambda step: step.xs[0], backend)"
             )
         if not (isinstance(phase, type) and issubclass(phase, Phase)):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"LogVisualization needs a type of phase, got {phase!r}: "
                 f"LogVisualization(fn, backend, phase=ValidationPhase)"
             )
@@ -108,7 +106,7 @@ class LogVisualization(Callback):
         if isinstance(shown, Loggable):
             return shown
         if shown is None:
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"{getattr(self.fn, '__qualname__', self.fn)} returned None to LogVisualization. Return a "
                 f"picture or a Loggable, for example: return step.xs[0]"
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 
 class Loggable:
@@ -25,8 +25,6 @@ class Loggable:
         ...         print(i, self.tag(name, group), loggable.url)
         >>> log_to(Lines(), Link("https://example.org/data"), "Source", 1, group="Data")
         1 Data/Source https://example.org/data
-
-    Source: FluxTraining.jl, `Loggables.Loggable`.
     """
 
 
@@ -39,13 +37,11 @@ class Value(Loggable):
             asks for `number`, not before.
 
     Raises:
-        ArgumentError: if it is no single real number.
+        ArgumentTypeError: if it is no single real number.
 
     Example:
         >>> Value(torch.tensor([0.5])).number
         0.5
-
-    Source: FluxTraining.jl, `Loggables.Value`.
     """
 
     data: Any
@@ -68,7 +64,7 @@ class Text(Loggable):
         data: The text.
 
     Raises:
-        ArgumentError: if it is no `str`.
+        ArgumentTypeError: if it is no `str`.
 
     Example:
         >>> from treadle_logging import CSVBackend, log_to
@@ -77,15 +73,13 @@ class Text(Loggable):
         >>> print(Path("notes.csv").read_text())
         tag,iteration,value
         Note,1,a *smaller* net
-
-    Source: FluxTraining.jl, `Loggables.Text`.
     """
 
     data: str
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, str):
-            raise ArgumentError(f"Text needs a str, got {self.data!r}: Text(str(data))")
+            raise ArgumentTypeError(f"Text needs a str, got {self.data!r}: Text(str(data))")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,14 +90,12 @@ class Histogram(Loggable):
         data: A tensor, an array or nested lists of real numbers, of any shape.
 
     Raises:
-        ArgumentError: if these are no real numbers.
+        ArgumentTypeError: if these are no real numbers.
         ArgumentValueError: if there is none.
 
     Example:
         >>> Histogram([[1, 2], [3, 4]]).values
         tensor([1., 2., 3., 4.])
-
-    Source: FluxTraining.jl, `Loggables.Histogram`.
     """
 
     data: Any
@@ -131,7 +123,7 @@ class Graph(Loggable):
         inputs: What to call it with, to see what it does: a tensor, or a tuple of several.
 
     Raises:
-        ArgumentError: if `model` is no module, or `inputs` no tensor or tuple of tensors.
+        ArgumentTypeError: if `model` is no module, or `inputs` no tensor or tuple of tensors.
 
     Example:
         >>> from treadle_logging import LoggerBackend, log_to
@@ -141,8 +133,6 @@ class Graph(Loggable):
         ...         print(name, loggable.model, tuple(loggable.model(loggable.inputs).shape))
         >>> log_to(Layers(), Graph(torch.nn.Flatten(), torch.ones(4, 2, 3)), "Model", 1)
         Model Flatten(start_dim=1, end_dim=-1) (4, 6)
-
-    Source: FluxTraining.jl, `Loggables.Graph`.
     """
 
     model: torch.nn.Module
@@ -150,10 +140,10 @@ class Graph(Loggable):
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, torch.nn.Module):
-            raise ArgumentError(f"Graph needs a module, got {self.model!r}: Graph(learner.model, inputs)")
+            raise ArgumentTypeError(f"Graph needs a module, got {self.model!r}: Graph(learner.model, inputs)")
         inputs = self.inputs if isinstance(self.inputs, tuple) else (self.inputs,)
         if not inputs or not all(isinstance(one, torch.Tensor) for one in inputs):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"Graph needs inputs to call the model with, a tensor or a tuple of tensors, got "
                 f"{type(self.inputs).__name__}: Graph(model, learner.step.xs)"
             )
@@ -168,14 +158,12 @@ class File(Loggable):
         data: Its content. Default: read from `file`.
 
     Raises:
-        ArgumentError: if `file` is no path, or `data` neither `bytes` nor `str`.
+        ArgumentTypeError: if `file` is no path, or `data` neither `bytes` nor `str`.
         OSError: if the content is to be read from `file` and cannot be.
 
     Example:
         >>> File("notes.txt", "tried a smaller net").text
         'tried a smaller net'
-
-    Source: FluxTraining.jl, `Loggables.File`.
     """
 
     file: str | Path
@@ -183,11 +171,11 @@ class File(Loggable):
 
     def __post_init__(self) -> None:
         if not isinstance(self.file, str | Path):
-            raise ArgumentError(f"File needs a path, got {self.file!r}: File('notes.txt', 'text')")
+            raise ArgumentTypeError(f"File needs a path, got {self.file!r}: File('notes.txt', 'text')")
         if self.data is None:
             object.__setattr__(self, "data", Path(self.file).read_bytes())
         elif not isinstance(self.data, str | bytes):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"File needs its content as bytes or str, got {type(self.data).__name__}: "
                 f"File({str(self.file)!r}, bytes(data))"
             )
@@ -211,7 +199,7 @@ def as_tensor(data: Any, who: str) -> torch.Tensor:
         who: The name of the loggable, for the message.
 
     Raises:
-        ArgumentError: if these are no real numbers.
+        ArgumentTypeError: if these are no real numbers.
     """
     if not isinstance(data, str | bytes | Mapping | None):
         try:
@@ -221,7 +209,7 @@ def as_tensor(data: Any, who: str) -> torch.Tensor:
         else:
             if not tensor.is_complex():
                 return tensor
-    raise ArgumentError(f"{who} needs a tensor or array of real numbers, got {_described(data)}.")
+    raise ArgumentTypeError(f"{who} needs a tensor or array of real numbers, got {_described(data)}.")
 
 
 def _one_number(data: Any) -> float | torch.Tensor:
@@ -232,7 +220,7 @@ def _one_number(data: Any) -> float | torch.Tensor:
             return float(data.item() if hasattr(data, "item") else data)  # an array or a number
         except (TypeError, ValueError):
             pass
-    raise ArgumentError(
+    raise ArgumentTypeError(
         f"Value needs one real number, got {_described(data)}. Reduce it first, as in Value(data.mean()), "
         f"or use another loggable: Text, Image, Audio, Histogram."
     )

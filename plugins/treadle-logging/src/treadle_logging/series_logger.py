@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from treadle import Callback, Learner, Phase, Series
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_logging.backend import LoggerBackend
 from treadle_logging.delivery import Delivery, Entry
@@ -29,7 +29,7 @@ class SeriesLogger(Callback):
         strict: Whether a backend that fails ends the training. Default: False.
 
     Raises:
-        ArgumentError: if a backend is none, or `block` no int, or `seconds` no number.
+        ArgumentTypeError: if a backend is none, or `block` no int, or `seconds` no number.
         ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
     """
 
@@ -37,7 +37,7 @@ class SeriesLogger(Callback):
         self, *backends: LoggerBackend, block: int = 1000, seconds: float = 10.0, strict: bool = False
     ) -> None:
         if not isinstance(block, int) or not isinstance(seconds, int | float):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"{self.name} needs an int and a number, got block={block!r}, seconds={seconds!r}: "
                 f"{self.name}(backend, block=1000, seconds=10)"
             )

@@ -45,8 +45,6 @@ class AbstractMetric(ABC):
         >>> steps = learner.cbstate.metricsstep[TrainingPhase()]["LargestError"].values
         >>> learner.cbstate.metricsepoch[TrainingPhase()]["LargestError"].last == (1, max(steps))
         True
-
-    Source: FluxTraining.jl, `AbstractMetric`.
     """
 
     phase: Any = Phase

@@ -24,8 +24,6 @@ def accuracy(yhats: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
         >>> scores = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]])
         >>> accuracy(scores, torch.tensor([0, 1, 1, 0]))
         tensor(0.7500)
-
-    Source: FluxTraining.jl, `accuracy`.
     """
     if not (isinstance(yhats, torch.Tensor) and isinstance(ys, torch.Tensor)):
         raise MetricError(

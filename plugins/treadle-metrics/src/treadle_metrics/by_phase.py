@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from treadle import Phase
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 from treadle.events import subclasses
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class ByPhase(dict[Phase, T]):
         make: Makes an empty record.
 
     Raises:
-        ArgumentError: if something is looked up that is no phase.
+        ArgumentTypeError: if something is looked up that is no phase.
 
     Example:
         >>> from treadle import TrainingPhase
@@ -59,7 +59,7 @@ class ByPhase(dict[Phase, T]):
         if not isinstance(phase, Phase):
             is_class = isinstance(phase, type) and issubclass(phase, Phase)
             mend = f"Make an instance: [{phase.__name__}()]" if is_class else "Pass one: [TrainingPhase()]"
-            raise ArgumentError(f"Records are kept by phase, and {phase!r} is no phase. {mend}")
+            raise ArgumentTypeError(f"Records are kept by phase, and {phase!r} is no phase. {mend}")
         state = self._unclaimed.pop(phase_key(phase), None)
         record = self._make()
         if state is not None:

@@ -23,8 +23,6 @@ class History:
         >>> history = learner.cbstate.history[ValidationPhase()]
         >>> history.epochs, history.steps, history.steps_epoch
         (3, 12, 4)
-
-    Source: FluxTraining.jl, `History`.
     """
 
     epochs: int = 0

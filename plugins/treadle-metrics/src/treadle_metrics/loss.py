@@ -28,8 +28,6 @@ class Loss(AbstractMetric):
         [4.0, 2.0]
         >>> list(learner.cbstate.metricsepoch[ValidationPhase()]["Loss"].values)
         [3.0]
-
-    Source: FluxTraining.jl, `Loss`.
     """
 
     state_access = {"step.loss": Read}

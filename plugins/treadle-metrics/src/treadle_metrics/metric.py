@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from treadle import Phase, Read
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 
 from treadle_metrics.abstract_metric import AbstractMetric
 from treadle_metrics.accumulator import Accumulator, is_accumulator
@@ -37,7 +37,7 @@ class Metric(AbstractMetric):
     Reads: `step.yhats`, `step.ys`.
 
     Raises:
-        ArgumentError: if an argument cannot be used as described.
+        ArgumentTypeError: if an argument cannot be used as described.
         MetricError: in a step, if what was measured is no number.
 
     Example:
@@ -48,8 +48,6 @@ class Metric(AbstractMetric):
         >>> _ = learner.fit(1)
         >>> {phase: list(metrics) for phase, metrics in learner.cbstate.metricsepoch.items()}
         {TrainingPhase(): ['Loss'], ValidationPhase(): ['Loss', 'Mean squared error']}
-
-    Source: FluxTraining.jl, `Metric`.
     """
 
     state_access = {"step.yhats": Read, "step.ys": Read}
@@ -64,7 +62,7 @@ class Metric(AbstractMetric):
         phase: Any = Phase,
     ) -> None:
         if not (is_accumulator(fn) or callable(fn)) or isinstance(fn, type):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"A metric is a function fn(yhats, ys), or an object with update, compute and reset; got {fn!r}. "
                 f"Metrics(accuracy), Metrics(torchmetrics.F1Score(...))"
             )
@@ -73,7 +71,7 @@ class Metric(AbstractMetric):
         self.phase = checked_phase(phase)
         self._place = None if device is None else placement(device)
         if statistic is not None and not is_accumulator(statistic):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"A statistic has update, compute and reset, got {statistic!r}: Metric({self.name.lower()}, "
                 f"statistic=torchmetrics.MaxMetric())"
             )
@@ -143,7 +141,7 @@ def checked_name(fn: Any) -> str:
         fn = fn.func
     name: str = getattr(fn, "__name__", type(fn).__name__)
     if name == "<lambda>":
-        raise ArgumentError(
+        raise ArgumentTypeError(
             'A lambda has no name to be recorded as. Give it one: Metric(lambda yhats, ys: ..., name="Error")'
         )
     return name[:1].upper() + name[1:]
@@ -155,5 +153,5 @@ def checked_phase(phase: Any) -> Any:
         isinstance(None, phase)
     except TypeError:
         phase_is = f"{phase!r}" if not isinstance(phase, Phase) else f"an instance; its class is {type(phase).__name__}"
-        raise ArgumentError(f"phase is a type of phase, got {phase_is}: phase=ValidationPhase") from None
+        raise ArgumentTypeError(f"phase is a type of phase, got {phase_is}: phase=ValidationPhase") from None
     return phase

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from treadle import Callback, Phase, Read, Write
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_metrics.abstract_metric import AbstractMetric
 from treadle_metrics.by_phase import phase_key
@@ -37,7 +37,7 @@ class Metrics(Callback):
     Writes: `cbstate.metricsstep`, `cbstate.metricsepoch`.
 
     Raises:
-        ArgumentError: if something is no metric.
+        ArgumentTypeError: if something is no metric.
         ArgumentValueError: if two metrics have one name.
 
     Example:
@@ -48,8 +48,6 @@ class Metrics(Callback):
         >>> metrics = learner.cbstate.metricsepoch[ValidationPhase()]
         >>> list(metrics), list(metrics["Loss"].iterations)
         (['Loss', 'Mse_loss'], [1, 2, 3])
-
-    Source: FluxTraining.jl, `Metrics`.
     """
 
     state_access = {"cbstate.metricsstep": Write, "cbstate.metricsepoch": Write, "cbstate.history": Read}
@@ -166,7 +164,9 @@ def as_metric(value: Any) -> AbstractMetric:
     if isinstance(value, AbstractMetric):
         return value
     if isinstance(value, type):
-        raise ArgumentError(f"{value.__name__} is a class, not a metric. Make an instance: Metrics({value.__name__}())")
+        raise ArgumentTypeError(
+            f"{value.__name__} is a class, not a metric. Make an instance: Metrics({value.__name__}())"
+        )
     return Metric(value)
 
 

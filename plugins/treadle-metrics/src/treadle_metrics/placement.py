@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 
 Place = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -19,14 +19,14 @@ def placement(device: Any) -> Place:
         device: A device or its name; a function of both; or a function of each.
 
     Raises:
-        ArgumentError: if it is none of these.
+        ArgumentTypeError: if it is none of these.
     """
     if callable(device):
         return device if takes_two(device) else lambda yhats, ys: (device(yhats), device(ys))
     try:
         target = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise ArgumentError(
+        raise ArgumentTypeError(
             f'device is a device or a function of (yhats, ys), got {device!r}: device="cpu", or '
             f"device=lambda yhats, ys: (yhats.softmax(1), ys)"
         ) from error

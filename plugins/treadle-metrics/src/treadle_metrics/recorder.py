@@ -24,8 +24,6 @@ class Recorder(Callback):
         >>> _ = learner.fit(2)
         >>> learner.cbstate.history[TrainingPhase()]
         History(epochs=2, steps=32, steps_epoch=16)
-
-    Source: FluxTraining.jl, `Recorder`.
     """
 
     state_access = {"cbstate.history": Write}

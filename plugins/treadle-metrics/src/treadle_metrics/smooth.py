@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 
 class Smooth:
@@ -19,7 +19,7 @@ class Smooth:
             Default: 0.98, fifty values.
 
     Raises:
-        ArgumentError, ArgumentValueError: for a `beta` that is no such number.
+        ArgumentTypeError, ArgumentValueError: for a `beta` that is no such number.
 
     Example:
         >>> smooth = Smooth(beta=0.9)
@@ -33,7 +33,7 @@ class Smooth:
 
     def __init__(self, beta: float = 0.98) -> None:
         if isinstance(beta, bool) or not isinstance(beta, (int, float)):
-            raise ArgumentError(f"beta is a number, the weight of the past values, got {beta!r}: beta=0.98")
+            raise ArgumentTypeError(f"beta is a number, the weight of the past values, got {beta!r}: beta=0.98")
         if not 0 <= beta < 1:
             raise ArgumentValueError(f"beta is at least 0 and below 1, got {beta}. The past weighs beta: beta=0.98")
         self.beta = beta

@@ -21,7 +21,7 @@ class SmoothLoss(Loss):
     Reads: `step.loss`.
 
     Raises:
-        ArgumentError, ArgumentValueError: for a `beta` that is no such number.
+        ArgumentTypeError, ArgumentValueError: for a `beta` that is no such number.
 
     Example:
         >>> from treadle import TrainingPhase, toy_learner

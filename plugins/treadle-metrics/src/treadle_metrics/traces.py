@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from treadle import Callback, ConflictResolution, NoConflict, NotDefined, Phase, Read, Unresolvable, Write
 from treadle.access import Permission
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 
 from treadle_metrics.metric import checked_phase
 from treadle_metrics.number import number
@@ -31,7 +31,7 @@ class Traces(Callback):
     Writes: `cbstate.tracehistory`.
 
     Raises:
-        ArgumentError: if it is not given functions by name, or `phase` is no type of phase.
+        ArgumentTypeError: if it is not given functions by name, or `phase` is no type of phase.
         MetricError: in a step, if a function gives no number.
 
     Example:
@@ -42,8 +42,6 @@ class Traces(Callback):
         >>> _ = learner.fit(1)
         >>> len(learner.cbstate.tracehistory[TrainingPhase()]["Squared loss"])
         16
-
-    Source: FluxTraining.jl, `Traces`.
     """
 
     state_access = {"step": Read, "cbstate.history": Read, "cbstate.tracehistory": Write}
@@ -59,7 +57,7 @@ class Traces(Callback):
         if not isinstance(functions, Mapping) or not all(
             isinstance(name, str) and callable(fn) for name, fn in functions.items()
         ):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"Traces takes functions of the learner by name, got {functions!r}: "
                 f'Traces({{"Squared loss": lambda learner: learner.step.loss**2}})'
             )

@@ -6,7 +6,7 @@ import sys
 from typing import IO, Any
 
 from treadle import Callback, Phase, Read
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 
 from treadle_progress.lines import write_line
 from treadle_progress.metrics_table import MetricsTable
@@ -27,7 +27,7 @@ class MetricsPrinter(Callback):
     Reads: `cbstate.metricsepoch`, `cbstate.history`.
 
     Raises:
-        ArgumentError: if `file` cannot be written to, or `rich` is asked for and not installed.
+        ArgumentTypeError: if `file` cannot be written to, or `rich` is asked for and not installed.
 
     Example:
         >>> from treadle import toy_learner
@@ -38,8 +38,6 @@ class MetricsPrinter(Callback):
             1  ValidationPhase      ...
             2  TrainingPhase        ...
             2  ValidationPhase      ...
-
-    Source: FluxTraining.jl, `MetricsPrinter`.
     """
 
     state_access = {"cbstate.metricsepoch": Read, "cbstate.history": Read}
@@ -47,9 +45,9 @@ class MetricsPrinter(Callback):
 
     def __init__(self, *, file: IO[str] | None = None, rich: bool | None = None) -> None:
         if file is not None and not callable(getattr(file, "write", None)):
-            raise ArgumentError(f"file is something to write to, got {file!r}: MetricsPrinter(file=sys.stdout)")
+            raise ArgumentTypeError(f"file is something to write to, got {file!r}: MetricsPrinter(file=sys.stdout)")
         if rich and not rich_is_there():
-            raise ArgumentError("rich is not installed: pip install rich, or leave it out: MetricsPrinter()")
+            raise ArgumentTypeError("rich is not installed: pip install rich, or leave it out: MetricsPrinter()")
         self.file, self.rich = file, rich
         self._table: MetricsTable | None = None
 

@@ -6,8 +6,8 @@ import sys
 from typing import IO, Any
 
 from treadle import Callback, Phase, Read
-from treadle.errors import ArgumentError, ArgumentValueError
-from treadle.progress import progress_of
+from treadle.errors import ArgumentTypeError, ArgumentValueError
+from treadle.loop.progress import progress_of
 
 from treadle_progress.bar import Bar
 
@@ -31,7 +31,7 @@ class ProgressPrinter(Callback):
     Reads: `data`, and with `loss` also `step.loss`.
 
     Raises:
-        ArgumentError: if `file` cannot be written to or `mininterval` is no number.
+        ArgumentTypeError: if `file` cannot be written to or `mininterval` is no number.
         ArgumentValueError: if `mininterval` is negative.
 
     Example:
@@ -41,8 +41,6 @@ class ProgressPrinter(Callback):
         >>> _ = toy_learner(ProgressPrinter(file=file, mininterval=0)).fit(1)
         >>> "Epoch 1 TrainingPhase:  50%" in file.getvalue()
         True
-
-    Source: FluxTraining.jl, `ProgressPrinter`.
     """
 
     state_access = {"data": Read, "step.loss": Read}
@@ -58,9 +56,9 @@ class ProgressPrinter(Callback):
         leave: bool = False,
     ) -> None:
         if file is not None and not callable(getattr(file, "write", None)):
-            raise ArgumentError(f"file is something to write to, got {file!r}: ProgressPrinter(file=sys.stdout)")
+            raise ArgumentTypeError(f"file is something to write to, got {file!r}: ProgressPrinter(file=sys.stdout)")
         if isinstance(mininterval, bool) or not isinstance(mininterval, (int, float)):
-            raise ArgumentError(f"mininterval is a number of seconds, got {mininterval!r}: mininterval=0.1")
+            raise ArgumentTypeError(f"mininterval is a number of seconds, got {mininterval!r}: mininterval=0.1")
         if not mininterval >= 0:
             raise ArgumentValueError(f"mininterval is 0 seconds or more, got {mininterval}: mininterval=0.1")
         self.show, self.file, self.mininterval, self.loss, self.leave = show, file, mininterval, loss, leave

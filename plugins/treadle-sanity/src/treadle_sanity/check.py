@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Check:
             for phases that step in another way. Default: False.
 
     Raises:
-        ArgumentError: if `fn` cannot be called, or `name` or `message` is no text.
+        ArgumentTypeError: if `fn` cannot be called, or `name` or `message` is no text.
 
     Example:
         >>> from treadle import toy_learner
@@ -36,10 +36,8 @@ class Check:
         ...
         treadle_sanity.errors.SanityCheckException: 1 sanity check failed, so no step was made:
         1. The data are few: that is not so.
-            Mend: Train with toy_learner(nbatches=10).
+            Fix: Train with toy_learner(nbatches=10).
         ...
-
-    Source: FluxTraining.jl, `Check`.
     """
 
     fn: Callable[[Any], bool | str]
@@ -50,12 +48,12 @@ class Check:
 
     def __post_init__(self) -> None:
         if not callable(self.fn):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f"A Check needs a function of the learner, got {self.fn!r}: Check(lambda learner: True, ...)"
             )
         for field in ("name", "message"):
             if not isinstance(getattr(self, field), str):
-                raise ArgumentError(f"A Check's {field} is a text, got {getattr(self, field)!r}.")
+                raise ArgumentTypeError(f"A Check's {field} is a text, got {getattr(self, field)!r}.")
 
 
 @dataclass(frozen=True)
@@ -73,4 +71,4 @@ class Failure:
     error: Exception | None = None
 
     def __str__(self) -> str:
-        return f"{self.check.name}: {self.found}\n    Mend: {self.check.message}"
+        return f"{self.check.name}: {self.found}\n    Fix: {self.check.message}"

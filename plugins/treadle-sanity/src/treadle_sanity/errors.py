@@ -25,8 +25,6 @@ class SanityCheckException(TreadleError, ValueError):
         ... except SanityCheckException as error:
         ...     print([failure.check.name for failure in error.failures])
         ['The data are few', 'The weight is 3']
-
-    Source: FluxTraining.jl, `SanityCheckException`.
     """
 
     def __init__(self, failures: Sequence[Failure]) -> None:

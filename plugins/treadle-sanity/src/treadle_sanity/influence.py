@@ -9,7 +9,7 @@ from treadle import Callback, Write, accesses
 from treadle.access import overlaps
 from treadle.callback import unwrap
 from treadle.events import PROJECT
-from treadle.handlers import handlers
+from treadle.ordering.handlers import handlers
 
 #: The state of a step that decides what model and loss function get and give.
 STATE = ("step.xs", "step.ys", "step.yhats", "step.loss")

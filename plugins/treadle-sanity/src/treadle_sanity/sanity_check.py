@@ -7,8 +7,8 @@ from typing import Any
 
 from loguru import logger
 from treadle import AbstractTrainingPhase, Callback, Phase, Read, TrainingPhase
-from treadle.errors import ArgumentError
-from treadle.progress import progress_of
+from treadle.errors import ArgumentTypeError
+from treadle.loop.progress import progress_of
 
 from treadle_sanity.batch_checks import told
 from treadle_sanity.check import Check, Failure
@@ -38,7 +38,7 @@ class SanityCheck(Callback):
     Writes: nothing.
 
     Raises:
-        ArgumentError: if one of the checks is no `Check`.
+        ArgumentTypeError: if one of the checks is no `Check`.
         SanityCheckException: when training begins, if checks fail that must not.
 
     Example:
@@ -48,10 +48,8 @@ class SanityCheck(Callback):
         ...
         treadle_sanity.errors.SanityCheckException: 1 sanity check failed, so no step was made:
         1. Batches are pairs: data.training: the first batch is a tuple of 3.
-            Mend: Let the loader yield (inputs, targets), several inputs as a tuple or a mapping: ((x1, x2), ys).
+            Fix: Let the loader yield (inputs, targets), several inputs as a tuple or a mapping: ((x1, x2), ys).
         ...
-
-    Source: FluxTraining.jl, `SanityCheck`.
     """
 
     state_access = {
@@ -64,11 +62,11 @@ class SanityCheck(Callback):
 
     def __init__(self, checks: Iterable[Check] = (), use_default: bool = True) -> None:
         if isinstance(checks, Check):
-            raise ArgumentError("SanityCheck takes a list of checks, got one Check: SanityCheck([check])")
+            raise ArgumentTypeError("SanityCheck takes a list of checks, got one Check: SanityCheck([check])")
         own = tuple(checks)
         for check in own:
             if not isinstance(check, Check):
-                raise ArgumentError(
+                raise ArgumentTypeError(
                     f"SanityCheck takes checks, got {check!r}: SanityCheck([Check(fn, name, throw_error, message)])"
                 )
         self.checks = (*CHECKS, *own) if use_default else own

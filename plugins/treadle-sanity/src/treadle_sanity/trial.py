@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from treadle import Phase, TrainingPhase, ValidationPhase
-from treadle.errors import ArgumentError, LossError
-from treadle.random_state import preserved_random_state
+from treadle.errors import ArgumentTypeError, LossError
+from treadle.state.random_state import preserved_random_state
 
 from treadle_sanity.errors import SkipCheck
 from treadle_sanity.influence import movers
@@ -126,7 +126,7 @@ def outputs(learner: Any, xs: Any) -> Any:
     """The model's outputs for some inputs, as a step of `TrainingPhase` has them."""
     model = learner.model
     if isinstance(model, Mapping):
-        raise ArgumentError(f"a step of TrainingPhase applies one model, and here are {', '.join(model)}")
+        raise ArgumentTypeError(f"a step of TrainingPhase applies one model, and here are {', '.join(model)}")
     if isinstance(model, nn.parallel.DistributedDataParallel):
         model = model.module  # whose own forward would wait for a backward
     if isinstance(xs, (tuple, list)):

@@ -36,8 +36,6 @@ class HyperParameter(ABC):
         >>> learner = Learner(model, torch.nn.MSELoss(), use_default_callbacks=False)
         >>> get_hyperparameter(set_hyperparameter(learner, DropoutRate, 0.1), DropoutRate)
         0.1
-
-    Source: FluxTraining.jl, `HyperParameter`.
     """
 
     state_access: Mapping[str, type[Permission]] = {}
@@ -105,8 +103,6 @@ def get_hyperparameter(learner: Learner, H: AnyHyperParameter) -> Any:
         >>> from treadle_schedule import LearningRate
         >>> get_hyperparameter(toy_learner(), LearningRate)
         0.001
-
-    Source: FluxTraining.jl, `gethyperparameter`.
     """
     return as_hyperparameter(H).get(learner)
 
@@ -128,8 +124,6 @@ def set_hyperparameter(learner: Learner, H: AnyHyperParameter, value: Any) -> Le
         >>> learner = set_hyperparameter(toy_learner(), LearningRate, 0.01)
         >>> learner.optimizer.param_groups[0]["lr"]
         0.01
-
-    Source: FluxTraining.jl, `sethyperparameter!`.
     """
     as_hyperparameter(H).set(learner, value)
     return learner

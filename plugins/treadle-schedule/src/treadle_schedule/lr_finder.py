@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from treadle import Callback, Learner, Phase, TrainingPhase
-from treadle.random_state import preserved_random_state
+from treadle.state.random_state import preserved_random_state
 
 from treadle_schedule.errors import LRFinderError
 from treadle_schedule.fields import Count, Positive, check

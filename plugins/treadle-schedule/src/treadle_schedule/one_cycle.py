@@ -85,8 +85,6 @@ def onecycle(
         >>> s = onecycle(8, 1.0, start_val=0.0, end_val=0.0, pct_start=0.5)
         >>> [round(s(t), 4) for t in range(1, 12)]
         [0.0, 0.3827, 0.7071, 0.9239, 1.0, 0.9239, 0.7071, 0.3827, 0.0, 0.0, 0.0]
-
-    Source: FluxTraining.jl, `onecycle`; past its end that one counts on and goes up again.
     """
     check(onecycle, locals())
     start = max_val / div if start_val is None else start_val

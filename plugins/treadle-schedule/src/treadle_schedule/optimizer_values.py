@@ -163,8 +163,6 @@ class LearningRate(OptimizerValue):
         >>> learner = set_hyperparameter(toy_learner(), LearningRate, 0.01)
         >>> get_hyperparameter(learner, LearningRate)
         0.01
-
-    Source: FluxTraining.jl, `LearningRate`.
     """
 
     key = "lr"

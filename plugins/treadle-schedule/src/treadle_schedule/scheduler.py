@@ -17,7 +17,7 @@ from treadle import (
     Unresolvable,
     Write,
 )
-from treadle.progress import progress_of
+from treadle.loop.progress import progress_of
 
 from treadle_schedule.errors import HyperParameterError, ScheduleError
 from treadle_schedule.hyperparameter import (
@@ -62,8 +62,6 @@ class Scheduler(Callback):
         >>> _ = learner.fit(1)
         >>> list(learner.cbstate.hyperparams["LearningRate"].values)
         [0.1, 0.05, 0.025, 0.0125]
-
-    Source: FluxTraining.jl, `Scheduler`.
     """
 
     run_after = ("to_device", "to_gpu")  # which may exchange what the optimizer holds

@@ -19,8 +19,8 @@ from treadle import (
 from treadle.access import overlaps
 from treadle.callback import unwrap
 from treadle.events import Init
-from treadle.handlers import handlers
 from treadle.operations import Epoch, Step
+from treadle.ordering.handlers import handlers
 
 #: Outside of what a step computes: here a callback looks back, stops, saves or restores.
 AROUND_STEPS = (Init, FitBegin, FitEnd, Epoch, EpochBegin, EpochEnd, StepEnd)

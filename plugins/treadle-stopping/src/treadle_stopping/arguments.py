@@ -6,7 +6,7 @@ import math
 import operator
 from typing import Any
 
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 
 def whole(value: Any, where: str, *, least: int = 1) -> int:
@@ -18,7 +18,7 @@ def whole(value: Any, where: str, *, least: int = 1) -> int:
         least: The smallest possible value.
 
     Raises:
-        ArgumentError: if it is no whole number.
+        ArgumentTypeError: if it is no whole number.
         ArgumentValueError: if it is too small.
 
     Example:
@@ -30,7 +30,7 @@ def whole(value: Any, where: str, *, least: int = 1) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, bool):
-        raise ArgumentError(f"{where} needs a whole number, got {value!r}.")
+        raise ArgumentTypeError(f"{where} needs a whole number, got {value!r}.")
     if number < least:
         raise ArgumentValueError(f"{where} must be at least {least}, got {number}.")
     return number
@@ -40,7 +40,7 @@ def real(value: Any, where: str) -> float:
     """The value as a float that is not NaN.
 
     Raises:
-        ArgumentError: if it is no number.
+        ArgumentTypeError: if it is no number.
         ArgumentValueError: if it is NaN.
 
     Example:
@@ -52,7 +52,7 @@ def real(value: Any, where: str) -> float:
     except (TypeError, ValueError):
         number = None
     if number is None:
-        raise ArgumentError(f"{where} needs a number, got {value!r}.")
+        raise ArgumentTypeError(f"{where} needs a number, got {value!r}.")
     if math.isnan(number):
         raise ArgumentValueError(f"{where} cannot be NaN.")
     return number
@@ -62,7 +62,7 @@ def positive(value: Any, where: str) -> float:
     """The value as a float above zero.
 
     Raises:
-        ArgumentError: if it is no number.
+        ArgumentTypeError: if it is no number.
         ArgumentValueError: if it is NaN, zero or less.
 
     Example:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 
 
 class Criterion:
@@ -146,7 +146,7 @@ class Disjunction(Criterion):
         criteria: The parts.
 
     Raises:
-        ArgumentError: if one of them is no criterion.
+        ArgumentTypeError: if one of them is no criterion.
 
     Example:
         >>> from treadle_stopping import InvalidValue, Patience, TimeLimit
@@ -219,7 +219,7 @@ def _parts(criteria: Iterable[object]) -> tuple[Criterion, ...]:
     found: list[Criterion] = []
     for criterion in criteria:
         if not isinstance(criterion, Criterion):
-            raise ArgumentError(f"{criterion!r} is no stopping criterion. {_mend(criterion)}")
+            raise ArgumentTypeError(f"{criterion!r} is no stopping criterion. {_mend(criterion)}")
         inner = criterion.criteria if isinstance(criterion, Disjunction) else (criterion,)
         found += [part for part in inner if part not in found and part != Never()]
     return tuple(found)

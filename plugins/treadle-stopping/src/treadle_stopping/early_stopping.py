@@ -22,7 +22,7 @@ from treadle import (
 )
 from treadle.access import overlaps
 from treadle.callback import unwrap
-from treadle.errors import ArgumentError, ArgumentValueError, LossError, did_you_mean
+from treadle.errors import ArgumentTypeError, ArgumentValueError, LossError, did_you_mean
 
 from treadle_stopping.best import Best
 from treadle_stopping.cancels import EarlyStop
@@ -69,7 +69,7 @@ class EarlyStopping(Callback):
 
     Raises:
         EarlyStop: when it stops; `fit` returns it as `FitResult.cancelled`, with `.criterion`.
-        ArgumentError: for what is no criterion or no type of phase.
+        ArgumentTypeError: for what is no criterion or no type of phase.
         ArgumentValueError: if `mode` is neither "min" nor "max", or there is no metric called `monitor`.
         LossError: if the steps of a phase have no loss to look at.
 
@@ -81,8 +81,6 @@ class EarlyStopping(Callback):
         (3, NumberLimit(n=3))
         >>> print(result.cancelled)
         Stopped early by NumberLimit(n=3): 3 losses have been seen.
-
-    Source: FluxTraining.jl, `EarlyStopping`.
     """
 
     def __init__(
@@ -96,10 +94,12 @@ class EarlyStopping(Callback):
         keep_state: bool = False,
     ) -> None:
         if not criteria:
-            raise ArgumentError("EarlyStopping needs a criterion, or a number of epochs: EarlyStopping(Patience(3))")
+            raise ArgumentTypeError(
+                "EarlyStopping needs a criterion, or a number of epochs: EarlyStopping(Patience(3))"
+            )
         for phase in (train_phase, test_phase):
             if not (isinstance(phase, type) and issubclass(phase, Phase)):
-                raise ArgumentError(
+                raise ArgumentTypeError(
                     f"EarlyStopping needs types of phases, got {phase!r}: EarlyStopping(3, test_phase=ValidationPhase)"
                 )
         if mode not in ("min", "max"):

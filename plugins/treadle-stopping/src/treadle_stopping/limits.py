@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_stopping.arguments import real, whole
 from treadle_stopping.criterion import Criterion
@@ -29,7 +29,7 @@ class TimeLimit(Criterion):
         clock: Where the time in seconds is read. Default: `time.monotonic`.
 
     Raises:
-        ArgumentError: if `t` is neither a number nor a `timedelta`.
+        ArgumentTypeError: if `t` is neither a number nor a `timedelta`.
         ArgumentValueError: if `t`, rounded, is not positive, or too long for a `timedelta`.
 
     Example:
@@ -72,8 +72,8 @@ def _limit(t: Any) -> timedelta:
     """The limit as a positive number of milliseconds."""
     try:
         limit = t if isinstance(t, timedelta) else timedelta(hours=real(t, "TimeLimit(t)"))
-    except ArgumentError:
-        raise ArgumentError(
+    except ArgumentTypeError:
+        raise ArgumentTypeError(
             f"TimeLimit(t) needs hours or a timedelta, got {t!r}: TimeLimit(timedelta(minutes=30))"
         ) from None
     except OverflowError:
@@ -94,7 +94,7 @@ class NumberLimit(Criterion):
         n: How many; at least 1. Default: 100.
 
     Raises:
-        ArgumentError: if `n` is no whole number.
+        ArgumentTypeError: if `n` is no whole number.
         ArgumentValueError: if `n` is less than 1.
 
     Example:

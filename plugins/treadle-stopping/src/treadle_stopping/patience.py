@@ -20,7 +20,7 @@ class Patience(Criterion):
         n: How many times; at least 1. Default: 5.
 
     Raises:
-        ArgumentError: if `n` is no whole number.
+        ArgumentTypeError: if `n` is no whole number.
         ArgumentValueError: if `n` is less than 1.
 
     Example:
@@ -63,7 +63,7 @@ class NumberSinceBest(Criterion):
         n: How many losses; at least 1. Default: 6.
 
     Raises:
-        ArgumentError: if `n` is no whole number.
+        ArgumentTypeError: if `n` is no whole number.
         ArgumentValueError: if `n` is less than 1.
 
     Example:

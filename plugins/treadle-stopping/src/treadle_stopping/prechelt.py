@@ -57,7 +57,7 @@ class GL(Criterion):
         alpha: The percentage. Default: 2.
 
     Raises:
-        ArgumentError: if `alpha` is no number.
+        ArgumentTypeError: if `alpha` is no number.
         ArgumentValueError: if `alpha` is not positive.
 
     Example:
@@ -105,7 +105,7 @@ class PQ(Criterion):
         tol: The progress that is none. Default: the machine epsilon, 2.22e-16.
 
     Raises:
-        ArgumentError: if one of them is no number, or `k` no whole one.
+        ArgumentTypeError: if one of them is no number, or `k` no whole one.
         ArgumentValueError: if `alpha` or `tol` is not positive, or `k` less than 2; and for an
             out-of-sample loss with fewer than two training losses on record.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from treadle import AbstractTrainingPhase, Callback, Permission, Read
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentTypeError
 
 from treadle_stopping.cancels import NonFiniteLoss
 from treadle_stopping.host_copy import HostCopy
@@ -33,7 +33,7 @@ class StopOnNaNLoss(Callback):
 
     Raises:
         NonFiniteLoss: when it stops; `fit` returns it as `FitResult.cancelled`.
-        ArgumentError: if the name is none.
+        ArgumentTypeError: if the name is none.
 
     Example:
         >>> from treadle import toy_learner
@@ -42,13 +42,11 @@ class StopOnNaNLoss(Callback):
         >>> result = learner.fit(1, ([(good, good), (bad, good), (good, good)],))
         >>> result.steps, result.cancelled.value, learner.model.weight.item()
         (1, inf, 0.0010000000474974513)
-
-    Source: FluxTraining.jl, `StopOnNaNLoss`.
     """
 
     def __init__(self, loss: str = "loss") -> None:
         if not (isinstance(loss, str) and loss.isidentifier()):
-            raise ArgumentError(
+            raise ArgumentTypeError(
                 f'StopOnNaNLoss needs the name of a loss in `step`, got {loss!r}: StopOnNaNLoss("my_loss")'
             )
         self.loss = loss

@@ -7,7 +7,7 @@ from copy import deepcopy
 from itertools import repeat
 from typing import Any
 
-from treadle.errors import ArgumentError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_stopping.criterion import Criterion, Disjunction
 
@@ -24,7 +24,7 @@ class EarlyStopper:
         criterion: The criteria as one.
 
     Raises:
-        ArgumentError: if one of them is no criterion.
+        ArgumentTypeError: if one of them is no criterion.
 
     Example:
         >>> from treadle_stopping import InvalidValue, Patience
@@ -56,13 +56,13 @@ class EarlyStopper:
             training: Whether it is the loss of a training step. Default: it is an out-of-sample loss.
 
         Raises:
-            ArgumentError: if the loss is no number.
+            ArgumentTypeError: if the loss is no number.
             ArgumentValueError: if it comes too early for a criterion, unless not `strict`.
         """
         try:
             number = float(loss)
         except (TypeError, ValueError, RuntimeError):
-            raise ArgumentError(f"EarlyStopper needs a loss that is one number, got {loss!r}.") from None
+            raise ArgumentTypeError(f"EarlyStopper needs a loss that is one number, got {loss!r}.") from None
         self.start()
         if self.strict and not training:
             self.criterion.check(self._state)
@@ -125,7 +125,7 @@ def stopping_time(criterion: Criterion, losses: Iterable[Any], is_training: Iter
         The number of the out-of-sample loss at which it stops, 0 for never.
 
     Raises:
-        ArgumentError: if the criterion is none, or a loss no number.
+        ArgumentTypeError: if the criterion is none, or a loss no number.
         ArgumentValueError: if `losses` and `is_training` are not of the same length, or an out-of-sample
             loss comes too early, as for `PQ` before two training losses.
 

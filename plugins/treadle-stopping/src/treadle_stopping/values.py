@@ -42,7 +42,7 @@ class Threshold(Criterion):
         value: The value; a loss equal to it goes on. Default: 0.
 
     Raises:
-        ArgumentError: if `value` is no number.
+        ArgumentTypeError: if `value` is no number.
         ArgumentValueError: if `value` is NaN.
 
     Example:

@@ -8,7 +8,7 @@ import warnings
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
-from treadle.random_state import preserved_random_state
+from treadle.state.random_state import preserved_random_state
 from treadle_logging import Audio, Graph
 
 

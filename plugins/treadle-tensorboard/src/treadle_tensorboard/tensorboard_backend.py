@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from loguru import logger
 from torch.utils.tensorboard import SummaryWriter
-from treadle.errors import ArgumentError, did_you_mean
+from treadle.errors import ArgumentTypeError, did_you_mean
 from treadle_logging import (
     Audio,
     BackendClosedError,
@@ -46,7 +46,7 @@ class TensorBoardBackend(LoggerBackend):
             `max_queue`, `flush_secs`, `filename_suffix`.
 
     Raises:
-        ArgumentError: if `logdir` is no path, or `SummaryWriter` takes no such option.
+        ArgumentTypeError: if `logdir` is no path, or `SummaryWriter` takes no such option.
 
     Example:
         >>> from treadle import toy_learner
@@ -54,16 +54,14 @@ class TensorBoardBackend(LoggerBackend):
         >>> from treadle_metrics import Metrics, Recorder
         >>> with TensorBoardBackend("runs/toy") as backend:
         ...     _ = toy_learner(Recorder(), Metrics(), LogMetrics(backend)).fit(1)
-
-    Source: FluxTraining.jl, `TensorBoardBackend`.
     """
 
     def __init__(self, logdir: str | PathLike[str], **options: Any) -> None:
         if not isinstance(logdir, str | PathLike) or not fspath(logdir):
-            raise ArgumentError(f'TensorBoardBackend needs a folder, got {logdir!r}: TensorBoardBackend("runs/1")')
+            raise ArgumentTypeError(f'TensorBoardBackend needs a folder, got {logdir!r}: TensorBoardBackend("runs/1")')
         for option in options:
             if option not in OPTIONS:
-                raise ArgumentError(
+                raise ArgumentTypeError(
                     f"TensorBoardBackend has no option `{option}`, since SummaryWriter has none. "
                     f"{did_you_mean(option, OPTIONS)}"
                 )

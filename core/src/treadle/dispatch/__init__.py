@@ -1,0 +1,1 @@
+"""How a handler gets called: from the order to functions."""

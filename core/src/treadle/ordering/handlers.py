@@ -1,0 +1,163 @@
+"""The handlers of a callback: which hooks it takes part in, and in which phases."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from treadle import phases
+from treadle.callback import Callback, unwrap
+from treadle.errors import CallbackError, did_you_mean
+from treadle.events import PROJECT, Hook, known_events, subclasses
+from treadle.operations import known_operations
+from treadle.phases import Phase
+
+
+@dataclass(frozen=True)
+class Handler:
+    """One callback's part in one hook.
+
+    Args:
+        hook: The event or operation.
+        phases: The types of phase it is restricted to.
+        wrapper: Whether it wraps what the others do.
+    """
+
+    hook: type[Hook]
+    phases: tuple[type[Phase], ...]
+    wrapper: bool = False
+
+    def handles(self, phase: type[Phase] | None) -> bool:
+        """Whether it runs in a phase of this type; None is outside of all phases."""
+        return phase is None or issubclass(phase, self.phases)
+
+
+def known_hooks() -> dict[str, type[Hook]]:
+    """Every event and operation that is declared by now, by the name of its method.
+
+    The core's come first, in the order of the loop; the others sorted, whoever was imported first.
+    """
+    hooks = {**known_events(), **known_operations()}
+    return dict(sorted(hooks.items(), key=lambda hook: "" if hook[1].__module__.startswith("treadle.") else hook[0]))
+
+
+def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) -> dict[str, Handler]:
+    """The handlers of a callback, by the name of the method.
+
+    Args:
+        callback: The callback.
+        hooks: The hooks there are. Default: all that are declared.
+
+    Raises:
+        CallbackError: for a method called `on_...` that is no event, for an argument that the hook
+            does not have, and for an annotation of `phase` that is no type of phase.
+
+    Example:
+        >>> from treadle import TrainingPhase
+        >>> class Hello(Callback):
+        ...     def on_epoch_begin(self, phase: TrainingPhase):
+        ...         print("hello")
+        >>> handlers(Hello())["on_epoch_begin"].phases
+        (<class 'treadle.phases.TrainingPhase'>,)
+    """
+    hooks = known_hooks() if hooks is None else hooks
+    callback = unwrap(callback)
+    found = {}
+    for name in implemented(callback, hooks):
+        method = getattr(callback, name)
+        options = getattr(method, f"{PROJECT}_impl", None) or {}
+        found[name] = Handler(hooks[name], handler_phases(callback, method), bool(options.get("wrapper")))
+    return found
+
+
+def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str]:
+    """The names of the callback's methods that take part in a hook."""
+    cls: Any = type(callback)
+    own = [name for name, value in vars(callback).items() if callable(value) and _claims(callback, name)]
+    names = [name for name in (*_candidates(cls), *own) if name in hooks or _claims(callback, name)]
+    for name in names:
+        if name not in hooks:
+            raise CallbackError(
+                f"{callback.name} has a method `{name}`, and there is no such event. "
+                f"{did_you_mean(name, hooks)} A custom event is declared by subclassing treadle.Event "
+                f"before the callback is used."
+            )
+    for name in (*_objects(cls), *own):
+        value = inspect.getattr_static(callback, name)
+        if name in hooks and value is not None and not inspect.isroutine(value):
+            raise CallbackError(
+                f"{callback.name}.{name} is a {type(value).__name__}, and only a method takes part in the loop. "
+                f"Write: def {name}(self, {', '.join(hooks[name].arguments)}): ..."
+            )
+    return names
+
+
+def _claims(callback: Callback, name: str) -> bool:
+    """Whether something callable says that it takes part in a hook.
+
+    It does by its name, by `@hookimpl`, or as a method of a callback inside; a function that a
+    callback keeps under the name of an operation, such as `self.loss`, does not.
+    """
+    value = getattr(callback, name)
+    of_callback = isinstance(getattr(value, "__self__", None), Callback)
+    return name.startswith("on_") or hasattr(value, f"{PROJECT}_impl") or (of_callback and name in vars(callback))
+
+
+@functools.lru_cache(maxsize=1024)
+def _candidates(cls: Any) -> tuple[str, ...]:
+    base = set(dir(Callback))
+    return tuple(
+        name
+        for name in dir(cls)
+        if name not in base and not name.startswith("__") and inspect.isroutine(inspect.getattr_static(cls, name))
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _objects(cls: Any) -> tuple[str, ...]:
+    """What a class has under names like those of events and is no method, such as a property."""
+    return tuple(
+        name for name in dir(cls) if name.startswith("on_") and not inspect.isroutine(inspect.getattr_static(cls, name))
+    )
+
+
+def handler_phases(callback: Callback, method: Callable[..., Any]) -> tuple[type[Phase], ...]:
+    """The types of phase that the annotation of `phase` restricts a handler to."""
+    function = inspect.unwrap(getattr(method, "__func__", method))
+    annotation = getattr(function, "__annotations__", {}).get("phase", Phase)
+    for _ in range(2):  # twice, where a module has the future import and quotes as well
+        if isinstance(annotation, str):
+            annotation = _evaluated(annotation, function, callback)
+    alternatives = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    for alternative in alternatives:
+        if not (isinstance(alternative, type) and issubclass(alternative, Phase)):
+            raise CallbackError(
+                f"{callback.name}.{function.__name__} annotates `phase` with {alternative!r}, which is no type of "
+                f"phase. Annotate it with one, or with a union of them: phase: TrainingPhase"
+            )
+    return alternatives
+
+
+def _evaluated(annotation: str, function: Callable[..., Any], callback: Callback) -> Any:
+    """A quoted annotation's meaning, where the function stands."""
+    closure = inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
+    names = {**vars(phases), **getattr(function, "__globals__", {}), **closure}
+    try:
+        return eval(annotation, names)  # as typing.get_type_hints does
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+        known = [cls for cls in subclasses(Phase) if cls.__name__ == annotation]
+        if len(known) == 1:
+            return known[0]
+        raise CallbackError(
+            f"{callback.name}.{function.__name__} annotates `phase` with {annotation!r}, and {error}. "
+            f"Import that type of phase in {function.__module__} (not only for type checkers)."
+        ) from None
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)

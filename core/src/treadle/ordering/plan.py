@@ -1,0 +1,223 @@
+"""The plan: what will run at each event of each phase, and why in that order."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator
+from html import escape
+from itertools import groupby
+
+from treadle.callback import Callback
+from treadle.events import subclasses
+from treadle.ordering.graph import Ordering
+from treadle.ordering.handlers import known_hooks
+from treadle.phases import Phase, TrainingPhase, ValidationPhase
+from treadle.plugins.discovery import distribution_of
+
+
+class Plan:
+    """What will run, in which order, for which reasons.
+
+    `print(plan)` shows it as text, a notebook as a table; `mermaid()`, `dot()` and `svg()` draw it.
+
+    Args:
+        ordering: The order of a learner's callbacks.
+        phases: The types of phase to show. Default: those of `fit`, and every other that a handler names
+            and that can be run.
+
+    Example:
+        >>> from treadle import Callback, Read, Write, toy_learner
+        >>> class Keeper(Callback):
+        ...     state_access = {"cbstate.kept": Write}
+        ...     def on_step_end(self, learner): ...
+        >>> class Announcer(Callback):
+        ...     state_access = {"cbstate.kept": Read}
+        ...     def on_step_end(self, learner): ...
+        >>> print(toy_learner(Announcer(), Keeper()).plan())
+        TrainingPhase
+          on_step_end  Keeper > Announcer
+        <BLANKLINE>
+        ValidationPhase
+          on_step_end  Keeper > Announcer
+        <BLANKLINE>
+        Why in this order
+          Keeper before Announcer: Announcer reads `cbstate.kept`, which Keeper writes.
+        <BLANKLINE>
+        Where they come from
+          Announcer: not installed as a plugin
+          Keeper: not installed as a plugin
+    """
+
+    def __init__(self, ordering: Ordering, phases: Iterable[type[Phase]] | None = None) -> None:
+        self._ordering = ordering
+        self._phases = tuple(dict.fromkeys(named_phases(ordering) if phases is None else phases))
+
+    @property
+    def callbacks(self) -> tuple[Callback, ...]:
+        """The callbacks, sorted by name."""
+        return self._ordering.callbacks
+
+    @property
+    def rows(self) -> list[tuple[str, str, tuple[Callback, ...]]]:
+        """For each phase and hook that somebody handles: their names, and the callbacks in order.
+
+        What belongs to no phase comes first, under an empty name.
+        """
+        return [
+            (phase.__name__ if phase else "", hook.hook, ordered)
+            for phase in (None, *self._phases)
+            for hook in known_hooks().values()
+            if (phase is None) != hook.phased and (ordered := self._ordering.order(hook, phase))
+        ]
+
+    @property
+    def edges(self) -> list[tuple[Callback, Callback, str, tuple[str, ...]]]:
+        """Each edge: who runs before whom, the reason, and the hooks at which both meet."""
+        return sorted(
+            (
+                (before, after, data["reason"], tuple(hook.hook for hook in data["events"]))
+                for before, after, data in self._ordering.graph.edges(data=True)
+            ),
+            key=lambda edge: (edge[0].name, edge[1].name),
+        )
+
+    def __str__(self) -> str:
+        if not self.callbacks:
+            return "No callbacks: nothing runs beside the loop itself."
+        rows = self.rows
+        width = max((len(hook) for _, hook, _ in rows), default=0)
+        lines = []
+        heading = None
+        for phase, hook, ordered in rows:
+            if phase != heading:
+                heading = phase
+                lines += ["", phase or "Outside of the phases"]
+            lines.append(f"  {hook:<{width}}  {' > '.join(callback.name for callback in ordered)}")
+        lines += ["", "Why in this order"] if self.edges else ["", "Nobody waits for anybody."]
+        lines += [f"  {before.name} before {after.name}: {reason}." for before, after, reason, _ in self.edges]
+        lines += ["", "Where they come from"]
+        for callback in sorted(self.callbacks, key=lambda callback: callback.name):
+            lines.append(f"  {callback.name}: {distribution_of(callback) or 'not installed as a plugin'}")
+        return "\n".join(lines[1:])
+
+    __repr__ = __str__
+
+    def mermaid(self) -> str:
+        """The graph of the callbacks as a Mermaid flowchart; an edge is labelled with its reason."""
+        ids = self._ids()
+        lines = ["flowchart LR"]
+        lines += [f'    {ids[callback]}["{_escaped(callback.name)}"]' for callback in self.callbacks]
+        for before, after, reason, _ in self.edges:
+            lines.append(f'    {ids[before]} -->|"{_escaped(reason)}"| {ids[after]}')
+        return "\n".join(lines)
+
+    def dot(self) -> str:
+        """The graph of the callbacks in Graphviz' DOT; an edge is labelled with its reason."""
+        ids = self._ids()
+        lines = ["digraph plan {", "    rankdir=LR;", "    node [shape=box, style=rounded];"]
+        lines += [f"    {ids[callback]} [label={_quoted(callback.name)}];" for callback in self.callbacks]
+        for before, after, reason, _ in self.edges:
+            lines.append(f"    {ids[before]} -> {ids[after]} [label={_quoted(reason)}];")
+        return "\n".join([*lines, "}"])
+
+    def svg(self) -> str:
+        """The plan as a picture: a line for each event of each phase, its callbacks from left to right."""
+        return draw(self)
+
+    def _ids(self) -> dict[Callback, str]:
+        return {callback: f"c{i}" for i, callback in enumerate(self.callbacks)}
+
+    def _repr_html_(self) -> str:
+        """The plan as a table, for notebooks."""
+        if not self.callbacks:
+            return f"<p>{self}</p>"
+        rows = "".join(
+            f"<tr><td>{html.escape(phase)}</td><td><code>{hook}</code></td>"
+            f"<td>{' &gt; '.join(html.escape(callback.name) for callback in ordered)}</td></tr>"
+            for phase, hook, ordered in self.rows
+        )
+        reasons = "".join(
+            f"<li>{html.escape(before.name)} before {html.escape(after.name)}: {html.escape(reason)}</li>"
+            for before, after, reason, _ in self.edges
+        )
+        return (
+            "<table><thead><tr><th>Phase</th><th>Event</th><th>Callbacks, in order</th></tr></thead>"
+            f"<tbody>{rows}</tbody></table><ul>{reasons}</ul>"
+        )
+
+
+def named_phases(ordering: Ordering) -> Iterator[type[Phase]]:
+    """The phases of `fit`, and every other that a handler names and that can be run."""
+    named = {phase for own in ordering.handlers for handler in own.values() for phase in handler.phases}
+    yield TrainingPhase
+    yield ValidationPhase
+    for phase in sorted(subclasses(Phase), key=lambda phase: (phase.__name__, phase.__module__)):
+        if phase in named and phase not in (TrainingPhase, ValidationPhase) and phase.step is not Phase.step:
+            yield phase
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=True).replace("`", "")
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+CHARACTER, LINE, MARGIN, LABEL = 7.3, 34, 20, 150
+
+
+FONT = "font-family='DejaVu Sans Mono, Menlo, Consolas, monospace' font-size='12'"
+
+
+BOX, ARROW, INK, FAINT = "#e8f0fe", "#5f6368", "#202124", "#80868b"
+
+
+def draw(plan: Plan) -> str:
+    """The plan as an SVG document: a line for each event of each phase, and the reasons below.
+
+    Args:
+        plan: The plan.
+    """
+    parts: list[str] = []
+    y, width = float(MARGIN), 0.0
+
+    def write(x: float, text: str, *, colour: str = INK, bold: bool = False) -> None:
+        nonlocal width
+        weight = " font-weight='bold'" if bold else ""
+        parts.append(f"<text x='{x:.1f}' y='{y + 16:.1f}' fill='{colour}' {FONT}{weight}>{escape(text)}</text>")
+        width = max(width, x + len(text) * CHARACTER)
+
+    for phase, rows in groupby(plan.rows, key=lambda row: row[0]):
+        write(MARGIN, phase or "Outside of the phases", bold=True)
+        y += LINE * 0.8
+        for _, hook, ordered in rows:
+            write(MARGIN + 12, hook, colour=FAINT)
+            x = float(MARGIN + LABEL)
+            for i, callback in enumerate(ordered):
+                if i:
+                    parts.append(
+                        f"<path d='M{x:.1f} {y + 12:.1f} h16 m-5 -4 l5 4 l-5 4' fill='none' stroke='{ARROW}'/>"
+                    )
+                    x += 22
+                box = len(callback.name) * CHARACTER + 16
+                parts.append(
+                    f"<rect x='{x:.1f}' y='{y:.1f}' width='{box:.1f}' height='24' rx='6' "
+                    f"fill='{BOX}' stroke='{ARROW}'/>"
+                )
+                write(x + 8, callback.name)
+                x += box + 6
+            y += LINE
+        y += LINE * 0.3
+    if plan.edges:
+        write(MARGIN, "Why in this order", bold=True)
+        y += LINE * 0.8
+    for before, after, reason, _ in plan.edges:
+        write(MARGIN + 12, f"{before.name} before {after.name}: {reason.replace('`', '')}")
+        y += LINE * 0.65
+    width, height = width + MARGIN, y + MARGIN
+    return (
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{width:.0f}' height='{height:.0f}' "
+        f"viewBox='0 0 {width:.0f} {height:.0f}'><rect width='100%' height='100%' fill='white'/>{''.join(parts)}</svg>"
+    )

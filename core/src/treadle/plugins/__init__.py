@@ -1,0 +1,15 @@
+"""Plugins: callbacks and hook modules of other distributions, found through entry points.
+
+Installing a distribution makes its callbacks available; naming one makes it active. Nothing is
+imported until it is asked for by name, and a plugin that cannot be used is data until then.
+
+Entry-point groups:
+    `treadle.callbacks`: a name and the class of a callback.
+    `treadle.plugins`: a name and a module with functions marked `@hookimpl`; it takes part when a
+    callback of its distribution does, or when it is named among a learner's callbacks.
+"""
+
+from treadle.plugins.discovery import CALLBACKS, DISABLE, PLUGINS, Plugin, find, installed, load
+from treadle.plugins.selection import DEFAULTS
+
+__all__ = ["CALLBACKS", "DEFAULTS", "DISABLE", "PLUGINS", "Plugin", "find", "installed", "load"]

@@ -1,0 +1,206 @@
+"""Plugins: callbacks and hooks of other distributions, found through entry points.
+
+Installing a distribution makes its callbacks available; naming one makes it active. Nothing is
+imported until it is asked for by name, and a plugin that cannot be used is data until then.
+
+Entry-point groups:
+    `treadle.callbacks`: a name and the class of a callback.
+    `treadle.plugins`: a name and a module with functions marked `@hookimpl`; it takes part when a
+    callback of its distribution does, or when it is named among a learner's callbacks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import importlib_metadata
+
+from treadle.callback import Callback, unwrap
+from treadle.errors import PluginError, did_you_mean
+from treadle.events import snake_case
+
+CALLBACKS = "treadle.callbacks"
+
+
+PLUGINS = "treadle.plugins"
+
+
+#: Names of plugins or distributions to leave out, separated by commas; or "all".
+DISABLE = "TREADLE_DISABLE_PLUGINS"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An entry point of an installed distribution.
+
+    Args:
+        name: The entry point's name; what `run_after` and error messages use.
+        group: `treadle.callbacks` or `treadle.plugins`.
+        value: Where the object is: `module:Class`, or `module`.
+        distribution: The distribution's name.
+        version: The distribution's version.
+    """
+
+    name: str
+    group: str
+    value: str
+    distribution: str
+    version: str
+    entry_point: importlib_metadata.EntryPoint = field(repr=False, compare=False)
+
+    @property
+    def disabled(self) -> bool:
+        """Whether the environment variable TREADLE_DISABLE_PLUGINS leaves it out."""
+        names = {normal(name) for name in os.environ.get(DISABLE, "").split(",")}
+        return not names.isdisjoint(("all", normal(self.name), normal(self.distribution)))
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it cannot be used, or None. Imports it to find out."""
+        try:
+            self.load()
+        except PluginError as error:
+            return error.__cause__ or error
+        return None
+
+    def load(self) -> Any:
+        """Import it.
+
+        Raises:
+            PluginError: if it is disabled, does not import, or is not what its group asks for. The
+                import's own exception is the cause.
+        """
+        where = f"{self.name!r} ({self.distribution} {self.version}, {self.value})"
+        if self.disabled:
+            raise PluginError(f"The plugin {where} is disabled: take it out of {DISABLE}.")
+        try:
+            loaded = self.entry_point.load()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin's SystemExit must not end the program either
+            raise PluginError(
+                f"The plugin {where} cannot be imported: {type(error).__name__}: {error}. "
+                f"Mend or uninstall {self.distribution}, or leave it out: {DISABLE}={self.name}"
+            ) from error
+        is_callback = isinstance(loaded, type) and issubclass(loaded, Callback)
+        if self.group == CALLBACKS and not is_callback:
+            raise PluginError(f"The plugin {where} is {loaded!r}, which is no subclass of treadle.Callback.")
+        return loaded
+
+
+def normal(name: str) -> str:
+    """A name as indexes compare it: `Treadle_Metrics` is `treadle-metrics`."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+_scanned: tuple[object, tuple[Plugin, ...]] = ((), ())
+
+
+def installed(group: str | None = None) -> tuple[Plugin, ...]:
+    """The plugins that are installed, without importing any; also the disabled and the broken ones.
+
+    Args:
+        group: `"treadle.callbacks"` or `"treadle.plugins"`. Default: both.
+
+    Example:
+        >>> all(plugin.group == "treadle.callbacks" for plugin in installed("treadle.callbacks"))
+        True
+    """
+    global _scanned
+    key = tuple((path, _modified(path)) for path in sys.path)
+    if _scanned[0] != key:
+        _scanned = key, tuple(_scan())
+    return tuple(plugin for plugin in _scanned[1] if group in (None, plugin.group))
+
+
+def _modified(path: str) -> int:
+    try:
+        return os.stat(path or ".").st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _scan() -> Iterable[Plugin]:
+    found: dict[tuple[str, str, str], Plugin] = {}
+    for group in (CALLBACKS, PLUGINS):
+        for entry in importlib_metadata.entry_points(group=group):
+            distribution = entry.dist.name if entry.dist else "unknown"
+            version = entry.dist.version if entry.dist else "unknown"
+            plugin = Plugin(entry.name, group, entry.value, distribution, version, entry)
+            found.setdefault((group, entry.name, distribution), plugin)
+    return sorted(found.values(), key=lambda plugin: (plugin.group, plugin.name, plugin.distribution))
+
+
+def find(name: str, group: str | None = None) -> Plugin:
+    """The installed plugin of that name.
+
+    Raises:
+        PluginError: if there is none, or if several distributions have one of that name.
+    """
+    candidates = installed(group)
+    matching = [plugin for plugin in candidates if plugin.name == name]
+    if not matching:
+        raise PluginError(
+            f"There is no plugin called {name!r} installed. "
+            f"{did_you_mean(name, {plugin.name for plugin in candidates})}"
+        )
+    usable = [plugin for plugin in matching if not plugin.disabled] or matching
+    if len({plugin.value for plugin in usable}) > 1:
+        origins = ", ".join(f"{plugin.distribution} ({plugin.value})" for plugin in usable)
+        raise PluginError(
+            f"Several distributions have a plugin called {name!r}: {origins}. Uninstall one of them, "
+            f"leave one out ({DISABLE}={usable[0].distribution}), or import the class that you mean."
+        )
+    return usable[0]
+
+
+def load(name: str) -> type[Callback]:
+    """The callback class that an installed distribution offers under a name.
+
+    Args:
+        name: The entry point's name.
+
+    Raises:
+        PluginError: if there is none, or it cannot be used; then with the reason as its cause.
+    """
+    cls: type[Callback] = find(name, CALLBACKS).load()
+    return cls
+
+
+def distribution_of(callback: Callback) -> str | None:
+    """The distribution, with its version, that a callback came from; None if it is no plugin's."""
+    root = type(unwrap(callback)).__module__.partition(".")[0]
+    for plugin in installed():
+        if plugin.value.partition(":")[0].partition(".")[0] == root:
+            return f"{plugin.distribution} {plugin.version}"
+    return None
+
+
+def names_of(callback: Callback) -> set[str]:
+    """Everything by which `run_after` may call a callback: its name, class names, entry points."""
+    inner = unwrap(callback)
+    names = {callback.name, inner.name}
+    for cls in type(inner).__mro__[:-2]:
+        names |= {cls.__name__, snake_case(cls.__name__)}
+    return names | entry_point_names(type(inner))
+
+
+def entry_point_names(cls: type[Callback]) -> set[str]:
+    """The entry points' names of a class and its base classes."""
+    classes = {f"{base.__module__}:{base.__qualname__}": base for base in cls.__mro__}
+    return {
+        plugin.name
+        for plugin in installed(CALLBACKS)
+        if plugin.value in classes or any(is_loaded_as(plugin, base) for base in classes.values())
+    }
+
+
+def is_loaded_as(plugin: Plugin, cls: type) -> bool:
+    """Whether an entry point means this class by another path, such as its package."""
+    module, _, attribute = plugin.value.partition(":")
+    return getattr(sys.modules.get(module), attribute, None) is cls if attribute else False

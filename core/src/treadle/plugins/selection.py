@@ -1,0 +1,117 @@
+"""Which callbacks a learner gets: those given, by object or by name, and the defaults."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from treadle.access import Read, Write, accesses, overlaps
+from treadle.callback import Callback, unwrap
+from treadle.errors import CallbackError, PluginError
+from treadle.plugins.discovery import CALLBACKS, PLUGINS, installed, load
+
+#: The callbacks that every learner gets, where they are installed: FluxTraining.jl's five.
+DEFAULTS = ("recorder", "metrics", "metrics_printer", "progress_printer", "stop_on_nan_loss")
+
+
+def as_callbacks(callbacks: Any, *, use_default_callbacks: bool = False) -> tuple[tuple[Callback, ...], list[str]]:
+    """The callbacks, and the names of plugin modules that were named among them.
+
+    Args:
+        callbacks: Callbacks, or names: of an entry point, whose class is called without arguments,
+            or of a plugin module.
+        use_default_callbacks: Whether the five defaults join, where they are installed, no callback
+            of their class is given, and what they read is there.
+
+    Raises:
+        CallbackError: if one of them is a class, is given twice, or is no callback.
+        PluginError: if a name is not that of a plugin that can be used.
+    """
+    if isinstance(callbacks, (str, Callback)) or not isinstance(callbacks, Iterable):
+        mend = "" if callbacks is None else shown(callbacks)
+        raise CallbackError(f"callbacks is a list, got {callbacks!r}: callbacks=[{mend}]")
+    given: list[Callback] = []
+    present: set[Callback] = set()
+    modules: list[str] = []
+    for callback in callbacks:
+        if isinstance(callback, str):
+            if callback in {plugin.name for plugin in installed(PLUGINS)}:
+                modules.append(callback)
+                if callback not in {plugin.name for plugin in installed(CALLBACKS)}:
+                    continue
+            callback = made_by_name(callback)
+        check_callback_instance(callback)
+        if unwrap(callback) in present:
+            raise CallbackError(f"{callback.name} is given twice, the same object. Give it once, or make another one.")
+        given.append(callback)
+        present.add(unwrap(callback))
+    joined = (*given, *default_callbacks(given)) if use_default_callbacks else tuple(given)
+    return joined, modules
+
+
+def made_by_name(name: str) -> Callback:
+    """A callback of the class that is installed under a name."""
+    cls = load(name)
+    try:
+        inspect.signature(cls).bind()
+    except TypeError as error:
+        raise CallbackError(
+            f"{name!r} cannot be given by its name alone, for {cls.__name__} has arguments ({error}). "
+            f"Make it: from {cls.__module__} import {cls.__name__}; callbacks=[{cls.__name__}(...)]"
+        ) from None
+    return cls()
+
+
+def check_callback_instance(callback: Any) -> None:
+    """Refuse what is no instance of `Callback`."""
+    if isinstance(callback, type):
+        raise CallbackError(f"{callback.__name__} is a class, not a callback. Make an instance: {callback.__name__}()")
+    if not isinstance(callback, Callback):
+        raise CallbackError(
+            f"{callback!r} is no callback. Subclass treadle.Callback, or wrap a function: CustomCallback(f, StepEnd)"
+        )
+    cls = type(callback)
+    if not isinstance(callback.name, str):
+        raise CallbackError(f"The name of a callback is text, got {callback.name!r} from {cls.__name__}.")
+    if cls.__eq__ is not object.__eq__ or cls.__hash__ is not object.__hash__:
+        raise CallbackError(
+            f"{cls.__name__} compares by value, and two callbacks are equal only if they are the same object. "
+            f"Leave __eq__ and __hash__ as they are; as a data class, write @dataclass(eq=False) above it."
+        )
+
+
+def shown(value: Any) -> str:
+    """How a value is written in a message."""
+    return f"{type(value).__name__}()" if isinstance(value, Callback) else repr(value)
+
+
+def default_callbacks(given: list[Callback]) -> list[Callback]:
+    """The defaults that are installed and that fit beside the callbacks that were given."""
+    joining: list[Callback] = []
+    for name in DEFAULTS:
+        candidates = [plugin for plugin in installed(CALLBACKS) if plugin.name == name and not plugin.disabled]
+        if not candidates:
+            continue
+        try:
+            cls = load(name)
+        except PluginError as error:
+            from loguru import logger  # needed rarely, and loaded then
+
+            logger.warning(f"A default callback is left out. {error}")
+            continue
+        if not any(isinstance(unwrap(callback), cls) for callback in given):
+            joining.append(cls())
+    while True:  # a default that reads what nobody writes steps back, and so may one that reads from it
+        present = [*given, *joining]
+        lacking = [callback for callback in joining if not readable_state(callback, present)]
+        if not lacking:
+            return joining
+        joining = [callback for callback in joining if callback not in lacking]
+
+
+def readable_state(callback: Callback, present: list[Callback]) -> bool:
+    """Whether somebody writes every entry of `cbstate` that a callback reads."""
+    written = {path for other in present for path in accesses(other, Write)}
+    read = {path for path in accesses(callback, Read) if path.startswith("cbstate.")}
+    return all(any(overlaps(path, other) for other in written) for path in read)

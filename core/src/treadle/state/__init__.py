@@ -1,0 +1,1 @@
+"""What a callback may see of a learner, and the state of a run."""

@@ -1,0 +1,113 @@
+"""Models and optimizers, one or several: checked, in one form, and with their parameters by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from treadle.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
+from treadle.operations import name_of
+from treadle.state.propdict import PropDict, named
+
+
+def as_model(model: Any) -> Any:
+    """A module, or a `PropDict` of modules by name.
+
+    Raises:
+        ArgumentTypeError: if it is neither.
+        ArgumentValueError: if there is no parameter in it.
+    """
+    if isinstance(model, Mapping):
+        model = PropDict(named(model))
+        if not model or not all(
+            isinstance(name, str) and isinstance(part, nn.Module) for name, part in named(model).items()
+        ):
+            raise ArgumentTypeError(
+                f'A mapping of models maps names to modules, got {model!r}: {{"generator": nn.Linear(1, 1)}}'
+            )
+        models = models_of(model)
+    elif isinstance(model, nn.Module):
+        models = [model]
+    else:
+        kind = model.__name__ if isinstance(model, type) else type(model).__name__
+        mend = f"Make an instance: {kind}(...)" if isinstance(model, type) else "Pass a torch.nn.Module."
+        raise ArgumentTypeError(f"The model is a module or a mapping of modules, got {kind}. {mend}")
+    if not any(True for part in models for _ in part.parameters()):
+        names = ", ".join(type(part).__name__ for part in models)
+        raise ArgumentValueError(f"The model {names} has no parameters, so there is nothing to train.")
+    return model
+
+
+def parameters_of(model: Any) -> PropDict:
+    """The parameters by name; for several models a `PropDict` of them for each."""
+    if isinstance(model, nn.Module):
+        return PropDict(dict(model.named_parameters()))
+    return PropDict({name: parameters_of(part) for name, part in named(model).items()})
+
+
+def models_of(model: Any) -> list[nn.Module]:
+    """The models, one or several, as a list."""
+    return [model] if isinstance(model, nn.Module) else list(named(model).values())
+
+
+def as_optimizer(optimizer: Any, model: Any) -> Any:
+    """An optimizer, or a `PropDict` of optimizers by the name of their model.
+
+    Args:
+        optimizer: An optimizer, a function that makes one of parameters, or for several models a
+            mapping of these by the name of the model.
+        model: What `as_model` gave.
+
+    Raises:
+        ArgumentTypeError: if it is none of these, or names a model that there is not.
+    """
+    if isinstance(optimizer, Mapping):
+        if isinstance(model, nn.Module):
+            raise ArgumentTypeError(
+                "There are several optimizers and one model. Pass one optimizer, or a mapping of models."
+            )
+        for name in optimizer:
+            if name not in model:
+                raise ArgumentTypeError(
+                    f"There is an optimizer for {name!r}, and no such model. {did_you_mean(str(name), model)}"
+                )
+        return PropDict({name: as_optimizer(each, model[name]) for name, each in named(optimizer).items()})
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return optimizer
+    if not callable(optimizer):
+        raise ArgumentTypeError(
+            f"The optimizer is an instance or a function of the parameters, got {optimizer!r}: "
+            f"optimizer=torch.optim.SGD(model.parameters(), lr=0.1), or optimizer=torch.optim.Adam"
+        )
+    parameters = list(dict.fromkeys(parameter for part in models_of(model) for parameter in part.parameters()))
+    try:
+        made = optimizer(parameters)
+    except TypeError as error:
+        error.add_note(
+            f"Raised while {name_of(optimizer)} was called with the parameters alone. Give it what else it needs: "
+            f"optimizer=functools.partial({name_of(optimizer)}, lr=0.1)"
+        )
+        raise
+    if not isinstance(made, torch.optim.Optimizer):
+        raise ArgumentTypeError(f"{name_of(optimizer)} made {made!r} of the parameters, which is no torch optimizer.")
+    return made
+
+
+def optimizers_of(optimizer: Any) -> list[torch.optim.Optimizer]:
+    """The optimizers, one or several, as a list; one that several models share counts once."""
+    return list(dict.fromkeys(named(optimizer).values())) if isinstance(optimizer, Mapping) else [optimizer]
+
+
+def warn_of_strangers(models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    """Warn if no optimizer holds a parameter of a model, as after a new model was set."""
+    held = {id(each) for optimizer in optimizers for group in optimizer.param_groups for each in group["params"]}
+    if not any(id(parameter) in held for model in models for parameter in model.parameters()):
+        from loguru import logger  # needed rarely, and loaded then
+
+        logger.warning(
+            "No optimizer holds a parameter of the model, so the model stays as it is. After a new model, make a new "
+            "optimizer: learner.optimizer = torch.optim.Adam(learner.model.parameters())"
+        )

@@ -1,0 +1,58 @@
+"""The training modes of models: set for a phase, and put back after it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def modes(models: Iterable[torch.nn.Module], *, training: bool) -> Iterator[None]:
+    """Set models to training or eval mode, and put back the mode of every module after it.
+
+    A module that was frozen by `.eval()` stays frozen while training, as long as any module of its
+    model is in training mode. A model that is wholly in eval mode is set to training mode; who may
+    not have meant it so is told, once for a model.
+    """
+    before: list[tuple[torch.nn.Module, bool]] = []
+    try:
+        for model in models:
+            modules = list(model.modules())
+            before += [(module, module.training) for module in modules]
+            if not training:
+                model.eval()
+            elif not any(module.training for module in modules):
+                model.train()
+                if len(modules) > 1:
+                    tell(
+                        model,
+                        "was wholly in eval mode; it trains in training mode. To keep parts of it frozen, call "
+                        "model.train() and then .eval() on those parts.",
+                    )
+            elif not model.training:
+                frozen = sum(not module.training for module in modules)
+                tell(
+                    model,
+                    f"is in eval mode but for some of its parts, so {frozen} of its {len(modules)} modules stay "
+                    f"frozen while it trains. If that is not meant, call model.train().",
+                )
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
+
+
+#: Models whose mode was spoken of, which is done once for each.
+told: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+
+
+def tell(model: torch.nn.Module, what: str) -> None:
+    """Warn about a model's mode, unless that was done before."""
+    if model not in told:
+        told.add(model)
+        from loguru import logger  # needed rarely, and loaded then
+
+        logger.warning(f"{type(model).__name__} {what}")

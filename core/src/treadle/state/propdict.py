@@ -1,0 +1,88 @@
+"""`PropDict`: names and values, by attribute or by item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from treadle.errors import did_you_mean
+
+
+class PropDict(MutableMapping[str, Any]):
+    """A mapping of names to values whose values are attributes as well.
+
+    Args:
+        values: A mapping to start from. Default: none.
+        **named: More names and values.
+
+    Raises:
+        AttributeError: for an attribute that is not there; it says what there is.
+        KeyError: likewise for an item.
+
+    Example:
+        >>> state = PropDict(xs=1, ys=2)
+        >>> state.loss = 0.5
+        >>> state["xs"], state.loss, "grads" in state
+        (1, 0.5, False)
+        >>> state.los
+        Traceback (most recent call last):
+        ...
+        AttributeError: There is no `los` here. Did you mean `loss`?
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        state = self.__dict__  # attribute access stays native, so it costs nothing extra
+        if values:
+            state.update(values)
+        if named:
+            state.update(named)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(missing(name, self), name=name)
+
+    if TYPE_CHECKING:  # natively, a value is set without a detour through Python
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self.__dict__[name]
+        except KeyError:
+            raise AttributeError(missing(name, self), name=name) from None
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self.__dict__[name]
+        except KeyError:
+            raise KeyError(missing(name, self)) from None
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.__dict__[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        try:
+            del self.__dict__[name]
+        except KeyError:
+            raise KeyError(missing(name, self)) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.__dict__
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dict__)
+
+    def __len__(self) -> int:
+        return len(self.__dict__)
+
+    def __repr__(self) -> str:
+        return f"PropDict({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
+
+
+def named(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping's values by name; also where one of a `PropDict`'s names is that of a method, such as "values"."""
+    return vars(mapping) if isinstance(mapping, PropDict) else dict(mapping)
+
+
+def missing(name: str, there: Mapping[str, Any]) -> str:
+    """The message for a name that is not there."""
+    return f"There is no `{name}` here. {did_you_mean(name, there)}"

@@ -1,0 +1,233 @@
+"""Callbacks that run only now and then: another callback, inside of a condition."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from operator import index
+from typing import Any
+
+from treadle.access import Permission
+from treadle.callback import Callback, ConflictResolution, RunFirst
+from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError
+from treadle.events import Event, Hook
+from treadle.phases import Phase
+
+
+class CallbackCondition:
+    """Says when the callback inside of a `ConditionalCallback` runs.
+
+    Example:
+        >>> from treadle import ConditionalCallback, CustomCallback, EpochEnd, ValidationPhase, toy_learner
+        >>> class OnlyInValidation(CallbackCondition):
+        ...     "Let through what happens in validation."
+        ...     def should_run(self, event, phase):
+        ...         return isinstance(phase, ValidationPhase)
+        >>> hello = CustomCallback(lambda learner: print("An epoch ended."), EpochEnd)
+        >>> result = toy_learner(ConditionalCallback(hello, OnlyInValidation())).fit(1)
+        An epoch ended.
+    """
+
+    def should_run(self, event: type[Hook], phase: Phase | None) -> bool:
+        """Whether a dispatch goes through.
+
+        Args:
+            event: The event's class.
+            phase: The phase, or None for an event outside of all phases.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not say when to run. Define it:\n"
+            f"    def should_run(self, event, phase): return True"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this condition. Default: nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+
+
+class FrequencyThrottle(CallbackCondition):
+    """Lets the 1st, the (freq + 1)th, the (2 * freq + 1)th ... dispatch of an event through.
+
+    The count goes on over epochs and phases. Other events always pass.
+
+    Args:
+        freq: Every how many dispatches one goes through; at least 1.
+        event: The event.
+
+    Example:
+        >>> from treadle import StepEnd, TrainingPhase
+        >>> third = FrequencyThrottle(3, StepEnd)
+        >>> [third.should_run(StepEnd, TrainingPhase()) for _ in range(7)]
+        [True, False, False, True, False, False, True]
+    """
+
+    def __init__(self, freq: int, event: type[Event]) -> None:
+        if isinstance(freq, bool) or not hasattr(freq, "__index__"):  # NumPy's have it, too
+            raise ArgumentTypeError(f"freq is a whole number of dispatches, got {freq!r}: freq=10")
+        if freq < 1:
+            raise ArgumentValueError(f"freq is at least 1 dispatch, got {freq}: freq=10")
+        self.freq, self.event = index(freq), checked_event(event)
+        self.count = 0
+
+    def should_run(self, event: type[Hook], phase: Phase | None) -> bool:
+        if event is not self.event:
+            return True
+        self.count += 1
+        return self.count % self.freq == 1 % self.freq
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.count = state["count"]
+
+
+class TimeThrottle(CallbackCondition):
+    """Lets a dispatch of an event through if more than `seconds` passed since the last one that was.
+
+    The first one passes. Other events always pass.
+
+    Args:
+        seconds: The time that has to pass; 0 or more.
+        event: The event.
+        clock: A function that tells the time in seconds. Default: `time.monotonic`.
+
+    Example:
+        >>> from treadle import StepEnd, TrainingPhase
+        >>> times = iter([0.0, 4.0, 6.0, 11.0, 12.0])
+        >>> now_and_then = TimeThrottle(5, StepEnd, clock=lambda: next(times))
+        >>> [now_and_then.should_run(StepEnd, TrainingPhase()) for _ in range(5)]
+        [True, False, True, False, True]
+    """
+
+    def __init__(self, seconds: float, event: type[Event], clock: Callable[[], float] = time.monotonic) -> None:
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise ArgumentTypeError(f"seconds is a number, got {seconds!r}: seconds=5")
+        if not seconds >= 0:
+            raise ArgumentValueError(f"seconds is 0 or more, got {seconds}: seconds=5")
+        self.seconds, self.event, self.clock = seconds, checked_event(event), clock
+        self.last: float | None = None
+
+    def should_run(self, event: type[Hook], phase: Phase | None) -> bool:
+        if event is not self.event:
+            return True
+        now = self.clock()
+        if self.last is not None and not now - self.last > self.seconds:
+            return False
+        self.last = now
+        return True
+
+
+def checked_event(event: Any) -> type[Event]:
+    """The class of an event, or an error."""
+    if isinstance(event, type) and issubclass(event, Event):
+        return event
+    raise ArgumentTypeError(f"The class of an event is needed, got {event!r}: throttle(callback, StepEnd, freq=10)")
+
+
+class ConditionalCallback(Callback):
+    """Another callback, whose handlers run only when a condition is met.
+
+    Everything the inner callback declares holds for this one: its name, its handlers with their
+    phases, `state_access`, `run_after`, `resolve_conflict` and its state. The condition is asked at
+    events and operations; where it says no, the handler is not called, and an
+    operation runs as if the callback were not there. `on_init` always passes.
+
+    Args:
+        callback: The callback.
+        condition: When to run it.
+
+    Reads: what the inner callback reads.
+    Writes: what the inner callback writes.
+
+    Example:
+        >>> from treadle import CustomCallback, StepEnd, TrainingPhase, toy_learner
+        >>> tell = CustomCallback(lambda learner: print("Eight more steps."), StepEnd, TrainingPhase)
+        >>> result = toy_learner(ConditionalCallback(tell, FrequencyThrottle(8, StepEnd))).fit(1)
+        Eight more steps.
+        Eight more steps.
+    """
+
+    def __init__(self, callback: Callback, condition: CallbackCondition) -> None:
+        if not isinstance(callback, Callback):
+            raise CallbackError(
+                f"Only a callback can be throttled, got {callback!r}: throttle(Printer(), StepEnd, freq=10)"
+            )
+        if not isinstance(condition, CallbackCondition):
+            raise ArgumentTypeError(
+                f"A condition is an instance of CallbackCondition, got {condition!r}: FrequencyThrottle(10, StepEnd)"
+            )
+        self.wrapped = callback  # type: ignore[misc]
+        self.condition = condition
+
+    @property
+    def callback(self) -> Callback:
+        """The inner callback."""
+        assert self.wrapped is not None
+        return self.wrapped
+
+    @property
+    def name(self) -> str:
+        return self.callback.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self.callback.name = name
+
+    @property
+    def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
+        return self.callback.state_access
+
+    @property
+    def run_after(self) -> Iterable[type[Callback] | str]:  # type: ignore[override]
+        return self.callback.run_after
+
+    def resolve_conflict(self, other: Callback) -> ConflictResolution:
+        answer = self.callback.resolve_conflict(other)
+        return RunFirst(self) if answer == RunFirst(self.callback) else answer
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"callback": self.callback.state_dict(), "condition": self.condition.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.callback.load_state_dict(state["callback"])
+        self.condition.load_state_dict(state["condition"])
+
+    def __repr__(self) -> str:
+        return f"<{self.name} if {type(self.condition).__name__}>"
+
+
+def throttle(
+    callback: Callback, event: type[Event], freq: int | None = None, seconds: float | None = None
+) -> ConditionalCallback:
+    """Let a callback handle an event only every so often.
+
+    Args:
+        callback: The callback.
+        event: The event; the callback's other handlers are not affected.
+        freq: Every how many dispatches, the first one included. Dispatches are counted that reach
+            the callback.
+        seconds: Or, after how many seconds. Exactly one of the two is given.
+
+    Raises:
+        ArgumentTypeError: unless exactly one of `freq` and `seconds` is given, a number each.
+        ArgumentValueError: for a `freq` below 1 or negative `seconds`.
+
+    Example:
+        >>> from treadle import CustomCallback, StepEnd, TrainingPhase, toy_learner
+        >>> steps = []
+        >>> note = CustomCallback(lambda learner: steps.append(1), StepEnd, TrainingPhase)
+        >>> result = toy_learner(throttle(note, StepEnd, freq=4)).fit(1)
+        >>> result.steps, len(steps)
+        (16, 4)
+    """
+    if (freq is None) == (seconds is None):
+        raise ArgumentTypeError(
+            "throttle needs freq or seconds, one of the two: throttle(callback, StepEnd, freq=10) "
+            "or throttle(callback, StepEnd, seconds=5)"
+        )
+    condition = FrequencyThrottle(freq, event) if freq is not None else TimeThrottle(seconds, event)  # type: ignore[arg-type]
+    return ConditionalCallback(callback, condition)

@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Union
+
+import pytest
+import torch
+import treadle
+from torch import nn
+from treadle import (
+    AbstractTrainingPhase,
+    Callback,
+    CallbackError,
+    EpochEnd,
+    Phase,
+    StepEnd,
+    TrainingPhase,
+    ValidationPhase,
+    hookimpl,
+    toy_learner,
+)
+from treadle.operations import Forward
+from treadle.ordering.handlers import handlers
+
+if TYPE_CHECKING:
+    from nowhere import OnlyForCheckers
+
+
+def handled(callback: Callback) -> dict[str, tuple[type[Phase], ...]]:
+    return {name: handler.phases for name, handler in handlers(callback).items()}
+
+
+def test_a_method_named_for_a_hook_handles_it() -> None:
+    class Mine(Callback):
+        def on_step_end(self): ...
+
+        def forward(self): ...
+
+        def helper(self): ...
+
+    found = handlers(Mine())
+    assert {name: handler.hook for name, handler in found.items()} == {"on_step_end": StepEnd, "forward": Forward}
+
+
+def test_handlers_are_inherited_and_mixed_in() -> None:
+    class Mixin:
+        def on_fit_end(self): ...
+
+    class Base(Callback):
+        def on_step_end(self): ...
+
+    class Child(Base, Mixin):
+        def on_epoch_end(self): ...
+
+    assert sorted(handled(Child())) == ["on_epoch_end", "on_fit_end", "on_step_end"]
+
+
+def test_a_callback_handles_nothing_by_itself() -> None:
+    assert handled(Callback()) == {}
+
+
+# The annotation of phase.
+
+
+class Annotated(Callback):
+    def on_epoch_begin(self, phase): ...
+
+    def on_epoch_end(self, phase: TrainingPhase): ...
+
+    def on_step_begin(self, phase: TrainingPhase | ValidationPhase): ...
+
+    def on_step_end(self, phase: Union[TrainingPhase, ValidationPhase]): ...  # noqa: UP007
+
+    def on_loss_begin(self, learner): ...
+
+    def on_backward_begin(self, phase: "AbstractTrainingPhase"): ...  # noqa: UP037
+
+    def on_backward_end(self, phase: treadle.TrainingPhase): ...
+
+
+def test_the_annotation_of_phase_restricts_a_handler() -> None:
+    assert handled(Annotated()) == {
+        "on_epoch_begin": (Phase,),
+        "on_epoch_end": (TrainingPhase,),
+        "on_step_begin": (TrainingPhase, ValidationPhase),
+        "on_step_end": (TrainingPhase, ValidationPhase),
+        "on_loss_begin": (Phase,),
+        "on_backward_begin": (AbstractTrainingPhase,),
+        "on_backward_end": (TrainingPhase,),
+    }
+
+
+def test_a_quoted_name_is_looked_up_where_the_handler_stands() -> None:
+    class Local(TrainingPhase):
+        """Defined in a function."""
+
+    class Mine(Callback):
+        def on_step_end(self, phase: Local): ...
+
+    assert handled(Mine()) == {"on_step_end": (Local,)}
+
+
+def test_a_quoted_phase_of_the_core_needs_no_import() -> None:
+    scope: dict = {}
+    exec(
+        "from treadle import Callback\n"
+        "class Mine(Callback):\n"
+        "    def on_step_end(self, phase: 'ValidationPhase'): ...\n",
+        scope,
+    )
+    assert handled(scope["Mine"]()) == {"on_step_end": (ValidationPhase,)}
+
+
+def test_a_name_that_only_type_checkers_import_is_found_among_the_phases() -> None:
+    class OnlyForCheckers(TrainingPhase):
+        """Known by now, whoever defined it."""
+
+    phase = OnlyForCheckers
+
+    class Mine(Callback):
+        def on_step_end(self, phase: OnlyForCheckers): ...
+
+    del OnlyForCheckers
+    assert handled(Mine()) == {"on_step_end": (phase,)}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        (
+            "Trainingphase",
+            r"annotates `phase` with 'Trainingphase', and name 'Trainingphase' is not defined\. Import that",
+        ),
+        ("treadle.Nothing", r"annotates `phase` with 'treadle\.Nothing', and module 'treadle' has no attribute"),
+        ("Training Phase", r"annotates `phase` with 'Training Phase', and "),
+        (int, r"annotates `phase` with <class 'int'>, which is no type of phase\..*phase: TrainingPhase"),
+        ("TrainingPhase()", r"annotates `phase` with TrainingPhase\(\), which is no type of phase"),
+        ("TrainingPhase | None", r"annotates `phase` with <class 'NoneType'>, which is no type of phase"),
+        (StepEnd, r"annotates `phase` with <class 'treadle\.events\.StepEnd'>, which is no type of phase"),
+    ],
+)
+def test_an_annotation_that_is_no_type_of_phase_is_refused(annotation, message) -> None:
+    class Mine(Callback):
+        def on_step_end(self, phase): ...
+
+    Mine.on_step_end.__annotations__["phase"] = annotation
+    with pytest.raises(CallbackError, match=rf"^Mine\.on_step_end {message}"):
+        handlers(Mine())
+    with pytest.raises(CallbackError, match=message):
+        toy_learner(Mine())
+
+
+def test_a_decorated_handler_is_what_it_decorates() -> None:
+    calls = []
+
+    def noted(method):
+        @functools.wraps(method)
+        def inner(*args, **kwargs):
+            calls.append(method.__name__)
+            return method(*args, **kwargs)
+
+        return inner
+
+    class Mine(Callback):
+        @noted
+        def on_epoch_end(self, learner, phase: ValidationPhase):
+            calls.append(type(phase).__name__)
+
+    assert handled(Mine()) == {"on_epoch_end": (ValidationPhase,)}
+    toy_learner(Mine()).fit(1)
+    assert calls == ["on_epoch_end", "ValidationPhase"]
+
+
+# What is no handler.
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [
+        ("on_step_ends", r"Did you mean `on_step_end`\?"),
+        ("on_batch_end", r"Did you mean `on_[a-z_]+`\?|There is: "),
+        ("on_train_start", r"Did you mean `on_[a-z_]+`\?|There is: "),
+    ],
+)
+def test_a_method_that_looks_like_a_handler_of_no_event_is_refused(name, guess) -> None:
+    mine = type("Mine", (Callback,), {name: lambda self: None})
+    with pytest.raises(
+        CallbackError, match=rf"^Mine has a method `{name}`, and there is no such event\. ({guess})"
+    ) as refused:
+        toy_learner(mine())
+    assert str(refused.value).endswith(
+        "A custom event is declared by subclassing treadle.Event before the callback is used."
+    )
+
+
+def test_a_method_marked_as_a_hook_that_there_is_not_is_refused() -> None:
+    class Mine(Callback):
+        @hookimpl
+        def forwards(self): ...
+
+    with pytest.raises(CallbackError, match=r"Mine has a method `forwards`.*Did you mean `forward`\?"):
+        handlers(Mine())
+
+
+def test_a_function_kept_under_the_name_of_an_operation_is_no_handler() -> None:
+    class Keeps(Callback):
+        def __init__(self) -> None:
+            self.loss = nn.functional.mse_loss
+            self.forward = nn.Linear(1, 1)
+            self.update = lambda value: value
+            self.epoch = 3
+
+        def on_step_end(self): ...
+
+    keeps = Keeps()
+    assert list(handled(keeps)) == ["on_step_end"]
+    assert toy_learner(keeps).fit(1).steps == 16
+    assert keeps.loss(torch.ones(1), torch.zeros(1)).item() == 1.0
+
+
+class Called:
+    def __call__(self, learner): ...
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(property(lambda self: print), "property"), (Called(), "Called"), (3, "int")]
+)
+def test_what_is_named_for_an_event_and_is_no_method_is_refused(value, kind) -> None:
+    with pytest.raises(
+        CallbackError,
+        match=rf"^Mine\.on_step_end is a {kind}, and only a method takes part in the loop\. "
+        r"Write: def on_step_end\(self, learner, phase\): \.\.\.$",
+    ):
+        handlers(type("Mine", (Callback,), {"on_step_end": value})())
+
+
+def test_what_is_set_on_the_callback_for_an_event_is_a_function() -> None:
+    callback = Callback()
+    callback.on_step_end = functools.partial(print, "a step")
+    with pytest.raises(CallbackError, match=r"^Callback\.on_step_end is a partial, and only a method takes part"):
+        handlers(callback)
+
+
+def test_none_takes_an_inherited_handler_away() -> None:
+    class Handles(Callback):
+        def on_step_end(self): ...
+
+    class Rests(Handles):
+        on_step_end = None
+
+    assert handled(Rests()) == {}
+
+
+def test_a_function_set_on_the_callback_handles_an_event() -> None:
+    calls = []
+    callback = Callback()
+    callback.on_epoch_end = lambda learner: calls.append(1)
+    assert handled(callback) == {"on_epoch_end": (Phase,)}
+    toy_learner(callback).fit(1)
+    assert (calls, EpochEnd.hook) == ([1, 1], "on_epoch_end")
+
+
+# Signatures.
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        lambda self: None,
+        lambda self, learner: None,
+        lambda self, phase: None,
+        lambda self, phase, learner: None,
+    ],
+    ids=["nothing", "learner", "phase", "both, swapped"],
+)
+def test_a_handler_asks_for_any_of_its_arguments(method) -> None:
+    assert toy_learner(type("Mine", (Callback,), {"on_step_end": method})()).fit(1).steps == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "hook"),
+    [
+        ("on_step_end", lambda self, batch: None, r"on_step_end\(self, learner, phase\)"),
+        ("on_fit_begin", lambda self, phase: None, r"on_fit_begin\(self, learner\)"),
+        ("on_init", lambda self, learner, phase: None, r"on_init\(self, learner\)"),
+        ("epoch", lambda self, batch: None, r"epoch\(self, learner, phase, data\)"),
+        ("update", lambda self, value: None, r"update\(self, learner, phase\)"),
+    ],
+)
+def test_an_argument_that_the_hook_does_not_have_is_refused(name, method, hook) -> None:
+    with pytest.raises(
+        CallbackError,
+        match=rf"^Mine has a method that does not match the hook of its name, which is {hook}\. .*another name\.$",
+    ):
+        toy_learner(type("Mine", (Callback,), {name: method})())
+
+
+def test_a_static_method_can_handle() -> None:
+    seen = []
+
+    class Mine(Callback):
+        @staticmethod
+        def on_epoch_end(learner, phase: TrainingPhase):
+            seen.append(phase)
+
+    toy_learner(Mine()).fit(1)
+    assert seen == [TrainingPhase()]

@@ -1,0 +1,218 @@
+import itertools
+
+import pytest
+from treadle import (
+    Callback,
+    Event,
+    Phase,
+    Read,
+    TrainingPhase,
+    ValidationPhase,
+    Write,
+    run_step,
+    throttle,
+    toy_learner,
+)
+from treadle.events import StepEnd
+from treadle.plugins.discovery import CALLBACKS
+
+
+class Keeper(Callback):
+    state_access = {"cbstate.kept": Write}
+
+    def on_init(self): ...
+
+    def on_step_end(self): ...
+
+
+class Announcer(Callback):
+    state_access = {"cbstate.kept": Read}
+
+    def on_step_end(self, phase: TrainingPhase): ...
+
+
+class Odd(Callback):
+    """Has a name that every format has to escape."""
+
+    name = 'a "b" <c> \\ `d`'
+    run_after = (Keeper,)
+
+    def on_step_end(self, phase: ValidationPhase): ...
+
+
+def small():
+    return toy_learner(Odd(), Announcer(), Keeper()).plan()
+
+
+def test_as_text() -> None:
+    assert str(small()) == repr(small()) == TEXT
+
+
+TEXT = r"""Outside of the phases
+  on_init      Keeper
+
+TrainingPhase
+  on_step_end  Keeper > Announcer
+
+ValidationPhase
+  on_step_end  Keeper > a "b" <c> \ `d`
+
+Why in this order
+  Keeper before Announcer: Announcer reads `cbstate.kept`, which Keeper writes.
+  Keeper before a "b" <c> \ `d`: a "b" <c> \ `d`.run_after names Keeper.
+
+Where they come from
+  Announcer: not installed as a plugin
+  Keeper: not installed as a plugin
+  a "b" <c> \ `d`: not installed as a plugin"""
+
+
+def test_as_a_mermaid_flowchart() -> None:
+    assert (
+        small().mermaid()
+        == r"""flowchart LR
+    c0["Announcer"]
+    c1["Keeper"]
+    c2["a &quot;b&quot; &lt;c&gt; \ d"]
+    c1 -->|"Announcer reads cbstate.kept, which Keeper writes"| c0
+    c1 -->|"a &quot;b&quot; &lt;c&gt; \ d.run_after names Keeper"| c2"""
+    )
+
+
+def test_in_dot() -> None:
+    assert (
+        small().dot()
+        == r"""digraph plan {
+    rankdir=LR;
+    node [shape=box, style=rounded];
+    c0 [label="Announcer"];
+    c1 [label="Keeper"];
+    c2 [label="a \"b\" <c> \\ `d`"];
+    c1 -> c0 [label="Announcer reads `cbstate.kept`, which Keeper writes"];
+    c1 -> c2 [label="a \"b\" <c> \\ `d`.run_after names Keeper"];
+}"""
+    )
+
+
+def test_in_a_notebook() -> None:
+    odd = "a &quot;b&quot; &lt;c&gt; \\ `d`"
+    assert small()._repr_html_() == (
+        "<table><thead><tr><th>Phase</th><th>Event</th><th>Callbacks, in order</th></tr></thead><tbody>"
+        "<tr><td></td><td><code>on_init</code></td><td>Keeper</td></tr>"
+        "<tr><td>TrainingPhase</td><td><code>on_step_end</code></td><td>Keeper &gt; Announcer</td></tr>"
+        f"<tr><td>ValidationPhase</td><td><code>on_step_end</code></td><td>Keeper &gt; {odd}</td></tr>"
+        "</tbody></table><ul>"
+        "<li>Keeper before Announcer: Announcer reads `cbstate.kept`, which Keeper writes</li>"
+        f"<li>Keeper before {odd}: {odd}.run_after names Keeper</li></ul>"
+    )
+
+
+def test_no_callbacks() -> None:
+    plan = toy_learner().plan()
+    assert str(plan) == "No callbacks: nothing runs beside the loop itself."
+    assert plan._repr_html_() == "<p>No callbacks: nothing runs beside the loop itself.</p>"
+    assert (plan.mermaid(), plan.rows, plan.edges) == ("flowchart LR", [], [])
+
+
+def test_callbacks_that_handle_nothing() -> None:
+    assert str(toy_learner(Callback()).plan()) == (
+        "Nobody waits for anybody.\n\nWhere they come from\n  Callback: not installed as a plugin"
+    )
+
+
+def test_where_a_callback_comes_from(install) -> None:
+    install(
+        "shown-plugin",
+        files={"shown_plugin.py": "from treadle import Callback\nclass Shown(Callback): ...\n"},
+        entry_points={CALLBACKS: {"shown": "shown_plugin:Shown"}},
+        version="0.3",
+    )
+    assert "  Shown: shown-plugin 0.3" in str(toy_learner("shown").plan())
+
+
+def test_rows_are_the_phases_and_hooks_with_the_callbacks_in_order() -> None:
+    odd, announcer, keeper = Odd(), Announcer(), Keeper()
+    assert toy_learner(odd, announcer, keeper).plan().rows == [
+        ("", "on_init", (keeper,)),
+        ("TrainingPhase", "on_step_end", (keeper, announcer)),
+        ("ValidationPhase", "on_step_end", (keeper, odd)),
+    ]
+
+
+def test_edges_name_both_the_reason_and_the_hooks() -> None:
+    announcer, keeper = Announcer(), Keeper()
+    assert toy_learner(announcer, keeper).plan().edges == [
+        (keeper, announcer, "Announcer reads `cbstate.kept`, which Keeper writes", ("on_step_end",))
+    ]
+
+
+def test_every_permutation_gives_the_same_plan() -> None:
+    callbacks = [Odd(), Announcer(), Keeper(), throttle(Callback(), StepEnd, freq=2)]
+    plans = [toy_learner(*given).plan() for given in itertools.permutations(callbacks)]
+    shown = [(str(p), p.mermaid(), p.dot(), p.svg(), p._repr_html_(), p.edges, p.callbacks) for p in plans]
+    assert all(each == shown[0] for each in shown)
+
+
+class Zweite(Phase):
+    """Declared before the other."""
+
+    def step(self, learner, batch):
+        with run_step(learner, self):
+            pass
+
+
+class Andere(Zweite):
+    """Comes first by its name."""
+
+
+class NotShown(Phase):
+    """Has no step."""
+
+
+def test_it_shows_the_phases_that_handlers_name_by_their_names() -> None:
+    class Mine(Callback):
+        def on_step_end(self, phase: Zweite): ...
+
+        def on_step_begin(self, phase: Andere): ...
+
+        def on_epoch_end(self, phase: NotShown): ...
+
+    mine = Mine()
+    assert toy_learner(mine).plan().rows == [
+        ("Andere", "on_step_begin", (mine,)),
+        ("Andere", "on_step_end", (mine,)),
+        ("Zweite", "on_step_end", (mine,)),
+    ]
+
+
+class ZuletztGesehen(Event):
+    """Declared before the other."""
+
+
+class Angekommen(Event):
+    """Comes first by its name."""
+
+
+def test_events_of_ones_own_come_after_those_of_the_loop_by_their_names() -> None:
+    class Mine(Callback):
+        def on_zuletzt_gesehen(self): ...
+
+        def on_angekommen(self): ...
+
+        def on_step_end(self): ...
+
+    rows = toy_learner(Mine()).plan().rows
+    assert [hook for phase, hook, _ in rows if phase == "TrainingPhase"] == [
+        "on_step_end",
+        "on_angekommen",
+        "on_zuletzt_gesehen",
+    ]
+
+
+@pytest.mark.parametrize("event", ["fit", "change"])
+def test_a_plan_that_was_taken_stays_as_it_was(event) -> None:
+    learner = toy_learner(Keeper())
+    plan = learner.plan()
+    before = str(plan)
+    learner.fit(1) if event == "fit" else learner.set_callbacks([])
+    assert str(plan) == before

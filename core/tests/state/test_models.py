@@ -1,0 +1,386 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+from treadle import (
+    AccessError,
+    ArgumentTypeError,
+    ArgumentValueError,
+    Callback,
+    CallbackError,
+    DataError,
+    Learner,
+    PluginError,
+    PropDict,
+    StepEnd,
+    TreadleError,
+    Write,
+    throttle,
+    toy_learner,
+)
+from treadle.plugins.discovery import CALLBACKS
+
+BATCH = (torch.ones(2, 1), torch.ones(2, 1))
+MODEL = nn.Linear(1, 1)
+TWO = {"a": nn.Linear(1, 1), "b": nn.Linear(2, 2)}
+
+
+def learner(model=MODEL, lossfn=nn.functional.l1_loss, **arguments) -> Learner:
+    return Learner(model, lossfn, **{"use_default_callbacks": False, **arguments})
+
+
+# Models.
+
+
+def test_a_model_is_kept_as_it_is() -> None:
+    made = learner()
+    assert (made.model, made.models) == (MODEL, [MODEL])
+    assert dict(made.params) == dict(MODEL.named_parameters())
+    assert made.params.weight is MODEL.weight
+
+
+def test_of_a_mapping_of_models_there_are_the_parameters_of_each() -> None:
+    made = learner(TWO)
+    assert type(made.model) is PropDict
+    assert (made.model.a, made.model["b"]) == (TWO["a"], TWO["b"])
+    assert made.params.a.weight is TWO["a"].weight
+    assert sorted(made.params.b) == ["bias", "weight"]
+
+
+def test_nested_names_of_parameters_are_items() -> None:
+    assert learner(nn.Sequential(nn.Linear(1, 1))).params["0.weight"].shape == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["values", "items", "keys", "get", "update", "two words", "class"])
+def test_a_model_may_have_any_name(name) -> None:
+    made = learner({name: nn.Linear(1, 1), "other": nn.Linear(1, 1)}, optimizer={name: torch.optim.SGD})
+    assert (len(made.models), list(made.optimizer), list(made.params)) == (2, [name], [name, "other"])
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        (
+            nn.Linear,
+            ArgumentTypeError,
+            r"^The model is a module or a mapping of modules, got Linear\. Make an instance: Linear\(\.\.\.\)$",
+        ),
+        (len, ArgumentTypeError, r"got builtin_function_or_method\. Pass a torch\.nn\.Module\."),
+        (None, ArgumentTypeError, r"got NoneType\. Pass a torch\.nn\.Module"),
+        ([nn.Linear(1, 1)], ArgumentTypeError, r"got list\. Pass a torch"),
+        (
+            {},
+            ArgumentTypeError,
+            r'A mapping of models maps names to modules, got PropDict\(\): \{"generator": nn\.Linear\(1, 1\)\}',
+        ),
+        ({"a": 3}, ArgumentTypeError, r"A mapping of models maps names to modules, got PropDict\(a=3\)"),
+        ({1: nn.Linear(1, 1)}, ArgumentTypeError, r"A mapping of models maps names to modules"),
+        (nn.ReLU(), ArgumentValueError, r"^The model ReLU has no parameters, so there is nothing to train\.$"),
+        ({"a": nn.ReLU(), "b": nn.Tanh()}, ArgumentValueError, r"The model ReLU, Tanh has no parameters"),
+    ],
+)
+def test_what_is_no_model_is_refused(model, error, message) -> None:
+    with pytest.raises(error, match=message):
+        learner(model)
+
+
+def test_a_model_without_parameters_beside_one_with_them_is_fine() -> None:
+    assert len(learner({"a": nn.ReLU(), "b": nn.Linear(1, 1)}).models) == 2
+
+
+def test_setting_the_model_sets_its_parameters_too_and_refuses_what_is_none() -> None:
+    made, other = learner(), nn.Linear(3, 3)
+    made.model = other
+    assert (made.model, made.params.weight) == (other, other.weight)
+    with pytest.raises(ArgumentTypeError, match="got int"):
+        made.model = 3
+    assert made.model is other
+
+
+# Optimizers.
+
+
+def needy(params, rate):
+    """Needs more than the parameters."""
+
+
+def test_an_optimizer_is_kept_as_it_is() -> None:
+    optimizer = torch.optim.SGD(MODEL.parameters(), lr=0.1)
+    made = learner(optimizer=optimizer)
+    assert (made.optimizer, made.optimizers) == (optimizer, [optimizer])
+
+
+@pytest.mark.parametrize("maker", [torch.optim.Adam, torch.optim.AdamW, lambda params: torch.optim.SGD(params, lr=0.1)])
+def test_of_a_function_of_the_parameters_the_learner_holds_what_it_made(maker) -> None:
+    made = learner(optimizer=maker)
+    assert isinstance(made.optimizer, torch.optim.Optimizer)
+    assert made.optimizer.param_groups[0]["params"] == [MODEL.weight, MODEL.bias]
+
+
+def test_the_default_is_adam() -> None:
+    assert type(learner().optimizer) is torch.optim.Adam
+
+
+def test_one_optimizer_for_several_models_holds_the_parameters_of_all_each_once() -> None:
+    shared = nn.Linear(1, 1)
+    made = learner({"a": shared, "b": nn.Sequential(shared, nn.Linear(1, 1))})
+    assert len(made.optimizer.param_groups[0]["params"]) == 4
+
+
+def test_each_model_may_have_its_own_optimizer_or_none() -> None:
+    made = learner(TWO, optimizer={"b": torch.optim.SGD})
+    assert type(made.optimizer) is PropDict
+    assert list(made.optimizer) == ["b"]
+    assert made.optimizer.b.param_groups[0]["params"] == [TWO["b"].weight, TWO["b"].bias]
+
+
+def test_an_optimizer_that_two_models_share_steps_once() -> None:
+    models = {"a": nn.Linear(1, 1), "b": nn.Linear(1, 1)}
+    optimizer = torch.optim.SGD([*models["a"].parameters(), *models["b"].parameters()], lr=0.1)
+    assert learner(models, optimizer={"a": optimizer, "b": optimizer}).optimizers == [optimizer]
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer", "message"),
+    [
+        (
+            MODEL,
+            None,
+            r"The optimizer is an instance or a function of the parameters, got None: optimizer=torch\.optim\.SGD\(",
+        ),
+        (MODEL, "adam", r"The optimizer is an instance or a function of the parameters, got 'adam'"),
+        (MODEL, 0.1, r"got 0\.1: .*or optimizer=torch\.optim\.Adam"),
+        (
+            MODEL,
+            {"a": torch.optim.SGD},
+            r"There are several optimizers and one model\. Pass one optimizer, or a mapping of models",
+        ),
+        (TWO, {"c": torch.optim.SGD}, r"There is an optimizer for 'c', and no such model\. There is: a, b\."),
+        (TWO, {"a": 3}, r"The optimizer is an instance or a function of the parameters, got 3"),
+        (MODEL, len, r"len made 2 of the parameters, which is no torch optimizer"),
+        (MODEL, lambda params: None, r"<lambda> made None of the parameters, which is no torch optimizer"),
+    ],
+)
+def test_what_is_no_optimizer_is_refused(model, optimizer, message) -> None:
+    with pytest.raises(ArgumentTypeError, match=message):
+        learner(model, optimizer=optimizer)
+
+
+def test_a_function_that_needs_more_than_the_parameters_is_told_how_to_give_it() -> None:
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'rate'") as raised:
+        learner(optimizer=needy)
+    assert raised.value.__notes__ == [
+        "Raised while needy was called with the parameters alone. Give it what else it needs: "
+        "optimizer=functools.partial(needy, lr=0.1)"
+    ]
+
+
+# Loss function, runner, defaults.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"lossfn": nn.MSELoss},
+            r"The loss function takes outputs and targets, got <class .*MSELoss'>\. Pass, for example, MSELoss\(\)",
+        ),
+        (
+            {"lossfn": None},
+            r"The loss function takes outputs and targets, got None\. Pass, for example, torch\.nn\.functional\.mse",
+        ),
+        ({"lossfn": torch.ones(1)}, r"The loss function takes outputs and targets, got tensor"),
+        ({"runner": "threads"}, r"The runner is a CallbackRunner, got 'threads': runner=LinearRunner\(\)"),
+        ({"runner": type}, r"The runner is a CallbackRunner, got <class 'type'>"),
+        (
+            {"use_default_callbacks": None},
+            r"use_default_callbacks is True or False, got None: use_default_callbacks=False",
+        ),
+        ({"use_default_callbacks": "no"}, r"use_default_callbacks is True or False, got 'no'"),
+    ],
+)
+def test_a_wrong_type_is_refused(arguments, message) -> None:
+    with pytest.raises(ArgumentTypeError, match=message):
+        learner(**arguments)
+
+
+# Data.
+
+
+def test_data_come_in_a_tuple_or_a_mapping_or_not_at_all() -> None:
+    training, validation = [BATCH], [BATCH] * 2
+    assert dict(learner().data) == {}
+    assert dict(learner(data=(training,)).data) == {"training": training}
+    assert dict(learner(data=(training, validation)).data) == {"training": training, "validation": validation}
+    assert dict(learner(data=[training, validation]).data) == {"training": training, "validation": validation}
+    assert dict(learner(data={"test": validation}).data) == {"test": validation}
+    assert type(learner(data={"test": validation}).data) is PropDict
+
+
+@pytest.mark.parametrize("name", ["values", "items", "keys", "get", "two words"])
+def test_data_may_have_any_name(name) -> None:
+    made = learner(data={"training": [BATCH], "validation": [BATCH], name: [BATCH]})
+    assert made.fit(1).steps == 1
+    assert made.data[name] == [BATCH]
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (
+            torch.ones(2, 1),
+            ArgumentTypeError,
+            r"or a mapping of names to iterables of batches, got Tensor\. One loader alone is",
+        ),
+        (
+            BATCH,
+            ArgumentTypeError,
+            r"got 2 things in a tuple\. One loader alone is written with a comma: data=\(loader,\)",
+        ),
+        (([BATCH],) * 3, ArgumentTypeError, r"got 3 things in a tuple"),
+        ("training", ArgumentTypeError, r"got str\."),
+        (iter([BATCH]), ArgumentTypeError, r"got list_iterator\. One loader alone is written with a comma"),
+        (
+            torch.utils.data.DataLoader([1, 2]),
+            ArgumentTypeError,
+            r"^The data are \(\), \(training,\), \(training, validation\) or a mapping.*got DataLoader\. One loader",
+        ),
+        (
+            {1: [BATCH]},
+            ArgumentTypeError,
+            r"A mapping of data has names as its keys, got \[1\]: \{'training': loader\}",
+        ),
+        (
+            ([],),
+            DataError,
+            r"^data\.training got no batch from list\. Pass a loader with at least one batch \(with `drop_last",
+        ),
+        (([BATCH], []), DataError, r"^data\.validation got no batch from list"),
+        ({"test": ()}, DataError, r"^data\.test got no batch from tuple"),
+        ((3,), DataError, r"^data\.training needs an iterable of batches, got 3\. Pass a DataLoader or a list\."),
+        (([BATCH], None), DataError, r"^data\.validation needs an iterable of batches, got None"),
+        (
+            (torch.utils.data.DataLoader([1, 2, 3], batch_size=5, drop_last=True),),
+            DataError,
+            r"^data\.training got no batch from DataLoader\. .*drop_last=True`, a batch may be larger than the data",
+        ),
+    ],
+)
+def test_what_are_no_data_is_refused_also_for_one_fit(data, error, message) -> None:
+    with pytest.raises(error, match=message):
+        learner(data=data)
+    made = learner(data=([BATCH],))
+    before = made.data
+    with pytest.raises(error, match=message):
+        made.fit(1, data)
+    assert made.data is before
+    assert made.fit(1).steps == 1
+
+
+# Callbacks.
+
+
+def at_step_end(**body) -> type[Callback]:
+    return type("Mine", (Callback,), {"on_step_end": lambda self: None, **body})
+
+
+@dataclass
+class ByValue(Callback):
+    number: int = 3
+
+
+class Equal(Callback):
+    def __eq__(self, other):
+        return True
+
+
+@dataclass(eq=False)
+class ByIdentity(Callback):
+    number: int = 3
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "error", "message"),
+    [
+        ([Callback], CallbackError, r"^Callback is a class, not a callback\. Make an instance: Callback\(\)$"),
+        (
+            [3],
+            CallbackError,
+            r"^3 is no callback\. Subclass treadle\.Callback, or wrap a function: CustomCallback\(f, StepEnd\)$",
+        ),
+        ([print], CallbackError, r"is no callback\. .*wrap a function"),
+        ([None], CallbackError, r"^None is no callback"),
+        (Callback(), CallbackError, r"^callbacks is a list, got <Callback>: callbacks=\[Callback\(\)\]$"),
+        ("recorder", CallbackError, r"^callbacks is a list, got 'recorder': callbacks=\['recorder'\]$"),
+        (None, CallbackError, r"^callbacks is a list, got None: callbacks=\[\]$"),
+        (["no_such_plugin_at_all"], PluginError, r"^There is no plugin called 'no_such_plugin_at_all' installed\."),
+        (
+            [ByValue()],
+            CallbackError,
+            r"^ByValue compares by value, .*as a data class, write @dataclass\(eq=False\) above it\.$",
+        ),
+        ([Equal()], CallbackError, r"^Equal compares by value"),
+        ([at_step_end(name=3)()], CallbackError, r"^The name of a callback is text, got 3 from "),
+        ([at_step_end(state_access={"stp": Write})()], AccessError, r"a learner has no `stp`\. Did you mean `step`\?"),
+        ([at_step_end(run_after="recorder")()], AccessError, r"Mine\.run_after is 'recorder'; it is a tuple"),
+        (
+            [at_step_end(on_batch=lambda self: None)()],
+            CallbackError,
+            r"Mine has a method `on_batch`, and there is no such event",
+        ),
+    ],
+)
+def test_what_is_no_callback_is_refused(callbacks, error, message) -> None:
+    assert issubclass(error, TreadleError)
+    with pytest.raises(error, match=message):
+        learner(callbacks=callbacks)
+    with pytest.raises(error, match=message):
+        learner(callbacks=callbacks, use_default_callbacks=True)
+    kept = Callback()
+    made = learner(callbacks=[kept], data=([BATCH],))
+    with pytest.raises(error, match=message):
+        made.set_callbacks(callbacks)
+    assert (made.callbacks, made.fit(1).steps) == ((kept,), 1)
+
+
+def test_a_callback_is_given_once() -> None:
+    callback = Callback()
+    with pytest.raises(
+        CallbackError, match=r"^Callback is given twice, the same object\. Give it once, or make another one\.$"
+    ):
+        learner(callbacks=[callback, Callback(), callback])
+
+
+def test_a_callback_inside_of_another_is_given_already() -> None:
+    callback = at_step_end()()
+    with pytest.raises(CallbackError, match=r"Mine is given twice, the same object"):
+        learner(callbacks=[callback, throttle(callback, StepEnd, freq=2)])
+
+
+def test_a_data_class_that_compares_by_identity_is_a_callback() -> None:
+    assert toy_learner(ByIdentity(), ByIdentity()).fit(1).steps == 16
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter, set])
+def test_callbacks_come_in_any_collection(kind) -> None:
+    callback = Callback()
+    assert learner(callbacks=kind([callback])).callbacks == (callback,)
+
+
+def test_a_name_whose_class_has_arguments_says_how_to_make_it(install) -> None:
+    install(
+        "needs-plugin",
+        files={
+            "needs_plugin.py": (
+                "from treadle import Callback\nclass Needs(Callback):\n    def __init__(self, folder, *, keep=3): ...\n"
+            )
+        },
+        entry_points={CALLBACKS: {"needs": "needs_plugin:Needs"}},
+    )
+    with pytest.raises(
+        CallbackError,
+        match=r"^'needs' cannot be given by its name alone, for Needs has arguments \(missing a required argument: "
+        r"'folder'\)\. Make it: from needs_plugin import Needs; callbacks=\[Needs\(\.\.\.\)\]$",
+    ):
+        learner(callbacks=["needs"])

@@ -1,0 +1,420 @@
+import copy
+import functools
+
+import pytest
+from treadle import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    Callback,
+    CallbackCondition,
+    CallbackConflictError,
+    CallbackError,
+    CancelFittingException,
+    ConditionalCallback,
+    CustomCallback,
+    EpochEnd,
+    FrequencyThrottle,
+    NoConflict,
+    NotDefined,
+    ProtectedException,
+    Read,
+    RunFirst,
+    StepBegin,
+    StepEnd,
+    TimeThrottle,
+    TrainingPhase,
+    Unresolvable,
+    ValidationPhase,
+    Write,
+    accesses,
+    callback_graph,
+    hookimpl,
+    throttle,
+    toy_learner,
+)
+
+
+class Log(Callback):
+    """Notes what it handles."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def on_init(self):
+        self.log.append("init")
+
+    def on_step_begin(self, phase: TrainingPhase):
+        self.log.append("begin")
+
+    def on_step_end(self, phase: TrainingPhase):
+        self.log.append("end")
+
+
+def test_a_throttled_event_goes_through_every_so_often_and_the_others_always() -> None:
+    log = Log()
+    toy_learner(throttle(log, StepEnd, freq=2), nbatches=4).fit(1)
+    assert log.log == ["init", "begin", "end", "begin", "begin", "end", "begin"]
+
+
+@pytest.mark.parametrize(("freq", "times"), [(1, 16), (2, 8), (3, 6), (5, 4), (16, 1), (17, 1)])
+def test_of_16_steps(freq, times) -> None:
+    log = Log()
+    toy_learner(throttle(log, StepEnd, freq=freq)).fit(1)
+    assert log.log.count("end") == times
+
+
+def test_only_dispatches_that_reach_the_callback_are_counted() -> None:
+    class Both(Callback):
+        def __init__(self) -> None:
+            self.log = []
+
+        def on_step_end(self, phase):
+            self.log.append(type(phase).__name__[0])
+
+    log, both = Log(), Both()
+    toy_learner(throttle(log, StepEnd, freq=3), throttle(both, StepEnd, freq=3), nbatches=2).fit(2)
+    assert log.log.count("end") == 2
+    assert "".join(both.log) == "TVV"
+
+
+def test_the_count_goes_on_over_epochs_and_fits() -> None:
+    log = Log()
+    learner = toy_learner(throttle(log, StepEnd, freq=3), nbatches=2)
+    learner.fit(2)
+    learner.fit(1)
+    assert log.log.count("end") == 2
+
+
+def test_seconds() -> None:
+    log = Log()
+    toy_learner(throttle(log, StepEnd, seconds=1e9)).fit(2)
+    assert log.log.count("end") == 1
+    every = Log()
+    condition = TimeThrottle(2, StepEnd, clock=iter(range(100)).__next__)
+    toy_learner(ConditionalCallback(every, condition), nbatches=7).fit(1)
+    assert every.log.count("end") == 3
+
+
+def test_a_condition_is_told_the_events_class_and_the_phase() -> None:
+    asked = []
+
+    class Ask(CallbackCondition):
+        def should_run(self, event, phase):
+            asked.append((event, phase))
+            return False
+
+    class Everything(Callback):
+        def on_fit_begin(self): ...
+
+        def on_epoch_end(self): ...
+
+    phase = ValidationPhase()
+    toy_learner(ConditionalCallback(Everything(), Ask())).fit(1)
+    assert [event.__name__ for event, _ in asked] == ["FitBegin", "EpochEnd", "EpochEnd"]
+    assert [where for _, where in asked] == [None, TrainingPhase(), phase]
+
+
+# Every facet is forwarded.
+
+
+class Writer(Callback):
+    state_access = {"cbstate.x": Write}
+
+    def __init__(self, log=None) -> None:
+        self.log = log if log is not None else []
+        self.count = 0
+
+    def on_step_end(self, learner, phase: TrainingPhase):
+        self.count += 1
+        learner.cbstate.x = self.count
+        self.log.append(self.name)
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+class Reader(Callback):
+    state_access = {"cbstate.x": Read}
+
+    def __init__(self, log=None) -> None:
+        self.log = log if log is not None else []
+
+    def on_step_end(self, learner, phase: TrainingPhase):
+        self.log.append((self.name, learner.cbstate.x))
+
+
+def test_state_access_holds_and_is_enforced() -> None:
+    throttled = throttle(Reader(), StepEnd, freq=1)
+    assert accesses(throttled, Read) == {"cbstate.x"}
+    log = []
+    toy_learner(throttle(Reader(log), StepEnd, freq=1), Writer(), nbatches=2).fit(1)
+    assert log == [("Reader", 1), ("Reader", 2)]
+
+    class Sneaky(Callback):
+        def on_step_end(self, learner):
+            return learner.model
+
+    with pytest.raises(ProtectedException, match=r"Sneaky reads `model`.*Sneaky\.state_access"):
+        toy_learner(throttle(Sneaky(), StepEnd, freq=1)).fit(1)
+
+
+@pytest.mark.parametrize("wrap", [[0], [1], [0, 1]])
+def test_the_order_by_what_is_read_and_written_stays(wrap) -> None:
+    log: list = []
+    callbacks = [Reader(log), Writer(log)]
+    for i in wrap:
+        callbacks[i] = throttle(callbacks[i], StepEnd, freq=1)
+    toy_learner(*callbacks, nbatches=1).fit(1)
+    assert log == ["Writer", ("Reader", 1)]
+
+
+class Late(Callback):
+    """Runs after `Early`, which it names in one way or another."""
+
+    def on_step_end(self): ...
+
+
+class Early(Callback):
+    def on_step_end(self): ...
+
+
+@pytest.mark.parametrize("named", [(Early,), ("Early",), ("early",), (Callback,)])
+@pytest.mark.parametrize("wrap", [[], [0], [1], [0, 1]])
+def test_run_after_holds_for_both_sides(named, wrap) -> None:
+    late, early = Late(), Early()
+    late.name = "A late one"
+    late.run_after = named
+    callbacks = [late, early]
+    for i in wrap:
+        callbacks[i] = throttle(callbacks[i], StepEnd, freq=2)
+    assert list(callback_graph(callbacks).edges) == [(callbacks[1], callbacks[0])]
+
+
+class Settles(Writer):
+    """Answers about any other."""
+
+    def __init__(self, answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def resolve_conflict(self, other):
+        return self.answer(self, other)
+
+
+@pytest.mark.parametrize("wrap", [[], [0], [1], [0, 1]])
+@pytest.mark.parametrize(
+    ("answer", "edges"),
+    [
+        (lambda self, other: RunFirst(self), [(0, 1)]),
+        (lambda self, other: RunFirst(other), [(1, 0)]),
+        (lambda self, other: NoConflict(), []),
+    ],
+)
+def test_resolve_conflict_holds_for_both_sides(wrap, answer, edges) -> None:
+    callbacks = [Settles(answer), Writer()]
+    for i in wrap:
+        callbacks[i] = throttle(callbacks[i], StepEnd, freq=2)
+    found = callback_graph(callbacks).edges
+    assert list(found) == [(callbacks[i], callbacks[j]) for i, j in edges]
+
+
+@pytest.mark.parametrize("wrap", [[0], [1], [0, 1]])
+def test_what_cannot_be_resolved_stays_so(wrap) -> None:
+    callbacks = [Settles(lambda self, other: Unresolvable("They are alike.")), Writer()]
+    for i in wrap:
+        callbacks[i] = throttle(callbacks[i], StepEnd, freq=2)
+    with pytest.raises(CallbackConflictError, match=r"Settles and Writer cannot be used together.*They are alike\."):
+        toy_learner(*callbacks)
+
+
+def test_the_resolution_itself_names_the_one_in_use() -> None:
+    inner, other = Settles(lambda self, other: RunFirst(self)), Writer()
+    throttled = throttle(inner, StepEnd, freq=2)
+    assert throttled.resolve_conflict(other) == RunFirst(throttled)
+    inner.answer = lambda self, other: RunFirst(other)
+    assert throttled.resolve_conflict(other) == RunFirst(other)
+    assert throttle(Writer(), StepEnd, freq=2).resolve_conflict(other) == NotDefined()
+
+
+def test_handlers_keep_their_phases() -> None:
+    log = []
+
+    class Quoted(Callback):
+        def on_step_end(self, phase: "TrainingPhase | ValidationPhase"):
+            log.append(phase)
+
+        def on_epoch_end(self, phase: "ValidationPhase"):
+            log.append("epoch")
+
+    toy_learner(throttle(Quoted(), StepEnd, freq=1), nbatches=1).fit(1)
+    assert log == [TrainingPhase(), ValidationPhase(), "epoch"]
+
+
+def test_wrappers_stay_wrappers() -> None:
+    log = []
+
+    class Wraps(Callback):
+        @hookimpl(wrapper=True)
+        def on_step_end(self, learner, phase: TrainingPhase):
+            log.append("in")
+            result = yield
+            log.append("out")
+            return result
+
+        @hookimpl(wrapper=True)
+        def on_fit_begin(self):
+            log.append("fit in")
+            yield
+            log.append("fit out")
+
+        @hookimpl(wrapper=True)
+        def forward(self, phase: TrainingPhase):
+            log.append("forward")
+            return (yield)
+
+    inside = CustomCallback(lambda learner: log.append("step"), StepEnd, TrainingPhase)
+    toy_learner(throttle(Wraps(), StepEnd, freq=2), inside, nbatches=2).fit(1)
+    assert log == ["fit in", "fit out", "forward", "in", "step", "out", "forward", "step"]
+
+
+def test_on_init_always_passes_and_an_operation_runs_without_the_callback_where_the_condition_says_no() -> None:
+    class Never(CallbackCondition):
+        def should_run(self, event, phase):
+            return False
+
+    log = []
+
+    class Mine(Callback):
+        state_access = {"cbstate.ready": Write}
+
+        def on_init(self, learner):
+            learner.cbstate.ready = True
+
+        def update(self):
+            log.append("update")
+
+        def on_step_end(self):
+            log.append("never")
+
+    learner = toy_learner(ConditionalCallback(Mine(), Never()), nbatches=2)
+    learner.fit(1)
+    assert (learner.cbstate.ready, log) == (True, [])
+
+
+def test_the_name_is_the_inner_ones_and_can_be_set() -> None:
+    inner = Log()
+    inner.name = "first"
+    throttled = throttle(inner, StepEnd, freq=2)
+    assert throttled.name == "first"
+    throttled.name = "second"
+    assert (inner.name, throttled.name) == ("second", "second")
+    assert repr(throttled) == "<second if FrequencyThrottle>"
+
+
+def test_state_is_the_inner_ones_and_the_conditions() -> None:
+    throttled = throttle(Writer(), StepEnd, freq=2)
+    toy_learner(throttled, nbatches=3).fit(1)
+    state = throttled.state_dict()
+    assert state == {"callback": {"count": 2}, "condition": {"count": 3}}
+    other = throttle(Writer(), StepEnd, freq=2)
+    other.load_state_dict(state)
+    assert other.state_dict() == state
+
+
+def test_a_throttle_can_be_throttled() -> None:
+    log = Log()
+    twice = throttle(throttle(log, StepEnd, freq=2), StepBegin, freq=4)
+    toy_learner(twice).fit(1)
+    assert (log.log.count("end"), log.log.count("begin")) == (8, 4)
+    assert (twice.name, twice.callback.callback is log) == ("Log", True)
+
+
+def test_a_decorated_handler_is_given_what_it_asks_for() -> None:
+    log = []
+
+    def decorated(method):
+        @functools.wraps(method)
+        def inner(*args, **kwargs):
+            return method(*args, **kwargs)
+
+        return inner
+
+    class Mine(Callback):
+        @decorated
+        def on_epoch_end(self, phase, learner):
+            log.append((type(phase).__name__, repr(learner)))
+
+    toy_learner(throttle(Mine(), EpochEnd, freq=1), nbatches=1).fit(1)
+    assert log == [
+        ("TrainingPhase", "<learner as Mine sees it>"),
+        ("ValidationPhase", "<learner as Mine sees it>"),
+    ]
+
+
+def test_a_cancel_names_the_callback_in_use() -> None:
+    class Stops(Callback):
+        def on_step_end(self):
+            raise CancelFittingException("enough")
+
+    throttled = throttle(Stops(), StepEnd, freq=1)
+    result = toy_learner(throttled).fit(1)
+    assert result.cancelled.callback is throttled
+    assert result.cancelled.__notes__ == ["Raised by Stops in on_step_end, TrainingPhase, epoch 1, step 1."]
+
+
+# Wrong arguments.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {},
+            ArgumentTypeError,
+            r"throttle needs freq or seconds, one of the two: throttle\(callback, StepEnd, freq=10\)",
+        ),
+        ({"freq": 1, "seconds": 1}, ArgumentTypeError, r"throttle needs freq or seconds, one of the two"),
+        ({"freq": 0}, ArgumentValueError, r"freq is at least 1 dispatch, got 0"),
+        ({"seconds": -1}, ArgumentValueError, r"seconds is 0 or more"),
+        ({"freq": "2"}, ArgumentTypeError, r"freq is a whole number"),
+    ],
+)
+def test_throttle_takes_one_of_two_numbers(arguments, error, message) -> None:
+    with pytest.raises(error, match=message):
+        throttle(Log(), StepEnd, **arguments)
+
+
+@pytest.mark.parametrize("event", ["on_step_end", StepEnd(), None, TrainingPhase])
+def test_throttle_takes_the_class_of_an_event(event) -> None:
+    with pytest.raises(
+        ArgumentTypeError, match=r"The class of an event is needed, got .*: throttle\(callback, StepEnd, freq=10\)"
+    ):
+        throttle(Log(), event, freq=2)
+
+
+@pytest.mark.parametrize("callback", [Log, "Log", None])
+def test_only_a_callback_can_be_throttled(callback) -> None:
+    with pytest.raises(
+        CallbackError, match=r"Only a callback can be throttled, got .*: throttle\(Printer\(\), StepEnd"
+    ):
+        throttle(callback, StepEnd, freq=2)
+
+
+@pytest.mark.parametrize("condition", [FrequencyThrottle, print, None])
+def test_a_condition_is_an_instance(condition) -> None:
+    with pytest.raises(
+        ArgumentTypeError, match=r"A condition is an instance of CallbackCondition, got .*FrequencyThrottle\(10, St"
+    ):
+        ConditionalCallback(Log(), condition)
+
+
+def test_a_copy_guards_a_copy() -> None:
+    throttled = throttle(Log(), StepEnd, freq=2)
+    copied = copy.deepcopy(throttled)
+    toy_learner(copied, nbatches=4).fit(1)
+    assert throttled.callback.log == []
+    assert copied.callback.log.count("end") == 2
+    assert (throttled.condition.count, copied.condition.count) == (0, 4)
