@@ -100,7 +100,7 @@ MAKE: dict[str, dict[str, Make]] = {
     "log_hyper_params": {"": lambda cls, n: cls(Nowhere())},
     "log_metrics": {"": lambda cls, n: cls(Nowhere())},
     "log_traces": {"": lambda cls, n: cls(Nowhere())},
-    "log_visualization": {"": lambda cls, n: cls(lambda step: step.xs[None], Nowhere())},
+    "log_visualization": {"": lambda cls, n: cls(lambda step: step.xs[None] / 100, Nowhere())},
     "metrics": {"": lambda cls, n: cls()},
     "metrics_printer": {"": lambda cls, n: cls()},
     "progress_printer": {"": lambda cls, n: cls()},

@@ -47,6 +47,6 @@ def test_the_guides_plugin_is_found_by_name_and_runs_where_its_declarations_put_
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[:2] == ["step 1: loss 1.4299", "step 2: loss 1.0656"]
+    assert lines[:2] == ["step 1: loss 133.5000", "step 2: loss 208.3627"]
     assert "  on_step_end     Recorder > Printer" in lines
     assert "  Printer: treadle-printer 0.1.0" in lines

@@ -129,8 +129,8 @@ def test_a_cancel_that_no_callback_raised_has_none() -> None:
 
 
 def test_fit_learns() -> None:
-    learner = toy_learner(coeff=-2.0, optimizer=lambda params: torch.optim.SGD(params, lr=0.05))
-    learner.fit(20)
+    learner = toy_learner(coeff=-2.0, optimizer=lambda params: torch.optim.SGD(params, lr=0.001))
+    learner.fit(5)
     assert learner.model.weight.item() == pytest.approx(-2.0, abs=0.1)
 
 

@@ -43,9 +43,9 @@ class Write(Read):
         ...     def on_step_begin(self, learner):
         ...         learner.step.xs = 2 * learner.step.xs
         >>> learner = toy_learner(Doubler())
-        >>> result = learner.fit(120)
-        >>> round(learner.model.weight.item(), 1)
-        1.5
+        >>> result = learner.fit(5)
+        >>> 1.4 < learner.model.weight.item() < 1.6
+        True
     """
 
 

@@ -120,16 +120,16 @@ class Callback:
     Example:
         >>> from treadle import Read, TrainingPhase, toy_learner
         >>> class Counter(Callback):
-        ...     "Count the training steps whose loss is below two."
+        ...     "Count the training steps whose loss is below a hundred."
         ...     state_access = {"step.loss": Read}
         ...     def __init__(self):
         ...         self.count = 0
         ...     def on_step_end(self, learner, phase: TrainingPhase):
-        ...         self.count += int(learner.step.loss < 2)
+        ...         self.count += int(learner.step.loss < 100)
         >>> counter = Counter()
         >>> _ = toy_learner(counter).fit(2)
         >>> counter.count
-        32
+        12
     """
 
     state_access: Mapping[str, type[Permission]] = {}

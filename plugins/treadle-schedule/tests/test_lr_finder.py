@@ -390,7 +390,7 @@ class TestWhoTakesPart:
             def update(self, learner):
                 return True
 
-        finder = LRFinder(start=0.1, end=1, num_it=8)
+        finder = LRFinder(start=0.0001, end=0.001, num_it=8)
         plain, halved = finder.find(toy_learner()), finder.find(toy_learner(Halve()))
         assert halved.losses[-1] > plain.losses[-1]
         frozen = finder.find(toy_learner(Frozen(), nbatches=1))

@@ -31,7 +31,7 @@ def test_every_number_of_a_run_can_be_read_back(tmp_path, read) -> None:
             LogTraces(backend),
             LogHyperParams(backend),
             LogHistograms(backend, freq=16),
-            LogVisualization(lambda step: Image(step.xs.reshape(1, 2, 4)), backend, freq=None),
+            LogVisualization(lambda step: Image(step.xs.reshape(1, 2, 4) / 100), backend, freq=None),
         )
         learner.fit(2)
     events = read(tmp_path)

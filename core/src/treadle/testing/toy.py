@@ -21,7 +21,8 @@ def toy_learner(
 ) -> Learner:
     """A learner that finds one weight: y = coeff * x, by the mean absolute error.
 
-    The inputs, of shape (batchsize, 1), are the same at every call, and so is the first weight.
+    The inputs, of shape (batchsize, 1), are whole numbers from 1 to 100. They are the same at every call, and so
+    is the first weight.
 
     Args:
         callbacks: Its callbacks.
@@ -33,8 +34,8 @@ def toy_learner(
 
     Example:
         >>> learner = toy_learner()
-        >>> learner.fit(400).epochs
-        400
+        >>> learner.fit(5).epochs
+        5
         >>> round(learner.model.weight.item(), 1)
         3.0
     """
@@ -43,7 +44,7 @@ def toy_learner(
     nn.init.zeros_(model.weight)
 
     def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
-        inputs = [torch.rand(batchsize, 1, generator=generator) for _ in range(nbatches)]
+        inputs = [torch.randint(1, 101, (batchsize, 1), generator=generator).float() for _ in range(nbatches)]
         return [(xs, coeff * xs) for xs in inputs]
 
     if optimizer is None:

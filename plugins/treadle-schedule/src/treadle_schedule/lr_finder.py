@@ -48,7 +48,7 @@ class LRFinder:
         >>> result = LRFinder(start=1e-4, end=100).find(learner)
         >>> result
         LRFinderResult(...)
-        >>> 0.01 < result.suggestion() < 10
+        >>> 0.001 < result.suggestion() < 0.1
         True
         >>> learner.model.weight.item(), learner.progress.steps
         (0.0, 0)
