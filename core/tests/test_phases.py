@@ -410,3 +410,16 @@ def test_a_parameter_called_like_a_method_is_one_among_others() -> None:
     learner = Learner(Odd(), nn.functional.l1_loss, data=([BATCH],), use_default_callbacks=False)
     learner.fit(1)
     assert sorted(learner.step.grads) == ["items", "values"]
+
+
+@dataclass
+class Rated(Phase):
+    rate: float = 0.5
+
+
+def test_a_phase_has_a_key_for_files_and_a_label_for_people() -> None:
+    assert phases.phase_key(TrainingPhase()) == phases.phase_key(TrainingPhase) == "treadle.phases:TrainingPhase"
+    assert phases.phase_label(TrainingPhase()) == "TrainingPhase"
+    assert phases.phase_key(Rated()) == f"{__name__}:Rated(rate=0.5)"
+    assert phases.phase_key(Rated) == f"{__name__}:Rated"
+    assert phases.phase_label(Rated()) == "Rated(rate=0.5)"

@@ -173,7 +173,13 @@ class Callback:
 
 
 def unwrap(callback: Callback) -> Callback:
-    """The callback inside of all wrappers such as `throttle`."""
+    """The callback inside of all wrappers such as `throttle`.
+
+    Example:
+        >>> from treadle import StepEnd, throttle
+        >>> unwrap(throttle(Callback(), StepEnd, freq=10))
+        <Callback>
+    """
     while callback.wrapped is not None:
         callback = callback.wrapped
     return callback

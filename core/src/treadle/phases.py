@@ -90,7 +90,7 @@ class Phase:
         return hash((type(self), tuple(vars(self))))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+        return f"{type(self).__name__}({_fields(self)})"
 
 
 class AbstractTrainingPhase(Phase):
@@ -206,6 +206,36 @@ def pair(batch: Any, phase: Phase) -> tuple[Any, Any]:
         f"{type(phase).__name__} needs batches that are pairs (xs, ys), and got a {kind}. Let the loader yield "
         f"(inputs, targets), several inputs as a tuple or a mapping: ((x1, x2), ys); or write a phase of your own."
     )
+
+
+def phase_key(phase: Phase | type[Phase]) -> str:
+    """A phase as a string that is the same in every process, for files.
+
+    Args:
+        phase: A phase; or a type of phase, whose key leaves out the fields.
+
+    Example:
+        >>> phase_key(ValidationPhase()), phase_key(ValidationPhase)
+        ('treadle.phases:ValidationPhase', 'treadle.phases:ValidationPhase')
+    """
+    cls = phase if isinstance(phase, type) else type(phase)
+    fields = "" if isinstance(phase, type) else _fields(phase)
+    return f"{cls.__module__}:{cls.__qualname__}" + (f"({fields})" if fields else "")
+
+
+def phase_label(phase: Phase) -> str:
+    """A phase as people read it: the name of its type, and its fields if it has any.
+
+    Example:
+        >>> phase_label(TrainingPhase())
+        'TrainingPhase'
+    """
+    fields = _fields(phase)
+    return type(phase).__name__ + (f"({fields})" if fields else "")
+
+
+def _fields(phase: Phase) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in vars(phase).items())
 
 
 def as_phases(phases: Any) -> tuple[Phase, ...]:

@@ -126,7 +126,7 @@ def test_values_that_wait_for_their_copy_stay_few() -> None:
     for i in range(10 * BLOCK + 3):
         recorded.push(i, remote(i))
         assert len(recorded._waiting) < BLOCK
-        assert len(recorded._landing) <= 1
+        assert len(recorded._copies) <= 1
     assert len(recorded._values) == 9 * BLOCK
 
 

@@ -53,12 +53,21 @@ def check_data(data: Any, user: str) -> None:
     """Refuse data over which no epoch can run."""
     if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
         raise DataError(f"{user} needs an iterable of batches, got {data!r}. Pass a DataLoader or a list.")
-    try:
-        empty = isinstance(data, Sized) and len(data) == 0
-    except (TypeError, NotImplementedError):  # a loader over an iterable data set has a length only by name
-        empty = False
-    if empty:
+    if length_of(data) == 0:
         raise empty_data(data, user)
+
+
+def length_of(data: Any) -> int | None:
+    """The number of batches, or None if the data do not know it.
+
+    Example:
+        >>> length_of(["a", "b"]), length_of(iter(["a", "b"]))
+        (2, None)
+    """
+    try:
+        return len(data) if isinstance(data, Sized) else None
+    except (TypeError, NotImplementedError):  # a loader over an iterable data set has a length only by name
+        return None
 
 
 def empty_data(data: Any, user: str) -> DataError:

@@ -1,4 +1,4 @@
-"""`Series`: numbers by iteration, 16 bytes each, taken off the device late and in blocks."""
+"""`Series`: numbers by iteration, 16 bytes each, copied from the device late and in blocks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, overload
 
 import torch
+
+from treadle.state.device_number import DeviceNumber
 
 Number = TypeVar("Number", int, float)
 
@@ -57,7 +59,7 @@ class Column(Sequence[Number]):
         return repr(self._numbers.tolist())
 
 
-#: So many values wait on their device before they are copied to the host together.
+#: The number of values that wait on their device to be copied to the host together.
 BLOCK = 256
 
 
@@ -75,13 +77,13 @@ class Series:
         ((2, 0.25), [1, 2], [0.5, 0.25], 2)
     """
 
-    __slots__ = ("_iterations", "_landing", "_values", "_waiting")
+    __slots__ = ("_copies", "_iterations", "_values", "_waiting")
 
     def __init__(self) -> None:
         self._iterations = array("q")
         self._values = array("d")
         self._waiting: list[Any] = []
-        self._landing: list[tuple[torch.Tensor, torch.Event | None]] = []
+        self._copies: list[DeviceNumber] = []
 
     def push(self, iteration: int, value: float | torch.Tensor) -> None:
         """Append a value.
@@ -90,7 +92,7 @@ class Series:
             iteration: The number that it belongs to, for example of completed steps.
             value: A number, or a tensor with one element.
         """
-        if self._waiting or self._landing:
+        if self._waiting or self._copies:
             self._wait_for(torch.as_tensor(value).detach())
         elif type(value) is float or not isinstance(value, torch.Tensor):  # the first is the quicker question
             self._values.append(value)
@@ -108,7 +110,7 @@ class Series:
     @property
     def values(self) -> Column[float]:
         """The values, oldest first. Waits for those still on a device."""
-        return Column(self._landed())
+        return Column(self._on_host())
 
     @property
     def last(self) -> tuple[int, float]:
@@ -119,7 +121,7 @@ class Series:
         """
         if not self._iterations:
             raise IndexError("Nothing is recorded in this series yet.")
-        return self._iterations[-1], self._landed()[-1]
+        return self._iterations[-1], self._on_host()[-1]
 
     def __len__(self) -> int:
         return len(self._iterations)
@@ -140,45 +142,33 @@ class Series:
         return {"iterations": torch.tensor(list(self._iterations), dtype=torch.int64), "values": values}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Take over what `state_dict` gave."""
-        self._waiting, self._landing = [], []
+        """Take over what `state_dict` returned."""
+        self._waiting, self._copies = [], []
         self._iterations = array("q", state["iterations"].tolist())
         self._values = array("d", state["values"].tolist())
 
-    def _landed(self) -> array[float]:
-        """All values, on the host."""
-        if self._waiting or self._landing:
-            self._take_off()
-            self._land()
+    def _on_host(self) -> array[float]:
+        """All values, of which none is on a device any more."""
+        if self._waiting or self._copies:
+            self._start_copy()
+            self._finish_copies()
         return self._values
 
     def _wait_for(self, value: torch.Tensor) -> None:
         if self._waiting and self._waiting[-1].device != value.device:
-            self._take_off()
+            self._start_copy()
         dtype = torch.float32 if value.device.type == "mps" else torch.float64
         self._waiting.append(value.reshape(()).to(dtype, copy=True))  # its owner may change it in place
         if len(self._waiting) >= BLOCK:
-            self._land()  # the block before this one, which arrived long ago
-            self._take_off()
+            self._finish_copies()  # of the block before this one, which arrived long ago
+            self._start_copy()
 
-    def _take_off(self) -> None:
-        """Start copying the waiting values to the host, without waiting for them."""
+    def _start_copy(self) -> None:
         if self._waiting:
-            block = torch.stack(self._waiting).to("cpu", non_blocking=True)
-            device = self._waiting[0].device
-            event = None
-            if device.type == "cuda":
-                event = torch.Event(device)
-                event.record(torch.cuda.current_stream(device))
-            elif device.type != "cpu":
-                torch.accelerator.synchronize(device)
-            self._landing.append((block, event))
+            self._copies.append(DeviceNumber(torch.stack(self._waiting)))
             self._waiting = []
 
-    def _land(self) -> None:
-        """Take over the values whose copies were started."""
-        for block, event in self._landing:
-            if event is not None:
-                event.synchronize()
-            self._values.extend(block.tolist())
-        self._landing = []
+    def _finish_copies(self) -> None:
+        for block in self._copies:
+            self._values.extend(block.values)
+        self._copies = []
