@@ -1,6 +1,6 @@
 """Write what the documentation takes from the code: `python docs/generate.py`, or `--check` to compare only.
 
-Written wholly are docs/reference/callbacks.md, docs/reference/pairs.md and docs/images/digits-plan.svg. In other
+Written wholly are docs/reference/callbacks.md, docs/reference/pairs.md and the plans in docs/images. In other
 pages it is what stands between `<!-- generated: name -->` and `<!-- end of generated -->`.
 """
 
@@ -179,7 +179,8 @@ def map_of_distributions() -> Iterator[str]:
     classes = {example.entry_point: example.cls.__name__ for example in examples()}
     for each in distributions():
         own = listed([classes[entry_point] for entry_point in sorted(each.callbacks)])
-        yield f"| [`{each.name}`]({each.folder}) | {each.description} | {own} |"
+        page = f"reference/{each.name.removeprefix('treadle-')}.md"
+        yield f"| [`{each.name}`]({page}) | {each.description} | {own} |"
 
 
 def digits() -> Iterator[str]:
@@ -208,14 +209,26 @@ def picture_of_the_plan() -> str:
     return digits_before_training()[0].plan().svg()
 
 
+def picture_of_the_first_plan() -> str:
+    """The plan of the README's example, which is run as far as its learner."""
+    example = re.search(
+        r"```python\n(.*?)^learner\.fit", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.M
+    )
+    assert example, "README.md has no example that ends with learner.fit"
+    names: dict[str, Any] = {}
+    exec(example[1], names)
+    return names["learner"].plan().svg()
+
+
 DIGITS = "docs/examples/digits.py"
 PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "docs/reference/callbacks.md": callbacks_page,
     "docs/reference/pairs.md": pairs_page,
     "docs/images/digits-plan.svg": lambda: [picture_of_the_plan()],
+    "docs/images/plan.svg": lambda: [picture_of_the_first_plan()],
 }
 PARTS = {"catalogue": catalogue, "digits": digits, "distributions": map_of_distributions, "plan": plan}
-FILLED = ("README.md", "docs/plugins.md")
+FILLED = ("docs/demo.md", "docs/plugins.md")
 
 if __name__ == "__main__":
     sys.exit(main(*sys.argv[1:]))
