@@ -57,7 +57,7 @@ def callbacks_page() -> Iterator[str]:
     yield NOTICE
     yield "# The callbacks and what they declare"
     yield ""
-    yield "What each first-party callback reads and writes of the learner, what it runs after, and where it takes part."
+    yield "What each first-party callback reads and writes of the learner, what it runs after, and what it handles."
     yield "Read off the callbacks themselves; a test compares this page with them. [How each pair of them gets"
     yield "on](pairs.md) has a page of its own."
     for distribution in distributions():
@@ -97,7 +97,7 @@ def facts(callback: Callback) -> dict[str, str]:
         "writes": listed(sorted(accesses(callback, Write))) or "–",
         "runs after": listed(run_after(callback)) or "–",
         "handles": ", ".join(taking_part(callback)) or "–",
-        "in a conflict": overriding(callback, "resolve_conflict", "has an answer of its own"),
+        "in a conflict": overriding(callback, "resolve_conflict", "has a resolution of its own"),
         "in a checkpoint": overriding(callback, "state_dict", "has state of its own"),
     }
 
@@ -112,7 +112,7 @@ def taking_part(callback: Callback) -> Iterator[str]:
         how = f"`{name}`"
         if not name.startswith("on_"):
             wraps = getattr(getattr(callback, name), "treadle_impl", {}).get("wrapper")
-            how = f"{'around' if wraps else 'answers'} {how}"
+            how = f"{'around' if wraps else 'overrides'} {how}"
         if handler.phases != (Phase,):
             how += f" of {' and '.join(phase.__name__ for phase in handler.phases)}"
         yield how
@@ -141,7 +141,7 @@ def pairs_page() -> Iterator[str]:
     judged = [pair for _, _, pair in pairs()]
     count = Counter(pair.verdict for pair in judged)
     yield NOTICE
-    yield "# How each pair of callbacks gets on"
+    yield "# How each pair of callbacks combines"
     yield ""
     yield f"The {len(MAKE)} first-party callbacks, some of them also with an option that declares other state, make"
     yield f"{len(judged)} pairs, two of a kind included."
@@ -150,7 +150,7 @@ def pairs_page() -> Iterator[str]:
     yield f"- {count['ordered']} pairs are **ordered**, with the reason."
     yield f"- {count['compatible']} pairs are **compatible**: any order gives the same."
     yield ""
-    yield "What is said here comes from the code that orders the callbacks of a learner; a test trains with every pair."
+    yield "It comes from the code that orders the callbacks of a learner; a test trains with every pair."
     yield "A pair is judged together with the callbacks that write what it reads of `cbstate`."
     yield from ["", "## Refused", "", "| pair | why |", "|---|---|"]
     for pair in by_name(judged, "refused"):
