@@ -17,7 +17,6 @@ from treadle import (
     accesses,
 )
 from treadle.access import overlaps
-from treadle.callback import unwrap
 from treadle.events import Init
 from treadle.operations import Epoch, Step
 from treadle.ordering.handlers import handlers
@@ -40,7 +39,7 @@ def changes_steps(callback: Callback) -> bool:
 
     One that sets hyperparameters does not count, and one that is around whole steps to look at something neither.
     """
-    if hasattr(unwrap(callback), "hyperparameters"):
+    if callback.hyperparameters:
         return False
     hooks = [handler.hook for handler in handlers(callback).values() if handler.hook not in AROUND_STEPS]
     writes = any(not overlaps("cbstate", path) for path in accesses(callback, Write))
