@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from treadle import Callback, Write, accesses
-from treadle.access import overlaps
-from treadle.ordering.handlers import handlers
+from treadle.authoring import handlers, overlaps
 
 #: The state of a step that decides what model and loss function get and give.
 STATE = ("step.xs", "step.ys", "step.yhats", "step.loss")

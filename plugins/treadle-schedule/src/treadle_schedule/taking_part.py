@@ -16,10 +16,9 @@ from treadle import (
     Write,
     accesses,
 )
-from treadle.access import overlaps
+from treadle.authoring import handlers, overlaps
 from treadle.events import Init
 from treadle.operations import Epoch, Step
-from treadle.ordering.handlers import handlers
 
 #: Outside of what a step computes: here a callback looks back, stops, saves or restores.
 AROUND_STEPS = (Init, FitBegin, FitEnd, Epoch, EpochBegin, EpochEnd, StepEnd)
