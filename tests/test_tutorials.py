@@ -13,7 +13,6 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader, Subset
 from treadle import Callback, CancelStepException, Learner, Phase, Read, TrainingPhase
-from treadle.loop.progress import progress_of
 from treadle_checkpoint import Checkpointer, checkpoints, resume
 from treadle_device import GarbageCollect, ToDevice
 from treadle_logging import LoggerBackend, LogHistograms, LogMetrics
@@ -392,7 +391,7 @@ def test_the_loss_that_is_recorded_is_that_of_the_batch_alone(prepare, way):
 def test_a_step_that_is_cancelled_takes_the_gradients_of_its_group_with_it(prepare, way, used):
     class Skip(Callback):
         def on_backward_begin(self, learner):
-            if progress_of(learner).step == 2:
+            if learner.progress.step == 2:
                 raise CancelStepException("The second batch is not to be used.")
 
     one, several = prepare("accumulation"), prepare("accumulation")

@@ -24,12 +24,12 @@ class AccumulatingTraining(AbstractTrainingPhase):
         with run_epoch(learner, self) as handle:
             for batch in batches(learner, self, data):
                 step(learner, self, batch)
-            if not learner.progress.clear_gradients:  # of a last group that is not full
+            if not learner.position.clear_gradients:  # of a last group that is not full
                 handle(Update)
 
     def step(self, learner, batch):
         xs, ys = batch
-        before = 0 if learner.progress.clear_gradients else learner.step.get("rows", 0)
+        before = 0 if learner.position.clear_gradients else learner.step.get("rows", 0)
         with run_step(learner, self, xs=xs, ys=ys, rows=before + len(ys)) as (handle, state):
             state.yhats = handle(Forward)
             handle(LossBegin)
@@ -43,7 +43,7 @@ class AccumulatingTraining(AbstractTrainingPhase):
             if learner.progress.step % self.n == 0:
                 handle(Update)
             else:
-                learner.progress.clear_gradients = False
+                learner.position.clear_gradients = False
 
 
 torch.manual_seed(0)

@@ -24,6 +24,7 @@ from treadle.errors import (
 from treadle.events import FitBegin, FitEnd, Init
 from treadle.loop.batches import as_data
 from treadle.loop.loop import epoch
+from treadle.loop.position import Position
 from treadle.loop.progress import Progress
 from treadle.loop.result import FitResult
 from treadle.ordering.conflicts import Resolver
@@ -109,6 +110,7 @@ class Learner:
         self.step = PropDict()
         self.cbstate = PropDict()
         self.progress = Progress()
+        self.position = Position()
         self.runner = runner or LinearRunner()
         self.model = as_model(model)
         self.optimizer = as_optimizer(optimizer, self.model)
@@ -201,13 +203,13 @@ class Learner:
         given = before if data is None else as_data(data)
         usual = (TrainingPhase(), ValidationPhase()) if "validation" in given else (TrainingPhase(),)
         in_turn = usual if phases is None else as_phases(phases)
-        progress = self.progress
-        outer = progress.n, progress.phases, progress.rounds
-        if progress.resumption is not None:
-            progress.resumption.begin(n, in_turn)
+        progress, position = self.progress, self.position
+        outer = position.n, position.phases, position.rounds
+        if position.resumption is not None:
+            position.resumption.begin(n, in_turn)
         else:
-            progress.rounds = 0
-        progress.n, progress.phases = n, in_turn
+            position.rounds = 0
+        position.n, position.phases = n, in_turn
         epochs, steps = progress.epochs, progress.steps
         cancelled = None
         self.data = given
@@ -231,16 +233,16 @@ class Learner:
                 raise
         finally:
             self.data = before
-            progress.n, progress.phases, progress.rounds = outer
+            position.n, position.phases, position.rounds = outer
         return FitResult(progress.epochs - epochs, progress.steps - steps, cancelled)
 
     def _epochs(self, n: int, phases: tuple[Phase, ...]) -> None:
         if n:
             warn_of_strangers(self.models, self.optimizers)
-        self.progress.clear_gradients = True
-        if self.progress.resumption is not None:
-            self.progress.resumption.restore()
-        for phase in islice(cycle(phases), self.progress.rounds, n * len(phases)):
+        self.position.clear_gradients, self.progress.accumulated = True, 0
+        if self.position.resumption is not None:
+            self.position.resumption.restore()
+        for phase in islice(cycle(phases), self.position.rounds, n * len(phases)):
             epoch(self, phase)
 
     def _end(self, error: BaseException | None) -> None:

@@ -27,7 +27,8 @@ class Operation(Hook):
 
     The hook's name is the class's name in snake_case, its arguments are those of `run`, of which
     the first two are `learner` and `phase`; what `run` returns is the result if nobody answers. A
-    static method `heed(learner, result)` is told the result of an answer.
+    static method `heed(learner, result)` is told the result of an answer, and a static method
+    `after(learner, result)` is called whoever did the operation.
 
     Example:
         >>> class Augment(Operation):
@@ -41,6 +42,7 @@ class Operation(Hook):
 
     run: ClassVar[Callable[..., Any]]
     heed: ClassVar[Callable[..., None] | None] = None
+    after: ClassVar[Callable[..., None] | None] = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -117,6 +119,11 @@ class Backward(Operation):
             )
         loss.backward()
 
+    @staticmethod
+    def after(learner: Learner, result: Any) -> None:
+        """Count the batch that is now in the gradients."""
+        learner.progress.accumulated += 1
+
 
 class Update(Operation):
     """Let the optimizer change the parameters.
@@ -137,13 +144,15 @@ class Update(Operation):
                         f"answer `update`: def update(self, learner): learner.optimizer.step(closure); return True"
                     )
                 raise
-        learner.progress.clear_gradients = True
         return True
 
     @staticmethod
-    def heed(learner: Learner, used: Any) -> None:
-        """Keep the gradients for the next step, or not."""
-        learner.progress.clear_gradients = used is not False
+    def after(learner: Learner, used: Any) -> None:
+        """Count the update; or keep the gradients for the next step."""
+        learner.position.clear_gradients = used is not False
+        if used is not False:
+            learner.progress.updates += 1
+            learner.progress.accumulated = 0
 
 
 def no_loss(loss: Any, origin: str) -> LossError:

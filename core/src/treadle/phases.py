@@ -72,7 +72,7 @@ class Phase:
                     run(batch)
                 except CancelStepException:  # by a handler of StepBegin; see treadle.step
                     continue
-            if batch is NO_BATCH and not learner.progress.skipped:
+            if batch is NO_BATCH and not learner.position.skipped:
                 raise empty_data(data, str(self))
 
     def step(self, learner: Learner, batch: Any) -> Any:

@@ -38,7 +38,6 @@ from treadle import (
     toy_learner,
 )
 from treadle.loop.batches import batches
-from treadle.loop.progress import progress_of
 from treadle.operations import Backward, Forward, Loss, Update
 
 BATCH = (torch.ones(2, 1), torch.ones(2, 1))
@@ -375,7 +374,7 @@ def test_whatever_is_raised_wherever_a_fit_ends_in_order(script) -> None:
     assert (raised is None) or any(type(raised) is script[place] for place in fired)
 
     assert (learner.data is data, learner.model.weight is weight, learner.model.training) == (True, True, True)
-    assert (torch.is_grad_enabled(), learner.progress.phase, learner.progress.n) == (True, None, None)
+    assert (torch.is_grad_enabled(), learner.progress.phase, learner.position.n) == (True, None, None)
     assert torch.isfinite(weight).all()
     trouble.script = {}
     trouble.events.clear()
@@ -662,7 +661,7 @@ def test_what_was_kept_goes_over_the_end_of_an_epoch_but_not_into_the_next_fit()
     grads = Grads()
     learner = one_weight(grads, Answer(*[False] * 3), batches=2)
     learner.fit(1)
-    learner.progress.clear_gradients = False
+    learner.position.clear_gradients = False
     epoch(learner, TrainingPhase())
     assert grads.at == [1.0, 2.0, 3.0, 4.0]
     learner.get_callback(Answer).script = [False]
@@ -776,31 +775,6 @@ def test_in_a_custom_phase_an_update_can_be_answered_false_too() -> None:
     grads = Grads()
     epoch(one_weight(grads, Answer(False, False, True)), Manual())
     assert grads.at == [1.0, 2.0, 3.0, 1.0]
-
-
-# Where a learner stands.
-
-
-def test_progress_counts_training_epochs_and_steps_over_all_fits() -> None:
-    learner = small()
-    learner.fit(2)
-    learner.fit(1)
-    progress = learner.progress
-    assert (progress.epoch, progress.epochs, progress.steps, progress.phase) == (3, 3, 6, None)
-
-
-def test_a_callback_can_look_where_the_learner_stands() -> None:
-    seen = []
-
-    class Look(Callback):
-        def on_step_begin(self, learner):
-            progress = progress_of(learner)
-            seen.append((type(progress.phase).__name__, progress.epoch, progress.step, progress.steps))
-
-    learner = small(Look())
-    learner.fit(1)
-    assert seen == [("TrainingPhase", 1, 1, 0), ("TrainingPhase", 1, 2, 1), ("ValidationPhase", 1, 1, 2)]
-    assert progress_of(learner) is learner.progress
 
 
 def test_an_epoch_of_ones_own_goes_over_its_batches() -> None:

@@ -130,7 +130,7 @@ class Summing(AbstractTrainingPhase):
         with run_epoch(learner, self) as handle:
             for batch in batches(learner, self, data):
                 step(learner, self, batch)
-            if not learner.progress.clear_gradients:
+            if not learner.position.clear_gradients:
                 handle(Update)
 
     def step(self, learner, batch):
@@ -138,7 +138,7 @@ class Summing(AbstractTrainingPhase):
             learner.model.weight.sum().backward()
             self.tape.append(learner.model.weight.grad.item())
             if learner.progress.step % 2:
-                learner.progress.clear_gradients = False
+                learner.position.clear_gradients = False
 
 
 def test_gradients_are_kept_for_one_step_at_a_time():

@@ -243,7 +243,7 @@ def test_several_models_can_be_read_by_name() -> None:
         ),
         (
             lambda v: setattr(v, "progress", 1),
-            "Viewer writes `progress`, which is no state of the learner; what callbacks",
+            "Viewer writes `progress`, which only the loop does.\nFix: keep counts of your own",
         ),
     ],
 )

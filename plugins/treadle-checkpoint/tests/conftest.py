@@ -156,7 +156,8 @@ def all_of() -> Callable[[Learner], dict[str, Any]]:
                 c.name: c.state_dict() for c in learner.callbacks if c.name != "Checkpointer" and c.state_dict()
             },
             "cbstate": learner.cbstate,
-            "progress": [progress.epoch, progress.epochs, progress.steps, progress.step, progress.rounds],
+            "progress": [getattr(progress, name) for name in progress.__slots__],
+            "rounds": learner.position.rounds,
             "random": [random.getstate(), numpy.random.get_state(), torch.get_rng_state()],
         }
 

@@ -32,7 +32,6 @@ from treadle import (
     throttle,
     toy_learner,
 )
-from treadle.loop.progress import progress_of
 from treadle.operations import Epoch, Step
 from treadle_checkpoint import (
     Checkpointer,
@@ -214,7 +213,7 @@ def test_a_model_that_is_not_finite_is_not_saved_and_that_is_said(tmp_path, logu
         state_access = {"model": Write}
 
         def on_epoch_end(self, learner, phase: TrainingPhase):
-            if progress_of(learner).epoch == 2:
+            if learner.progress.epoch == 2:
                 torch.nn.init.constant_(learner.model.weight, math.nan)
 
     toy_learner(Break(), Checkpointer(tmp_path, keep_top_k=1)).fit(3)

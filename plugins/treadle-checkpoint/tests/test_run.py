@@ -156,7 +156,7 @@ def test_a_model_or_an_optimizer_of_another_make_is_refused(tmp_path, settings, 
     with pytest.raises(MismatchError, match=message):
         resume(learner, path)
     assert model.weight.equal(before)
-    assert learner.progress.resumption is None
+    assert learner.position.resumption is None
 
 
 def test_other_optimizers_are_refused(tmp_path):

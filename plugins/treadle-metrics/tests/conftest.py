@@ -61,9 +61,9 @@ class FarTensor(torch.Tensor):
 
 
 class Saved:
-    """A run as a file gives it back; another learner goes on from it, as `treadle.resumption` says."""
+    """A run as a file gives it back; another learner goes on from it, as `treadle.loop.position.Resumption` says."""
 
-    counters = ("epoch", "epochs", "steps", "rounds")
+    counters = ("epoch", "epochs", "steps", "updates", "accumulated")
 
     def __init__(self, learner, phase=None, batches=0):
         self.phase, self.batches, self.file = phase, batches, io.BytesIO()
@@ -72,12 +72,13 @@ class Saved:
             "cbstate": {name: entry.state_dict() for name, entry in learner.cbstate.items()},
             "callbacks": {callback.name: callback.state_dict() for callback in learner.callbacks},
             "progress": {name: getattr(learner.progress, name) for name in self.counters},
+            "rounds": learner.position.rounds,
         }
         torch.save(state, self.file)
 
     def resume(self, learner):
         self.learner = learner
-        learner.progress.resumption = self
+        learner.position.resumption = self
 
     def put(self):
         self.file.seek(0)
@@ -89,6 +90,7 @@ class Saved:
             callback.load_state_dict(state["callbacks"][callback.name])
         for name, count in state["progress"].items():
             setattr(self.learner.progress, name, count)
+        self.learner.position.rounds = state["rounds"]
 
     def begin(self, n, phases):
         self.put()
@@ -96,12 +98,12 @@ class Saved:
     def restore(self):
         self.put()
         if self.phase is None:
-            self.learner.progress.resumption = None
+            self.learner.position.resumption = None
 
     def rest(self, phase, data):
         self.put()
-        progress = self.learner.progress
-        progress.resumption, progress.skipped, progress.step = None, self.batches, self.batches
+        position = self.learner.position
+        position.resumption, position.skipped, self.learner.progress.step = None, self.batches, self.batches
         return islice(data, self.batches, None)
 
 

@@ -192,14 +192,14 @@ def test_the_number_of_the_epoch_goes_on_after_a_resumption(terminal):
 
 def test_the_bar_of_an_epoch_that_is_resumed_in_its_middle_shows_all_of_it(terminal):
     class AfterTwo:
-        """See `treadle.resumption`."""
+        """See `treadle.loop.position.Resumption`."""
 
         def rest(self, phase, data):
-            learner.progress.resumption, learner.progress.skipped, learner.progress.step = None, 2, 2
+            learner.position.resumption, learner.position.skipped, learner.progress.step = None, 2, 2
             return iter(data[2:])
 
     learner = learner_with(terminal, nbatches=4)
-    learner.progress.resumption = AfterTwo()
+    learner.position.resumption = AfterTwo()
     epoch(learner, TrainingPhase())
     assert counts(terminal) == {"Epoch 1 TrainingPhase": ["0/4", "3/4", "4/4"]}
 

@@ -9,23 +9,24 @@ from treadle import Callback, hookimpl
 
 
 class Saved:
-    """A run as a file gives it back; another learner goes on from it, as `treadle.resumption` says."""
+    """A run as a file gives it back; another learner goes on from it, as `treadle.loop.position.Resumption` says."""
 
-    counters = ("epoch", "epochs", "steps", "rounds")
+    counters = ("epoch", "epochs", "steps", "updates", "accumulated")
 
     def __init__(self, learner, phase=None, batches=0):
-        self.phase, self.batches, self.rounds = phase, batches, learner.progress.rounds
+        self.phase, self.batches, self.rounds = phase, batches, learner.position.rounds
         self.file = io.BytesIO()
         state = {
             "callbacks": {callback.name: callback.state_dict() for callback in learner.callbacks},
             "model": learner.model.state_dict(),
             "progress": {name: getattr(learner.progress, name) for name in self.counters},
+            "rounds": learner.position.rounds,
         }
         torch.save(state, self.file)
 
     def resume(self, learner):
         self.learner = learner
-        learner.progress.resumption = self
+        learner.position.resumption = self
 
     def put(self):
         self.file.seek(0)
@@ -35,6 +36,7 @@ class Saved:
         self.learner.model.load_state_dict(state["model"])
         for name, count in state["progress"].items():
             setattr(self.learner.progress, name, count)
+        self.learner.position.rounds = state["rounds"]
 
     def begin(self, n, phases):
         self.put()
@@ -42,12 +44,12 @@ class Saved:
     def restore(self):
         self.put()
         if self.phase is None:
-            self.learner.progress.resumption = None
+            self.learner.position.resumption = None
 
     def rest(self, phase, data):
         self.put()
-        progress = self.learner.progress
-        progress.resumption, progress.skipped, progress.step = None, self.batches, self.batches
+        position = self.learner.position
+        position.resumption, position.skipped, self.learner.progress.step = None, self.batches, self.batches
         return islice(data, self.batches, None)
 
 

@@ -79,11 +79,12 @@ class Dispatcher:
             )
         calls = self.calls(hook, phase)
         if issubclass(hook, Operation):
-            core = functools.partial(hook.run, self._learner, phase)
-            if not calls:
-                return core
-            do = through_pluggy(hook, calls, core)
-            return do if hook.heed is None else functools.partial(heeding, do, hook.heed, self._learner)
+            do: Callable[..., Any] = functools.partial(hook.run, self._learner, phase)
+            if calls:
+                do = through_pluggy(hook, calls, do)
+                if hook.heed is not None:
+                    do = followed(do, hook.heed, self._learner)
+            return do if hook.after is None else followed(do, hook.after, self._learner)
         plain, wrappers = [call for call in calls if not call.wrapper], [call for call in calls if call.wrapper]
         run: Callable[[], object] = nothing
         if plain:
@@ -125,8 +126,12 @@ def all_of(calls: Sequence[Call]) -> Callable[[], None]:
     return run
 
 
-def heeding(do: Callable[..., Any], heed: Callable[..., None], learner: Learner, *args: Any) -> Any:
-    """Do an operation, and tell the core its result, whoever gave it."""
-    result = do(*args)
-    heed(learner, result)
-    return result
+def followed(do: Callable[..., Any], after: Callable[..., None], learner: Learner) -> Callable[..., Any]:
+    """A function that does an operation and hands on its result, after the core has looked at it."""
+
+    def perform(*args: Any) -> Any:
+        result = do(*args)
+        after(learner, result)
+        return result
+
+    return perform

@@ -40,12 +40,12 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
         abcd
         ab
     """
-    progress = learner.progress
-    if progress.resumption is not None:
-        rest = progress.resumption.rest(phase, data)
+    position = learner.position
+    if position.resumption is not None:
+        rest = position.resumption.rest(phase, data)
         if rest is not None:
             return rest
-    progress.at_start = RandomState(vars(learner.data).values())
+    position.at_start = RandomState(vars(learner.data).values())
     return iter(data)
 
 

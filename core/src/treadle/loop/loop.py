@@ -70,10 +70,8 @@ class run_epoch:
         progress = self._learner.progress
         try:
             if kind is None:
-                try:
-                    self._handle(EpochEnd)
-                finally:  # a handler that ends the fit here does not undo the epoch
-                    progress.epochs += bool(self._phase.training)
+                progress.epochs += bool(self._phase.training)
+                self._handle(EpochEnd)
             elif cancelled:
                 self._handle(EpochEnd)
             elif error is not None and not isinstance(error, FitException):
@@ -83,7 +81,7 @@ class run_epoch:
         finally:
             self._scope.__exit__(None, None, None)
         if progress.phase is None and (kind is None or cancelled):
-            progress.rounds += 1
+            self._learner.position.rounds += 1
         return cancelled
 
 
@@ -130,9 +128,11 @@ class run_step:
         progress.step += 1
         learner.step = self._state
         if phase.training:
-            if progress.clear_gradients:
+            position = learner.position
+            if position.clear_gradients:
                 learner.clear_gradients()
-            progress.clear_gradients = True
+                progress.accumulated = 0
+            position.clear_gradients = True
         try:
             handle[StepBegin]()
         except BaseException as error:
@@ -146,13 +146,11 @@ class run_step:
         progress = self._learner.progress
         try:
             if error is None:
-                try:
-                    self._handle[StepEnd]()
-                finally:  # a handler that ends the fit here does not undo the step
-                    if self._phase.training:
-                        progress.steps += 1
+                if self._phase.training:
+                    progress.steps += 1
+                self._handle[StepEnd]()
                 return False
-            progress.clear_gradients = True
+            self._learner.position.clear_gradients, progress.accumulated = True, 0
             if not isinstance(error, FitException):
                 note_place(error, self._learner, self._phase)
             return isinstance(error, CancelStepException)
@@ -213,8 +211,8 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
     given = name is not None and (name not in before or before[name] is not data)
     if name is not None and given:
         learner.data = PropDict({**vars(before), name: data})
-    progress = learner.progress
-    rounds = progress.rounds + (progress.phase is None)
+    position = learner.position
+    rounds = position.rounds + (learner.progress.phase is None)
     try:
         handle(Epoch, data)
     except CancelEpochException:
@@ -222,7 +220,7 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
     finally:
         if given:
             learner.data = before
-    progress.rounds = rounds  # also if a callback answered for the epoch, or ran others inside of it
+    position.rounds = rounds  # also if a callback answered for the epoch, or ran others inside of it
 
 
 def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
@@ -257,17 +255,17 @@ def phase_scope(learner: Learner, phase: Phase) -> Iterator[None]:
     A training phase wants models in training mode, a validation phase in eval mode, without
     gradients and without a trace in the random generators; see `Phase.training`.
     """
-    progress = learner.progress
-    outer = progress.phase, progress.step, progress.skipped, progress.at_entry, progress.at_start
-    progress.phase, progress.skipped = phase, 0
-    progress.at_entry = progress.at_start = None
+    progress, position = learner.progress, learner.position
+    outer = progress.phase, progress.step, position.skipped, position.at_entry, position.at_start
+    progress.phase, position.skipped = phase, 0
+    position.at_entry = position.at_start = None
     with ExitStack() as stack:
         if phase.training is not None:
             stack.enter_context(modes(learner.models, training=phase.training))
         if phase.training is False:
             stack.enter_context(torch.no_grad())
-            progress.at_entry = stack.enter_context(preserved_random_state(vars(learner.data).values()))
+            position.at_entry = stack.enter_context(preserved_random_state(vars(learner.data).values()))
         try:
             yield
         finally:
-            progress.phase, progress.step, progress.skipped, progress.at_entry, progress.at_start = outer
+            progress.phase, progress.step, position.skipped, position.at_entry, position.at_start = outer

@@ -1,100 +1,44 @@
-"""`Progress`: where a learner stands."""
+"""`Progress`: how far a learner has come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
-
-from treadle.state.random_state import RandomState
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from treadle.phases import Phase
 
+#: What is counted over a whole run, and so belongs to a checkpoint.
+COUNTERS = ("epoch", "epochs", "steps", "updates", "accumulated")
+
 
 class Progress:
-    """Where a learner stands.
+    """How far a learner has come. Only the loop writes it; every callback may read it.
+
+    What ends is counted before its end event is dispatched. All counts are 0 before the first.
 
     Attributes:
         phase: The phase that is under way, or None.
-        epoch: Training epochs that have begun, in all.
-        step: Steps that have begun in the epoch under way.
-        epochs: Training epochs that ran to their end, in all.
-        steps: Training steps that did.
-        clear_gradients: Whether the next step begins by clearing the gradients; True again from then on.
-        n: The number of epochs that the fit under way was asked for, or None.
-        phases: The phases that each of these epochs has.
-        rounds: Epochs of that fit, of any phase, that came to their end.
-        at_entry: The random generators' states when the epoch under way was entered, if they are put
-            back after it, or None.
-        at_start: Their states right before its first batch was asked for, or None.
-        skipped: How many of its batches were done before the run was resumed.
-        resumption: What a resumed run has yet to take over, or None.
-    """
-
-    __slots__ = (
-        "at_entry",
-        "at_start",
-        "clear_gradients",
-        "epoch",
-        "epochs",
-        "n",
-        "phase",
-        "phases",
-        "resumption",
-        "rounds",
-        "skipped",
-        "step",
-        "steps",
-    )
-
-    def __init__(self) -> None:
-        self.phase: Phase | None = None
-        self.epoch = self.step = self.epochs = self.steps = self.rounds = self.skipped = 0
-        self.clear_gradients = True
-        self.n: int | None = None
-        self.phases: tuple[Phase, ...] = ()
-        self.at_entry: RandomState | None = None
-        self.at_start: RandomState | None = None
-        self.resumption: Resumption | None = None
-
-
-def progress_of(learner: Any) -> Progress:
-    """Where a learner stands; to be looked at, also by a callback, which has only a view of the learner.
-
-    Nobody but the loop writes it, so it is no state that callbacks declare.
+        epoch: Number of the training epoch under way or, after it, of the last one.
+        step: Number of the step under way in its epoch.
+        epochs: Training epochs that are done, in all.
+        steps: Training steps that are done, in all.
+        updates: Updates of the parameters that are done, in all.
+        accumulated: Batches in the gradients of the update under way; 0 after it, or when they are dropped.
 
     Example:
         >>> from treadle import CustomCallback, EpochEnd, TrainingPhase, toy_learner
-        >>> tell = CustomCallback(lambda learner: print(progress_of(learner).epoch), EpochEnd, TrainingPhase)
-        >>> result = toy_learner(tell).fit(2)
-        1
-        2
-    """
-    progress: Progress = getattr(learner, "_learner", learner).progress
-    return progress
-
-
-class Resumption(Protocol):
-    """What a resumed run has yet to take over. Stands in `learner.progress.resumption`.
-
-    The fit of a resumed run dispatches `FitBegin` and, in the middle of an epoch, that epoch's
-    `EpochBegin` again, so that handlers can open what they need; after each of them all state is
-    put back. So no handler has to know that the run was resumed.
+        >>> show = CustomCallback(lambda learner: print(learner.progress), EpochEnd, TrainingPhase)
+        >>> result = toy_learner(show, nbatches=4).fit(2)
+        Progress(phase=TrainingPhase(), epoch=1, step=4, epochs=1, steps=4, updates=4, accumulated=0)
+        Progress(phase=TrainingPhase(), epoch=2, step=4, epochs=2, steps=8, updates=8, accumulated=0)
     """
 
-    def begin(self, n: int, phases: tuple[Phase, ...]) -> None:
-        """A fit begins, nothing was dispatched yet; refuse one that does not go on where it ended.
+    __slots__ = ("accumulated", "epoch", "epochs", "phase", "step", "steps", "updates")
 
-        Args:
-            n: The number of epochs it was asked for.
-            phases: The phases that each of these has.
-        """
+    def __init__(self) -> None:
+        self.phase: Phase | None = None
+        self.epoch = self.step = self.epochs = self.steps = self.updates = self.accumulated = 0
 
-    def restore(self) -> None:
-        """`FitBegin` was dispatched: put the state back."""
-
-    def rest(self, phase: Phase, data: Any) -> Iterator[Any] | None:
-        """`EpochBegin` was dispatched: put the state back, and give the batches that are left.
-
-        None if no epoch was under way.
-        """
+    def __repr__(self) -> str:
+        names = ("phase", "epoch", "step", "epochs", "steps", "updates", "accumulated")
+        return f"Progress({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"

@@ -32,6 +32,9 @@ STATES = ("step", "cbstate", "data", "params")
 PLAIN = ("step.xs", "step.ys", "step.yhats", "step.loss")
 
 
+ONLY_THE_LOOP = "which only the loop does.\nFix: keep counts of your own in the callback or in `cbstate`."
+
+
 #: What a reader gets a view of instead of the thing itself.
 VIEWED = frozenset({PropDict, Gradients})
 
@@ -124,8 +127,43 @@ Add to Peeker.state_access: "optimizer": Read
     return view_class(tuple(sorted(declared.items())))(learner, callback.name)
 
 
+class ReadOnlyObject:
+    """An object whose attributes can be read and not written.
+
+    Args:
+        target: The object.
+        refusal: The message for those who write.
+    """
+
+    __slots__ = ("_refusal", "_target")
+
+    def __init__(self, target: Any, refusal: str) -> None:
+        object.__setattr__(self, "_target", target)
+        object.__setattr__(self, "_refusal", refusal)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ReadOnlyObject.__slots__:  # not set yet, while a copy is being made
+            raise AttributeError(name)
+        return getattr(self._target, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ProtectedException(self._refusal)
+
+    def __delattr__(self, name: str) -> None:
+        raise ProtectedException(self._refusal)
+
+    def __reduce__(self) -> tuple[type[ReadOnlyObject], tuple[Any, str]]:
+        return ReadOnlyObject, (self._target, self._refusal)
+
+    def __repr__(self) -> str:
+        return repr(self._target)
+
+
 class View:
-    """Base of the generated classes. An instance stands for the learner or a part of it."""
+    """Base of the generated classes. An instance stands for the learner or a part of it.
+
+    `progress` can be read without a declaration, since nobody but the loop writes it.
+    """
 
     __slots__ = ("_learner", "_owner", "_parts")
 
@@ -138,6 +176,8 @@ class View:
         put = object.__setattr__
         put(self, "_learner", learner)
         put(self, "_owner", owner)
+        if not self._path:
+            put(self, "progress", ReadOnlyObject(learner.progress, f"{owner} writes `progress`, {ONLY_THE_LOOP}"))
         put(self, "_parts", {name: branch(learner, owner) for name, branch in self._branches.items()})
         for name, part in self._parts.items():
             if is_name(name):
@@ -241,6 +281,8 @@ class View:
 
     def _refusal(self, does: str, name: str, permission: type[Permission]) -> ProtectedException:
         path, owner = self._of(name), self._owner
+        if path == "progress":
+            return ProtectedException(f"{owner} {does} `progress`, {ONLY_THE_LOOP}")
         if not self._path and name not in FIELDS:
             return ProtectedException(
                 f"{owner} {does} `{name}`, which is no state of the learner; what callbacks can declare "
@@ -276,7 +318,7 @@ def view_class(
         elif above is not Write:  # it includes Read
             own = permission
     namespace: dict[str, Any] = {"_path": path, "_permission": own, "_leaves": {}, "_branches": {}}
-    slots = []
+    slots = [] if path else ["progress"]
     for name, rest_of in below.items():
         full = f"{path}.{name}" if path else name
         if set(rest_of) == {""}:

@@ -1,4 +1,4 @@
-"""A checkpoint in memory: how a run goes on in another learner; see `treadle.resumption`."""
+"""A checkpoint in memory: how a run goes on in another learner; see `treadle.loop.position.Resumption`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import torch
 
 from treadle.callback import Callback
 from treadle.events import hookimpl
+from treadle.loop.progress import COUNTERS
 from treadle.phases import Phase, TrainingPhase
 from treadle.state.propdict import PropDict
 from treadle.state.random_state import RandomState
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
-
-#: What of a learner's progress a checkpoint keeps.
-COUNTERS = ("epoch", "epochs", "steps", "rounds", "clear_gradients")
 
 #: What a state may hold beside tensors, lists, tuples and dictionaries.
 PLAIN = (type(None), bool, int, float, str, bytes)
@@ -58,6 +56,7 @@ class Checkpoint:
         self.models = [copy.deepcopy(model.state_dict()) for model in learner.models]
         self.optimizers = [copy.deepcopy(optimizer.state_dict()) for optimizer in learner.optimizers]
         self.progress = {name: getattr(learner.progress, name) for name in COUNTERS}
+        self.rounds, self.clear_gradients = learner.position.rounds, learner.position.clear_gradients
         self.random = RandomState(vars(learner.data).values())
 
     def put(self, learner: Learner, callbacks: Sequence[Callback]) -> None:
@@ -72,6 +71,7 @@ class Checkpoint:
             optimizer.load_state_dict(copy.deepcopy(state))
         for name, counter in self.progress.items():
             setattr(learner.progress, name, counter)
+        learner.position.rounds, learner.position.clear_gradients = self.rounds, self.clear_gradients
         now, kept = RandomState(vars(learner.data).values()), self.random
         now.python, now.numpy, now.torch, now.devices = kept.python, kept.numpy, kept.torch, kept.devices
         now.own = [(generator, state) for (generator, _), (_, state) in zip(now.own, kept.own, strict=True)]
@@ -90,7 +90,7 @@ class FromMemory:
     def __init__(self, learner: Learner, callbacks: Sequence[Callback], checkpoint: Checkpoint) -> None:
         self._learner, self._callbacks, self._checkpoint = learner, callbacks, checkpoint
         checkpoint.put(learner, callbacks)
-        learner.progress.resumption = self
+        learner.position.resumption = self
 
     def begin(self, n: int, phases: tuple[Phase, ...]) -> None:
         """See `Resumption`."""
@@ -98,7 +98,7 @@ class FromMemory:
     def restore(self) -> None:
         """Put the state back after `FitBegin` was handled."""
         self._checkpoint.put(self._learner, self._callbacks)
-        self._learner.progress.resumption = None
+        self._learner.position.resumption = None
 
     def rest(self, phase: Phase, data: Any) -> Iterator[Any] | None:
         """No epoch was under way."""

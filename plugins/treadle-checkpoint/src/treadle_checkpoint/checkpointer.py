@@ -22,7 +22,8 @@ from treadle import (
 )
 from treadle.access import Permission
 from treadle.callback import unwrap
-from treadle.loop.progress import Progress, progress_of
+from treadle.loop.position import position_of
+from treadle.loop.progress import Progress
 from treadle.ordering.handlers import handlers
 
 from treadle_checkpoint.arguments import check_folder, check_minutes, check_mode, check_phase, check_whole
@@ -141,16 +142,16 @@ class Checkpointer(Callback):
 
     @hookimpl(wrapper=True)
     def epoch(self, learner: Any, phase: Phase) -> Generator[None, object, object]:
-        progress = progress_of(learner)
-        if progress.phase is not None:  # an epoch inside of another one
+        if learner.progress.phase is not None:  # an epoch inside of another one
             return (yield)
         self._check(learner)
         self._under_way, self._taken, self._ended = type(phase), 0, False
-        rounds = progress.rounds
+        position = position_of(learner)
+        rounds = position.rounds
         try:
             result = yield
         except CancelFittingException:
-            if progress.rounds > rounds:
+            if position.rounds > rounds:
                 self._after_epoch(learner, phase, rounds + 1)
             raise
         finally:
@@ -163,8 +164,7 @@ class Checkpointer(Callback):
         def step(learner: Any, phase: Phase, batch: Any) -> Generator[None, object, object]:
             if type(phase) is not self._under_way:
                 return (yield)
-            progress = progress_of(learner)
-            due = isinstance(phase, self.during) and self._is_due(progress, phase)
+            due = isinstance(phase, self.during) and self._is_due(learner.progress, phase)
             digest = (
                 batch_digest(batch) if due and self._files.whole_run else None
             )  # before a callback changes it in place
@@ -185,21 +185,21 @@ class Checkpointer(Callback):
         return by_steps or (self.every_minutes is not None and self.clock() - self._last >= 60 * self.every_minutes)
 
     def _after_step(self, learner: Any, phase: Phase, digest: str | None) -> None:
-        progress = progress_of(learner)
-        if self._files.whole_run and progress.at_start is None:
+        position = position_of(learner)
+        if self._files.whole_run and position.at_start is None:
             raise NotResumableError(
                 f"{type(phase).__name__}.epoch goes over its data by itself, so a run could not be resumed in the "
                 f"middle of it. Write there: for batch in treadle.data.batches(learner, self, data)"
             )
         if phase.training:
             self._loss = loss_of(learner.step)
-        done = progress.skipped + self._taken
+        done = position.skipped + self._taken
         place = replace(
-            between(progress, progress.rounds),
+            between(position, position.rounds),
             phase=phase_key(phase),
             data=phase.data_name,
             batches=done,
-            steps=progress.step,
+            steps=learner.progress.step,
             digest=digest,
         )
         self._save(learner, place, self._step_value(learner, phase))
@@ -207,17 +207,16 @@ class Checkpointer(Callback):
     def _after_epoch(self, learner: Any, phase: Phase, rounds: int) -> None:
         if not self._ended:
             return
-        progress = progress_of(learner)
         if isinstance(phase, AbstractTrainingPhase):
             value = recorded(learner.cbstate, "epoch", phase, "Loss")
             self._loss = loss_of(learner.step) if value is None else value
-        if isinstance(phase, self.phase) and self.every_epochs and progress.epoch % self.every_epochs == 0:
+        if isinstance(phase, self.phase) and self.every_epochs and learner.progress.epoch % self.every_epochs == 0:
             value = self._loss
             if self.metric != "Loss" or not isinstance(phase, AbstractTrainingPhase):
                 value = recorded(learner.cbstate, "epoch", phase, self.metric)
                 if value is None and self.metric == "Loss":
                     value = loss_of(learner.step)
-            self._save(learner, between(progress, rounds), value)
+            self._save(learner, between(position_of(learner), rounds), value)
 
     def _step_value(self, learner: Any, phase: Phase) -> float | None:
         """What an entry in the middle of an epoch is compared by: the metric's last value."""

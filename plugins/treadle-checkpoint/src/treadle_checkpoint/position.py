@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from treadle import Phase
-from treadle.loop.progress import Progress
+from treadle.loop import position
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Position:
     digest: str | None = None
 
 
-def between(progress: Progress, rounds: int) -> Position:
+def between(at: position.Position, rounds: int) -> Position:
     """The place between two epochs, after so many of the fit under way."""
-    return Position(progress.n, rounds, tuple(phase_key(phase) for phase in progress.phases))
+    return Position(at.n, rounds, tuple(phase_key(phase) for phase in at.phases))
 
 
 def phase_key(phase: Phase) -> str:

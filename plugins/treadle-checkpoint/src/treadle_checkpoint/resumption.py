@@ -1,4 +1,4 @@
-"""How a learner goes on with a run that was saved; see `treadle.resumption`."""
+"""How a learner goes on with a run that was saved; see `treadle.loop.position.Resumption`."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class SavedRun:
                 f"The saved fit({at.n}) is already past epoch {n}. Its number counts from its beginning: "
                 f"learner.fit({at.n})"
             )
-        self.learner.progress.rounds = at.rounds
+        self.learner.position.rounds = at.rounds
 
     def restore(self) -> None:
         """Put the state back after `FitBegin` was handled."""
         self.restorer.put_all("entry")
         if self.position.phase is None:
             self.restorer.put_loaders()
-            self.learner.progress.resumption = None
+            self.learner.position.resumption = None
 
     def rest(self, phase: Phase, data: Any) -> Iterator[Any] | None:
         """Put the state back after `EpochBegin` was handled, and go on with the next batch.
@@ -62,25 +62,25 @@ class SavedRun:
         Raises:
             MismatchError: if an epoch of another phase was under way, or the data are other ones.
         """
-        at, progress = self.position, self.learner.progress
-        progress.resumption = None
+        at, position = self.position, self.learner.position
+        position.resumption = None
         if at.phase is None:
             return None
         if phase_key(phase) != at.phase:
-            progress.resumption = self
+            position.resumption = self
             raise MismatchError(
                 f"The run was saved in the middle of an epoch of {at.phase}, and {phase_key(phase)} was to run. "
                 f"Run the rest of that epoch first."
             )
-        entry = progress.at_entry
+        entry = position.at_entry
         self.restorer.put_all("start")
-        progress.at_start, progress.at_entry = self.restorer.random_state("start"), entry
+        position.at_start, position.at_entry = self.restorer.random_state("start"), entry
         self.restorer.put_loaders()
         own = self.learner.data.get(at.data) if at.data is not None else None
         if own is not None and own is data and has_state(own):
             batches: Iterator[Any] = iter(data)
         else:
             batches = fast_forward(data, at.batches, at.digest, str(at.data))
-        progress.skipped, progress.step = at.batches, at.steps
+        position.skipped, self.learner.progress.step = at.batches, at.steps
         self.restorer.random_state("now").put_back()
         return batches

@@ -13,7 +13,6 @@ import torch
 from loguru import logger
 from treadle import Learner
 from treadle.errors import ArgumentTypeError
-from treadle.loop.progress import progress_of
 
 from treadle_checkpoint import model_state
 from treadle_checkpoint.durable import whole_folder
@@ -64,7 +63,7 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
         >>> again.model.weight.equal(learner.model.weight), again.progress.epochs
         (True, 3)
     """
-    progress = progress_of(learner)
+    progress, position = learner.progress, learner.position
     if progress.phase is not None:
         raise CheckpointError(
             "save_run was called inside of an epoch, where callbacks have yet to take their part. Let a callback save "
@@ -75,7 +74,7 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
         raise FolderInUseError(f"There is something at {path} already, and it is not replaced. Choose another name.")
     refuse_non_finite(model_state.models_by_name(learner.model))
     refuse_unresumable(learner.data)
-    write(path, take(learner, between(progress, progress.rounds)), {"epoch": progress.epoch, "steps": progress.steps})
+    write(path, take(learner, between(position, position.rounds)), {"epoch": progress.epoch, "steps": progress.steps})
 
 
 @torch.no_grad()
@@ -153,12 +152,12 @@ def resume(
     snapshot, taken = read_newest(path, fall_back=fall_back)
     restorer = Restorer(learner, snapshot, str(taken), without)
     restorer.put_all_or_nothing("entry")
-    learner.progress.rounds = restorer.position.rounds if restorer.position.n is None else 0
+    learner.position.rounds = restorer.position.rounds if restorer.position.n is None else 0
     if restorer.position.phase is not None or restorer.position.n is not None:
-        learner.progress.resumption = SavedRun(learner, restorer)
+        learner.position.resumption = SavedRun(learner, restorer)
     else:
         restorer.put_loaders()
-        learner.progress.resumption = None
+        learner.position.resumption = None
     return taken
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from loguru import logger
 from safetensors import SafetensorError
-from treadle.loop.progress import progress_of
 
 from treadle_checkpoint import model_state
 from treadle_checkpoint.durable import clear_remainders
@@ -77,7 +76,7 @@ class RunFolder:
             logger.warning(f"No checkpoint was saved: {name} is NaN or infinite. Those that are there stay.")
             return
         self.refuse_others()
-        progress = progress_of(learner)
+        progress = learner.progress
         number = max((number for number, _ in numbered(self.path)), default=0) + 1
         loss = loss if loss is not None and isfinite(loss) else None
         path = self.path / name_of(number, progress.epoch, progress.steps, loss)

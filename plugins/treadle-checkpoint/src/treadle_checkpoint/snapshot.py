@@ -9,16 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 from treadle import PropDict
-from treadle.loop.progress import Progress, progress_of
+from treadle.loop import position as loop_position
+from treadle.loop.progress import COUNTERS
 from treadle.state.random_state import RandomState
 
 from treadle_checkpoint import callback_states, loaders, model_state, optimizer_state, random_states, shared_entries
 from treadle_checkpoint.errors import NotSaveableError
 from treadle_checkpoint.plain import put_together, take_apart
 from treadle_checkpoint.position import Position
-
-#: What of a learner's progress is kept.
-COUNTERS = ("epoch", "epochs", "steps", "clear_gradients")
 
 
 class Snapshot:
@@ -48,7 +46,7 @@ def take(learner: Any, position: Position) -> Snapshot:
         NotSaveableError: if a callback or an entry of `cbstate` keeps what no checkpoint can hold.
         NotResumableError: if an optimizer holds a parameter that belongs to no model.
     """
-    progress = progress_of(learner)
+    now = loop_position.position_of(learner)
     models = model_state.models_by_name(learner.model)
     parameters = optimizer_state.named_parameters(models, learner.lossfn)
     model, notes = model_state.gather(models)
@@ -56,16 +54,17 @@ def take(learner: Any, position: Position) -> Snapshot:
     rest: dict[str, Any] = {}
     for name, tree in {
         "position": asdict(position),
-        "progress": {name: getattr(progress, name) for name in COUNTERS},
+        "progress": {name: getattr(learner.progress, name) for name in COUNTERS},
+        "clear_gradients": now.clear_gradients,
         "optimizer": optimizer_state.gather(learner.optimizer, parameters),
         "lossfn": learner.lossfn.state_dict() if isinstance(learner.lossfn, nn.Module) else {},
         "frozen": [name for name, parameter in parameters.items() if not parameter.requires_grad],
-        "gradients": {} if progress.clear_gradients else gradients(parameters),
+        "gradients": {} if now.clear_gradients else gradients(parameters),
         "step": numbers(learner.step),
         "callbacks": callback_states.gather(learner.callbacks),
         "cbstate": shared_entries.gather(learner.cbstate),
         "loaders": loaders.gather(learner.data, position.data),
-        "random": random(learner.data, progress),
+        "random": random(learner.data, now),
     }.items():
         rest[name] = take_apart(tree, name, tensors)
     return Snapshot(model, notes, rest, tensors)
@@ -85,9 +84,9 @@ def numbers(step: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def random(data: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def random(data: Mapping[str, Any], position: loop_position.Position) -> dict[str, Any]:
     """The random generators' states: now, when the epoch was entered, and before its first batch."""
-    moments = {"now": RandomState(data.values()), "entry": progress.at_entry, "start": progress.at_start}
+    moments = {"now": RandomState(data.values()), "entry": position.at_entry, "start": position.at_start}
     return {moment: random_states.as_tree(state) for moment, state in moments.items() if state is not None}
 
 
@@ -143,6 +142,7 @@ class Restorer:
         learner.step = PropDict(self.part("step"))
         for name, value in self.part("progress").items():
             setattr(learner.progress, name, value)
+        learner.position.clear_gradients = self.part("clear_gradients")
         self.random_state(moment, data=data).put_back()
 
     def put_all_or_nothing(self, moment: str) -> None:

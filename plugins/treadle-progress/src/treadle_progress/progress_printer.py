@@ -7,7 +7,6 @@ from typing import IO, Any
 
 from treadle import Callback, Phase, Read
 from treadle.errors import ArgumentTypeError, ArgumentValueError
-from treadle.loop.progress import progress_of
 
 from treadle_progress.bar import Bar
 
@@ -85,7 +84,7 @@ class ProgressPrinter(Callback):
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         if self._bars:
             own, bar = self._bars[-1]
-            if phase == own and bar.advance(progress_of(learner).step):
+            if phase == own and bar.advance(learner.progress.step):
                 bar.refresh(self._loss(learner) if self.loss else None)
 
     def on_epoch_end(self, phase: Phase) -> None:

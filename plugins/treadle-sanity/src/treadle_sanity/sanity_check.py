@@ -8,7 +8,7 @@ from typing import Any
 from loguru import logger
 from treadle import AbstractTrainingPhase, Callback, Phase, Read, TrainingPhase
 from treadle.errors import ArgumentTypeError
-from treadle.loop.progress import progress_of
+from treadle.loop.position import position_of
 
 from treadle_sanity.batch_checks import told
 from treadle_sanity.check import Check, Failure
@@ -74,8 +74,8 @@ class SanityCheck(Callback):
 
     def on_fit_begin(self, learner: Any) -> None:
         """Run the checks here if there will be no epoch to begin, since there are no data for it."""
-        progress = progress_of(learner)
-        for phase in progress.phases if progress.n else ():
+        position = position_of(learner)
+        for phase in position.phases if position.n else ():
             if not self.done and phase.training and phase.data_name not in (None, *learner.data):
                 self.run(learner, phase)
 

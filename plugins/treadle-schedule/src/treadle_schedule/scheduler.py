@@ -17,7 +17,6 @@ from treadle import (
     Unresolvable,
     Write,
 )
-from treadle.loop.progress import progress_of
 
 from treadle_schedule.errors import HyperParameterError, ScheduleError
 from treadle_schedule.hyperparameter import (
@@ -101,7 +100,7 @@ class Scheduler(Callback):
             learner.cbstate.hyperparams.setdefault(H.name, Series())
 
     def on_step_begin(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
-        steps = progress_of(learner).steps
+        steps = learner.progress.steps
         for name, H, schedule in self._named:
             try:
                 value = schedule(self.t)

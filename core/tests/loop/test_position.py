@@ -21,7 +21,7 @@ from treadle import (
     toy_learner,
 )
 from treadle.loop.batches import batches
-from treadle.loop.progress import progress_of
+from treadle.loop.position import position_of
 from treadle.state.random_state import RandomState, own_generators
 
 
@@ -35,19 +35,19 @@ class Saved:
         self.told.append(("begin", n, phases))
         if n == 1:
             raise ArgumentValueError("That fit is over.")
-        self.learner.progress.rounds = self.rounds
+        self.learner.position.rounds = self.rounds
 
     def restore(self):
         self.told.append("restore")
         if self.done is None:
-            self.learner.progress.resumption = None
+            self.learner.position.resumption = None
 
     def rest(self, phase, data):
         self.told.append(("rest", phase))
-        self.learner.progress.resumption = None
+        self.learner.position.resumption = None
         if self.done is None:
             return None
-        self.learner.progress.skipped = self.done
+        self.learner.position.skipped = self.done
         return islice(data, self.done, None)
 
 
@@ -67,7 +67,7 @@ class Events(Callback):
 
 def resumed(*where):
     learner = toy_learner(Events(), nbatches=4)
-    learner.progress.resumption = saved = Saved(learner, *where)
+    learner.position.resumption = saved = Saved(learner, *where)
     return learner, saved
 
 
@@ -90,7 +90,7 @@ def test_a_fit_does_what_is_left_and_dispatches_the_begin_of_what_was_under_way(
     assert learner.fit(2).cancelled is None
     assert learner.callbacks[0].seen == ["fit", *seen]
     assert saved.told[:2] == [("begin", 2, PHASES), "restore"]
-    assert learner.progress.resumption is None
+    assert learner.position.resumption is None
 
 
 def test_the_state_is_put_back_after_the_begin_and_before_the_first_batch():
@@ -108,7 +108,7 @@ def test_a_fit_that_is_refused_dispatches_nothing_and_can_be_tried_again():
     with pytest.raises(ArgumentValueError, match="That fit is over"):
         learner.fit(1)
     assert learner.callbacks[0].seen == []
-    assert learner.progress.resumption is saved
+    assert learner.position.resumption is saved
     assert learner.fit(2) == FitResult(epochs=1, steps=4)
 
 
@@ -129,8 +129,8 @@ class Where(Callback):
         self.seen = []
 
     def epoch(self, learner):
-        progress = progress_of(learner)
-        self.seen.append((progress.n, len(progress.phases), progress.rounds))
+        position = position_of(learner)
+        self.seen.append((position.n, len(position.phases), position.rounds))
 
 
 def test_the_epochs_of_a_fit_are_counted_whatever_becomes_of_them():
@@ -142,7 +142,7 @@ def test_the_epochs_of_a_fit_are_counted_whatever_becomes_of_them():
     learner = toy_learner(where, Cancel())
     learner.fit(2)
     assert where.seen == [(2, 2, 0), (2, 2, 1), (2, 2, 2), (2, 2, 3)]
-    assert (learner.progress.n, learner.progress.phases, learner.progress.rounds) == (None, (), 0)
+    assert (learner.position.n, learner.position.phases, learner.position.rounds) == (None, (), 0)
 
 
 def test_an_epoch_inside_of_an_epoch_is_not_counted():
@@ -175,7 +175,7 @@ def test_the_states_before_the_first_batch_give_the_same_order_again():
 
         def on_step_begin(self):
             seen.append(learner.step.xs)
-            self.start = learner.progress.at_start
+            self.start = learner.position.at_start
 
     look = Look()
     learner.add_callback(look)
@@ -216,6 +216,6 @@ def test_a_phase_with_an_epoch_of_its_own_is_resumed_if_it_says_so():
 
     seen = []
     learner = toy_learner(data=([1, 2, 3],))
-    learner.progress.resumption = Saved(learner, 0, 2)
+    learner.position.resumption = Saved(learner, 0, 2)
     epoch(learner, Own())
     assert seen == [3]

@@ -1,0 +1,80 @@
+"""`Position`: where in its fit and in its epoch a learner is, for those who save and resume runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from treadle.state.random_state import RandomState
+
+if TYPE_CHECKING:
+    from treadle.phases import Phase
+
+
+class Position:
+    """Where in its fit and in its epoch a learner is.
+
+    Attributes:
+        n: The number of epochs that the fit under way was asked for, or None.
+        phases: The phases that each of these epochs has.
+        rounds: Epochs of that fit, of any phase, that have ended.
+        skipped: How many batches of the epoch under way were done before the run was resumed.
+        at_entry: The random generators' states when the epoch under way was entered, if they are put
+            back after it, or None.
+        at_start: Their states right before its first batch was asked for, or None.
+        clear_gradients: Whether the next step begins by clearing the gradients; True again from then on.
+        resumption: What a resumed run has yet to take over, or None.
+    """
+
+    __slots__ = ("at_entry", "at_start", "clear_gradients", "n", "phases", "resumption", "rounds", "skipped")
+
+    def __init__(self) -> None:
+        self.n: int | None = None
+        self.phases: tuple[Phase, ...] = ()
+        self.rounds = self.skipped = 0
+        self.at_entry: RandomState | None = None
+        self.at_start: RandomState | None = None
+        self.clear_gradients = True
+        self.resumption: Resumption | None = None
+
+
+def position_of(learner: Any) -> Position:
+    """Where a learner, or the learner that a callback has a view of, is.
+
+    It belongs to the machinery that saves and resumes runs; others read `learner.progress`.
+
+    Example:
+        >>> from treadle import CustomCallback, EpochEnd, toy_learner
+        >>> show = CustomCallback(lambda learner: print(position_of(learner).rounds), EpochEnd)
+        >>> result = toy_learner(show).fit(1)
+        0
+        1
+    """
+    position: Position = getattr(learner, "_learner", learner).position
+    return position
+
+
+class Resumption(Protocol):
+    """What a resumed run has yet to take over. Stands in `learner.position.resumption`.
+
+    The fit of a resumed run dispatches `FitBegin` and, in the middle of an epoch, that epoch's
+    `EpochBegin` again, so that handlers can open what they need; after each of them all state is
+    put back. So no handler has to know that the run was resumed.
+    """
+
+    def begin(self, n: int, phases: tuple[Phase, ...]) -> None:
+        """A fit begins, nothing was dispatched yet; refuse one that does not go on where it ended.
+
+        Args:
+            n: The number of epochs it was asked for.
+            phases: The phases that each of these has.
+        """
+
+    def restore(self) -> None:
+        """`FitBegin` was dispatched: put the state back."""
+
+    def rest(self, phase: Phase, data: Any) -> Iterator[Any] | None:
+        """`EpochBegin` was dispatched: put the state back, and give the batches that are left.
+
+        None if no epoch was under way.
+        """
