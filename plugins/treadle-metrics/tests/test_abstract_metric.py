@@ -1,7 +1,12 @@
+import collections
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
 from treadle import Read, epoch
-from treadle_metrics import AbstractMetric, Metrics, Recorder
+from treadle_metrics import AbstractMetric, MetricError, Metrics, Recorder
+from treadle_metrics.abstract_metric import attributes, number, set_attributes
 
 
 class Calls(AbstractMetric):
@@ -63,3 +68,63 @@ def test_all_four_methods_are_needed():
 
     with pytest.raises(TypeError, match="epoch_value"):
         Half()
+
+
+@pytest.mark.parametrize("value", [0.5, Fraction(1, 2), np.float32(0.5), torch.tensor(0.5), torch.tensor([[0.5]])])
+def test_a_number_comes_as_a_float(value):
+    result = number(value, "Error")
+    assert (result, type(result)) == (0.5, float)
+
+
+def test_a_tensor_of_an_accelerator_comes_detached(far):
+    value = far(torch.tensor(0.5))
+    assert isinstance(number(value, "Error"), far)
+    assert far.waits == []
+
+
+@pytest.mark.parametrize(
+    ("value", "got"), [(torch.ones(3), r"a tensor of shape \(3,\)"), (None, "a NoneType"), ({"a": 1}, "a dict")]
+)
+def test_a_value_that_is_not_a_number_is_refused_by_the_metrics_name(value, got):
+    with pytest.raises(MetricError, match=f"'Error' gave {got}, and one number is recorded"):
+        number(value, "Error")
+
+
+class Holder:
+    def __init__(self, **values):
+        vars(self).update(values)
+
+
+def test_plain_values_and_tensors_are_kept_and_settings_left_out():
+    holder = Holder(count=3, name="a", none=None, parts=[1, {"b": 2.0}], key=len, kind=int, device=torch.device("cpu"))
+    assert attributes(holder, "A") == {"count": 3, "name": "a", "none": None, "parts": [1, {"b": 2.0}]}
+
+
+def test_what_is_kept_is_a_copy():
+    holder = Holder(total=torch.tensor(1.0), parts=[1])
+    state = attributes(holder, "A")
+    holder.total += 1
+    holder.parts.append(2)
+    assert state == {"total": torch.tensor(1.0), "parts": [1]}
+
+
+def test_what_is_put_back_is_a_copy():
+    state = {"parts": [1]}
+    holder = Holder()
+    set_attributes(holder, state)
+    holder.parts.append(2)
+    assert state == {"parts": [1]}
+
+
+def test_a_tuple_is_kept_as_a_list_and_comes_back_as_a_tuple():
+    holder = Holder(pair=(1, 2))
+    state = attributes(holder, "A")
+    set_attributes(holder, state)
+    assert (state["pair"], holder.pair) == ([1, 2], (1, 2))
+
+
+def test_an_attribute_that_cannot_be_kept_is_refused_by_name():
+    with pytest.raises(
+        MetricError, match=r"'F1': `seen` of Holder is a Counter.*\nFix: give Holder the methods `state_dict`"
+    ):
+        attributes(Holder(seen=collections.Counter({1: 2})), "F1")

@@ -108,11 +108,11 @@ def test_a_metric_resumed_in_the_middle_of_an_epoch_gives_the_same(answers, make
 def test_a_state_that_no_checkpoint_can_hold_is_refused_by_name(answers):
     learner = toy_learner(Recorder(), Metrics(Listing()))
     epoch(learner, answers, BATCHES)
-    with pytest.raises(MetricError, match=r"metric 'Listing': `seen` of Listing is a set.*`load_state_dict`"):
+    with pytest.raises(MetricError, match=r"metric 'Listing': `seen` of Listing is a set.*\nFix: .*`load_state_dict`"):
         learner.get_callback(Metrics).state_dict()
 
 
-def test_several_values_at_once_are_refused_with_the_mend(answers):
+def test_several_values_at_once_are_refused_with_the_fix(answers):
     collection = torchmetrics.MetricCollection([F1()])
-    with pytest.raises(MetricError, match=r"'MetricCollection' gave a dict.*Metrics\(\*parts\)"):
+    with pytest.raises(MetricError, match=r"'MetricCollection' gave a dict.*\nFix: .*\n    Metrics\(\*parts\)"):
         run(answers, collection)

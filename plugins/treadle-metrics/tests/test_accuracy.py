@@ -26,24 +26,27 @@ def test_the_value_stays_where_the_scores_are(far):
     assert value.item() == 0.75
 
 
-def test_class_numbers_in_a_column_are_refused_with_the_mend():
-    with pytest.raises(MetricError, match=r"of shape \(4, 1\). It has an axis too many: ys.squeeze\(1\)"):
+def test_class_numbers_in_a_column_are_refused_with_the_fix():
+    with pytest.raises(MetricError, match=r"shape \(4, 1\)\.\nFix: remove its last axis:\n    ys\.squeeze\(1\)"):
         accuracy(SCORES, torch.zeros(4, 1))
 
 
 def test_another_number_of_rows_is_refused():
     with pytest.raises(
-        MetricError, match=r"ys is of shape \(4,\) with class numbers, or of shape \(4, 3\) and one-hot"
+        MetricError,
+        match=r"ys must have the shape \(4,\) with class numbers, or \(4, 3\) one-hot; .* \(5,\)\.\nFix: reshape",
     ):
         accuracy(SCORES, torch.zeros(5))
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1), ()])
-def test_a_single_score_is_refused_with_the_mend(shape):
-    with pytest.raises(MetricError, match=r"got yhats of shape .*\(yhats > 0\) == ys"):
+def test_a_single_score_is_refused_with_the_fix(shape):
+    with pytest.raises(
+        MetricError, match=r"got yhats of shape .*\n.*\n    Metric\(lambda yhats, ys: \(\(yhats > 0\) == ys"
+    ):
         accuracy(torch.zeros(shape), torch.zeros(4))
 
 
-def test_outputs_that_are_no_tensor_are_refused_with_the_mend():
-    with pytest.raises(MetricError, match=r"got a dict and a Tensor. .*accuracy\(yhats\[\"scores\"\], ys\)"):
+def test_outputs_that_are_not_a_tensor_are_refused_with_the_fix():
+    with pytest.raises(MetricError, match=r"got a dict and a Tensor\.\n.*\n    .*accuracy\(yhats\[\"scores\"\], ys\)"):
         accuracy({"scores": SCORES}, torch.zeros(4))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 from treadle import Phase, TrainingPhase, ValidationPhase
-from treadle.errors import ArgumentTypeError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_metrics import ByPhase, History
 
 
@@ -118,10 +118,31 @@ def test_a_copy_has_records_of_its_own(duplicate):
 
 
 def test_a_class_is_refused_with_the_instance_to_write():
-    with pytest.raises(ArgumentTypeError, match=r"is no phase. Make an instance: \[TrainingPhase\(\)\]"):
+    with pytest.raises(ArgumentTypeError, match=r"is not a phase\.\nFix: make an instance:\n    \[TrainingPhase\(\)\]"):
         ByPhase(History)[TrainingPhase]
 
 
-def test_anything_else_is_refused():
-    with pytest.raises(ArgumentTypeError, match=r"'training' is no phase. Pass one: \[TrainingPhase\(\)\]"):
+def test_what_is_not_a_phase_is_refused():
+    with pytest.raises(
+        ArgumentTypeError, match=r"'training' is not a phase\.\nFix: pass a phase:\n    \[TrainingPhase\(\)\]"
+    ):
         ByPhase(History)["training"]
+
+
+def test_counts_have_their_axes_and_each_phase_its_bar(tmp_path):
+    history = ByPhase(History)
+    history.of(TrainingPhase()).steps = 16
+    history.of(ValidationPhase()).steps = 4
+    path = tmp_path / "runs" / "history.png"
+    figure = history.plot(path)
+    assert [axes.get_title() for axes in figure.axes] == ["epochs", "steps", "steps_epoch"]
+    assert [bar.get_height() for bar in figure.axes[1].patches] == [16, 4]
+    assert [tick.get_text() for tick in figure.axes[1].get_xticklabels()] == ["TrainingPhase", "ValidationPhase"]
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_there_are_no_bars_of_nothing():
+    with pytest.raises(
+        ArgumentValueError, match=r"Nothing is recorded yet.*\nFix: train first:\n    learner\.fit\(10\)"
+    ):
+        ByPhase(History).plot()

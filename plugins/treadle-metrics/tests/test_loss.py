@@ -1,6 +1,7 @@
+import pytest
 import torch
 from treadle import epoch
-from treadle_metrics import Loss, Metrics, Recorder
+from treadle_metrics import Loss, Metrics, Recorder, SmoothLoss
 
 
 def test_a_step_has_its_loss_and_an_epoch_the_plain_mean(learner, scripted):
@@ -27,7 +28,7 @@ def test_steps_without_a_loss_are_left_out(learner, scripted):
     assert learner.cbstate.metricsepoch[scripted]["Loss"].last == (1, 2.0)
 
 
-def test_a_loss_that_is_no_tensor_is_taken_as_it_is(learner, scripted):
+def test_a_loss_that_is_not_a_tensor_is_taken_as_it_is(learner, scripted):
     class Plain(type(scripted)):
         def step(self, learner, batch):
             super().step(learner, None)
@@ -50,3 +51,24 @@ def test_a_loss_on_an_accelerator_stays_there(learner, scripted, far):
     assert isinstance(metric.step_value(), far)
     assert isinstance(metric.epoch_value(), far)
     assert far.waits == []
+
+
+def test_steps_have_the_smoothed_loss_and_the_epoch_that_of_its_last_step(learner, scripted):
+    learner = learner(Recorder(), Metrics(SmoothLoss(beta=0.98)))
+    epoch(learner, scripted, [4.0, 2.0, 1.0])
+    steps = learner.cbstate.metricsstep[scripted]["SmoothLoss"].values
+    assert list(steps) == pytest.approx([4, 2.98989899, 2.31315467], abs=5e-9)
+    assert learner.cbstate.metricsepoch[scripted]["SmoothLoss"].last == (1, steps[2])
+
+
+def test_each_epoch_is_smoothed_afresh(learner, scripted):
+    learner = learner(Recorder(), Metrics(SmoothLoss()))
+    epoch(learner, scripted, [4.0, 2.0])
+    epoch(learner, scripted, [7.0])
+    assert learner.cbstate.metricsepoch[scripted]["SmoothLoss"].last == (2, pytest.approx(7.0, rel=1e-12))
+
+
+def test_steps_without_a_loss_are_not_smoothed(learner, scripted):
+    learner = learner(Recorder(), Metrics(SmoothLoss()))
+    epoch(learner, scripted, [4.0, None])
+    assert list(learner.cbstate.metricsstep[scripted]["SmoothLoss"].iterations) == [1]

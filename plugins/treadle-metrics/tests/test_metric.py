@@ -5,6 +5,9 @@ import torch
 from treadle import AbstractTrainingPhase, AbstractValidationPhase, TrainingPhase, ValidationPhase, epoch
 from treadle.errors import ArgumentTypeError
 from treadle_metrics import Metric, MetricError, Metrics, Recorder, accuracy
+from treadle_metrics.metric import placement
+
+ONE, TWO = torch.tensor(1), torch.tensor(2)
 
 
 def difference(yhats, ys):
@@ -105,7 +108,7 @@ def test_it_is_measured_without_gradients(learner):
     assert seen == [(False, False), (False, False)]
 
 
-def test_outputs_that_are_no_tensor_are_measured_without_gradients(learner, answers):
+def test_outputs_that_are_not_a_tensor_are_measured_without_gradients(learner, answers):
     weight = torch.ones(1, requires_grad=True)
     seen = []
     metric = Metric(lambda yhats, ys: seen.append((yhats["a"] * 2).requires_grad) or 1.0, name="Seen")
@@ -130,8 +133,8 @@ def test_values_on_an_accelerator_stay_there(learner, answers, far):
     assert far.waits == []
 
 
-def test_what_is_no_number_is_refused_by_name(learner, answers):
-    with pytest.raises(MetricError, match=r"'Sub' gave a tensor of shape \(2,\).*Reduce it"):
+def test_what_is_not_a_number_is_refused_by_name(learner, answers):
+    with pytest.raises(MetricError, match=r"'Sub' gave a tensor of shape \(2,\).*\nFix: reduce it"):
         measured(learner, answers, Metric(torch.sub, name="Sub"), [([1.0, 2.0], [0.0, 0.0])])
 
 
@@ -145,7 +148,7 @@ def test_an_error_of_the_function_is_passed_on_with_the_metrics_name(learner, an
 
 
 def test_a_lambda_needs_a_name():
-    with pytest.raises(ArgumentTypeError, match=r"A lambda has no name.*name=\"Error\""):
+    with pytest.raises(ArgumentTypeError, match=r"A lambda has no name.*\n.*\n    .*name=\"Error\""):
         Metric(lambda yhats, ys: 0)
 
 
@@ -154,14 +157,45 @@ def test_what_cannot_be_called_is_refused():
         Metric(3)
 
 
-def test_a_statistic_that_is_none_is_refused():
-    with pytest.raises(ArgumentTypeError, match=r"A statistic has update, compute and reset, got .*max"):
+def test_an_invalid_statistic_is_refused():
+    with pytest.raises(
+        ArgumentTypeError,
+        match=r"A statistic has update, compute and reset, got .*max.*\nFix: .*\n    Metric\(accuracy, statistic=",
+    ):
         Metric(accuracy, statistic=max)
 
 
 @pytest.mark.parametrize(
-    ("phase", "told"), [(ValidationPhase(), "its class is ValidationPhase"), ("training", "'training'")]
+    ("phase", "got", "fix"),
+    [(TrainingPhase(), r"TrainingPhase\(\)", "TrainingPhase"), ("training", "'training'", "ValidationPhase")],
 )
-def test_a_phase_that_is_no_type_is_refused(phase, told):
-    with pytest.raises(ArgumentTypeError, match=f"{told}: phase=ValidationPhase"):
+def test_a_phase_that_is_not_a_type_is_refused(phase, got, fix):
+    with pytest.raises(
+        ArgumentTypeError, match=rf"a type of phase, got {got}\.\nFix: pass the class:\n    phase={fix}$"
+    ):
         Metric(accuracy, phase=phase)
+
+
+@pytest.mark.parametrize("device", ["meta", torch.device("meta")])
+def test_a_device_takes_both(device):
+    yhats, ys = placement(device)(ONE, TWO)
+    assert (yhats.device.type, ys.device.type) == ("meta", "meta")
+
+
+def test_a_device_takes_the_tensors_in_mappings_and_lists():
+    yhats, ys = placement("meta")({"scores": ONE}, [TWO, "label"])
+    assert (yhats["scores"].device.type, ys[0].device.type, ys[1]) == ("meta", "meta", "label")
+
+
+def test_a_function_of_both_gives_both():
+    assert placement(lambda yhats, ys: (yhats + 1, ys - 1))(1, 2) == (2, 1)
+
+
+def test_a_function_of_one_is_applied_to_each():
+    assert placement(lambda tensors: tensors * 10)(1, 2) == (10, 20)
+
+
+@pytest.mark.parametrize("device", [3.5, "nowhere"])
+def test_what_is_neither_device_nor_function_is_refused(device):
+    with pytest.raises(ArgumentTypeError, match=r'a device or a function of .*, got .*\nFix: .*\n    device="cpu"'):
+        placement(device)

@@ -43,7 +43,7 @@ def test_the_loss_is_always_there_and_first():
     assert names(Metrics(accuracy, SmoothLoss())) == ["Loss", "Accuracy", "SmoothLoss"]
 
 
-def test_a_loss_that_was_given_is_the_one():
+def test_a_loss_among_the_metrics_is_used():
     loss = Loss()
     metrics = Metrics(accuracy, loss)
     assert names(metrics) == ["Loss", "Accuracy"]
@@ -253,12 +253,16 @@ def test_a_state_that_is_loaded_between_two_steps_is_gone_on_with(scripted, othe
 
 def test_a_state_of_other_metrics_is_refused():
     state = Metrics(accuracy).state_dict()
-    with pytest.raises(ArgumentValueError, match=r"has the metrics Loss, Accuracy, and Metrics has Loss. Resume"):
+    with pytest.raises(
+        ArgumentValueError, match=r"has the metrics Loss, Accuracy, and Metrics has Loss\.\nFix: resume with the same"
+    ):
         Metrics().load_state_dict(state)
 
 
-def test_two_metrics_of_one_name_are_refused_with_the_mend():
-    with pytest.raises(ArgumentValueError, match=r"2 metrics with the name 'Accuracy'.*name=\"Accuracy 2\""):
+def test_two_metrics_of_one_name_are_refused_with_the_fix():
+    with pytest.raises(
+        ArgumentValueError, match=r"2 metrics with the name 'Accuracy'\.\n.*\n    .*name=\"Accuracy 2\""
+    ):
         Metrics(accuracy, Metric(accuracy, phase=ValidationPhase))
 
 
@@ -268,7 +272,9 @@ def test_a_metric_must_not_take_the_losss_name():
 
 
 def test_a_class_is_refused_with_the_instance_to_write():
-    with pytest.raises(ArgumentTypeError, match=r"SmoothLoss is a class, not a metric.*Metrics\(SmoothLoss\(\)\)"):
+    with pytest.raises(
+        ArgumentTypeError, match=r"SmoothLoss is a class, not a metric\.\n.*\n    Metrics\(SmoothLoss\(\)\)"
+    ):
         Metrics(SmoothLoss)
 
 

@@ -130,3 +130,13 @@ def test_resumed_anywhere_it_counts_on(resumed_everywhere):
 
 def test_it_has_no_state_of_its_own():
     assert Recorder().state_dict() == {}
+
+
+def test_a_history_starts_at_nothing():
+    assert History() == History(epochs=0, steps=0, steps_epoch=0)
+
+
+def test_a_history_comes_back_from_its_state():
+    resumed = History()
+    resumed.load_state_dict(History(epochs=2, steps=35, steps_epoch=3).state_dict())
+    assert resumed == History(epochs=2, steps=35, steps_epoch=3)

@@ -90,17 +90,21 @@ def test_traces_on_an_accelerator_stay_there(scripted, far):
     assert learner.cbstate.tracehistory[scripted]["Squared"].last == (1, 4.0)
 
 
-def test_what_is_no_number_is_refused_by_name(scripted):
-    with pytest.raises(MetricError, match=r"The trace 'Words' gave a str.*as traces of their own: Traces\("):
+def test_what_is_not_a_number_is_refused_by_name(scripted):
+    with pytest.raises(MetricError, match=r"The trace 'Words' gave a str.*\nFix: .*as separate traces:\n    Traces\("):
         epoch(toy_learner(Recorder(), Traces({"Words": lambda learner: "many"})), scripted, [1.0])
 
 
 @pytest.mark.parametrize("functions", [squared, [squared], {"A": 3}, {1: squared}])
 def test_functions_without_names_are_refused(functions):
-    with pytest.raises(ArgumentTypeError, match="Traces takes functions of the learner by name"):
+    with pytest.raises(
+        ArgumentTypeError, match=r"Traces takes functions of the learner by name, got .*\nFix: name them:\n    Traces\("
+    ):
         Traces(functions)
 
 
-def test_a_phase_that_is_no_type_is_refused():
-    with pytest.raises(ArgumentTypeError, match="its class is TrainingPhase: phase=ValidationPhase"):
+def test_a_phase_that_is_not_a_type_is_refused():
+    with pytest.raises(
+        ArgumentTypeError, match=r"got TrainingPhase\(\)\.\nFix: pass the class:\n    phase=TrainingPhase"
+    ):
         Traces({"A": squared}, TrainingPhase())

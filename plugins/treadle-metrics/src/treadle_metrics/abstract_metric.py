@@ -1,4 +1,4 @@
-"""`AbstractMetric`: something that `Metrics` measures."""
+"""`AbstractMetric`: something that `Metrics` measures; what it gives as a number, and as a state."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from treadle import Phase, Read
 from treadle.access import Permission
+from treadle.errors import TreadleError
 
-from treadle_metrics.attributes import attributes, put_attributes
+
+class MetricError(TreadleError, ValueError):
+    """A metric gave what cannot be recorded, or got what it cannot measure."""
 
 
 class AbstractMetric(ABC):
@@ -19,7 +22,7 @@ class AbstractMetric(ABC):
     `Metrics` calls `reset` when an epoch begins, `step` and then `step_value` at the end of each step,
     and `epoch_value` at the end of the epoch. A value is a number or a tensor with one element; a
     tensor on an accelerator is best returned as it is, since making a number of it waits for the
-    device. None is no value, and nothing is recorded then.
+    device. Where the value is None, nothing is recorded.
 
     Attributes:
         name: What it is recorded as. Default: the class's name.
@@ -65,12 +68,7 @@ class AbstractMetric(ABC):
 
     @abstractmethod
     def step(self, learner: Any, phase: Phase) -> None:
-        """Measure a step that came to its end.
-
-        Args:
-            learner: The learner, of which can be used what `state_access` says.
-            phase: The phase.
-        """
+        """Measure a step that was completed, with what `state_access` declares of the learner."""
 
     @abstractmethod
     def step_value(self) -> float | torch.Tensor | None:
@@ -81,7 +79,7 @@ class AbstractMetric(ABC):
         """The value of the steps that were measured since the last reset."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps, so that the epoch's value can be resumed in its middle.
+        """What a checkpoint keeps, so that a run can be resumed in the middle of an epoch.
 
         By default all attributes that are tensors or plain values. A metric whose running state is
         anything else overrides this and `load_state_dict`.
@@ -93,7 +91,93 @@ class AbstractMetric(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
-        put_attributes(self, state)
+        set_attributes(self, state)
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
+
+
+def number(value: Any, owner: str, kind: str = "metric") -> float | torch.Tensor:
+    """A measured value as it is kept: a float, or a detached tensor if it is on an accelerator.
+
+    Args:
+        value: A number, or a tensor with one element.
+        owner: The name of the metric or the trace, for the message.
+        kind: Which of the two it is.
+
+    Raises:
+        MetricError: if it is not a number.
+
+    Example:
+        >>> number(torch.tensor([0.5]), "Accuracy"), number(1, "Accuracy")
+        (0.5, 1.0)
+    """
+    if isinstance(value, torch.Tensor):
+        if value.numel() == 1:
+            return value.item() if value.is_cpu else value.detach()
+        got = f"a tensor of shape {tuple(value.shape)}"
+    else:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            got = f"a {type(value).__name__}"
+    parts = "Metrics(*parts)" if kind == "metric" else 'Traces({"part 1": fn_1, "part 2": fn_2})'
+    raise MetricError(
+        f"The {kind} {owner!r} gave {got}, and one number is recorded for each step.\n"
+        f"Fix: reduce it, for example by its mean, or record its parts as separate {kind}s:\n    {parts}"
+    )
+
+
+def attributes(target: Any, owner: str) -> dict[str, Any]:
+    """A copy of an object's attributes, apart from settings such as functions, classes and devices.
+
+    Args:
+        target: The object.
+        owner: The name of the metric that it belongs to, for the message.
+
+    Raises:
+        MetricError: if one of them is neither a tensor nor a plain value.
+
+    Example:
+        >>> class Largest:
+        ...     def __init__(self):
+        ...         self.largest, self.key = 0.0, len
+        >>> attributes(Largest(), "Largest")
+        {'largest': 0.0}
+    """
+    state = {}
+    for name, value in vars(target).items():
+        if is_plain(value):
+            state[name] = copied(value)
+        elif not (callable(value) or isinstance(value, (torch.device, torch.dtype))):
+            raise MetricError(
+                f"A checkpoint cannot hold the state of the metric {owner!r}: `{name}` of {type(target).__name__} is a "
+                f"{type(value).__name__}, neither a tensor nor a plain value.\n"
+                f"Fix: give {type(target).__name__} the methods `state_dict` and `load_state_dict`."
+            )
+    return state
+
+
+def set_attributes(target: Any, state: dict[str, Any]) -> None:
+    """Set an object's attributes to a copy of what `attributes` gave."""
+    for name, value in state.items():
+        value = copied(value)
+        setattr(target, name, tuple(value) if isinstance(getattr(target, name, None), tuple) else value)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a checkpoint can hold a value: a tensor, a number, a string, None, or a list or dict of these."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, (torch.Tensor, str, int, float))
+
+
+def copied(value: Any) -> Any:
+    """A copy of a plain value or a tensor, which no later change in place reaches; tuples become lists."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from treadle_metrics.errors import MetricError
+from treadle_metrics.abstract_metric import MetricError
 
 
 def accuracy(yhats: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
@@ -15,7 +15,7 @@ def accuracy(yhats: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
         ys: The right classes: their numbers, of shape (batch, ...), or one-hot, of the shape of `yhats`.
 
     Returns:
-        A tensor with one element, where the scores are.
+        A tensor with one element, on the device of the scores.
 
     Raises:
         MetricError: for other shapes.
@@ -27,22 +27,25 @@ def accuracy(yhats: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
     """
     if not (isinstance(yhats, torch.Tensor) and isinstance(ys, torch.Tensor)):
         raise MetricError(
-            f"accuracy compares two tensors, got a {type(yhats).__name__} and a {type(ys).__name__}. Choose the "
-            f'tensors: Metric(lambda yhats, ys: accuracy(yhats["scores"], ys), name="Accuracy")'
+            f"accuracy compares two tensors, got a {type(yhats).__name__} and a {type(ys).__name__}.\n"
+            f"Fix: choose the tensors:\n"
+            f'    Metric(lambda yhats, ys: accuracy(yhats["scores"], ys), name="Accuracy")'
         )
     scores, classes = tuple(yhats.shape), tuple(ys.shape)
     if len(scores) < 2 or scores[1] < 2:
         raise MetricError(
-            f"accuracy needs a score for each class, (batch, classes, ...), got yhats of shape {scores}. For one "
-            f"score that tells two classes apart, compare it with a threshold: "
-            f'Metric(lambda yhats, ys: ((yhats > 0) == ys).float().mean(), name="Accuracy")'
+            f"accuracy needs a score for each class, (batch, classes, ...), got yhats of shape {scores}.\n"
+            f"Fix: compare a single score for two classes with a threshold:\n"
+            f'    Metric(lambda yhats, ys: ((yhats > 0) == ys).float().mean(), name="Accuracy")'
         )
     if classes == scores:
         ys = ys.argmax(1)
-    elif classes != scores[:1] + scores[2:]:
-        mend = f"It has an axis too many: ys.squeeze({len(classes) - 1})" if classes[-1:] == (1,) else "Reshape it."
+    elif classes != (expected := scores[:1] + scores[2:]):
+        fix = "reshape it."
+        if classes[-1:] == (1,):
+            fix = f"remove its last axis:\n    ys.squeeze({len(classes) - 1})"
         raise MetricError(
-            f"accuracy got yhats of shape {scores}, so ys is of shape {scores[:1] + scores[2:]} with class numbers, or "
-            f"of shape {scores} and one-hot; it is of shape {classes}. {mend}"
+            f"accuracy got yhats of shape {scores}, so ys must have the shape {expected} with class numbers, or "
+            f"{scores} one-hot; it has the shape {classes}.\nFix: {fix}"
         )
     return (yhats.argmax(1) == ys).float().mean()

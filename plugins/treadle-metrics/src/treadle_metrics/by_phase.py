@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from treadle import Phase
-from treadle.errors import ArgumentTypeError
+from treadle.authoring import phase_key, phase_label
+from treadle.errors import ArgumentTypeError, ArgumentValueError, TreadleError
 from treadle.events import subclasses
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+#: The size of one pair of axes, in inches.
+WIDTH, HEIGHT = 5.0, 3.6
+
+
+class MissingExtra(TreadleError, ImportError):
+    """Something was asked for that needs a library which is not installed."""
 
 
 class Record(Protocol):
@@ -36,7 +44,7 @@ class ByPhase(dict[Phase, T]):
         make: Makes an empty record.
 
     Raises:
-        ArgumentTypeError: if something is looked up that is no phase.
+        ArgumentTypeError: if something is looked up that is not a phase.
 
     Example:
         >>> from treadle import TrainingPhase
@@ -57,9 +65,10 @@ class ByPhase(dict[Phase, T]):
     def __missing__(self, phase: Phase) -> T:
         """Reached by `self[phase]` for a phase without a record."""
         if not isinstance(phase, Phase):
-            is_class = isinstance(phase, type) and issubclass(phase, Phase)
-            mend = f"Make an instance: [{phase.__name__}()]" if is_class else "Pass one: [TrainingPhase()]"
-            raise ArgumentTypeError(f"Records are kept by phase, and {phase!r} is no phase. {mend}")
+            fix = "pass a phase:\n    [TrainingPhase()]"
+            if isinstance(phase, type) and issubclass(phase, Phase):
+                fix = f"make an instance:\n    [{phase.__name__}()]"
+            raise ArgumentTypeError(f"Records are kept by phase, and {phase!r} is not a phase.\nFix: {fix}")
         state = self._unclaimed.pop(phase_key(phase), None)
         record = self._make()
         if state is not None:
@@ -79,74 +88,73 @@ class ByPhase(dict[Phase, T]):
 
     def rows(self) -> list[dict[str, Any]]:
         """A dictionary for each phase, with its label as "phase"; `pandas.DataFrame` takes it."""
-        return [{"phase": phase_label(phase), **record.to_dict()} for phase, record in self.items()]
+        return [{"phase": label, **record} for label, record in self.to_dict().items()]
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the records' numbers as bars: one pair of axes for each, in it a bar for each phase.
 
         Args:
-            path: Where to save the picture; its ending says in which format. Default: nowhere.
-
-        Returns:
-            The matplotlib figure.
+            path: Where to save the picture; its ending is the format. Default: nowhere.
 
         Raises:
             ArgumentValueError: if nothing is recorded.
             MissingExtra: if matplotlib is not installed.
         """
-        from treadle_metrics.picture import draw_bars
+        rows = self.rows()
 
-        return draw_bars(self.rows(), path)
+        def bars(axes: Any, name: str) -> Any:
+            axes.bar([row["phase"] for row in rows], [row[name] for row in rows])
+            return axes.yaxis
+
+        return drawn([name for name in rows[0] if name != "phase"] if rows else [], bars, path)
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """The records' own states, by `phase_key`."""
+        """The states of the records, by `phase_key`."""
         return {**self._unclaimed, **{phase_key(phase): record.state_dict() for phase, record in self.items()}}
 
     def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
-        """Take over what `state_dict` gave; a record that is there stays the same object.
+        """Take over what `state_dict` gave; an existing record stays the same object.
 
-        The state of a phase with fields, or of a type that does not exist by now, waits until an
+        The state of a phase with fields, or of a type that does not exist yet, waits until an
         equal phase is looked up.
         """
         self._unclaimed = dict(state)
         for phase, record in list(self.items()):
-            own = self._unclaimed.pop(phase_key(phase), None)
-            if own is None:
+            loaded = self._unclaimed.pop(phase_key(phase), None)
+            if loaded is None:
                 del self[phase]
             else:
-                record.load_state_dict(own)
+                record.load_state_dict(loaded)
         for cls in reversed([*subclasses(Phase)]):  # a cell of a notebook that is run again makes the class again
-            if class_key(cls) in self._unclaimed and cls.__init__ is object.__init__:
+            if phase_key(cls) in self._unclaimed and cls.__init__ is object.__init__:
                 self[cls()]
 
 
-def class_key(cls: type[Phase]) -> str:
-    """A type of phase as a string: its module and name."""
-    return f"{cls.__module__}:{cls.__qualname__}"
+def drawn(titles: Sequence[str], draw: Callable[[Any, str], Any], path: str | Path | None) -> Figure:
+    """A figure, in no window, with a pair of axes for each title side by side.
 
-
-def phase_key(phase: Phase) -> str:
-    """A phase as a string, for checkpoints: the type's module and name, and the fields if it has any.
-
-    Example:
-        >>> from treadle import ValidationPhase
-        >>> phase_key(ValidationPhase())
-        'treadle.phases:ValidationPhase'
+    Args:
+        titles: What the axes are called.
+        draw: Draws into a pair of axes, by its title, and returns the axis that has only whole numbers.
+        path: Where to save the picture, in a folder that is made if needed. Default: nowhere.
     """
-    return class_key(type(phase)) + _fields(phase)
-
-
-def phase_label(phase: Phase) -> str:
-    """A phase as people read it: the type's name, and the fields if it has any.
-
-    Example:
-        >>> from treadle import TrainingPhase
-        >>> phase_label(TrainingPhase())
-        'TrainingPhase'
-    """
-    return type(phase).__name__ + _fields(phase)
-
-
-def _fields(phase: Phase) -> str:
-    fields = ", ".join(f"{name}={value!r}" for name, value in vars(phase).items())
-    return f"({fields})" if fields else ""
+    if not titles:
+        raise ArgumentValueError(
+            "Nothing is recorded yet, so there is nothing to draw.\nFix: train first:\n    learner.fit(10)"
+        )
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError as error:
+        raise MissingExtra(
+            "A picture needs matplotlib, which cannot be imported.\n"
+            'Fix: install it:\n    pip install "treadle-metrics[plot]"'
+        ) from error
+    figure = Figure(figsize=(WIDTH * len(titles), HEIGHT), layout="constrained")
+    for axes, title in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles, strict=True):
+        draw(axes, title).set_major_locator(MaxNLocator(integer=True))
+        axes.set_title(title)
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+    return figure

@@ -1,4 +1,4 @@
-"""`Loss`: the step's loss, and its mean over the epoch."""
+"""`Loss`: the step's loss, and its mean over the epoch; `SmoothLoss`: exponentially smoothed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from treadle import Phase, Read
 
 from treadle_metrics.abstract_metric import AbstractMetric
-from treadle_metrics.mean import Mean
+from treadle_metrics.statistic import Mean, Smooth
 
 
 class Loss(AbstractMetric):
@@ -33,7 +33,7 @@ class Loss(AbstractMetric):
     state_access = {"step.loss": Read}
 
     def __init__(self) -> None:
-        self._statistic: Any = Mean()
+        self._statistic: Mean | Smooth = Mean()
         self._value: float | torch.Tensor | None = None
         self._missed = False
 
@@ -42,31 +42,59 @@ class Loss(AbstractMetric):
         self._value = None
 
     def step(self, learner: Any, phase: Phase) -> None:
-        step = learner.step
+        self._value, step = None, learner.step
         if self._missed and "loss" not in step:  # asking first costs more where there is one
-            self._value = None
             return
         try:
             loss = step.loss
         except AttributeError:
-            self._missed, self._value = True, None
+            self._missed = True
             return
-        value = loss
         if isinstance(loss, torch.Tensor):
-            value = loss.item() if loss.is_cpu else loss.detach()
-        self._value = value
-        self._statistic.update(value)
+            loss = loss.item() if loss.is_cpu else loss.detach()
+        self._value = loss
+        self._statistic.update(loss)
 
     def step_value(self) -> float | torch.Tensor | None:
         return self._value
 
     def epoch_value(self) -> float | torch.Tensor | None:
-        value: float | torch.Tensor | None = self._statistic.compute()
-        return value
+        return self._statistic.compute()
 
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = self._statistic.state_dict()
-        return state
+        return self._statistic.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._statistic.load_state_dict(state)
+
+
+class SmoothLoss(Loss):
+    """The loss smoothed over the steps of an epoch, for a curve that can be read.
+
+    A step's value is the smoothed loss up to that step, an epoch's the one at its last step. The
+    smoothing starts afresh with each epoch, so that the epochs' values can be compared.
+
+    Args:
+        beta: The weight of the past, at least 0 and below 1; about 1 / (1 - beta) steps count.
+
+    Reads: `step.loss`.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: if `beta` is not such a number.
+
+    Example:
+        >>> from treadle import TrainingPhase, toy_learner
+        >>> from treadle_metrics import Metrics, Recorder
+        >>> learner = toy_learner(Recorder(), Metrics(SmoothLoss(beta=0.9)))
+        >>> _ = learner.fit(1)
+        >>> steps = learner.cbstate.metricsstep[TrainingPhase()]
+        >>> steps["SmoothLoss"].values[0] == steps["Loss"].values[0]
+        True
+    """
+
+    def __init__(self, beta: float = 0.98) -> None:
+        super().__init__()
+        self._statistic = Smooth(beta)
+
+    def step_value(self) -> float | torch.Tensor | None:
+        return None if self._value is None else self.epoch_value()

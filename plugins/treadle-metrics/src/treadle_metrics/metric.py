@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from treadle import Phase, Read
 from treadle.errors import ArgumentTypeError
 
-from treadle_metrics.abstract_metric import AbstractMetric
+from treadle_metrics.abstract_metric import AbstractMetric, number
 from treadle_metrics.accumulator import Accumulator, is_accumulator
-from treadle_metrics.mean import Mean
-from treadle_metrics.number import number
-from treadle_metrics.placement import placement
+from treadle_metrics.statistic import Mean
 
 
 class Metric(AbstractMetric):
@@ -31,14 +30,14 @@ class Metric(AbstractMetric):
         statistic: An object with `update(value)`, `compute()` and `reset()` that makes the epoch's value of
             the steps' values. Default: their plain mean; for an object as `fn`, that object.
         device: Where to compare: a device to which both are moved; or a function of both, `device(yhats, ys)`,
-            or of each, that gives them back in another place or form. Default: where they are.
+            or of each, that returns them in another place or form. Default: where they are.
         phase: The type of phase in which to measure. Default: every phase.
 
     Reads: `step.yhats`, `step.ys`.
 
     Raises:
         ArgumentTypeError: if an argument cannot be used as described.
-        MetricError: in a step, if what was measured is no number.
+        MetricError: in a step, if what was measured is not a number.
 
     Example:
         >>> from treadle import ValidationPhase, toy_learner
@@ -63,17 +62,17 @@ class Metric(AbstractMetric):
     ) -> None:
         if not (is_accumulator(fn) or callable(fn)) or isinstance(fn, type):
             raise ArgumentTypeError(
-                f"A metric is a function fn(yhats, ys), or an object with update, compute and reset; got {fn!r}. "
-                f"Metrics(accuracy), Metrics(torchmetrics.F1Score(...))"
+                f"A metric is a function fn(yhats, ys), or an object with update, compute and reset; got {fn!r}.\n"
+                f"Fix: pass one of these:\n    Metrics(accuracy, torchmetrics.F1Score(...))"
             )
         self.fn = fn
-        self.name = checked_name(fn) if name is None else name
+        self.name = name_of(fn) if name is None else name
         self.phase = checked_phase(phase)
         self._place = None if device is None else placement(device)
         if statistic is not None and not is_accumulator(statistic):
             raise ArgumentTypeError(
-                f"A statistic has update, compute and reset, got {statistic!r}: Metric({self.name.lower()}, "
-                f"statistic=torchmetrics.MaxMetric())"
+                f"A statistic has update, compute and reset, got {statistic!r}.\n"
+                f"Fix: pass such an object:\n    Metric({self.name.lower()}, statistic=torchmetrics.MaxMetric())"
             )
         self._accumulator = Accumulator(fn, self.name) if is_accumulator(fn) else None
         self._measure: Callable[[Any, Any], Any] = fn if self._accumulator is None else self._accumulator.step
@@ -93,9 +92,8 @@ class Metric(AbstractMetric):
             part.reset()
 
     def step(self, learner: Any, phase: Phase) -> None:
-        step = learner.step
-        self._value = None
-        if self._missed and not ("yhats" in step and "ys" in step):  # asking first costs more where there are
+        self._value, step = None, learner.step
+        if self._missed and not ("yhats" in step and "ys" in step):  # asking first costs more where they are
             return
         try:
             yhats, ys = step.yhats, step.ys
@@ -124,7 +122,7 @@ class Metric(AbstractMetric):
         return self._value
 
     def epoch_value(self) -> float | torch.Tensor | None:
-        *_, last = self._parts.values()  # the statistic, unless the accumulator is all there is
+        *_, last = self._parts.values()  # the statistic, unless the accumulator is the only part
         return last.compute()
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,23 +133,77 @@ class Metric(AbstractMetric):
             part.load_state_dict(state[name])
 
 
-def checked_name(fn: Any) -> str:
-    """The name of a function or an object's class, capitalised."""
+def name_of(fn: Any) -> str:
+    """The name of a function or an object's class, capitalised.
+
+    Raises:
+        ArgumentTypeError: for a lambda.
+    """
     while isinstance(fn, functools.partial):
         fn = fn.func
     name: str = getattr(fn, "__name__", type(fn).__name__)
     if name == "<lambda>":
         raise ArgumentTypeError(
-            'A lambda has no name to be recorded as. Give it one: Metric(lambda yhats, ys: ..., name="Error")'
+            "A lambda has no name to be recorded as.\n"
+            'Fix: name the metric:\n    Metric(lambda yhats, ys: ..., name="Error")'
         )
     return name[:1].upper() + name[1:]
 
 
 def checked_phase(phase: Any) -> Any:
-    """A type of phase, or a union or tuple of some."""
+    """A type of phase, or a union or tuple of some.
+
+    Raises:
+        ArgumentTypeError: if it is not.
+    """
     try:
         isinstance(None, phase)
     except TypeError:
-        phase_is = f"{phase!r}" if not isinstance(phase, Phase) else f"an instance; its class is {type(phase).__name__}"
-        raise ArgumentTypeError(f"phase is a type of phase, got {phase_is}: phase=ValidationPhase") from None
+        kind = type(phase).__name__ if isinstance(phase, Phase) else "ValidationPhase"
+        raise ArgumentTypeError(
+            f"phase is a type of phase, got {phase!r}.\nFix: pass the class:\n    phase={kind}"
+        ) from None
     return phase
+
+
+def placement(device: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """A function that brings outputs and targets where they are compared.
+
+    Args:
+        device: A device or its name; a function of both; or a function of each.
+
+    Raises:
+        ArgumentTypeError: if it is none of these.
+    """
+    if callable(device):
+        return device if takes_two(device) else lambda yhats, ys: (device(yhats), device(ys))
+    try:
+        target = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ArgumentTypeError(
+            f"device is a device or a function of (yhats, ys), got {device!r}.\nFix: pass one of these:\n"
+            f'    device="cpu"\n    device=lambda yhats, ys: (yhats.softmax(1), ys)'
+        ) from error
+    return lambda yhats, ys: (moved(yhats, target), moved(ys, target))
+
+
+def takes_two(function: Callable[..., Any]) -> bool:
+    """Whether a function can be called with two arguments."""
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # some built-in functions have no signature
+        return True
+    return True
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """The tensors in a value, on a device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {name: moved(item, device) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [moved(item, device) for item in value]
+    return value

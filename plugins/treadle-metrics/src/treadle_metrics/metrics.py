@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from treadle import Callback, Phase, Read, Write
+from treadle.authoring import phase_key
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_metrics.abstract_metric import AbstractMetric
-from treadle_metrics.by_phase import phase_key
-from treadle_metrics.history import History
 from treadle_metrics.loss import Loss
 from treadle_metrics.metric import Metric
-from treadle_metrics.phase_series import SeriesByName, SeriesByPhase
+from treadle_metrics.recorder import History
+from treadle_metrics.series_by_phase import SeriesByName, SeriesByPhase
 
 Value = float | torch.Tensor | None
 Column = tuple[str, Callable[[Any, Phase], None], Callable[[], Value]]
@@ -24,10 +24,9 @@ class Metrics(Callback):
     """Measure the loss, and whatever else is asked for, at each step and over each epoch.
 
     `learner.cbstate.metricsstep[phase]` and `learner.cbstate.metricsepoch[phase]` map a metric's name to
-    a `Series`. A step's value belongs to the number of steps of its phase that are completed, an
-    epoch's to the number of epochs. One of the default callbacks.
-
-    An epoch inside of an epoch of another phase is measured on its own.
+    a `Series`. A step's value belongs to the number of completed steps of its phase, an epoch's to the
+    number of epochs. An epoch inside of an epoch of another phase is measured separately. One of the
+    default callbacks.
 
     Args:
         *metrics: Any of `AbstractMetric`, functions of `(yhats, ys)`, and objects with `update`, `compute` and
@@ -37,8 +36,8 @@ class Metrics(Callback):
     Writes: `cbstate.metricsstep`, `cbstate.metricsepoch`.
 
     Raises:
-        ArgumentTypeError: if something is no metric.
-        ArgumentValueError: if two metrics have one name.
+        ArgumentTypeError: if something is not a metric.
+        ArgumentValueError: if two metrics have the same name.
 
     Example:
         >>> from treadle import ValidationPhase, toy_learner
@@ -59,13 +58,12 @@ class Metrics(Callback):
         for name in names:
             if names.count(name) > 1:
                 raise ArgumentValueError(
-                    f"There are {names.count(name)} metrics with the name {name!r}. Name each: "
-                    f'Metric(fn, name="{name} 2")'
+                    f"There are {names.count(name)} metrics with the name {name!r}.\n"
+                    f'Fix: give each a name:\n    Metric(fn, name="{name} 2")'
                 )
-        self.state_access = {
-            **Metrics.state_access,
-            **{k: v for metric in self.metrics for k, v in metric.state_access.items()},
-        }
+        self.state_access = dict(Metrics.state_access)
+        for metric in self.metrics:
+            self.state_access.update(metric.state_access)
         self._held = ""  # the key of the phase whose values the metrics hold
         self._open = False  # whether these are of an epoch that has not ended
         self._aside: dict[str, dict[str, Any]] = {}  # the values of other such epochs, by the keys of their phases
@@ -89,7 +87,11 @@ class Metrics(Callback):
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         if phase is not self._phase:
-            self._turn_to(learner, phase)
+            self._hold(phase)
+            self._phase = phase
+            self._columns = tuple((metric.name, metric.step, metric.step_value) for metric in self._active(phase))
+            self._history = learner.cbstate.history[phase]
+            self._steps = learner.cbstate.metricsstep.of(phase)
         iteration, recorded = self._history.steps, self._steps
         for name, step, step_value in self._columns:
             step(learner, phase)
@@ -117,18 +119,10 @@ class Metrics(Callback):
                 self._aside[self._held] = self._states()
             self._held, self._open = key, key in self._aside
             if self._open:
-                self._put_states(self._aside.pop(key))
+                self._load(self._aside.pop(key))
             else:
                 self._reset()
         self._phase = None
-
-    def _turn_to(self, learner: Any, phase: Phase) -> None:
-        """Make ready to measure steps of a phase."""
-        self._hold(phase)
-        self._phase = phase
-        self._columns = tuple((metric.name, metric.step, metric.step_value) for metric in self._active(phase))
-        self._history = learner.cbstate.history[phase]
-        self._steps = learner.cbstate.metricsstep.of(phase)
 
     def _active(self, phase: Phase) -> list[AbstractMetric]:
         return [metric for metric in self.metrics if isinstance(phase, metric.phase)]
@@ -140,7 +134,7 @@ class Metrics(Callback):
     def _states(self) -> dict[str, Any]:
         return {metric.name: metric.state_dict() for metric in self.metrics}
 
-    def _put_states(self, states: dict[str, Any]) -> None:
+    def _load(self, states: dict[str, Any]) -> None:
         for metric in self.metrics:
             metric.load_state_dict(states[metric.name])
 
@@ -148,13 +142,13 @@ class Metrics(Callback):
         return {"held": self._held, "open": self._open, "metrics": self._states(), "aside": dict(self._aside)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        own = {metric.name for metric in self.metrics}
-        if own != set(state["metrics"]):
+        names = {metric.name for metric in self.metrics}
+        if names != set(state["metrics"]):
             raise ArgumentValueError(
                 f"The checkpoint has the metrics {', '.join(state['metrics'])}, and {self.name} has "
-                f"{', '.join(sorted(own))}. Resume with the same ones."
+                f"{', '.join(sorted(names))}.\nFix: resume with the same metrics."
             )
-        self._put_states(state["metrics"])
+        self._load(state["metrics"])
         self._held, self._open, self._aside = state["held"], state["open"], dict(state["aside"])
         self._phase = None
 
@@ -165,13 +159,13 @@ def as_metric(value: Any) -> AbstractMetric:
         return value
     if isinstance(value, type):
         raise ArgumentTypeError(
-            f"{value.__name__} is a class, not a metric. Make an instance: Metrics({value.__name__}())"
+            f"{value.__name__} is a class, not a metric.\nFix: make an instance:\n    Metrics({value.__name__}())"
         )
     return Metric(value)
 
 
 def with_loss(metrics: Iterable[AbstractMetric]) -> list[AbstractMetric]:
-    """The metrics with the loss as the first, which is added if nobody gave one."""
-    given = list(metrics)
-    losses = [metric for metric in given if type(metric) is Loss]
-    return [*(losses or [Loss()]), *(metric for metric in given if type(metric) is not Loss)]
+    """The metrics with the loss as the first, which is added if it is not among them."""
+    metrics = list(metrics)
+    losses = [metric for metric in metrics if type(metric) is Loss]
+    return [*(losses or [Loss()]), *(metric for metric in metrics if type(metric) is not Loss)]

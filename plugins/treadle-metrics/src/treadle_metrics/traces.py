@@ -10,9 +10,9 @@ from treadle import Callback, ConflictResolution, NoConflict, NotDefined, Phase,
 from treadle.access import Permission
 from treadle.errors import ArgumentTypeError
 
+from treadle_metrics.abstract_metric import number
 from treadle_metrics.metric import checked_phase
-from treadle_metrics.number import number
-from treadle_metrics.phase_series import SeriesByPhase
+from treadle_metrics.series_by_phase import SeriesByPhase
 
 
 class Traces(Callback):
@@ -22,7 +22,7 @@ class Traces(Callback):
     of the phase. The functions run without gradients. Several `Traces` can be used together.
 
     Args:
-        functions: Maps a name to `fn(learner)`, which gives a number or a tensor with one element, or None
+        functions: Maps a name to `fn(learner)`, which returns a number or a tensor with one element, or None
             in a step that has nothing to record: `lambda learner: learner.step.get("penalty")`.
         phase: The type of phase in which to record. Default: every phase.
         state_access: What the functions read of the learner beside `step`. Default: nothing.
@@ -31,8 +31,8 @@ class Traces(Callback):
     Writes: `cbstate.tracehistory`.
 
     Raises:
-        ArgumentTypeError: if it is not given functions by name, or `phase` is no type of phase.
-        MetricError: in a step, if a function gives no number.
+        ArgumentTypeError: if `functions` does not map names to functions, or `phase` is not a type of phase.
+        MetricError: in a step, if a function returns something else.
 
     Example:
         >>> from treadle import TrainingPhase, toy_learner
@@ -58,8 +58,9 @@ class Traces(Callback):
             isinstance(name, str) and callable(fn) for name, fn in functions.items()
         ):
             raise ArgumentTypeError(
-                f"Traces takes functions of the learner by name, got {functions!r}: "
-                f'Traces({{"Squared loss": lambda learner: learner.step.loss**2}})'
+                f"Traces takes functions of the learner by name, got {functions!r}.\n"
+                f"Fix: name them:\n"
+                f'    Traces({{"Squared loss": lambda learner: learner.step.loss**2}})'
             )
         self.functions = dict(functions)
         self.phase = checked_phase(phase)

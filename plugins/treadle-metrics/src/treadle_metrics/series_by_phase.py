@@ -1,26 +1,30 @@
-"""Recorded series by name, and these by phase: as a table and as a picture."""
+"""`SeriesByPhase`: recorded series by phase and name; as rows, as a CSV file and as curves."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from treadle import Series
-from treadle.errors import did_you_mean
+from treadle.authoring import did_you_mean, phase_label
+from treadle.errors import ArgumentValueError
 
-from treadle_metrics.by_phase import ByPhase, phase_label
-from treadle_metrics.table import rows_of, write_csv
+from treadle_metrics.by_phase import ByPhase, drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+#: With more points than this, a curve has no marks.
+MARKED = 40
 
 
 class SeriesByName(dict[str, Series]):
     """What was recorded in a phase: a `Series` for each name.
 
     Raises:
-        KeyError: for a name that is not there; it says what there is.
+        KeyError: for a name that is not recorded; it lists those that are.
 
     Example:
         >>> recorded = SeriesByName()
@@ -52,15 +56,14 @@ class SeriesByName(dict[str, Series]):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The series' own states, by name."""
+        """The states of the series, by name."""
         return {name: series.state_dict() for name, series in self.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self.clear()
-        for name, own in state.items():
-            self[name] = Series()
-            self[name].load_state_dict(own)
+        for name, series in state.items():
+            self.of(name).load_state_dict(series)
 
 
 class SeriesByPhase(ByPhase[SeriesByName]):
@@ -88,7 +91,7 @@ class SeriesByPhase(ByPhase[SeriesByName]):
 
     @property
     def names(self) -> list[str]:
-        """The names, those that were expected first, then in the order in which they came."""
+        """The names, the expected ones first, then in the order in which they came."""
         return list(dict.fromkeys([*self.expected, *(name for series in self.values() for name in series)]))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -96,33 +99,53 @@ class SeriesByPhase(ByPhase[SeriesByName]):
 
         A row has the columns `unit`, "phase" and one for each name; None where nothing was recorded.
         """
-        return rows_of(self)
+        rows: dict[tuple[int, int], dict[str, Any]] = {}
+        empty = dict.fromkeys(self.names)
+        for place, (phase, by_name) in enumerate(self.items()):
+            for name, series in by_name.items():
+                for iteration, value in zip(series.iterations, series.values, strict=True):
+                    row = rows.get((iteration, place))
+                    if row is None:
+                        row = rows[iteration, place] = {self.unit: iteration, "phase": phase_label(phase), **empty}
+                    row[name] = value
+        return [rows[key] for key in sorted(rows)]
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the rows into a CSV file, whose folder is made if it is not there.
+        """Write the rows into a CSV file, in a folder that is made if needed; an existing file is replaced."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, [self.unit, "phase", *self.names], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows())
 
-        Args:
-            path: The file; one that is there is replaced.
-        """
-        write_csv(path, [self.unit, "phase", *self.names], self.rows())
-
-    def plot(self, path: str | Path | None = None, *, names: Iterable[str] | None = None) -> Figure:
+    def plot(self, path: str | Path | None = None, *, names: str | Iterable[str] | None = None) -> Figure:
         """Draw the curves: one pair of axes for each name, in it a line for each phase.
 
         Args:
-            path: Where to save the picture; its ending says in which format. Default: nowhere.
+            path: Where to save the picture; its ending is the format. Default: nowhere.
             names: What to draw. Default: everything.
-
-        Returns:
-            The matplotlib figure.
 
         Raises:
             ArgumentValueError: if nothing is recorded, or not under that name.
             MissingExtra: if matplotlib is not installed.
         """
-        from treadle_metrics.picture import draw
+        recorded = [name for name in self.names if self.curves(name)]
+        names = [names] if isinstance(names, str) else recorded if names is None else list(names)
+        for name in names:
+            if name not in recorded:
+                raise ArgumentValueError(f"There is no curve of {name!r}. {did_you_mean(name, recorded)}")
 
-        return draw(self, path, names)
+        def curves(axes: Any, name: str) -> Any:
+            for label, series in self.curves(name).items():
+                mark = "o" if len(series) <= MARKED else ""
+                axes.plot(series.iterations, series.values, marker=mark, markersize=3, label=label)
+            axes.set_xlabel(self.unit)
+            axes.grid(visible=True, alpha=0.3)
+            axes.legend()
+            return axes.xaxis
+
+        return drawn(names, curves, path)
 
     def curves(self, name: str) -> dict[str, Series]:
         """The series of a name, by the phases' labels."""

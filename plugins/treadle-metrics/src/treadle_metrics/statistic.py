@@ -1,0 +1,118 @@
+"""What makes an epoch's value of its steps' values: `Mean` and `Smooth`; values on a device stay there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from treadle.authoring import real_number
+
+#: How many values on an accelerator are added up together.
+BLOCK = 64
+
+
+class Mean:
+    """The plain mean of the values since the last reset. The default `statistic` of a `Metric`.
+
+    Values on an accelerator are added up there, in blocks, without waiting for it.
+
+    Example:
+        >>> mean = Mean()
+        >>> mean.compute() is None
+        True
+        >>> for value in (1.0, 2.0, 6.0):
+        ...     mean.update(value)
+        >>> mean.compute()
+        3.0
+    """
+
+    __slots__ = ("_count", "_total", "_waiting")
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all values."""
+        self._count = 0
+        self._total: float | torch.Tensor = 0.0
+        self._waiting: list[torch.Tensor] = []
+
+    def update(self, value: float | torch.Tensor) -> None:
+        """Take a value: a number, or a tensor with one element."""
+        self._count += 1
+        if type(value) is float or not isinstance(value, torch.Tensor):  # the first test is the faster one
+            self._total += value
+        else:
+            waiting = self._waiting
+            if waiting and (len(waiting) == BLOCK or waiting[-1].device != value.device):
+                self._add_up()
+            self._waiting.append(value.detach().reshape(()))
+
+    def compute(self) -> float | torch.Tensor | None:
+        """The mean, on the values' device; None if there is no value."""
+        self._add_up()
+        return self._total / self._count if self._count else None
+
+    def _add_up(self) -> None:
+        if self._waiting:
+            block = torch.stack(self._waiting)
+            wide = torch.float32 if block.device.type == "mps" else torch.float64  # which MPS does not have
+            self._total = block.sum(dtype=wide) + self._total
+            self._waiting = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sum so far, the values that wait to be added to it, and the number of values."""
+        return {"count": self._count, "total": self._total, "waiting": list(self._waiting)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self._count, self._total, self._waiting = state["count"], state["total"], list(state["waiting"])
+
+
+class Smooth:
+    """The exponentially smoothed value: m = beta * m + (1 - beta) * value, divided by 1 - beta^n.
+
+    The division corrects the bias of the start at m = 0, so that the first value comes out as it is.
+    Usable as the `statistic` of a `Metric`.
+
+    Args:
+        beta: The weight of the past, at least 0 and below 1; about 1 / (1 - beta) values count.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: if `beta` is not such a number.
+
+    Example:
+        >>> smooth = Smooth(beta=0.9)
+        >>> for value in (1.0, 2.0):
+        ...     smooth.update(value)
+        >>> round(smooth.compute(), 8)
+        1.52631579
+
+    Source: fastai, `SmoothenValue`.
+    """
+
+    def __init__(self, beta: float = 0.98) -> None:
+        self.beta = real_number(beta, "beta", "Smooth(beta=0.98)", least=0, below=1)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all values."""
+        self._count = 0
+        self._moment: float | torch.Tensor = 0.0
+
+    def update(self, value: float | torch.Tensor) -> None:
+        """Take a value: a number, or a tensor with one element."""
+        self._count += 1
+        self._moment = self.beta * self._moment + (1 - self.beta) * value
+
+    def compute(self) -> float | torch.Tensor | None:
+        """The smoothed value, on the values' device; None if there is no value."""
+        return self._moment / (1 - self.beta**self._count) if self._count else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running value and the number of values."""
+        return {"count": self._count, "moment": self._moment}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self._count, self._moment = state["count"], state["moment"]
