@@ -9,7 +9,7 @@ from treadle import Callback, hookimpl
 
 
 class Saved:
-    """A run as a file gives it back; another learner goes on from it, as `treadle.loop.position.Resumption` says."""
+    """A run as it is read from a file; another learner goes on from it."""
 
     counters = ("epoch", "epochs", "steps", "updates", "accumulated")
 
@@ -76,7 +76,7 @@ class Saving(Callback):
 
 @pytest.fixture
 def saved_everywhere():
-    """Runs a learner, and gives the run as it was at each place where it could have been interrupted."""
+    """Runs a learner, and returns the run as it was at each place where it could have been interrupted."""
 
     def save(learner, run):
         saving = Saving(learner)

@@ -166,16 +166,16 @@ def test_a_criterion_that_overrides_nothing_never_stops():
 
 
 @pytest.mark.parametrize(
-    ("given", "mend"),
+    ("value", "message"),
     [
-        (3, r"3 is no stopping criterion. Did you mean `Patience\(3\)`\?"),
-        (Patience, r"Give an instance: Patience\(\)"),
-        ("patience", r"'patience' is no stopping criterion. Give an instance of a subclass of .*Criterion"),
+        (3, r"must be an instance of Criterion, got 3.\nFix: write, for example:\n    Patience\(3\)$"),
+        (Patience, r"must be an instance of Criterion, got the class .*\nFix: make an instance:\n    Patience\(\)$"),
+        ("patience", r"must be an instance of Criterion, got 'patience'.\nFix: .*\n    Patience\(3\)$"),
     ],
 )
-def test_what_is_no_criterion_is_refused(given, mend):
-    with pytest.raises(ArgumentTypeError, match=mend):
-        Disjunction(given)
+def test_what_is_not_a_criterion_is_refused(value, message):
+    with pytest.raises(ArgumentTypeError, match=f"^A stopping criterion {message}"):
+        Disjunction(value)
 
 
 def test_a_criterion_and_a_number_have_no_sum():

@@ -63,7 +63,7 @@ EVERY = [
 
 
 class Script:
-    """Data that give, in each epoch, each step the loss that is written for it; they train nothing."""
+    """Data that give each step of each epoch the loss that is written for it; they train nothing."""
 
     def __init__(self, *epochs):
         self.epochs = iter(epochs)
@@ -131,7 +131,7 @@ def test_a_number_is_patience():
     assert str(result.cancelled) == ("Stopped early by Patience(n=2): the loss has risen 2 times in a row, to 2.75.")
 
 
-def test_of_several_criteria_the_one_that_is_met_is_told():
+def test_of_several_criteria_the_one_that_is_met_is_reported():
     stopping = EarlyStopping(3, NumberLimit(4), InvalidValue() + Threshold(0.5))
     assert stopping.stopper.criterion == Patience(3) + NumberLimit(4) + InvalidValue() + Threshold(0.5)
     result = toy_learner(stopping).fit(10, (ANYTHING, validation(3.0, 0.25)))
@@ -301,7 +301,7 @@ def test_the_test_phase_can_be_that_of_training():
     assert result.epochs == 3
 
 
-def test_phases_of_ones_own_can_be_chosen():
+def test_custom_phases_can_be_chosen():
     class Holdout(ValidationPhase):
         data_name = "holdout"
 
@@ -319,7 +319,7 @@ def test_a_metric_can_be_monitored():
     assert str(result.cancelled).endswith("the loss has risen once, to 0.75. The loss is here Error.")
 
 
-def test_a_metric_that_is_to_rise_is_taken_with_its_sign_changed():
+def test_with_mode_max_a_metric_is_taken_with_its_sign_changed():
     stopping = EarlyStopping(1, monitor="Accuracy", mode="max")
     result = toy_learner(stopping, Scores(Accuracy=[0.5, 0.75, 0.625, 0.9])).fit(4)
     assert (result.epochs, stopping.best) == (3, 0.75)
@@ -333,7 +333,7 @@ def test_a_monitored_metric_needs_a_writer():
         toy_learner(EarlyStopping(1, monitor="Error"))
 
 
-def test_a_metric_that_is_not_there_is_told_with_those_that_are():
+def test_a_metric_that_does_not_exist_is_reported_with_those_that_do():
     learner = toy_learner(EarlyStopping(1, monitor="Accurracy"), Scores(Accuracy=[1.0]))
     with pytest.raises(ArgumentValueError, match=r"no such metric in ValidationPhase.*Did you mean `Accuracy`"):
         learner.fit(1)
@@ -353,11 +353,11 @@ def test_what_it_declares_depends_on_its_options():
 
 def test_by_default_it_sees_the_loss_that_metrics_records():
     metrics = pytest.importorskip("treadle_metrics", reason="treadle-metrics is not installed")
-    own, monitoring = EarlyStopping(NumberLimit(2)), EarlyStopping(NumberLimit(2), monitor="Loss")
-    learner = toy_learner(own, monitoring, metrics.Recorder(), metrics.Metrics())
+    plain, monitoring = EarlyStopping(NumberLimit(2)), EarlyStopping(NumberLimit(2), monitor="Loss")
+    learner = toy_learner(plain, monitoring, metrics.Recorder(), metrics.Metrics())
     assert learner.fit(5).epochs == 2
     recorded = learner.cbstate.metricsepoch[ValidationPhase()]["Loss"].last[1]
-    assert own.best == pytest.approx(recorded, rel=1e-12)
+    assert plain.best == pytest.approx(recorded, rel=1e-12)
     assert monitoring.best == recorded
 
 
@@ -456,7 +456,7 @@ def test_two_that_would_restore_are_refused():
     toy_learner(EarlyStopping(1, restore_best=True), EarlyStopping(PQ()))
 
 
-def test_what_it_restores_is_the_last_word():
+def test_nobody_overwrites_what_it_restores():
     class Zeroing(Callback):
         state_access = {"model": Write}
 
@@ -481,7 +481,7 @@ RESUMABLE = {Patience(3): 5, PQ(0.3, 2): 4, GL(40): 4, Patience(9) + NumberLimit
 
 
 def scripted(rounds=0):
-    """Data of training and of validation, without the epochs that were done in so many rounds."""
+    """Data of training and of validation, without the epochs that were done in the rounds before."""
     return Script(*TRAIN[(rounds + 1) // 2 :]), validation(*TEST[rounds // 2 :])
 
 
@@ -494,7 +494,7 @@ def outcome(learner, result):
 
 @pytest.fixture
 def resumed_everywhere(saved_everywhere):
-    """Resumes a fit of five epochs wherever it could be interrupted; all have one outcome, which is given."""
+    """Resumes a fit of five epochs wherever it could be interrupted; returns the outcome, which is always the same."""
 
     def check(make, data, **options):
         whole = make()
@@ -515,7 +515,7 @@ def test_resumed_anywhere_it_stops_where_the_whole_run_does(resumed_everywhere, 
     assert result[:2] == (epochs, 2 * epochs)
 
 
-def test_resumed_anywhere_the_state_of_earlier_fits_is_kept_if_it_is_to_be(resumed_everywhere):
+def test_resumed_anywhere_with_keep_state_the_state_of_earlier_fits_is_kept(resumed_everywhere):
     def make():
         learner = toy_learner(EarlyStopping(NumberLimit(4), keep_state=True))
         learner.fit(2, (Script([5.0], [5.0]), validation(5.0, 5.0)))
@@ -532,7 +532,7 @@ def test_resumed_anywhere_without_validation_training_still_stands_in(resumed_ev
     assert epochs == 4
 
 
-def test_resumed_after_a_test_epoch_that_nobody_expected_training_does_not_stand_in_again(resumed_everywhere):
+def test_resumed_after_an_unexpected_test_epoch_training_does_not_stand_in_again(resumed_everywhere):
     class Holdout(ValidationPhase):
         data_name = "holdout"
 
@@ -580,7 +580,7 @@ def test_only_the_fit_that_is_resumed_goes_on(saved_everywhere):
 
 
 @pytest.mark.parametrize(("keep_state", "epochs"), [(False, 3), (True, 1)])
-def test_a_state_that_is_loaded_before_the_fit_is_forgotten_unless_it_is_to_be_kept(keep_state, epochs):
+def test_a_state_that_is_loaded_before_the_fit_is_forgotten_unless_keep_state(keep_state, epochs):
     first, second = (EarlyStopping(NumberLimit(3), keep_state=keep_state) for _ in range(2))
     toy_learner(first).fit(2)
     second.load_state_dict(first.state_dict())
@@ -592,36 +592,42 @@ def test_a_state_that_is_loaded_before_the_fit_is_forgotten_unless_it_is_to_be_k
 
 def test_it_needs_a_criterion():
     with pytest.raises(
-        ArgumentTypeError, match=r"needs a criterion, or a number of epochs: EarlyStopping\(Patience\(3\)\)"
+        ArgumentTypeError,
+        match=r"needs a criterion, or a number of epochs.\nFix: .*\n    EarlyStopping\(Patience\(3\)\)$",
     ):
         EarlyStopping()
-    with pytest.raises(ArgumentTypeError, match="'soon' is no stopping criterion"):
+    with pytest.raises(ArgumentTypeError, match="A stopping criterion must be an instance of Criterion, got 'soon'"):
         EarlyStopping("soon")
-    with pytest.raises(ArgumentTypeError, match=r"Patience\(n\) needs a whole number, got True"):
+    with pytest.raises(ArgumentTypeError, match=r"Patience\(n\) must be a whole number of at least 1, got True"):
         EarlyStopping(True)
-    with pytest.raises(ArgumentValueError, match=r"Patience\(n\) must be at least 1, got 0"):
+    with pytest.raises(ArgumentValueError, match=r"Patience\(n\) must be a whole number of at least 1, got 0"):
         EarlyStopping(0)
 
 
 def test_it_needs_types_of_phases():
     with pytest.raises(
-        ArgumentTypeError, match=r"needs types of phases, got ValidationPhase\(\): EarlyStopping\(3, test_"
+        ArgumentTypeError,
+        match=r"^EarlyStopping\(test_phase\) must be Phase or a subclass of it, got ValidationPhase\(\)",
     ):
         EarlyStopping(3, test_phase=ValidationPhase())
 
 
 def test_mode_is_min_or_max():
-    with pytest.raises(ArgumentValueError, match=r'EarlyStopping\(mode\) is "min" or "max", got .up.'):
+    with pytest.raises(
+        ArgumentValueError, match=r"EarlyStopping\(mode\) has an invalid value: 'up'.\nFix: pass 'min' or 'max'"
+    ):
         EarlyStopping(3, mode="up")
 
 
-def test_steps_without_a_loss_are_told():
+def test_steps_without_a_loss_are_reported():
     class Lossless(ValidationPhase):
         def step(self, learner, batch):
             with run_step(learner, self):
                 pass
 
-    with pytest.raises(LossError, match=r"no `step.loss` in Lossless\(\)\. Name an epoch metric .* or other phases"):
+    with pytest.raises(
+        LossError, match=r"no `step.loss` in Lossless\(\)\.\nFix: choose other phases.*epoch metric:\n    Ea"
+    ):
         epoch(toy_learner(EarlyStopping(3)), Lossless())
 
 

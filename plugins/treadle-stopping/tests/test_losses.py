@@ -2,13 +2,13 @@ import torch
 from treadle_stopping.losses import StepLosses
 
 
-def test_the_mean_is_of_all_losses_and_news_are_told_once():
+def test_the_mean_is_of_all_losses_and_each_is_unread_once():
     losses = StepLosses()
     losses.record({"loss": 4.0})
     losses.record({"loss": torch.tensor(2.0)})
-    assert (losses.news(), losses.mean) == ([4.0, 2.0], 3.0)
+    assert (losses.unread(), losses.mean) == ([4.0, 2.0], 3.0)
     losses.record({"loss": 0.0})
-    assert (losses.news(), losses.mean) == ([0.0], 2.0)
+    assert (losses.unread(), losses.mean) == ([0.0], 2.0)
 
 
 def test_without_losses_there_is_no_mean():
@@ -21,7 +21,7 @@ def test_without_losses_there_is_no_mean():
 def test_saved_losses_go_on():
     losses, resumed = StepLosses(), StepLosses()
     losses.record({"loss": 4.0})
-    losses.news()
+    losses.unread()
     losses.record({"loss": 2.0})
     resumed.load_state_dict(losses.state_dict())
-    assert (resumed.news(), resumed.mean) == ([2.0], 3.0)
+    assert (resumed.unread(), resumed.mean) == ([2.0], 3.0)

@@ -41,7 +41,7 @@ def test_a_new_best_starts_number_since_best_anew(n, time):
     assert stopping_time(NumberSinceBest(n), [10.0, 9.0, 8.0, 9.0, 10.0, 7.0, 10.0, 10.0, 10.0, 10.0]) == time
 
 
-def test_a_tie_is_no_new_best():
+def test_a_tie_is_not_a_new_best():
     assert stopping_time(NumberSinceBest(3), [5.0, 5.0, 5.0, 5.0]) == 4
 
 
@@ -49,7 +49,7 @@ def test_a_nan_first_loss_is_never_beaten():
     assert stopping_time(NumberSinceBest(3), [math.nan, 3.0, 2.0, 1.0]) == 4
 
 
-def test_a_later_nan_is_no_new_best():
+def test_a_later_nan_is_not_a_new_best():
     assert stopping_time(NumberSinceBest(2), [3.0, math.nan, 2.0, math.nan, math.nan]) == 5
 
 
@@ -63,9 +63,15 @@ def test_number_since_best_says_the_best():
 
 @pytest.mark.parametrize("criterion", [Patience, NumberSinceBest])
 def test_the_number_is_a_whole_one_of_at_least_one(criterion):
-    with pytest.raises(ArgumentValueError, match=rf"{criterion.__name__}\(n\) must be at least 1, got 0"):
+    with pytest.raises(
+        ArgumentValueError, match=rf"{criterion.__name__}\(n\) must be a whole number of at least 1, got 0"
+    ):
         criterion(0)
-    with pytest.raises(ArgumentTypeError, match=rf"{criterion.__name__}\(n\) needs a whole number, got 2.0"):
+    with pytest.raises(
+        ArgumentTypeError, match=rf"{criterion.__name__}\(n\) must be a whole number of at least 1, got 2.0"
+    ):
         criterion(2.0)
-    with pytest.raises(ArgumentTypeError, match=rf"{criterion.__name__}\(n\) needs a whole number, got True"):
+    with pytest.raises(
+        ArgumentTypeError, match=rf"{criterion.__name__}\(n\) must be a whole number of at least 1, got True"
+    ):
         criterion(True)

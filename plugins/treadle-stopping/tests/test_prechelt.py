@@ -56,11 +56,11 @@ def test_gl_says_how_far_the_loss_is_above_which_minimum():
 
 @pytest.mark.parametrize("criterion", [GL, PQ])
 def test_alpha_is_a_positive_number(criterion):
-    with pytest.raises(ArgumentValueError, match=rf"{criterion.__name__}\(alpha\) must be greater than 0, got 0"):
+    with pytest.raises(ArgumentValueError, match=rf"{criterion.__name__}\(alpha\) must be a number above 0, got 0"):
         criterion(0)
-    with pytest.raises(ArgumentValueError, match=rf"{criterion.__name__}\(alpha\) cannot be NaN"):
+    with pytest.raises(ArgumentValueError, match=rf"{criterion.__name__}\(alpha\) must be a number above 0, got nan"):
         criterion(math.nan)
-    with pytest.raises(ArgumentTypeError, match=rf"{criterion.__name__}\(alpha\) needs a number, got None"):
+    with pytest.raises(ArgumentTypeError, match=rf"{criterion.__name__}\(alpha\) must be a number above 0, got None"):
         criterion(None)
 
 
@@ -117,7 +117,7 @@ def test_by_itself_pq_needs_two_training_losses_before_an_out_of_sample_loss(rec
         stopping_time(PQ(), [9.0] * recorded + [3.0], [True] * recorded + [False])
 
 
-def test_pq_waits_where_it_is_told_to():
+def test_pq_waits_in_a_stopper_that_is_not_strict():
     stopper = EarlyStopper(PQ(), strict=False)
     assert [stopper.done(loss) for loss in (3.0, 9.0, 27.0)] == [False, False, False]
     assert not stopper.done(5.0, training=True)
@@ -148,15 +148,19 @@ def test_pq_goes_on_when_its_training_losses_are_not_finite():
 
 def test_k_is_a_whole_number_of_at_least_two_or_infinite():
     assert PQ(k=math.inf).k == math.inf
-    with pytest.raises(ArgumentValueError, match=r"PQ\(k\), if it is not math.inf, must be at least 2, got 1"):
+    with pytest.raises(
+        ArgumentValueError, match=r"PQ\(k\), unless it is math.inf, must be a whole number of at least 2, got 1"
+    ):
         PQ(k=1)
-    with pytest.raises(ArgumentTypeError, match=r"PQ\(k\), if it is not math.inf, needs a whole number, got 2.5"):
+    with pytest.raises(
+        ArgumentTypeError, match=r"PQ\(k\), unless it is math.inf, must be a whole number of at least 2, got 2.5"
+    ):
         PQ(k=2.5)
-    with pytest.raises(ArgumentTypeError, match="needs a whole number, got -inf"):
+    with pytest.raises(ArgumentTypeError, match="must be a whole number of at least 2, got -inf"):
         PQ(k=-math.inf)
 
 
 def test_tol_is_a_positive_number():
-    with pytest.raises(ArgumentValueError, match=r"PQ\(tol\) must be greater than 0, got 0"):
+    with pytest.raises(ArgumentValueError, match=r"PQ\(tol\) must be a number above 0, got 0"):
         PQ(tol=0)
     assert PQ().tol == pytest.approx(2.22e-16, rel=1e-3)

@@ -133,10 +133,12 @@ def test_a_phase_that_does_not_train_is_not_guarded():
     assert math.isnan(learner.step.loss)
 
 
-@pytest.mark.parametrize("given", ["step.loss", "", None, ["loss"]])
-def test_the_name_of_the_loss_is_a_name(given):
-    with pytest.raises(ArgumentTypeError, match=r"needs the name of a loss in `step`, got .*: StopOnNaNLoss\("):
-        StopOnNaNLoss(given)
+@pytest.mark.parametrize("name", ["step.loss", "", None, ["loss"]])
+def test_the_name_of_the_loss_is_a_name(name):
+    with pytest.raises(
+        ArgumentTypeError, match=r"must be the name of a loss in `step`, got .*\nFix: .*\n    StopOnNaNLoss\("
+    ):
+        StopOnNaNLoss(name)
 
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -46,7 +46,7 @@ def test_a_stopper_takes_tensors_of_one_element():
 
 
 @pytest.mark.parametrize("loss", [None, "low", torch.ones(2)])
-def test_a_stopper_refuses_a_loss_that_is_no_number(loss):
+def test_a_stopper_refuses_a_loss_that_is_not_a_number(loss):
     with pytest.raises(ArgumentTypeError, match="EarlyStopper needs a loss that is one number, got"):
         EarlyStopper(Patience(1)).done(loss)
 
@@ -115,5 +115,7 @@ def test_stopping_time_needs_one_entry_of_is_training_for_each_loss():
 
 
 def test_stopping_time_needs_a_criterion():
-    with pytest.raises(ArgumentTypeError, match=r"3 is no stopping criterion. Did you mean `Patience\(3\)`"):
+    with pytest.raises(
+        ArgumentTypeError, match=r"must be an instance of Criterion, got 3.\nFix: .*\n    Patience\(3\)"
+    ):
         stopping_time(3, [1.0])

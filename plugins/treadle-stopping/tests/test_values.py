@@ -45,9 +45,9 @@ def test_threshold_says_the_loss():
 
 
 def test_threshold_needs_a_number():
-    with pytest.raises(ArgumentTypeError, match=r"Threshold\(value\) needs a number, got 'low'"):
+    with pytest.raises(ArgumentTypeError, match=r"Threshold\(value\) must be a number, got 'low'"):
         Threshold("low")
-    with pytest.raises(ArgumentTypeError, match=r"Threshold\(value\) needs a number, got True"):
+    with pytest.raises(ArgumentTypeError, match=r"Threshold\(value\) must be a number, got True"):
         Threshold(True)
-    with pytest.raises(ArgumentValueError, match=r"Threshold\(value\) cannot be NaN"):
+    with pytest.raises(ArgumentValueError, match=r"Threshold\(value\) must be a number, got nan"):
         Threshold(math.nan)

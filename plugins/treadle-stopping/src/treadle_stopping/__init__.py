@@ -1,12 +1,11 @@
 """Early stopping and the non-finite loss guard for Treadle."""
 
-from treadle_stopping.cancels import EarlyStop, NonFiniteLoss
 from treadle_stopping.criterion import Criterion, Disjunction, Never
-from treadle_stopping.early_stopping import EarlyStopping
+from treadle_stopping.early_stopping import EarlyStop, EarlyStopping
 from treadle_stopping.limits import NumberLimit, TimeLimit
 from treadle_stopping.patience import UP, NumberSinceBest, Patience
 from treadle_stopping.prechelt import GL, PQ
-from treadle_stopping.stop_on_nan_loss import StopOnNaNLoss
+from treadle_stopping.stop_on_nan_loss import NonFiniteLoss, StopOnNaNLoss
 from treadle_stopping.stopper import EarlyStopper, stopping_time
 from treadle_stopping.values import InvalidValue, Threshold
 

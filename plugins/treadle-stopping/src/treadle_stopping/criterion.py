@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from treadle.errors import ArgumentTypeError
+from treadle.authoring import instance_of
 
 
 class Criterion:
@@ -14,8 +14,8 @@ class Criterion:
 
     A criterion is a frozen dataclass whose fields are its settings, so two of them are equal if type
     and fields are. What it remembers between losses is its *state*, which others keep for it (see
-    `EarlyStopper`): a plain value (numbers, strings, lists, dicts) that `update` gets and gives back.
-    The state is `None` until the criterion has seen a loss that it uses, and so long `done` is not asked.
+    `EarlyStopper`): a plain value (numbers, strings, lists, dicts) that `update` gets and returns.
+    The state is `None` until the criterion has seen a loss that it uses, and until then `done` is not asked.
 
     Override `update` and `done`; further, as needed:
 
@@ -42,8 +42,6 @@ class Criterion:
         3
         >>> Plateau(0.01) == Plateau()
         True
-
-    Source: EarlyStopping.jl, `StoppingCriterion`.
     """
 
     def start(self) -> Any:
@@ -71,7 +69,7 @@ class Criterion:
     def check(self, state: Any) -> None:
         """Raise an error if an out-of-sample loss comes too early. Default: it never does.
 
-        Asked before `update`, where nobody promised to wait; see `EarlyStopper(strict)`. The parts of a
+        Asked before `update` by a strict `EarlyStopper`. The parts of a
         disjunction are not asked: one waits, and the others go on.
         """
 
@@ -84,11 +82,11 @@ class Criterion:
         return "the losses meet it"
 
     def message(self, state: Any) -> str:
-        """Why training stopped, for the user."""
+        """Why training stopped, as a sentence for the user."""
         return f"Stopped early by {self!r}: {self.reason(state)}."
 
     def fired(self, state: Any) -> tuple[Criterion, ...]:
-        """The criteria in this one that say stop: itself, or none; for a disjunction, its parts."""
+        """The criteria in this one that are met: itself, or none; of a disjunction, its parts."""
         return (self,) if state is not None and self.done(state) else ()
 
     def save_state(self, state: Any) -> Any:
@@ -96,7 +94,7 @@ class Criterion:
         return state
 
     def load_state(self, saved: Any) -> Any:
-        """The state made from what `save_state` gave. Default: as it is."""
+        """The state made from what `save_state` returned. Default: as it is."""
         return saved
 
     @property
@@ -126,8 +124,6 @@ class Never(Criterion):
         0
         >>> Never() + Patience(3)
         Patience(n=3)
-
-    Source: EarlyStopping.jl, `Never`.
     """
 
 
@@ -135,18 +131,14 @@ class Never(Criterion):
 class Disjunction(Criterion):
     """Stop as soon as any of several criteria says so; written shorter with `+`.
 
-    Criteria that are equal are taken once, `Never` is left out, and a disjunction inside is taken
-    apart. What remains may be one criterion, and then `Disjunction(...)` is that criterion, or
-    none, and then it is `Never()`.
-
-    Args:
-        *criteria: The criteria, in the order in which their messages are joined.
+    Equal criteria count once, `Never` is left out, and a disjunction inside is flattened. If one
+    criterion is left, `Disjunction(...)` is that criterion; if none is, it is `Never()`.
 
     Attributes:
-        criteria: The parts.
+        criteria: The parts, in the order in which their messages are joined.
 
     Raises:
-        ArgumentTypeError: if one of them is no criterion.
+        ArgumentTypeError: if one of them is not a criterion.
 
     Example:
         >>> from treadle_stopping import InvalidValue, Patience, TimeLimit
@@ -154,8 +146,6 @@ class Disjunction(Criterion):
         Disjunction(Patience(n=3), InvalidValue())
         >>> Disjunction(Patience(3), Never())
         Patience(n=3)
-
-    Source: EarlyStopping.jl, `Disjunction`.
     """
 
     criteria: tuple[Criterion, ...]
@@ -183,7 +173,7 @@ class Disjunction(Criterion):
         return bool(self.fired(state))
 
     def message(self, state: list[Any]) -> str:
-        """The messages of the parts that say stop, joined."""
+        """The messages of the parts that are met, joined."""
         return " ".join(part.message(s) for part, s in self._pairs(state) if part.fired(s))
 
     def fired(self, state: list[Any]) -> tuple[Criterion, ...]:
@@ -204,7 +194,6 @@ class Disjunction(Criterion):
         return any(part.uses_training for part in self.criteria)
 
     def _pairs(self, state: list[Any]) -> Iterator[tuple[Criterion, Any]]:
-        """Each part with its state."""
         return zip(self.criteria, state, strict=True)
 
     def __repr__(self) -> str:
@@ -215,20 +204,11 @@ class Disjunction(Criterion):
 
 
 def _parts(criteria: Iterable[object]) -> tuple[Criterion, ...]:
-    """The criteria, flat, each once, without `Never`."""
+    """The criteria without repetitions, disjunctions and `Never`."""
     found: list[Criterion] = []
-    for criterion in criteria:
-        if not isinstance(criterion, Criterion):
-            raise ArgumentTypeError(f"{criterion!r} is no stopping criterion. {_mend(criterion)}")
+    for value in criteria:
+        example = f"Patience({value})" if type(value) is int else "Patience(3)"
+        criterion = instance_of(value, "A stopping criterion", Criterion, example)
         inner = criterion.criteria if isinstance(criterion, Disjunction) else (criterion,)
         found += [part for part in inner if part not in found and part != Never()]
     return tuple(found)
-
-
-def _mend(given: object) -> str:
-    """The line that makes a criterion of what was given instead of one."""
-    if isinstance(given, type) and issubclass(given, Criterion):
-        return f"Give an instance: {given.__name__}()"
-    if isinstance(given, int):
-        return f"Did you mean `Patience({given})`?"
-    return "Give an instance of a subclass of treadle_stopping.Criterion: Patience(3)"

@@ -20,16 +20,36 @@ from treadle import (
     accesses,
     hookimpl,
 )
-from treadle.access import overlaps
-from treadle.callback import unwrap
-from treadle.errors import ArgumentTypeError, ArgumentValueError, LossError, did_you_mean
+from treadle.authoring import did_you_mean, one_of, overlaps, subclass_of, unwrap
+from treadle.errors import ArgumentTypeError, ArgumentValueError, CancelFittingException, LossError
 
 from treadle_stopping.best import Best
-from treadle_stopping.cancels import EarlyStop
 from treadle_stopping.criterion import Criterion, Never
 from treadle_stopping.losses import StepLosses
 from treadle_stopping.patience import Patience
 from treadle_stopping.stopper import EarlyStopper
+
+
+class EarlyStop(CancelFittingException):
+    """`EarlyStopping` ended the fit. The message says why.
+
+    Attributes:
+        criterion: The criterion that was met; of a disjunction, the part or parts that were.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> from treadle_stopping import NumberLimit
+        >>> stop = toy_learner(EarlyStopping(NumberLimit(2), Patience(5))).fit(9).cancelled
+        >>> isinstance(stop, EarlyStop), stop.criterion
+        (True, NumberLimit(n=2))
+    """
+
+    def __init__(self, message: str, criterion: Criterion) -> None:
+        super().__init__(message, criterion)
+        self.criterion = criterion
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class EarlyStopping(Callback):
@@ -37,9 +57,8 @@ class EarlyStopping(Callback):
 
     At the end of a test epoch the criterion gets the mean of its steps' losses, as an out-of-sample loss;
     if it uses training losses, it also gets those of the training steps, one by one. It is asked at the end
-    of every epoch of either kind. What it stops is counted and over: all other callbacks still see the end
-    of that epoch. A fit without test data has no out-of-sample loss, and the mean loss of each training epoch
-    stands in for it.
+    of every epoch of either kind. An epoch that it stops is counted, and all other callbacks still see its end.
+    A fit without test data has no out-of-sample loss, and the mean loss of each training epoch stands in for it.
 
     Every fit starts anew, and clocks (`TimeLimit`) start with it; see `keep_state`. A resumed fit goes on: its state
     is put back after `FitBegin` and `EpochBegin`.
@@ -69,7 +88,7 @@ class EarlyStopping(Callback):
 
     Raises:
         EarlyStop: when it stops; `fit` returns it as `FitResult.cancelled`, with `.criterion`.
-        ArgumentTypeError: for what is no criterion or no type of phase.
+        ArgumentTypeError: if an argument is not a criterion or not a type of phase.
         ArgumentValueError: if `mode` is neither "min" nor "max", or there is no metric called `monitor`.
         LossError: if the steps of a phase have no loss to look at.
 
@@ -95,15 +114,13 @@ class EarlyStopping(Callback):
     ) -> None:
         if not criteria:
             raise ArgumentTypeError(
-                "EarlyStopping needs a criterion, or a number of epochs: EarlyStopping(Patience(3))"
+                "EarlyStopping needs a criterion, or a number of epochs.\n"
+                "Fix: write, for example:\n    EarlyStopping(Patience(3))"
             )
-        for phase in (train_phase, test_phase):
-            if not (isinstance(phase, type) and issubclass(phase, Phase)):
-                raise ArgumentTypeError(
-                    f"EarlyStopping needs types of phases, got {phase!r}: EarlyStopping(3, test_phase=ValidationPhase)"
-                )
-        if mode not in ("min", "max"):
-            raise ArgumentValueError(f'EarlyStopping(mode) is "min" or "max", got {mode!r}.')
+        example = "EarlyStopping(3, test_phase=ValidationPhase)"
+        subclass_of(train_phase, "EarlyStopping(train_phase)", Phase, example)
+        subclass_of(test_phase, "EarlyStopping(test_phase)", Phase, example)
+        one_of(mode, "EarlyStopping(mode)", ["min", "max"])
         self.stopper = EarlyStopper(*(Patience(c) if isinstance(c, int) else c for c in criteria), strict=False)
         self.train_phase, self.test_phase = train_phase, test_phase
         self.monitor, self.mode = monitor, mode
@@ -117,7 +134,7 @@ class EarlyStopping(Callback):
         self.stopper.reset()
         self._best = Best()
         self._training, self._test = StepLosses(), StepLosses()  # of the epochs under way
-        self._alone = False  # whether training stands in for the test epochs that there are not
+        self._alone = False  # whether training stands in for test epochs, because there are none
 
     @property
     def best(self) -> float | None:
@@ -138,13 +155,13 @@ class EarlyStopping(Callback):
         return access
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
-        """Among those that write to the model it comes last: what it restores is to stay."""
+        """Among those that write to the model it comes last, so that nobody overwrites what it restores."""
         if not self.restore_best:
             return NotDefined()
         inner = unwrap(other)
         if isinstance(inner, EarlyStopping) and inner.restore_best:
             return Unresolvable(
-                "Both would restore weights at the end of the fit. Give all criteria to one of them: "
+                "Both would restore weights at the end of the fit. Pass all criteria to one of them: "
                 "EarlyStopping(first, second, restore_best=True)"
             )
         writes_model = any(overlaps(path, "model") for path in accesses(other, Write))
@@ -159,7 +176,7 @@ class EarlyStopping(Callback):
 
     @hookimpl(wrapper=True)
     def epoch(self) -> Generator[None, object, object]:
-        """Stop only when everybody has seen the end of the epoch and it is counted."""
+        """Stop only after all callbacks have seen the end of the epoch and it is counted."""
         outer, self._inside = self._inside, True
         try:
             result = yield
@@ -190,7 +207,7 @@ class EarlyStopping(Callback):
             return
         if not training:
             self._alone = False
-        for loss in self._training.news():
+        for loss in self._training.unread():
             self.stopper.update(loss, training=True)
         if test or self._alone:
             value = self._value(learner, phase, self._training if training else self._test)
@@ -212,12 +229,12 @@ class EarlyStopping(Callback):
                 self._best.drop()
 
     def _value(self, learner: Any, phase: Phase, losses: StepLosses) -> float | None:
-        """The epoch's out-of-sample value, lower is better; None if no step came to its end."""
+        """The epoch's out-of-sample value, lower is better; None if no step ran to its end."""
         if self.monitor is None:
             if losses.missing and losses.mean is None:
                 raise LossError(
-                    f"EarlyStopping found no `step.loss` in {phase}. Name an epoch metric to look at, "
-                    f'EarlyStopping(..., monitor="Accuracy"), or other phases: train_phase, test_phase.'
+                    f"EarlyStopping found no `step.loss` in {phase}.\nFix: choose other phases, train_phase and "
+                    f'test_phase, or an epoch metric:\n    EarlyStopping(..., monitor="Accuracy")'
                 )
             return losses.mean
         metrics = learner.cbstate.metricsepoch[phase]

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from treadle.errors import ArgumentTypeError, ArgumentValueError
+from treadle.authoring import real_number, whole_number
+from treadle.errors import ArgumentValueError
 
-from treadle_stopping.arguments import real, whole
 from treadle_stopping.criterion import Criterion
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -20,8 +20,8 @@ MILLISECOND = timedelta(milliseconds=1)
 class TimeLimit(Criterion):
     """Stop when more time than `t` has passed.
 
-    The clock starts at the first loss of either kind, or before it where somebody says so
-    (`EarlyStopper.start`; the callback `EarlyStopping` does when the fit begins). A checkpoint keeps
+    The clock starts at the first loss of either kind, or at `EarlyStopper.start` (with the callback
+    `EarlyStopping`, when the fit begins). A checkpoint keeps
     the time used up; the time until training is resumed does not count.
 
     Args:
@@ -35,8 +35,6 @@ class TimeLimit(Criterion):
     Example:
         >>> TimeLimit(0.5) == TimeLimit(timedelta(minutes=30))
         True
-
-    Source: EarlyStopping.jl, `TimeLimit`.
     """
 
     t: timedelta
@@ -70,19 +68,18 @@ class TimeLimit(Criterion):
 
 def _limit(t: Any) -> timedelta:
     """The limit as a positive number of milliseconds."""
+    name, example = "TimeLimit(t), in hours or as a timedelta,", "TimeLimit(timedelta(minutes=30))"
     try:
-        limit = t if isinstance(t, timedelta) else timedelta(hours=real(t, "TimeLimit(t)"))
-    except ArgumentTypeError:
-        raise ArgumentTypeError(
-            f"TimeLimit(t) needs hours or a timedelta, got {t!r}: TimeLimit(timedelta(minutes=30))"
-        ) from None
+        exact = t if isinstance(t, timedelta) else timedelta(hours=real_number(t, name, example, above=0))
     except OverflowError:
         raise ArgumentValueError(
-            f"TimeLimit(t) cannot be {t!r} hours. For no limit, leave the criterion out, or use Never()."
+            f"TimeLimit(t) is too long: {t!r} hours.\nFix: for no limit, leave the criterion out:\n    Never()"
         ) from None
-    limit = round(limit / MILLISECOND) * MILLISECOND
+    limit = round(exact / MILLISECOND) * MILLISECOND
     if limit <= timedelta(0):
-        raise ArgumentValueError(f"TimeLimit(t) must be positive, in whole milliseconds, got {t!r}.")
+        raise ArgumentValueError(
+            f"TimeLimit(t) must be at least a millisecond, got {t!r}.\nFix: write, for example:\n    {example}"
+        )
     return limit
 
 
@@ -91,24 +88,22 @@ class NumberLimit(Criterion):
     """Stop at the `n`-th out-of-sample loss.
 
     Args:
-        n: How many; at least 1. Default: 100.
+        n: The number of losses, at least 1. Default: 100.
 
     Raises:
-        ArgumentTypeError: if `n` is no whole number.
+        ArgumentTypeError: if `n` is not a whole number.
         ArgumentValueError: if `n` is less than 1.
 
     Example:
         >>> from treadle_stopping import stopping_time
         >>> stopping_time(NumberLimit(3), [5.0, 4.0, 3.0, 2.0])
         3
-
-    Source: EarlyStopping.jl, `NumberLimit`.
     """
 
     n: int = 100
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n", whole(self.n, "NumberLimit(n)"))
+        object.__setattr__(self, "n", whole_number(self.n, "NumberLimit(n)", "NumberLimit(100)", least=1))
 
     def update(self, state: int | None, loss: float) -> int:
         return (state or 0) + 1

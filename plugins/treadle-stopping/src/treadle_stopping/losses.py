@@ -1,4 +1,4 @@
-"""`StepLosses`: the losses of an epoch's steps, taken off their device when they are asked for."""
+"""`StepLosses`: the losses of an epoch's steps, copied from their device when they are read."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ class StepLosses:
         >>> losses = StepLosses()
         >>> for loss in (3.0, 1.0):
         ...     losses.record({"loss": loss})
-        >>> losses.news(), losses.news(), losses.mean
+        >>> losses.unread(), losses.unread(), losses.mean
         ([3.0, 1.0], [], 2.0)
     """
 
     def __init__(self) -> None:
         self._series = Series()
-        self._told = 0
+        self._read = 0
         self.missing = False
 
     def record(self, step: Any) -> None:
-        """Take the loss of a step's state."""
+        """Record the loss of a step's state, if it has one."""
         if "loss" in step:
             self._series.push(len(self._series) + 1, step["loss"])
         else:
             self.missing = True
 
-    def news(self) -> list[float]:
-        """The losses that came in since this was last asked, oldest first."""
-        news = list(self._series.values[self._told :])
-        self._told = len(self._series)
-        return news
+    def unread(self) -> list[float]:
+        """The losses that came in since the last call, oldest first."""
+        losses = self._series.values[self._read :]
+        self._read = len(self._series)
+        return losses
 
     @property
     def mean(self) -> float | None:
@@ -47,9 +47,9 @@ class StepLosses:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: tensors and plain values."""
-        return {"series": self._series.state_dict(), "told": self._told, "missing": self.missing}
+        return {"series": self._series.state_dict(), "read": self._read, "missing": self.missing}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Take over what `state_dict` returned."""
         self._series.load_state_dict(state["series"])
-        self._told, self.missing = state["told"], state["missing"]
+        self._read, self.missing = state["read"], state["missing"]

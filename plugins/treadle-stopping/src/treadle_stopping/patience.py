@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from treadle_stopping.arguments import whole
+from treadle.authoring import whole_number
+
 from treadle_stopping.criterion import Criterion
 
 
@@ -17,10 +18,10 @@ class Patience(Criterion):
     count anew, however far it is from the best. To compare with the best, use `NumberSinceBest`.
 
     Args:
-        n: How many times; at least 1. Default: 5.
+        n: The number of rises, at least 1. Default: 5.
 
     Raises:
-        ArgumentTypeError: if `n` is no whole number.
+        ArgumentTypeError: if `n` is not a whole number.
         ArgumentValueError: if `n` is less than 1.
 
     Example:
@@ -28,13 +29,13 @@ class Patience(Criterion):
         >>> stopping_time(Patience(2), [10.0, 8.0, 9.0, 9.0, 10.0, 11.0])
         6
 
-    Source: EarlyStopping.jl, `Patience`; UP in Prechelt, "Early Stopping - But When?", 1998.
+    Source: UP in Prechelt, "Early Stopping - But When?", 1998.
     """
 
     n: int = 5
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n", whole(self.n, f"{type(self).__name__}(n)"))
+        object.__setattr__(self, "n", whole_number(self.n, "Patience(n)", "Patience(5)", least=1))
 
     def update(self, state: dict[str, Any] | None, loss: float) -> dict[str, Any]:
         rises = state["rises"] + 1 if state is not None and loss > state["loss"] else 0
@@ -60,24 +61,22 @@ class NumberSinceBest(Criterion):
     never beaten.
 
     Args:
-        n: How many losses; at least 1. Default: 6.
+        n: The number of losses, at least 1. Default: 6.
 
     Raises:
-        ArgumentTypeError: if `n` is no whole number.
+        ArgumentTypeError: if `n` is not a whole number.
         ArgumentValueError: if `n` is less than 1.
 
     Example:
         >>> from treadle_stopping import stopping_time
         >>> stopping_time(NumberSinceBest(2), [10.0, 8.0, 9.0, 8.5, 7.0])
         4
-
-    Source: EarlyStopping.jl, `NumberSinceBest`.
     """
 
     n: int = 6
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n", whole(self.n, "NumberSinceBest(n)"))
+        object.__setattr__(self, "n", whole_number(self.n, "NumberSinceBest(n)", "NumberSinceBest(6)", least=1))
 
     def update(self, state: dict[str, Any] | None, loss: float) -> dict[str, Any]:
         if state is None or loss < state["best"]:

@@ -7,9 +7,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from treadle.authoring import real_number, whole_number
 from treadle.errors import ArgumentValueError
 
-from treadle_stopping.arguments import positive, whole
 from treadle_stopping.criterion import Criterion
 
 
@@ -41,7 +41,7 @@ def progress(losses: list[float]) -> float:
 
 
 def _lower(best: float | None, loss: float) -> float:
-    """The minimum so far. A NaN is no minimum: it would hide every rise that comes after."""
+    """The minimum so far. A NaN is not a minimum: it would hide every rise that comes after."""
     return loss if best is None or math.isnan(best) or loss < best else best
 
 
@@ -57,7 +57,7 @@ class GL(Criterion):
         alpha: The percentage. Default: 2.
 
     Raises:
-        ArgumentTypeError: if `alpha` is no number.
+        ArgumentTypeError: if `alpha` is not a number.
         ArgumentValueError: if `alpha` is not positive.
 
     Example:
@@ -65,14 +65,13 @@ class GL(Criterion):
         >>> stopping_time(GL(20), [10.0, 8.0, 9.0, 10.0, 11.0])
         4
 
-    Source: EarlyStopping.jl, `GL` (its documentation; the code differs for a negative minimum);
-        Prechelt, "Early Stopping - But When?", 1998.
+    Source: Prechelt, "Early Stopping - But When?", 1998.
     """
 
     alpha: float = 2.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", positive(self.alpha, "GL(alpha)"))
+        object.__setattr__(self, "alpha", real_number(self.alpha, "GL(alpha)", "GL(2)", above=0))
 
     def update(self, state: dict[str, float] | None, loss: float) -> dict[str, float]:
         return {"loss": loss, "best": loss if state is None else _lower(state["best"], loss)}
@@ -90,7 +89,7 @@ class PQ(Criterion):
     """Stop when the out-of-sample loss rises faster than training still makes progress.
 
     At an out-of-sample loss, the progress is P = 1000 * (mean(F) / min(F) - 1), where F are the training
-    losses since the out-of-sample loss before, the last `k` of them at most. It stops if
+    losses since the out-of-sample loss before, at most the last `k`. It stops if
     GL / P is above `alpha` (GL as in the criterion `GL`), or if P is at most `tol`: training stands still.
 
     It needs two training losses on record before an out-of-sample loss. In a fit (`EarlyStopping`) and in a
@@ -102,10 +101,10 @@ class PQ(Criterion):
     Args:
         alpha: The limit of GL / P. Default: 0.75.
         k: How many training losses to look at: at least 2, or `math.inf`. Default: 5.
-        tol: The progress that is none. Default: the machine epsilon, 2.22e-16.
+        tol: The progress that counts as none. Default: the machine epsilon, 2.22e-16.
 
     Raises:
-        ArgumentTypeError: if one of them is no number, or `k` no whole one.
+        ArgumentTypeError: if one of them is not a number, or `k` not a whole one.
         ArgumentValueError: if `alpha` or `tol` is not positive, or `k` less than 2; and for an
             out-of-sample loss with fewer than two training losses on record.
 
@@ -116,7 +115,7 @@ class PQ(Criterion):
         >>> stopping_time(PQ(alpha=2.0, k=2), losses, training)
         3
 
-    Source: EarlyStopping.jl, `PQ`; Prechelt, "Early Stopping - But When?", 1998.
+    Source: Prechelt, "Early Stopping - But When?", 1998.
     """
 
     alpha: float = 0.75
@@ -124,10 +123,10 @@ class PQ(Criterion):
     tol: float = sys.float_info.epsilon
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", positive(self.alpha, "PQ(alpha)"))
-        object.__setattr__(self, "tol", positive(self.tol, "PQ(tol)"))
+        object.__setattr__(self, "alpha", real_number(self.alpha, "PQ(alpha)", "PQ(alpha=0.75)", above=0))
+        object.__setattr__(self, "tol", real_number(self.tol, "PQ(tol)", "PQ(tol=1e-12)", above=0))
         if self.k != math.inf:
-            object.__setattr__(self, "k", whole(self.k, "PQ(k), if it is not math.inf,", least=2))
+            object.__setattr__(self, "k", whole_number(self.k, "PQ(k), unless it is math.inf,", "PQ(k=5)", least=2))
 
     def update_training(self, state: dict[str, Any] | None, loss: float) -> dict[str, Any]:
         if state is None:
@@ -149,8 +148,9 @@ class PQ(Criterion):
         recorded = 0 if state is None else len(state["training"])
         if recorded < 2:
             raise ArgumentValueError(
-                f"{self!r} got an out-of-sample loss with {recorded} training losses on record, and needs 2. Give it "
-                f"these first, stopper.done(loss, training=True); or let it wait: EarlyStopper(PQ(), strict=False)"
+                f"{self!r} got an out-of-sample loss with {recorded} training losses on record, and needs 2.\n"
+                f"Fix: pass training losses first, stopper.done(loss, training=True), or let it wait:\n"
+                f"    EarlyStopper(PQ(), strict=False)"
             )
 
     def done(self, state: dict[str, Any]) -> bool:

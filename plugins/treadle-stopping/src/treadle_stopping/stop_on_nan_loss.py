@@ -9,10 +9,30 @@ from typing import Any
 
 import torch
 from treadle import AbstractTrainingPhase, Callback, Permission, Read
-from treadle.errors import ArgumentTypeError
+from treadle.authoring import DeviceNumber
+from treadle.errors import ArgumentTypeError, CancelFittingException
 
-from treadle_stopping.cancels import NonFiniteLoss
-from treadle_stopping.host_copy import HostCopy
+
+class NonFiniteLoss(CancelFittingException):
+    """`StopOnNaNLoss` ended the fit. The message says why.
+
+    Attributes:
+        value: The loss: NaN, Inf or -Inf.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> batch = (torch.ones(8, 1), torch.full((8, 1), torch.nan))
+        >>> stop = toy_learner(StopOnNaNLoss()).fit(1, ([batch],)).cancelled
+        >>> isinstance(stop, NonFiniteLoss), stop.value
+        (True, nan)
+    """
+
+    def __init__(self, message: str, value: float) -> None:
+        super().__init__(message, value)
+        self.value = value
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class StopOnNaNLoss(Callback):
@@ -22,18 +42,18 @@ class StopOnNaNLoss(Callback):
     copy to the host is queued before the backward pass and is all that is waited for, so that the device has
     work all the while. One of the default callbacks.
 
-    A step without such a loss has nothing to look at and passes. A phase of your own that names its losses
-    differently, as a GAN's does, is guarded by one of these callbacks for each name.
+    A step without such a loss passes. A phase of your own that names its losses differently, as a GAN's does,
+    is guarded by one of these callbacks for each name.
 
     Args:
         loss: The loss's name in the step's state. Default: "loss".
 
     Reads:
-        `step.loss`, or that of the name given.
+        `step.loss`, or the entry of `step` that `loss` names.
 
     Raises:
         NonFiniteLoss: when it stops; `fit` returns it as `FitResult.cancelled`.
-        ArgumentTypeError: if the name is none.
+        ArgumentTypeError: if `loss` is not a name.
 
     Example:
         >>> from treadle import toy_learner
@@ -47,16 +67,17 @@ class StopOnNaNLoss(Callback):
     def __init__(self, loss: str = "loss") -> None:
         if not (isinstance(loss, str) and loss.isidentifier()):
             raise ArgumentTypeError(
-                f'StopOnNaNLoss needs the name of a loss in `step`, got {loss!r}: StopOnNaNLoss("my_loss")'
+                f"StopOnNaNLoss(loss) must be the name of a loss in `step`, got {loss!r}.\n"
+                f'Fix: write, for example:\n    StopOnNaNLoss("generator_loss")'
             )
         self.loss = loss
         self._loss_of = attrgetter(f"step.{loss}")
-        self._on_host = False  # whether the last loss was; then nothing has to be prepared for the next
-        self._copy = HostCopy()
+        self._on_host = False  # whether the last loss was; then there is nothing to start for the next
+        self._started: tuple[torch.Tensor, DeviceNumber] | None = None
 
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
-        """The loss is read."""
+        """The loss is read, whatever its name."""
         return {f"step.{self.loss}": Read}
 
     def on_backward_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
@@ -64,7 +85,7 @@ class StopOnNaNLoss(Callback):
             return
         loss = self._loss_of(learner)
         if isinstance(loss, torch.Tensor):
-            self._copy.start(loss)
+            self._started = loss, DeviceNumber(loss)
 
     def on_backward_end(self, learner: Any, phase: AbstractTrainingPhase) -> None:
         try:
@@ -75,10 +96,16 @@ class StopOnNaNLoss(Callback):
                 return
             value = float(self._loss_of(learner))
         else:
-            value = loss.item() if on_host else self._copy.read(loss)
+            value = loss.item() if on_host else self._value(loss)
         if not isfinite(value):
             raise NonFiniteLoss(
                 f"The training {self.loss} is {value}. Training stopped before the update, so the weights "
                 f"are as the last finite step left them.",
                 value,
             )
+
+    def _value(self, loss: torch.Tensor) -> float:
+        """The loss as a number, of the copy that was started if it was of this tensor."""
+        started, self._started = self._started, None
+        number = started[1] if started is not None and started[0] is loss else DeviceNumber(loss)
+        return number.value

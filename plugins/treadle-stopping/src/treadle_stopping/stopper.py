@@ -1,4 +1,4 @@
-"""`EarlyStopper` asks criteria about one loss after another; `stopping_time` about a list of them."""
+"""`EarlyStopper` judges one loss after another by criteria; `stopping_time` judges a list of losses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from treadle_stopping.criterion import Criterion, Disjunction
 
 
 class EarlyStopper:
-    """Asks criteria, loss by loss, whether to stop: early stopping for a loop of your own.
+    """Judges loss by loss whether to stop: early stopping for a loop of your own.
 
     Args:
         *criteria: Any of them stops. None at all never stops.
@@ -24,7 +24,7 @@ class EarlyStopper:
         criterion: The criteria as one.
 
     Raises:
-        ArgumentTypeError: if one of them is no criterion.
+        ArgumentTypeError: if one of them is not a criterion.
 
     Example:
         >>> from treadle_stopping import InvalidValue, Patience
@@ -33,8 +33,6 @@ class EarlyStopper:
         [False, False, True]
         >>> stopper.message
         'Stopped early by Patience(n=2): the loss has risen 2 times in a row, to 0.345.'
-
-    Source: EarlyStopping.jl, `EarlyStopper`.
     """
 
     def __init__(self, *criteria: Criterion, strict: bool = True) -> None:
@@ -44,7 +42,7 @@ class EarlyStopper:
         self._started = False
 
     def start(self) -> None:
-        """Begin now, and not with the first loss: clocks run from here. Without effect once begun."""
+        """Begin now instead of with the first loss: clocks run from here. Without effect once begun."""
         if not self._started:
             self._state, self._started = self.criterion.start(), True
 
@@ -56,13 +54,16 @@ class EarlyStopper:
             training: Whether it is the loss of a training step. Default: it is an out-of-sample loss.
 
         Raises:
-            ArgumentTypeError: if the loss is no number.
+            ArgumentTypeError: if the loss is not a number.
             ArgumentValueError: if it comes too early for a criterion, unless not `strict`.
         """
         try:
             number = float(loss)
         except (TypeError, ValueError, RuntimeError):
-            raise ArgumentTypeError(f"EarlyStopper needs a loss that is one number, got {loss!r}.") from None
+            raise ArgumentTypeError(
+                f"EarlyStopper needs a loss that is one number, got {loss!r}.\n"
+                f"Fix: reduce it, for example:\n    stopper.done(loss.mean())"
+            ) from None
         self.start()
         if self.strict and not training:
             self.criterion.check(self._state)
@@ -70,18 +71,18 @@ class EarlyStopper:
         self._state = update(self._state, number)
 
     def done(self, loss: Any, training: bool = False) -> bool:
-        """Take a loss, and say whether to stop. The arguments are those of `update`."""
+        """Take a loss as `update` does, and return whether to stop."""
         self.update(loss, training)
         return bool(self.criterion.fired(self._state))
 
     @property
     def fired(self) -> Criterion:
-        """The criteria that say stop, as one; `Never()` while none does."""
+        """The criteria that are met, as one; `Never()` while none is."""
         return Disjunction(*self.criterion.fired(self._state)) if self._started else Disjunction()
 
     @property
     def message(self) -> str:
-        """Why to stop, by each criterion that says so; empty while none does."""
+        """Why to stop, by each criterion that is met; empty while none is."""
         if not self._started or not self.criterion.fired(self._state):
             return ""
         return self.criterion.message(self._state)
@@ -96,7 +97,7 @@ class EarlyStopper:
         return {"kind": self.criterion.kind, "started": self._started, "state": deepcopy(state)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave. The criteria's settings may differ, their types may not.
+        """Take over what `state_dict` returned. The criteria's settings may differ, their types may not.
 
         Raises:
             ArgumentValueError: if the state is that of other types of criteria.
@@ -104,7 +105,7 @@ class EarlyStopper:
         if state["kind"] != self.criterion.kind:
             raise ArgumentValueError(
                 f"The saved state belongs to the stopping criterion {state['kind']}, and this one is "
-                f"{self.criterion!r}. Resume with the same types of criteria, in the same order."
+                f"{self.criterion!r}.\nFix: resume with the same types of criteria, in the same order."
             )
         self._started = state["started"]
         saved = deepcopy(state["state"])
@@ -114,18 +115,18 @@ class EarlyStopper:
 def stopping_time(criterion: Criterion, losses: Iterable[Any], is_training: Iterable[bool] | None = None) -> int:
     """When a criterion stops, in losses of one kind or of both.
 
-    Out-of-sample losses are counted from 1, training losses are not; it is asked after the former only.
+    Out-of-sample losses are counted from 1, training losses are not; it stops after the former only.
 
     Args:
-        criterion: The criterion. It keeps no memory of this.
-        losses: The losses, oldest first; numbers, as many as you like.
-        is_training: Whether each of them is a training loss. Default: none is.
+        criterion: The criterion. It is not changed.
+        losses: The losses as numbers, oldest first; the iterable may be endless.
+        is_training: For each loss, whether it is a training loss. Default: none is.
 
     Returns:
         The number of the out-of-sample loss at which it stops, 0 for never.
 
     Raises:
-        ArgumentTypeError: if the criterion is none, or a loss no number.
+        ArgumentTypeError: if the criterion is not one, or a loss is not a number.
         ArgumentValueError: if `losses` and `is_training` are not of the same length, or an out-of-sample
             loss comes too early, as for `PQ` before two training losses.
 
@@ -135,15 +136,13 @@ def stopping_time(criterion: Criterion, losses: Iterable[Any], is_training: Iter
         0
         >>> stopping_time(InvalidValue(), [10.0, float("nan"), 5.0], [False, True, False])
         2
-
-    Source: EarlyStopping.jl, `stopping_time`.
     """
     if is_training is None:
         is_training = repeat(False)
     elif isinstance(losses, Sized) and isinstance(is_training, Sized) and len(losses) != len(is_training):
         raise ArgumentValueError(
-            f"stopping_time got {len(losses)} losses and {len(is_training)} entries of is_training. "
-            f"Give one entry for each loss."
+            f"stopping_time got {len(losses)} losses and {len(is_training)} entries of is_training.\n"
+            f"Fix: pass one entry for each loss."
         )
     stopper = EarlyStopper(criterion)
     t = 0

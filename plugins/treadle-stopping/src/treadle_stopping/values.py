@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from treadle_stopping.arguments import real
+from treadle.authoring import real_number
+
 from treadle_stopping.criterion import Criterion
 
 
@@ -17,12 +18,10 @@ class InvalidValue(Criterion):
         >>> from treadle_stopping import stopping_time
         >>> stopping_time(InvalidValue(), [10.0, 3.0, float("inf"), 4.0])
         3
-
-    Source: EarlyStopping.jl, `InvalidValue`.
     """
 
     def update(self, state: float | None, loss: float) -> float:
-        """The first invalid loss there was; else the latest."""
+        """The first invalid loss if there was one, else the latest loss."""
         return loss if state is None or math.isfinite(state) else state
 
     update_training = update
@@ -42,21 +41,19 @@ class Threshold(Criterion):
         value: The value; a loss equal to it goes on. Default: 0.
 
     Raises:
-        ArgumentTypeError: if `value` is no number.
+        ArgumentTypeError: if `value` is not a number.
         ArgumentValueError: if `value` is NaN.
 
     Example:
         >>> from treadle_stopping import stopping_time
         >>> stopping_time(Threshold(2.5), [12.0, 32.0, 3.0, 2.0, 5.0, 7.0])
         4
-
-    Source: EarlyStopping.jl, `Threshold`.
     """
 
     value: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", real(self.value, "Threshold(value)"))
+        object.__setattr__(self, "value", real_number(self.value, "Threshold(value)", "Threshold(0.1)"))
 
     def update(self, state: float | None, loss: float) -> float:
         return loss
