@@ -41,11 +41,11 @@ types: $(STAMP)
 docs: $(STAMP)
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-# Two workers, a file whole to one of them: the blocks of a page and the fixtures of a module belong together.
 # The parts of the docs that are written from the callbacks' declarations.
 pages: $(STAMP)
 	$(PY) docs/generate.py
 
+# Two workers, a file whole to one of them: the blocks of a page and the fixtures of a module belong together.
 unit: $(STAMP)
 	$(PY) -m pytest -q -n 2 --dist loadfile
 

@@ -61,6 +61,8 @@ def test_the_defaults_declare_nothing() -> None:
     assert (dict(callback.state_access), tuple(callback.run_after)) == ({}, ())
     assert (callback.resolve_conflict(Counter()), callback.state_dict()) == (NotDefined(), {})
     assert callback.load_state_dict({}) is None
+    assert (callback.optional_state, callback.hyperparameters, callback.move_data) == (False, (), None)
+    assert callback.wrapped is None
 
 
 def test_state_for_a_callback_that_takes_none_is_refused() -> None:
@@ -72,6 +74,50 @@ def test_state_for_a_callback_that_takes_none_is_refused() -> None:
 
 def test_it_is_shown_by_its_name() -> None:
     assert repr(Counter()) == "<Counter>"
+
+
+# What others may ask of a callback.
+
+
+@pytest.mark.parametrize(
+    ("facet", "value", "message"),
+    [
+        ("name", 3, r'Odd\.name is 3, not a text\.\nFix: name it:\n    name = "Odd"'),
+        (
+            "optional_state",
+            "yes",
+            r"Odd\.optional_state is 'yes', not True or False\.\nFix: .*:\n    optional_state = True",
+        ),
+        (
+            "hyperparameters",
+            None,
+            r"Odd\.hyperparameters is None, not a tuple of hyperparameters\.\nFix: list what Odd",
+        ),
+        ("hyperparameters", ("lr",), r"Odd\.hyperparameters is \('lr',\), not a tuple of hyperparameters"),
+        (
+            "move_data",
+            "cuda",
+            r"Odd\.move_data is 'cuda', not a function\.\nFix: write a method .*\n    def move_data\(",
+        ),
+        ("wrapped", "it", r"Odd\.wrapped is 'it', not a Callback\.\nFix: keep something else under another name"),
+    ],
+)
+def test_a_facet_of_the_wrong_type_is_refused_when_a_learner_gets_the_callback(facet, value, message) -> None:
+    odd = type("Odd", (Callback,), {facet: value})
+    with pytest.raises(CallbackError, match=message):
+        toy_learner(odd())
+
+
+def test_facets_may_be_properties() -> None:
+    class Mover(Callback):
+        @property
+        def optional_state(self):
+            return True
+
+        def move_data(self, tensor):
+            return tensor
+
+    assert toy_learner(Mover()).callbacks[0].optional_state
 
 
 # Resolutions.

@@ -1,5 +1,6 @@
 import copy
 import functools
+import inspect
 
 import pytest
 from treadle import (
@@ -115,6 +116,30 @@ def test_a_condition_is_told_the_events_class_and_the_phase() -> None:
 
 
 # Every facet is forwarded.
+
+FACETS = {
+    "name": "another",
+    "state_access": {"step.loss": Read},
+    "run_after": ("recorder",),
+    "optional_state": True,
+    "hyperparameters": [object()],
+    "move_data": print,
+}
+
+
+def test_every_public_attribute_of_a_callback_is_forwarded() -> None:
+    public = {name for name in vars(Callback) if not name.startswith("_")} - {"wrapped"}
+    assert public <= set(vars(ConditionalCallback))
+    assert {name for name in public if not inspect.isfunction(vars(Callback)[name])} == set(FACETS)
+
+
+@pytest.mark.parametrize("facet", FACETS)
+def test_a_facet_is_read_from_the_inner_callback_and_set_there(facet) -> None:
+    throttled = throttle(type("Inner", (Callback,), {facet: FACETS[facet]})(), StepEnd, freq=2)
+    assert getattr(throttled, facet) == FACETS[facet]
+    throttled = throttle(Callback(), StepEnd, freq=2)
+    setattr(throttled, facet, FACETS[facet])
+    assert getattr(throttled.callback, facet) is getattr(throttled, facet) is FACETS[facet]
 
 
 class Writer(Callback):

@@ -2,7 +2,7 @@
 
 - Check an argument: `whole_number`, `real_number`, `one_of`, `instance_of`, `subclass_of`, `list_of`, `function`,
   `file_path`, `writable`; and guess what a user meant: `did_you_mean`.
-- Ask what another callback is and does: `unwrap`, `overlaps`.
+- Ask what another callback is and does: `handles`, `handlers`, `unwrap`, `overlaps`.
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`.
 - Take a number from a device without waiting for it: `DeviceNumber`.
@@ -26,6 +26,7 @@ from treadle.arguments import (
 from treadle.callback import unwrap
 from treadle.errors import did_you_mean
 from treadle.loop.batches import batches, length_of
+from treadle.ordering.handlers import handlers, handles
 from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber
 from treadle.state.random_state import RandomState, preserved_random_state
@@ -37,6 +38,8 @@ __all__ = [
     "did_you_mean",
     "file_path",
     "function",
+    "handlers",
+    "handles",
     "instance_of",
     "length_of",
     "list_of",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from treadle.access import Permission
 from treadle.errors import CallbackError
@@ -112,10 +112,20 @@ class Callback:
     for them. A handler asks for any of `learner` and `phase` by name; an annotation of `phase`
     restricts it to that type of phase. Two callbacks are equal only if they are the same object.
 
+    What others may ask of a callback stands here, as class attributes that a subclass sets, or
+    defines as properties. They are checked when a learner gets the callback.
+
     Attributes:
         name: What error messages and `run_after` call it. Default: the class's name.
         state_access: Maps dotted paths of the learner to `Read` or `Write`. Default: nothing.
         run_after: Callback classes, or entry-point or class names, that run before this one.
+        optional_state: Whether a saved run may be resumed with or without this callback, whatever
+            its `state_dict` held. Default: False.
+        hyperparameters: What it sets of the optimizers, each with a `name` and a method
+            `clashes_with(another)`; of two callbacks, neither may undo the other. Default: nothing.
+        move_data: The function that it applies to every tensor of a batch, so that who makes a
+            batch outside of a step can do the same; None if there is none. Default: None.
+        wrapped: The callback inside, of one that forwards to another. Default: None.
 
     Example:
         >>> from treadle import Read, TrainingPhase, toy_learner
@@ -134,7 +144,10 @@ class Callback:
 
     state_access: Mapping[str, type[Permission]] = {}
     run_after: Iterable[type[Callback] | str] = ()
-    wrapped: ClassVar[Callback | None] = None
+    optional_state: bool = False
+    hyperparameters: Sequence[Any] = ()
+    move_data: Callable[[Any], Any] | None = None
+    wrapped: Callback | None = None
 
     @property
     def name(self) -> str:

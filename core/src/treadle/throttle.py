@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from operator import index
 from typing import Any
 
-from treadle.access import Permission
 from treadle.callback import Callback, ConflictResolution, RunFirst
 from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError
 from treadle.events import Event, Hook
@@ -128,6 +127,13 @@ def checked_event(event: Any) -> type[Event]:
     raise ArgumentTypeError(f"The class of an event is needed, got {event!r}: throttle(callback, StepEnd, freq=10)")
 
 
+def forwarded(facet: str) -> Any:
+    """A property that is read from the inner callback, and set there."""
+    return property(
+        lambda self: getattr(self.callback, facet), lambda self, value: setattr(self.callback, facet, value)
+    )
+
+
 class ConditionalCallback(Callback):
     """Another callback, whose handlers run only when a condition is met.
 
@@ -160,7 +166,7 @@ class ConditionalCallback(Callback):
             raise ArgumentTypeError(
                 f"A condition is an instance of CallbackCondition, got {condition!r}: FrequencyThrottle(10, StepEnd)"
             )
-        self.wrapped = callback  # type: ignore[misc]
+        self.wrapped = callback
         self.condition = condition
 
     @property
@@ -169,21 +175,12 @@ class ConditionalCallback(Callback):
         assert self.wrapped is not None
         return self.wrapped
 
-    @property
-    def name(self) -> str:
-        return self.callback.name
-
-    @name.setter
-    def name(self, name: str) -> None:
-        self.callback.name = name
-
-    @property
-    def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
-        return self.callback.state_access
-
-    @property
-    def run_after(self) -> Iterable[type[Callback] | str]:  # type: ignore[override]
-        return self.callback.run_after
+    name = forwarded("name")
+    state_access = forwarded("state_access")
+    run_after = forwarded("run_after")
+    optional_state = forwarded("optional_state")
+    hyperparameters = forwarded("hyperparameters")
+    move_data = forwarded("move_data")
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         answer = self.callback.resolve_conflict(other)

@@ -9,18 +9,21 @@ import treadle
 from torch import nn
 from treadle import (
     AbstractTrainingPhase,
+    ArgumentTypeError,
     Callback,
     CallbackError,
     EpochEnd,
+    Event,
     Phase,
     StepEnd,
     TrainingPhase,
     ValidationPhase,
     hookimpl,
+    throttle,
     toy_learner,
 )
 from treadle.operations import Forward
-from treadle.ordering.handlers import handlers
+from treadle.ordering.handlers import handlers, handles
 
 if TYPE_CHECKING:
     from nowhere import OnlyForCheckers
@@ -305,3 +308,56 @@ def test_a_static_method_can_handle() -> None:
 
     toy_learner(Mine()).fit(1)
     assert seen == [TrainingPhase()]
+
+
+# Whether a callback handles something.
+
+
+class Both(Callback):
+    def on_step_end(self, phase: TrainingPhase): ...
+
+    def on_fit_end(self): ...
+
+    @hookimpl(wrapper=True)
+    def forward(self, phase: TrainingPhase | ValidationPhase):
+        return (yield)
+
+
+@pytest.mark.parametrize(
+    ("hook", "phase", "answer"),
+    [
+        (StepEnd, None, True),
+        ("on_step_end", None, True),
+        (StepEnd, TrainingPhase, True),
+        (StepEnd, TrainingPhase(), True),
+        (StepEnd, ValidationPhase, False),
+        (StepEnd, Phase, False),
+        (Forward, ValidationPhase, True),
+        ("forward", None, True),
+        ("on_fit_end", ValidationPhase, True),
+        (EpochEnd, None, False),
+        (EpochEnd, TrainingPhase, False),
+    ],
+)
+def test_whether_a_callback_handles_a_hook_in_a_phase(hook, phase, answer) -> None:
+    assert handles(Both(), hook, phase) is answer
+    assert handles(throttle(Both(), StepEnd, freq=2), hook, phase) is answer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("on_step_ends",),
+            r"'on_step_ends' is not an event or an operation\. Did you mean `on_step_end`\?\nFix: pass",
+        ),
+        ((Event,), r"<class '.*Event'> is not an event or an operation\.\nFix: pass its class, or the name"),
+        ((StepEnd(),), r"StepEnd object.* is not an event"),
+        ((3,), r"3 is not an event or an operation\.\nFix: .*:\n    handles\(callback, StepEnd\)"),
+        ((StepEnd, "training"), r"'training' is not a phase or a type of phase\.\nFix: pass one of the classes"),
+        ((StepEnd, int), r"<class 'int'> is not a phase"),
+    ],
+)
+def test_a_question_about_what_is_no_hook_or_phase_is_refused(arguments, message) -> None:
+    with pytest.raises(ArgumentTypeError, match=message):
+        handles(Both(), *arguments)

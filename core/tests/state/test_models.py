@@ -321,7 +321,7 @@ class ByIdentity(Callback):
             r"^ByValue compares by value, .*as a data class, write @dataclass\(eq=False\) above it\.$",
         ),
         ([Equal()], CallbackError, r"^Equal compares by value"),
-        ([at_step_end(name=3)()], CallbackError, r"^The name of a callback is text, got 3 from "),
+        ([at_step_end(name=3)()], CallbackError, r"^Mine\.name is 3, not a text\.\nFix: name it:\n    name = "),
         ([at_step_end(state_access={"stp": Write})()], AccessError, r"a learner has no `stp`\. Did you mean `step`\?"),
         ([at_step_end(run_after="recorder")()], AccessError, r"Mine\.run_after is 'recorder'; it is a tuple"),
         (

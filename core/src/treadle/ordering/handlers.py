@@ -12,7 +12,7 @@ from typing import Any
 
 from treadle import phases
 from treadle.callback import Callback, unwrap
-from treadle.errors import CallbackError, did_you_mean
+from treadle.errors import ArgumentTypeError, CallbackError, did_you_mean
 from treadle.events import PROJECT, Hook, known_events, subclasses
 from treadle.operations import known_operations
 from treadle.phases import Phase
@@ -73,6 +73,42 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
         options = getattr(method, f"{PROJECT}_impl", None) or {}
         found[name] = Handler(hooks[name], handler_phases(callback, method), bool(options.get("wrapper")))
     return found
+
+
+def handles(callback: Callback, hook: type[Hook] | str, phase: type[Phase] | Phase | None = None) -> bool:
+    """Whether a callback takes part in an event or operation: handles it, wraps it or overrides it.
+
+    Args:
+        hook: The event or operation, or the name of its method.
+        phase: The phase, or its type. Default: whether it takes part in any.
+
+    Raises:
+        ArgumentTypeError: if `hook` is not an event, an operation or the name of one, or `phase` is not a phase.
+
+    Example:
+        >>> from treadle import StepEnd, TrainingPhase, ValidationPhase
+        >>> class Hello(Callback):
+        ...     def on_step_end(self, phase: TrainingPhase):
+        ...         print("hello")
+        >>> handles(Hello(), "on_step_end"), handles(Hello(), StepEnd, ValidationPhase)
+        (True, False)
+    """
+    hooks = known_hooks()
+    name = getattr(hook, "hook", None) if isinstance(hook, type) else hook
+    if name not in hooks:
+        guess = f" {did_you_mean(hook, hooks)}" if isinstance(hook, str) else ""
+        raise ArgumentTypeError(
+            f"{hook!r} is not an event or an operation.{guess}\n"
+            f"Fix: pass its class, or the name of its method:\n    handles(callback, StepEnd)"
+        )
+    kind = phase if phase is None or isinstance(phase, type) else type(phase)
+    if kind is not None and not issubclass(kind, Phase):
+        raise ArgumentTypeError(
+            f"{phase!r} is not a phase or a type of phase.\nFix: pass one of the classes of treadle.phases:\n"
+            f"    handles(callback, StepEnd, TrainingPhase)"
+        )
+    handler = handlers(callback, hooks).get(name)
+    return handler is not None and handler.handles(kind if handler.hook.phased else None)
 
 
 def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str]:

@@ -72,12 +72,39 @@ def check_callback_instance(callback: Any) -> None:
             f"{callback!r} is no callback. Subclass treadle.Callback, or wrap a function: CustomCallback(f, StepEnd)"
         )
     cls = type(callback)
-    if not isinstance(callback.name, str):
-        raise CallbackError(f"The name of a callback is text, got {callback.name!r} from {cls.__name__}.")
     if cls.__eq__ is not object.__eq__ or cls.__hash__ is not object.__hash__:
         raise CallbackError(
             f"{cls.__name__} compares by value, and two callbacks are equal only if they are the same object. "
             f"Leave __eq__ and __hash__ as they are; as a data class, write @dataclass(eq=False) above it."
+        )
+    check_facets(callback)
+
+
+def check_facets(callback: Callback) -> None:
+    """Refuse a callback whose declared attributes are not of the types that `Callback` documents."""
+    cls = type(callback).__name__
+    if not isinstance(callback.name, str):
+        raise CallbackError(f'{cls}.name is {callback.name!r}, not a text.\nFix: name it:\n    name = "{cls}"')
+    if not isinstance(callback.optional_state, bool):
+        raise CallbackError(
+            f"{callback.name}.optional_state is {callback.optional_state!r}, not True or False.\n"
+            f"Fix: say whether a run may be resumed without {cls}:\n    optional_state = True"
+        )
+    declared = callback.hyperparameters
+    if not isinstance(declared, (tuple, list)) or not all(callable(getattr(H, "clashes_with", None)) for H in declared):
+        raise CallbackError(
+            f"{callback.name}.hyperparameters is {declared!r}, not a tuple of hyperparameters.\n"
+            f"Fix: list what {cls} sets of the optimizers:\n    hyperparameters = (LearningRate(),)"
+        )
+    if callback.move_data is not None and not callable(callback.move_data):
+        raise CallbackError(
+            f"{callback.name}.move_data is {callback.move_data!r}, not a function.\n"
+            f"Fix: write a method that returns the tensor moved:\n    def move_data(self, tensor): ..."
+        )
+    if callback.wrapped is not None and not isinstance(callback.wrapped, Callback):
+        raise CallbackError(
+            f"{callback.name}.wrapped is {callback.wrapped!r}, not a Callback.\n"
+            f"Fix: keep something else under another name, and in `wrapped` the callback that {cls} forwards to."
         )
 
 

@@ -37,17 +37,12 @@ def is_stateless(callback: Callback) -> bool:
     return type(unwrap(callback)).state_dict is Callback.state_dict
 
 
-def is_optional(callback: Callback) -> bool:
-    """Whether a run can be resumed with or without a callback, as its attribute `optional_state` says."""
-    return bool(getattr(unwrap(callback), "optional_state", False))
-
-
 def gather(callbacks: Sequence[Callback]) -> dict[str, Any]:
     """The states of callbacks, by key; of those that have any."""
     found = {}
     for key, callback in sorted(keys(callbacks).items()):
         if state := callback.state_dict():
-            found[key] = {"class": kind(callback), "optional": is_optional(callback), "state": state}
+            found[key] = {"class": kind(callback), "optional": callback.optional_state, "state": state}
     return found
 
 
@@ -72,7 +67,7 @@ def check(callbacks: Sequence[Callback], saved: Mapping[str, Any], without: Coll
         elif kind(own[key]) != said["class"]:
             problems.append((key, f"{key} was a {said['class']} and is a {kind(own[key])}"))
     for key, callback in own.items():
-        if key in saved or key in without or is_stateless(callback) or is_optional(callback):
+        if key in saved or key in without or is_stateless(callback) or callback.optional_state:
             continue
         if callback.state_dict():
             problems.append((key, f"it has no state of {key}, which the learner has"))

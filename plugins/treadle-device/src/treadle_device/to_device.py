@@ -47,6 +47,7 @@ class ToDevice(Callback):
         (torch.float64, torch.float64)
     """
 
+    move_data: Callable[[Any], Any]
     state_access = {
         "model": Write,
         "params": Write,

@@ -6,10 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from treadle import Callback, Write, accesses
-from treadle.access import overlaps
-from treadle.callback import unwrap
-from treadle.events import PROJECT
-from treadle.ordering.handlers import handlers
+from treadle.authoring import handlers, overlaps
 
 #: The state of a step that decides what model and loss function get and give.
 STATE = ("step.xs", "step.ys", "step.yhats", "step.loss")
@@ -17,24 +14,23 @@ STATE = ("step.xs", "step.ys", "step.yhats", "step.loss")
 
 def movers(learner: Any) -> list[Callable[[Any], Any]]:
     """The functions `move_data` of callbacks that, like `ToDevice`, apply it to every tensor of a batch."""
-    inner = [unwrap(callback) for callback in learner.callbacks]
-    return [each.move_data for each in inner if is_mover(each)]  # type: ignore[attr-defined]
+    return [callback.move_data for callback in learner.callbacks if callback.move_data and is_mover(callback)]
 
 
 def influences(learner: Any) -> list[str]:
     """The names of the callbacks, other than movers, that change what is in a step or how it is made."""
-    return [callback.name for callback in learner.callbacks if not is_mover(unwrap(callback)) and changes(callback)]
+    return [callback.name for callback in learner.callbacks if not is_mover(callback) and changes(callback)]
 
 
 def is_mover(callback: Callback) -> bool:
     """Whether a callback applies its `move_data` to the batches."""
-    return callable(getattr(callback, "move_data", None)) and writes(callback, ("step.xs",))
+    return callback.move_data is not None and writes(callback, ("step.xs",))
 
 
 def changes(callback: Callback) -> bool:
     """Whether a callback writes what is in a step, or has a part in how it is made."""
     own = handlers(callback)
-    if "epoch" in own and not (getattr(callback.epoch, f"{PROJECT}_impl", None) or {}).get("wrapper"):  # type: ignore[attr-defined]
+    if "epoch" in own and not own["epoch"].wrapper:
         return True
     return writes(callback, STATE) or bool({"step", "forward", "loss"} & own.keys())
 

@@ -75,25 +75,20 @@ class Scheduler(Callback):
         if each not in ("step", "epoch"):
             raise ScheduleError(f"Scheduler: `each` is what the schedules count, 'step' or 'epoch', not {each!r}.")
         self.each = each
+        self.hyperparameters = tuple(self.schedules)
         self._named = [(H.name, H, schedule) for H, schedule in self.schedules.items()]
         self.t = 1
         self.state_access = merged_access([*(H.state_access for H in self.schedules), {"cbstate.hyperparams": Write}])
-
-    @property
-    def hyperparameters(self) -> tuple[HyperParameter, ...]:
-        """What this callback sets. Of two callbacks that have this attribute, neither may undo the other."""
-        return tuple(self.schedules)
 
     def reset(self) -> None:
         """Start the schedules again at their first values. The record goes on."""
         self.t = 1
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
-        theirs = getattr(other, "hyperparameters", None)
-        if theirs is None:
+        if not other.hyperparameters:
             return NotDefined()
         for own in self.schedules:
-            for another in theirs:
+            for another in other.hyperparameters:
                 if own.clashes_with(another):
                     return Unresolvable(f"both set the hyperparameter {own.name}, and only one of them can.")
         return NoConflict()

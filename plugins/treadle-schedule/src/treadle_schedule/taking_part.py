@@ -16,11 +16,9 @@ from treadle import (
     Write,
     accesses,
 )
-from treadle.access import overlaps
-from treadle.callback import unwrap
+from treadle.authoring import handlers, overlaps
 from treadle.events import Init
 from treadle.operations import Epoch, Step
-from treadle.ordering.handlers import handlers
 
 #: Outside of what a step computes: here a callback looks back, stops, saves or restores.
 AROUND_STEPS = (Init, FitBegin, FitEnd, Epoch, EpochBegin, EpochEnd, StepEnd)
@@ -40,7 +38,7 @@ def changes_steps(callback: Callback) -> bool:
 
     One that sets hyperparameters does not count, and one that is around whole steps to look at something neither.
     """
-    if hasattr(unwrap(callback), "hyperparameters"):
+    if callback.hyperparameters:
         return False
     hooks = [handler.hook for handler in handlers(callback).values() if handler.hook not in AROUND_STEPS]
     writes = any(not overlaps("cbstate", path) for path in accesses(callback, Write))

@@ -1,0 +1,84 @@
+"""First-party plugins import public names alone: the proof that third parties can do what they do."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import treadle
+
+PLUGINS = Path(__file__).parents[1] / "plugins"
+
+PUBLIC = {"treadle"} | {
+    f"treadle.{name}" for name in ("access", "authoring", "errors", "events", "operations", "phases", "plugins")
+}
+
+#: Files of plugins that import more, each with what; exactly those that do, so that the list can only shrink.
+KNOWN: dict[str, set[str]] = {
+    "treadle-checkpoint/src/treadle_checkpoint/callback_states.py": {"treadle.callback"},
+    "treadle-checkpoint/src/treadle_checkpoint/checkpointer.py": {
+        "treadle.callback",
+        "treadle.loop.progress",
+        "treadle.ordering.handlers",
+    },
+    "treadle-checkpoint/src/treadle_checkpoint/fast_forward.py": {"treadle.state.random_state"},
+    "treadle-checkpoint/src/treadle_checkpoint/position.py": {"treadle.loop.progress"},
+    "treadle-checkpoint/src/treadle_checkpoint/random_states.py": {"treadle.state.random_state"},
+    "treadle-checkpoint/src/treadle_checkpoint/run.py": {"treadle.loop.progress"},
+    "treadle-checkpoint/src/treadle_checkpoint/run_folder.py": {"treadle.loop.progress"},
+    "treadle-checkpoint/src/treadle_checkpoint/snapshot.py": {"treadle.loop.progress", "treadle.state.random_state"},
+    "treadle-checkpoint/tests/test_checkpointer.py": {"treadle.loop.progress"},
+    "treadle-checkpoint/tests/test_fast_forward.py": {"treadle.state.random_state"},
+    "treadle-checkpoint/tests/test_random_states.py": {"treadle.state.random_state"},
+    "treadle-checkpoint/tests/test_resume.py": {"treadle.loop.batches"},
+    "treadle-logging/src/treadle_logging/log_visualization.py": {"treadle.state.random_state"},
+    "treadle-progress/src/treadle_progress/progress_printer.py": {"treadle.loop.progress"},
+    "treadle-sanity/src/treadle_sanity/sanity_check.py": {"treadle.loop.progress"},
+    "treadle-sanity/src/treadle_sanity/trial.py": {"treadle.state.random_state"},
+    "treadle-schedule/src/treadle_schedule/lr_finder.py": {"treadle.state.random_state"},
+    "treadle-schedule/src/treadle_schedule/scheduler.py": {"treadle.loop.progress"},
+    "treadle-schedule/tests/test_optimizer_values.py": {"treadle.state.views"},
+    "treadle-stopping/src/treadle_stopping/early_stopping.py": {"treadle.callback"},
+    "treadle-tensorboard/src/treadle_tensorboard/protos.py": {"treadle.state.random_state"},
+}
+
+
+def imported(source: str) -> set[str]:
+    """The modules of the core that a file imports, wherever the import stands; a submodule by its own name."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = {f"treadle.{alias.name}" for alias in node.names} if node.module == "treadle" else set()
+            found |= {node.module} | {name for name in names if name.partition(".")[2] not in treadle.__all__}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.partition(".")[0] == "treadle"}
+
+
+def private(file: Path) -> set[str]:
+    """What a file of a plugin imports of the core that is not public; its tests may use `treadle.testing`, too."""
+    allowed = PUBLIC | {"treadle.testing"} if "tests" in file.relative_to(PLUGINS).parts else PUBLIC
+    return imported(file.read_text(encoding="utf-8")) - allowed
+
+
+FILES = sorted([*PLUGINS.glob("*/src/**/*.py"), *PLUGINS.glob("*/tests/**/*.py")])
+
+
+def test_plugins_import_public_names_alone() -> None:
+    assert len(FILES) > 100
+    found = {file.relative_to(PLUGINS).as_posix(): names for file in FILES if (names := private(file))}
+    assert found == KNOWN
+
+
+@pytest.mark.parametrize(
+    ("source", "modules"),
+    [
+        ("from treadle import Callback, throttle", {"treadle"}),
+        ("from treadle import learner", {"treadle", "treadle.learner"}),
+        ("from treadle.authoring import handles", {"treadle.authoring"}),
+        ("def f():\n    import treadle.ordering.graph", {"treadle.ordering.graph"}),
+        ("if TYPE_CHECKING:\n    from treadle.loop.progress import Progress", {"treadle.loop.progress"}),
+        ("import treadle_metrics\nfrom treadle_metrics import Recorder\nfrom . import x", set()),
+    ],
+)
+def test_an_import_is_seen_wherever_it_stands(source, modules) -> None:
+    assert imported(source) == modules
