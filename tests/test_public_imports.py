@@ -34,9 +34,6 @@ KNOWN: dict[str, set[str]] = {
     "treadle-progress/src/treadle_progress/progress_printer.py": {"treadle.loop.progress"},
     "treadle-sanity/src/treadle_sanity/sanity_check.py": {"treadle.loop.progress"},
     "treadle-sanity/src/treadle_sanity/trial.py": {"treadle.state.random_state"},
-    "treadle-schedule/src/treadle_schedule/lr_finder.py": {"treadle.state.random_state"},
-    "treadle-schedule/src/treadle_schedule/scheduler.py": {"treadle.loop.progress"},
-    "treadle-schedule/tests/test_optimizer_values.py": {"treadle.state.views"},
     "treadle-stopping/src/treadle_stopping/early_stopping.py": {"treadle.callback"},
     "treadle-tensorboard/src/treadle_tensorboard/protos.py": {"treadle.state.random_state"},
 }

@@ -21,7 +21,7 @@ def values(schedule, n):
     return [schedule(t) for t in range(1, n + 1)]
 
 
-def test_a_sequence_gives_each_piece_its_own_clock():
+def test_a_sequence_starts_each_piece_at_its_step_1():
     assert values(Sequence((clock, 2), (clock, 3), (clock, 1)), 6) == [1, 2, 1, 2, 3, 1]
 
 
@@ -37,19 +37,19 @@ def test_a_piece_of_no_steps_is_passed_over():
     assert values(Sequence((9, 0), (clock, 2), (9, 0), (clock, 2)), 4) == [1, 2, 1, 2]
 
 
-def test_a_piece_that_has_an_end_of_its_own_says_so():
-    with pytest.raises(ScheduleRangeError, match="has 3 steps and was asked for step 4"):
+def test_a_piece_that_is_too_short_is_an_error():
+    with pytest.raises(ScheduleRangeError, match="has 3 steps and was called with step 4"):
         Sequence((0.1, 2), (Poly(1.0, 1, 3), 3))(6)
 
 
 @pytest.mark.parametrize(
     ("pieces", "message"),
     [
-        ((), r"Sequence needs at least one piece: Sequence\(\(Exp"),
-        ((Exp(1.0, 0.9), 5), r"Sequence: Exp\(start=1.0, decay=0.9\) is no piece. A piece is a pair"),
-        (((0.1, 2.5),), r"Sequence: \(0.1, 2.5\) is no piece"),
-        (((0.1, -1),), r"Sequence: \(0.1, -1\) is no piece"),
-        ((("fast", 3),), "Sequence: 'fast' is no schedule"),
+        ((), r"Sequence has no pieces\.\nFix: pass pairs of a schedule and a number of steps:\n    Sequence\(\(Exp"),
+        ((Exp(1.0, 0.9), 5), r"Sequence: Exp\(start=1.0, decay=0.9\) is not a piece\.\nFix: pass pairs"),
+        (((0.1, 2.5),), r"Sequence: \(0.1, 2.5\) is not a piece"),
+        (((0.1, -1),), r"Sequence: \(0.1, -1\) is not a piece"),
+        ((("fast", 3),), "Sequence: 'fast' is not a schedule"),
     ],
 )
 def test_a_sequence_of_anything_but_pairs_is_refused(pieces, message):
@@ -76,6 +76,6 @@ def test_an_interpolator_stretches_each_step():
     assert values(Interpolator(clock, 0.5), 3) == [2, 4, 6]
 
 
-def test_a_derived_schedule_compares_by_what_it_is_made_of():
+def test_a_derived_schedule_compares_by_its_parts():
     assert Loop(0.1, 3) == Loop(Constant(0.1), 3) != Loop(0.1, 4)
     assert repr(Shifted(Exp(1.0, 0.9), 3)) == "Shifted(schedule=Exp(start=1.0, decay=0.9), k=3)"

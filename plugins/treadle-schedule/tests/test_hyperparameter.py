@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from treadle import Learner, Read, TreadleError, Write
-from treadle.access import overlaps
+from treadle.authoring import overlaps
 from treadle_schedule import HyperParameter, HyperParameterError, get_hyperparameter, set_hyperparameter
 from treadle_schedule.hyperparameter import merged_access
 
@@ -25,7 +25,7 @@ class NoDropout(DropoutRate):
     pass
 
 
-def test_one_of_ones_own_is_got_and_set_like_the_others():
+def test_a_custom_one_is_got_and_set_like_the_others():
     model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout(0.5), torch.nn.Dropout(0.3))
     learner = Learner(model, torch.nn.functional.mse_loss, use_default_callbacks=False)
     set_hyperparameter(learner, DropoutRate, 0.1)
@@ -40,16 +40,16 @@ def test_it_is_equal_by_type_and_fields():
     assert len({DropoutRate(), DropoutRate(1), DropoutRate(2)}) == 2
 
 
-def test_it_clashes_with_its_own_kind_unless_it_says_otherwise():
+def test_it_clashes_with_its_kind_unless_it_says_otherwise():
     assert DropoutRate(1).clashes_with(DropoutRate(2))
     assert NoDropout().clashes_with(DropoutRate())
     assert DropoutRate().clashes_with(NoDropout())
 
 
-@pytest.mark.parametrize("what", ["lr", 0.1, int, None])
-def test_what_is_no_hyperparameter_is_refused(what):
-    with pytest.raises(HyperParameterError, match="is no hyperparameter") as caught:
-        get_hyperparameter(None, what)
+@pytest.mark.parametrize("value", ["lr", 0.1, int, None])
+def test_what_is_not_a_hyperparameter_is_refused(value):
+    with pytest.raises(HyperParameterError, match=r"is not a hyperparameter\.\nFix: pass LearningRate") as caught:
+        get_hyperparameter(None, value)
     assert isinstance(caught.value, TreadleError)
     assert isinstance(caught.value, ValueError)
 
@@ -61,8 +61,8 @@ DECLARATIONS = st.dictionaries(st.sampled_from(PATHS), st.sampled_from([Read, Wr
 def allows(declared, path, permission):
     """Whether a declaration, or several, lets somebody use a path."""
     return any(
-        overlaps(path, own) and len(own) <= len(path) and issubclass(given, permission)
-        for own, given in declared.items()
+        overlaps(path, prefix) and len(prefix) <= len(path) and issubclass(granted, permission)
+        for prefix, granted in declared.items()
     )
 
 

@@ -26,6 +26,7 @@ from treadle import (
 )
 from treadle.operations import Update
 from treadle_schedule import Exp, LearningRate, LRFinder, LRFinderError, ScheduleError, Scheduler
+from treadle_schedule.lr_finder import participants
 
 
 class Noisy(Dataset):
@@ -329,9 +330,9 @@ class TestWhenItStops:
         assert (len(result.losses), result.stopped) == (4, "the loss diverged")
         assert result.smoothed[2] < 4 < result.smoothed[3]
 
-    def test_it_stops_where_the_loss_is_no_number(self):
+    def test_it_stops_where_the_loss_is_nan(self):
         result = LRFinder().find(scripted([1.0, math.nan, 1.0]))
-        assert (len(result.losses), result.stopped) == (2, "the loss is no number")
+        assert (len(result.losses), result.stopped) == (2, "the loss is NaN")
 
     def test_it_stops_where_the_loss_is_infinite(self):
         result = LRFinder().find(scripted([1.0, math.inf, 1.0]))
@@ -341,7 +342,7 @@ class TestWhenItStops:
         result = LRFinder(num_it=4).find(scripted([-1.0, -2.0, -3.0, -2.0]))
         assert (len(result.losses), result.stopped) == (4, "all steps were made")
 
-    def test_told_not_to_it_makes_all_steps(self):
+    def test_without_stop_div_it_makes_all_steps(self):
         result = LRFinder(num_it=4, stop_div=False).find(scripted([1.0, math.nan, 100.0, 1.0]))
         assert (len(result.losses), result.stopped) == (4, "all steps were made")
 
@@ -385,7 +386,7 @@ class TestWhoTakesPart:
                 learner.step.grads["weight"].mul_(0.5)
 
         class Frozen(Callback):
-            """Answers for the update, and writes nothing that it would have to declare."""
+            """Overrides the update, and writes nothing that it would have to declare."""
 
             def update(self, learner):
                 return True
@@ -412,7 +413,7 @@ class TestWhoTakesPart:
         LRFinder(num_it=5, stop_div=False).find(toy_learner(), callbacks=[Observer()])
         assert len(calls) == 5
 
-    def test_the_last_word_on_the_learning_rate_is_the_finders(self):
+    def test_another_writer_of_the_learning_rate_is_overruled(self):
         rates = []
 
         class Meddler(Callback):
@@ -459,7 +460,9 @@ class TestRefusals:
     def test_data_that_can_be_read_once(self):
         learner = toy_learner()
         data = iter(learner.data.training)
-        with pytest.raises(LRFinderError, match="list_iterator, which can be read once, and the trial would use it up"):
+        with pytest.raises(
+            LRFinderError, match=r"list_iterator, which can be read once, .* use it up\.\nFix: pass other data"
+        ):
             LRFinder().find(learner, data=data)
         assert len(list(data)) == 16
 
@@ -468,7 +471,9 @@ class TestRefusals:
             LRFinder().find(toy_learner(data=()))
 
     def test_a_phase_whose_steps_have_no_loss(self):
-        with pytest.raises(LRFinderError, match=r"the steps of Doubled\(name='score'\) have none. .* state.loss = "):
+        with pytest.raises(
+            LRFinderError, match=r"the steps of Doubled\(name='score'\) have none\.\nFix: .*state.loss = "
+        ):
             LRFinder().find(toy_learner(), [(torch.ones(2, 1), torch.ones(2, 1))], phase=Doubled("score"))
 
     def test_a_lazy_parameter(self):
@@ -505,9 +510,56 @@ class Doubled(AbstractTrainingPhase):
             handle(Update)
 
 
-def test_the_phase_can_be_ones_own():
+def test_the_phase_can_be_a_custom_one():
     learner = toy_learner()
     learner.data.doubled = learner.data.training
     usual = LRFinder(start=1e-6, end=1e-5, num_it=3).find(learner)
     own = LRFinder(start=1e-6, end=1e-5, num_it=3).find(learner, phase=Doubled("loss"))
     assert own.losses == pytest.approx([2 * loss for loss in usual.losses], rel=1e-3)
+
+
+class Clip(Callback):
+    state_access = {"step.grads": Write}
+
+    def on_backward_end(self): ...
+
+
+class Autocast(Callback):
+    """Wraps whole steps, changes how they compute, and looks at nothing."""
+
+    @hookimpl(wrapper=True)
+    def step(self):
+        with torch.autocast("cpu"):
+            return (yield)
+
+
+class Save(Callback):
+    """Wraps whole steps to save what they made, as a checkpointer does."""
+
+    state_access = {"model": Read, "callbacks": Read}
+
+    @hookimpl(wrapper=True)
+    def step(self):
+        return (yield)
+
+
+class Watch(Callback):
+    state_access = {"step.loss": Read, "cbstate.seen": Write}
+
+    def on_step_end(self): ...
+
+
+class ScaleBySeen(Callback):
+    state_access = {"cbstate.seen": Read}
+
+    def loss(self): ...
+
+
+def test_who_changes_what_a_step_computes_takes_part_and_who_watches_or_saves_does_not():
+    clip, autocast = Clip(), Autocast()
+    assert participants([Save(), clip, Watch(), Scheduler({LearningRate: 0.1}), autocast]) == [clip, autocast]
+
+
+def test_with_it_come_those_from_which_it_reads():
+    scale, watch = ScaleBySeen(), Watch()
+    assert participants([Save(), watch, scale]) == [scale, watch]

@@ -6,7 +6,7 @@ from treadle_schedule import LRFinderError, LRFinderResult, PlotError
 
 
 def result(losses, num_it=100, first=0, last=5):
-    """A sweep over the learning rates 1, 10, 100 ..., of which rules see the losses given."""
+    """A sweep over the learning rates 1, 10, 100 ..., of which the rules see these losses."""
     smoothed = [9.0] * first + list(losses) + [99.0] * last
     lrs = [10.0**i for i in range(-first, len(losses) + last)]
     return LRFinderResult(tuple(lrs), tuple(smoothed), tuple(smoothed), num_it, "the loss diverged")
@@ -37,7 +37,7 @@ class TestSuggestion:
         # Up to point 19 the slope is -0.01. The window from 20 to 5 is the last whose ends differ.
         assert result(losses, num_it=9).suggestion("slide") == 10.0**5
 
-    def test_by_a_rule_of_ones_own(self):
+    def test_by_a_custom_rule(self):
         assert result([3, 2, 1], num_it=9).suggestion(lambda lrs, losses: lrs[losses.index(2)]) == 10
 
     def test_the_first_tenth_and_the_last_five_points_are_left_out(self):
@@ -52,15 +52,21 @@ class TestSuggestion:
         assert seen == [([1, 100], [3, 2])]
 
     def test_too_few_points_are_an_error_that_says_how_to_get_more(self):
-        with pytest.raises(LRFinderError, match=r"after 10 steps \(the loss div.* 5 points .* needs 16.*num_it=300"):
+        with pytest.raises(
+            LRFinderError, match=r"after 10 steps \(the loss div.* 5 points .* needs 16\.\nFix: .*\n.*num_it=300"
+        ):
             result([5, 4, 3, 2, 1], num_it=9).suggestion("slide")
 
     def test_a_loss_that_never_falls_is_an_error(self):
-        with pytest.raises(LRFinderError, match=r"never falls between the learning rates 1 and 1e\+02.*result\.plot"):
+        with pytest.raises(
+            LRFinderError, match=r"never falls between the learning rates 1 and 1e\+02, .*\nFix: .*\n    result\.plot"
+        ):
             result([1, 2, 2], num_it=9).suggestion("minimum")
 
     def test_an_unknown_rule_is_an_error_that_guesses(self):
-        with pytest.raises(LRFinderError, match=r"no rule 'steep' to suggest by\. Did you mean `steepest`\?"):
+        with pytest.raises(
+            LRFinderError, match=r"no rule 'steep' to suggest a learning rate\. Did you mean `steepest`\?"
+        ):
             result([3, 2, 1]).suggestion("steep")
 
 

@@ -1,6 +1,7 @@
 import copy
 import math
 import pickle
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -14,6 +15,7 @@ from treadle_schedule import (
     Inv,
     Loop,
     OneCycle,
+    PlotError,
     Poly,
     Ramp,
     Schedule,
@@ -31,8 +33,9 @@ from treadle_schedule import (
     TriangleDecay2,
     TriangleExp,
     onecycle,
+    plot_schedule,
 )
-from treadle_schedule.fields import Number
+from treadle_schedule.schedule import Number
 
 EVERY_SCHEDULE = [
     Step(1.0, 0.5, 3),
@@ -66,12 +69,14 @@ class TestEverySchedule:
     def test_gives_a_number_between_zero_and_its_highest_for_each_step(self, schedule):
         assert all(0 <= schedule(t) <= 1 for t in range(1, 21))
 
-    def test_answers_in_any_order(self, schedule):
+    def test_can_be_called_in_any_order(self, schedule):
         forwards = [schedule(t) for t in range(1, 21)]
         assert [schedule(t) for t in range(20, 0, -1)] == forwards[::-1]
 
     def test_refuses_a_step_before_the_first(self, schedule):
-        with pytest.raises(ScheduleRangeError, match=r"was asked for step 0\. Steps are counted from 1"):
+        with pytest.raises(
+            ScheduleRangeError, match=r"was called with step 0, and steps are counted from 1\.\nFix: start with step 1"
+        ):
             schedule(0)
 
     def test_equals_its_copy_and_its_pickle(self, schedule):
@@ -116,7 +121,7 @@ def test_schedules_are_equal_if_their_fields_are():
         (lambda: onecycle(9.5, 1.0), "onecycle: `nsteps` must be a whole number of at least 1, not 9.5"),
     ],
 )
-def test_a_value_that_makes_no_schedule_is_refused_when_the_schedule_is_made(make, message):
+def test_an_invalid_value_is_refused_when_the_schedule_is_made(make, message):
     with pytest.raises(ScheduleError, match=message) as caught:
         make()
     assert isinstance(caught.value, TreadleError)
@@ -126,33 +131,38 @@ def test_a_value_that_makes_no_schedule_is_refused_when_the_schedule_is_made(mak
 @pytest.mark.parametrize("schedule", [Poly(1.0, 2, 20), Shortened(0.1, 20), OneCycle(20, 1.0)], ids=repr)
 def test_a_schedule_with_an_end_refuses_a_step_past_it(schedule):
     schedule(20)
-    with pytest.raises(ScheduleRangeError, match=r"has 20 steps and was asked for step 21\. .* Sequence") as caught:
+    with pytest.raises(
+        ScheduleRangeError, match=r"has 20 steps and was called with step 21\.\nFix: .*\n    Sequence"
+    ) as caught:
         schedule(21)
     assert isinstance(caught.value, TreadleError)
     assert isinstance(caught.value, IndexError)
 
 
-def test_what_an_ended_schedule_advises_works():
+def test_the_fix_for_a_schedule_that_ended_works():
     schedule = Sequence((OneCycle(20, 1.0), 20), (0.001, 1))
     assert [schedule(21), schedule(1000)] == [0.001, 0.001]
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("value", "message"),
     [
-        ("fast", "Loop: 'fast' is no schedule. A schedule is a number or a callable from the step's number"),
-        (None, "Loop: None is no schedule"),
-        (math.inf, "Loop: inf is no schedule"),
-        (Exp, r"Loop: Exp is a class\. Make one: Exp\(start, decay\)"),
-        (ExponentialLR, r"Loop: ExponentialLR steps an optimizer .* TorchSchedule\(ExponentialLR, start"),
+        ("fast", "Loop: 'fast' is not a schedule.\nFix: pass a number or a callable from the step's number"),
+        (None, "Loop: None is not a schedule"),
+        (math.inf, "Loop: inf is not a schedule"),
+        (Exp, r"Loop: Exp is a class\.\nFix: make an instance:\n    Exp\(start, decay\)"),
+        (
+            ExponentialLR,
+            r"Loop: ExponentialLR steps an optimizer .*\nFix: wrap its class:\n    TorchSchedule\(ExponentialLR, start",
+        ),
     ],
 )
-def test_what_is_no_schedule_is_refused_with_the_line_that_mends_it(given, message):
+def test_what_is_not_a_schedule_is_refused_with_the_line_that_fixes_it(value, message):
     with pytest.raises(ScheduleError, match=message):
-        Loop(given, 3)
+        Loop(value, 3)
 
 
-def test_a_schedule_of_ones_own_is_checked_like_the_others():
+def test_a_custom_schedule_is_checked_like_the_others():
     @dataclass(frozen=True)
     class Linear(Schedule):
         start: Number
@@ -164,3 +174,20 @@ def test_a_schedule_of_ones_own_is_checked_like_the_others():
     assert [Linear(1.0, 0.5)(t) for t in (1, 2, 3)] == [1.0, 1.5, 2.0]
     with pytest.raises(ScheduleError, match="Linear: `slope` must be a finite number, not None"):
         Linear(1.0, None)
+
+
+def test_the_picture_shows_the_value_of_every_step():
+    (line,) = plot_schedule(Exp(1.0, 0.5), 4).axes[0].lines
+    assert list(line.get_xdata()) == [1, 2, 3, 4]
+    assert list(line.get_ydata()) == [1, 0.5, 0.25, 0.125]
+
+
+def test_a_schedule_with_a_value_for_each_group_is_drawn_as_several_lines():
+    lines = plot_schedule(lambda t: (t, 10 * t), 3).axes[0].lines
+    assert [list(line.get_ydata()) for line in lines] == [[1, 2, 3], [10, 20, 30]]
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(PlotError, match=r"pip install 'treadle-schedule\[plot\]'"):
+        plot_schedule(0.1, 3)

@@ -195,10 +195,12 @@ class TestSeveral:
         assert sorted(learner.cbstate.hyperparams) == ["LearningRate[0]", "LearningRate[1]"]
 
     def test_a_hyperparameter_given_twice_is_refused(self):
-        with pytest.raises(HyperParameterError, match=r"LearningRate and LearningRate\[0\] set the same thing"):
+        with pytest.raises(
+            HyperParameterError, match=r"LearningRate and LearningRate\[0\] set the same thing\.\nFix: leave one"
+        ):
             Scheduler({LearningRate: 0.1, LearningRate(group=0): 0.2})
 
-    def test_another_callback_that_says_what_it_sets_is_asked_for_that(self):
+    def test_a_custom_callback_that_sets_hyperparameters_is_refused_or_compatible_like_a_scheduler(self):
         class Plateau(Callback):
             state_access = {"optimizer": Write}
             hyperparameters = (LearningRate(),)
@@ -248,7 +250,7 @@ class TestPastTheEnd:
     def test_a_shorter_one_is_an_error_at_the_first_step_without_a_value(self):
         learner = toy_learner(Scheduler({LearningRate: OneCycle(5, 0.1)}), nbatches=3)
         with pytest.raises(
-            ScheduleRangeError, match=r"has 5 steps and was asked for step 6\. Make it longer"
+            ScheduleRangeError, match=r"has 5 steps and was called with step 6\.\nFix: make it longer"
         ) as caught:
             learner.fit(2)
         assert learner.progress.steps == 5
@@ -291,19 +293,19 @@ class TestState:
         (
             {},
             ScheduleError,
-            r"takes a mapping of hyperparameters to schedules, got \{\}: Scheduler\(\{LearningRate",
+            r"needs a mapping of hyperparameters to schedules, got \{\}\.\nFix: .*\n    Scheduler\(\{LearningRate",
         ),
-        (Exp(0.1, 0.9), ScheduleError, r"takes a mapping of .*, got Exp\(start=0.1, decay=0.9\)"),
-        ({"lr": 0.1}, HyperParameterError, "'lr' is no hyperparameter"),
-        ({LearningRate: "fast"}, ScheduleError, "Scheduler: LearningRate: 'fast' is no schedule"),
+        (Exp(0.1, 0.9), ScheduleError, r"needs a mapping of .*, got Exp\(start=0.1, decay=0.9\)"),
+        ({"lr": 0.1}, HyperParameterError, "'lr' is not a hyperparameter"),
+        ({LearningRate: "fast"}, ScheduleError, "Scheduler: LearningRate: 'fast' is not a schedule"),
         (
             {LearningRate: Exp},
             ScheduleError,
-            r"Scheduler: LearningRate: Exp is a class. Make one: Exp\(start",
+            r"Scheduler: LearningRate: Exp is a class\.\nFix: make an instance:\n    Exp\(start",
         ),
     ],
 )
-def test_what_cannot_be_scheduled_is_refused(schedules, error, message):
+def test_invalid_schedules_are_refused(schedules, error, message):
     with pytest.raises(error, match=message):
         Scheduler(schedules)
 

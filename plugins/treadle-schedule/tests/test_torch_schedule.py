@@ -62,7 +62,7 @@ def test_a_function_makes_a_scheduler_of_schedulers():
         assert values(schedule, 4) == pytest.approx([0.05, 0.075, 0.1, 0.05])
 
 
-def test_each_step_is_made_once_however_often_it_is_asked_for():
+def test_each_step_is_made_once_however_often_it_is_called():
     asked = []
     schedule = TorchSchedule(LambdaLR, start=0.1, lr_lambda=lambda epoch: asked.append(epoch) or 1.0)
     values(schedule, 5)
@@ -83,12 +83,17 @@ def test_they_compare_by_class_start_and_options():
 
 
 def test_a_scheduler_that_follows_a_metric_is_refused():
-    with pytest.raises(ScheduleError, match="ReduceLROnPlateau follows a metric and not the number of the step"):
+    with pytest.raises(
+        ScheduleError,
+        match=r"ReduceLROnPlateau follows a metric and not the number of the step\.\nFix: pass a scheduler that counts",
+    ):
         TorchSchedule(ReduceLROnPlateau, start=0.1)
 
 
-def test_what_makes_no_scheduler_is_refused():
-    with pytest.raises(ScheduleError, match=r"made 7, which is no scheduler of torch's\. Give a class or a function"):
+def test_a_function_that_does_not_make_a_scheduler_is_refused():
+    with pytest.raises(
+        ScheduleError, match=r"made 7, which is not one of torch's schedulers\.\nFix: pass a class or a function"
+    ):
         TorchSchedule(lambda optimizer: 7, start=0.1)(1)
     with pytest.raises(ScheduleError, match="TorchSchedule: `start` must be a finite number, not 'fast'"):
         TorchSchedule(StepLR, start="fast", step_size=2)

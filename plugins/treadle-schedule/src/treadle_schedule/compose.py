@@ -10,20 +10,14 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, TypeAlias
 
-from treadle_schedule.errors import ScheduleError
-from treadle_schedule.fields import Count, Positive, is_whole
-from treadle_schedule.schedule import AnySchedule, Schedule, as_schedule
+from treadle_schedule.schedule import AnySchedule, Count, Positive, Schedule, ScheduleError, as_schedule, is_whole
 
 Piece: TypeAlias = tuple[AnySchedule | float, int]
 
 
 @dataclass(frozen=True)
 class Derived(Schedule):
-    """Another schedule on a clock of its own: its value at `clock(t)`.
-
-    Args:
-        schedule: The other schedule; a number stands for `Constant`.
-    """
+    """Another schedule, or a number for `Constant`, at other steps: its value at `clock(t)`."""
 
     schedule: AnySchedule | float
 
@@ -44,15 +38,12 @@ class Loop(Derived):
     """The first `period` steps of a schedule, over and over.
 
     Args:
-        schedule: The schedule to repeat; a number stands for `Constant`.
         period: How many of its steps to repeat.
 
     Example:
         >>> s = Loop(lambda t: t, period=3)
         >>> [s(t) for t in range(1, 8)]
         [1, 2, 3, 1, 2, 3, 1]
-
-    Source: ParameterSchedulers.jl, `Loop`.
     """
 
     period: Count
@@ -66,15 +57,12 @@ class Shifted(Derived):
     """A schedule that starts at its step `k`.
 
     Args:
-        schedule: The schedule; a number stands for `Constant`.
         k: Its step to start at; 1 changes nothing.
 
     Example:
         >>> s = Shifted(lambda t: t, k=5)
         >>> [s(t) for t in (1, 2, 3)]
         [5, 6, 7]
-
-    Source: ParameterSchedulers.jl, `Shifted`.
     """
 
     k: Count
@@ -88,7 +76,6 @@ class Shortened(Derived):
     """A schedule that ends after `n` steps.
 
     Args:
-        schedule: The schedule; a number stands for `Constant`.
         n: Its last step.
 
     Raises:
@@ -100,16 +87,13 @@ class Shortened(Derived):
         >>> Shortened(0.1, n=3)(4)
         Traceback (most recent call last):
         ...
-        treadle_schedule.errors.ScheduleRangeError: Shortened(schedule=Constant(...), n=3) has 3 steps ...
-
-    Source: ParameterSchedulers.jl, `Shortened`.
+        treadle_schedule.schedule.ScheduleRangeError: Shortened(schedule=Constant(...), n=3) has 3 steps ...
     """
 
     n: Count
 
     @property
     def length(self) -> int:
-        """The last step that has a value."""
         return self.n
 
     def clock(self, t: int) -> int:
@@ -121,15 +105,12 @@ class Interpolator(Derived):
     """A schedule whose every step lasts `rate` steps, such as one made for epochs that is driven by steps.
 
     Args:
-        schedule: The schedule; a number stands for `Constant`.
         rate: How many steps one step of the schedule lasts.
 
     Example:
         >>> s = Interpolator(lambda epoch: epoch, rate=3)
         >>> [s(t) for t in range(1, 8)]
         [1, 1, 1, 2, 2, 2, 3]
-
-    Source: ParameterSchedulers.jl, `Interpolator`.
     """
 
     rate: Positive
@@ -140,28 +121,26 @@ class Interpolator(Derived):
 
 @dataclass(frozen=True, init=False, repr=False)
 class Sequence(Schedule):
-    """One schedule after the other, each on its own clock that starts at 1; the last one goes on for ever.
+    """One schedule after the other, each from its step 1 on; the last one goes on for ever.
 
     Args:
         *pieces: Pairs of a schedule, or a number for `Constant`, and the number of steps it lasts.
 
     Raises:
-        ScheduleError: if there is no piece, or one is no such pair.
+        ScheduleError: if there is no piece, or one is not such a pair.
 
     Example:
         >>> s = Sequence((0.1, 2), (lambda t: float(t), 3))
         >>> [s(t) for t in range(1, 8)]
         [0.1, 0.1, 1.0, 2.0, 3.0, 4.0, 5.0]
-
-    Source: ParameterSchedulers.jl, `Sequence`.
     """
 
     pieces: tuple[tuple[AnySchedule, int], ...]
 
     def __init__(self, *pieces: Piece) -> None:
         if not pieces:
-            raise ScheduleError(f"Sequence needs at least one piece: {_EXAMPLE}")
-        object.__setattr__(self, "pieces", tuple(map(_piece, pieces)))
+            raise ScheduleError(f"Sequence has no pieces.{_PIECES}")
+        object.__setattr__(self, "pieces", tuple(map(_checked, pieces)))
 
     def at(self, t: int) -> Any:
         i = bisect_left(self._starts, t) - 1
@@ -177,13 +156,11 @@ class Sequence(Schedule):
         return f"Sequence({', '.join(map(repr, self.pieces))})"
 
 
-_EXAMPLE = "Sequence((Exp(0.1, 0.9), 100), (0.001, 50))"
+_PIECES = "\nFix: pass pairs of a schedule and a number of steps:\n    Sequence((Exp(0.1, 0.9), 100), (0.001, 50))"
 
 
-def _piece(given: Piece) -> tuple[AnySchedule, int]:
-    match given:
+def _checked(piece: Piece) -> tuple[AnySchedule, int]:
+    match piece:
         case (schedule, n) if is_whole(n) and n >= 0:
             return as_schedule(schedule, "Sequence"), n
-    raise ScheduleError(
-        f"Sequence: {given!r} is no piece. A piece is a pair of a schedule and a whole number of steps: {_EXAMPLE}"
-    )
+    raise ScheduleError(f"Sequence: {piece!r} is not a piece.{_PIECES}")

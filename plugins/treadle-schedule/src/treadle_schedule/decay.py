@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Annotated
 
-from treadle_schedule.fields import Count, Must, NotNegative, Number, is_whole
-from treadle_schedule.schedule import Schedule
+from treadle_schedule.schedule import Count, Must, NotNegative, Number, Schedule, is_whole
 
 
 def _are_sizes(value: object) -> bool:
@@ -16,9 +15,7 @@ def _are_sizes(value: object) -> bool:
     return bool(sizes) and all(is_whole(size) and size >= 1 for size in sizes)
 
 
-Sizes = Annotated[
-    int | tuple[int, ...], Must("a whole number of at least 1, or a sequence of such numbers", _are_sizes)
-]
+Sizes = Annotated[int | tuple[int, ...], Must("a whole number of at least 1, or a sequence of them", _are_sizes)]
 
 
 @dataclass(frozen=True)
@@ -35,8 +32,6 @@ class Step(Schedule):
         >>> s = Step(start=1.0, decay=0.5, step_sizes=[2, 3])
         >>> [s(t) for t in range(1, 8)]
         [1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25]
-
-    Source: ParameterSchedulers.jl, `Step`.
     """
 
     start: Number
@@ -67,8 +62,6 @@ class Exp(Schedule):
     Example:
         >>> [Exp(start=1.0, decay=0.5)(t) for t in (1, 2, 3)]
         [1.0, 0.5, 0.25]
-
-    Source: ParameterSchedulers.jl, `Exp`.
     """
 
     start: Number
@@ -93,8 +86,6 @@ class Poly(Schedule):
     Example:
         >>> [Poly(start=1.0, degree=2, max_iter=4)(t) for t in (1, 2, 3, 4)]
         [1.0, 0.5625, 0.25, 0.0625]
-
-    Source: ParameterSchedulers.jl, `Poly`.
     """
 
     start: Number
@@ -103,7 +94,6 @@ class Poly(Schedule):
 
     @property
     def length(self) -> int:
-        """The last step that has a value."""
         return self.max_iter
 
     def at(self, t: int) -> float:
@@ -122,8 +112,6 @@ class Inv(Schedule):
     Example:
         >>> [Inv(start=1.0, decay=1.0, degree=2)(t) for t in (1, 2, 4)]
         [1.0, 0.25, 0.0625]
-
-    Source: ParameterSchedulers.jl, `Inv`.
     """
 
     start: Number

@@ -1,4 +1,4 @@
-"""`HyperParameter`: something that influences the training, can be set, and is no parameter of the model."""
+"""`HyperParameter`: something that influences the training, can be set, and is not a parameter of the model."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from treadle import Learner, Read, Write
-from treadle.access import Permission, overlaps
+from treadle import Learner, Permission, Read, TreadleError, Write
+from treadle.authoring import overlaps
 
-from treadle_schedule.errors import HyperParameterError
+
+class HyperParameterError(TreadleError, ValueError):
+    """A hyperparameter that cannot be found, or cannot take a value."""
 
 
 class HyperParameter(ABC):
-    """Something that influences the training, can be set, and is no parameter of the model.
+    """Something that influences the training, can be set, and is not a parameter of the model.
 
     A subclass declares which state of the learner it uses, and says how to get and set its value.
-    Where a hyperparameter is asked for, the class stands for an instance made without arguments.
+    Where a hyperparameter is expected, the class stands for an instance made without arguments.
     Two of them are equal if their types and fields are.
 
     Attributes:
@@ -51,7 +53,7 @@ class HyperParameter(ABC):
 
     @abstractmethod
     def set(self, learner: Learner, value: Any) -> None:
-        """Give it a value.
+        """Set it.
 
         Args:
             learner: The learner, or a callback's view of it.
@@ -59,7 +61,7 @@ class HyperParameter(ABC):
         """
 
     def clashes_with(self, other: HyperParameter) -> bool:
-        """Whether setting the other may undo what setting this one did. Default: if they are of a kind."""
+        """Whether setting the other may undo what setting this one did. Default: if one's class is the other's."""
         return isinstance(other, type(self)) or isinstance(self, type(other))
 
     def __eq__(self, other: object) -> bool:
@@ -75,28 +77,24 @@ class HyperParameter(ABC):
 AnyHyperParameter: TypeAlias = HyperParameter | type[HyperParameter]
 
 
-def as_hyperparameter(given: object) -> HyperParameter:
-    """What was given as a hyperparameter: an instance as it is, a class as an instance of it.
+def as_hyperparameter(value: object) -> HyperParameter:
+    """The value as a hyperparameter: an instance as it is, a class as an instance of it.
 
     Raises:
         HyperParameterError: if it is neither.
     """
-    if inspect.isclass(given) and issubclass(given, HyperParameter):
-        return given()
-    if isinstance(given, HyperParameter):
-        return given
+    if inspect.isclass(value) and issubclass(value, HyperParameter):
+        return value()
+    if isinstance(value, HyperParameter):
+        return value
     raise HyperParameterError(
-        f"{given!r} is no hyperparameter. Give a class or an instance of treadle_schedule.HyperParameter, "
-        f"such as LearningRate, Momentum or WeightDecay."
+        f"{value!r} is not a hyperparameter.\nFix: pass LearningRate, Momentum, WeightDecay, or a subclass of "
+        f"treadle_schedule.HyperParameter, or an instance of one."
     )
 
 
 def get_hyperparameter(learner: Learner, H: AnyHyperParameter) -> Any:
     """The value of a hyperparameter.
-
-    Args:
-        learner: The learner.
-        H: A hyperparameter or the class of one.
 
     Example:
         >>> from treadle import toy_learner
@@ -108,15 +106,7 @@ def get_hyperparameter(learner: Learner, H: AnyHyperParameter) -> Any:
 
 
 def set_hyperparameter(learner: Learner, H: AnyHyperParameter, value: Any) -> Learner:
-    """Set a hyperparameter to a value.
-
-    Args:
-        learner: The learner.
-        H: A hyperparameter or the class of one.
-        value: The value; what it may be is up to the hyperparameter.
-
-    Returns:
-        The learner.
+    """Set a hyperparameter to a value, and return the learner.
 
     Example:
         >>> from treadle import toy_learner
@@ -129,9 +119,7 @@ def set_hyperparameter(learner: Learner, H: AnyHyperParameter, value: Any) -> Le
     return learner
 
 
-def merged_access(
-    declarations: Iterable[Mapping[str, type[Permission]]],
-) -> dict[str, type[Permission]]:
+def merged_access(declarations: Iterable[Mapping[str, type[Permission]]]) -> dict[str, type[Permission]]:
     """One `state_access` that allows what any of several allows, and no more.
 
     Example:

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from treadle import Callback, Learner, Phase, TrainingPhase
-from treadle.state.random_state import preserved_random_state
+from treadle import (
+    AbstractTrainingPhase,
+    Callback,
+    CancelFittingException,
+    ConflictResolution,
+    EpochBegin,
+    EpochEnd,
+    FitBegin,
+    FitEnd,
+    Learner,
+    NotDefined,
+    Operation,
+    Phase,
+    Read,
+    RunFirst,
+    StepEnd,
+    TrainingPhase,
+    Write,
+    accesses,
+)
+from treadle.authoring import handlers, overlaps, preserved_random_state
+from treadle.events import Init
+from treadle.operations import Epoch, Step
 
-from treadle_schedule.errors import LRFinderError
-from treadle_schedule.fields import Count, Positive, check
-from treadle_schedule.lr_finder_result import LRFinderResult
-from treadle_schedule.lr_sweep import Sweep
+from treadle_schedule.hyperparameter import set_hyperparameter
+from treadle_schedule.lr_finder_result import LRFinderError, LRFinderResult
+from treadle_schedule.optimizer_values import LearningRate
+from treadle_schedule.schedule import Count, Positive, check
 from treadle_schedule.snapshot import Snapshot
-from treadle_schedule.taking_part import taking_part
+
+#: The weight of the earlier losses in the smoothed loss.
+BETA = 0.98
+
+#: The trial stops where the smoothed loss is above its lowest value by more than this many times that value.
+RISE = 3
+
+#: Outside of what a step computes: where a callback looks back, stops, saves or restores.
+AROUND_STEPS = (Init, FitBegin, FitEnd, Epoch, EpochBegin, EpochEnd, StepEnd)
 
 
 @dataclass(frozen=True)
@@ -34,12 +64,12 @@ class LRFinder:
         start: The learning rate of the first step. Default: 1e-7.
         end: What the learning rate rises to, one step after the last. Default: 10.
         num_it: The number of steps. Default: 100.
-        stop_div: Whether to stop where the smoothed loss is more than four times its lowest value,
-            or no number. Default: True.
+        stop_div: Whether to stop where the smoothed loss is more than four times its lowest value, or NaN.
+            Default: True.
 
     Raises:
-        ScheduleError: if an argument is no such number.
-        LRFinderError: if `end` is not greater than `start`; in `find`, if it could not be undone.
+        ScheduleError: if an argument has an invalid value.
+        LRFinderError: if `end` is not greater than `start`; in `find`, if the trial could not be undone.
 
     Example:
         >>> import torch
@@ -53,7 +83,7 @@ class LRFinder:
         >>> learner.model.weight.item(), learner.progress.steps
         (0.0, 0)
 
-    Source: fastai, `LRFinder`; Smith, "Cyclical Learning Rates for Training Neural Networks" (2015).
+    Source: Smith, "Cyclical Learning Rates for Training Neural Networks" (2015).
     """
 
     start: Positive = 1e-7
@@ -65,8 +95,8 @@ class LRFinder:
         check(type(self), vars(self))
         if not self.start < self.end:
             raise LRFinderError(
-                f"LRFinder: `end` must be greater than `start`, not {self.end} after {self.start}: "
-                f"LRFinder(start=1e-7, end=10)"
+                f"LRFinder: `end` must be greater than `start`, not {self.end} after {self.start}.\n"
+                f"Fix: write, for example:\n    LRFinder(start=1e-7, end=10)"
             )
 
     def find(
@@ -77,10 +107,9 @@ class LRFinder:
         phase: Phase | None = None,
         callbacks: Iterable[Callback] | None = None,
     ) -> LRFinderResult:
-        """Make the trial run.
+        """Make the trial run. The learner is afterwards as it was before.
 
         Args:
-            learner: The learner. It is afterwards as it was before.
             data: An iterable of batches, run over again as often as needed. Default: the learner's
                 data of that phase.
             phase: The phase to train in. Default: `TrainingPhase()`.
@@ -103,24 +132,22 @@ class LRFinder:
         if hasattr(data, "__next__"):
             raise LRFinderError(
                 f"The training data are a {type(data).__name__}, which can be read once, and the trial would use "
-                f"it up. Pass others: LRFinder().find(learner, data=loader)"
+                f"it up.\nFix: pass other data:\n    LRFinder().find(learner, data=loader)"
             )
-        chosen = taking_part(learner.callbacks) if callbacks is None else list(callbacks)
+        chosen = participants(learner.callbacks) if callbacks is None else list(callbacks)
         if torch.cuda.is_available():
             torch.cuda.init()  # type: ignore[no-untyped-call]  # so that its random generators are there to be put back
         with preserved_random_state():
             snapshot = Snapshot([*learner.models, *learner.optimizers, learner.lossfn, *chosen], [data])
             try:
-                return self._try_out(learner, {} if data is None else {name: data}, phase, chosen)
+                return self._run(learner, {} if data is None else {name: data}, phase, chosen)
             finally:
                 snapshot.restore()
 
-    def _try_out(
-        self, learner: Learner, data: dict[str, Any], phase: Phase, callbacks: list[Callback]
-    ) -> LRFinderResult:
+    def _run(self, learner: Learner, data: dict[str, Any], phase: Phase, callbacks: list[Callback]) -> LRFinderResult:
         for model in learner.models:
-            model.zero_grad(set_to_none=True)  # the gradients that are there are left alone
-        sweep = Sweep(self.start, self.end, self.num_it, stop_div=self.stop_div)
+            model.zero_grad(set_to_none=True)  # the gradients of an unfinished update stay out of the trial
+        sweep = Sweep(self)
         trial = Learner(
             learner.model,
             learner.lossfn,
@@ -131,3 +158,90 @@ class LRFinder:
         result = trial.fit(self.num_it, data, phases=[phase])  # an epoch has at least one step
         stopped = str(result.cancelled) if result.cancelled else "the data ended"
         return LRFinderResult(tuple(sweep.lrs), tuple(sweep.losses), tuple(sweep.smoothed), self.num_it, stopped)
+
+
+class Sweep(Callback):
+    """Raise the learning rate geometrically from step to step, note the losses, and end the fit in time.
+
+    Args:
+        finder: Says from where to where, in how many steps, and whether to stop early.
+
+    Reads: step.loss
+    Writes: optimizer
+    """
+
+    run_after = ("to_device", "to_gpu")
+    state_access = {"optimizer": Write, "step.loss": Read}
+
+    def __init__(self, finder: LRFinder) -> None:
+        self.name = "LRFinder"
+        self.finder = finder
+        self.lrs: list[float] = []
+        self.losses: list[float] = []
+        self.smoothed: list[float] = []
+        self._lr = self._mean = 0.0
+        self._lowest = math.inf
+
+    def resolve_conflict(self, other: Callback) -> ConflictResolution:
+        """Another writer of the optimizer runs first, so that the learning rate is the one that is set here."""
+        return RunFirst(other) if "optimizer" in accesses(other, Write) else NotDefined()
+
+    def on_step_begin(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
+        finder = self.finder
+        self._lr = finder.start * (finder.end / finder.start) ** (len(self.lrs) / finder.num_it)
+        set_hyperparameter(learner, LearningRate, self._lr)
+
+    def on_step_end(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
+        if "loss" not in learner.step:
+            raise LRFinderError(
+                f"LRFinder goes by `step.loss`, and the steps of {phase} have none.\n"
+                f"Fix: let the phase set it (state.loss = ...), or pass another phase:\n"
+                f"    LRFinder().find(learner, phase=TrainingPhase())"
+            )
+        loss = learner.step.loss.item()  # the number is needed here and now, to know when to stop
+        self.lrs.append(self._lr)
+        self.losses.append(loss)
+        self._mean = BETA * self._mean + (1 - BETA) * loss
+        smoothed = self._mean / (1 - BETA ** len(self.losses))
+        self.smoothed.append(smoothed)
+        self._lowest = min(self._lowest, smoothed)
+        if self.finder.stop_div and math.isnan(smoothed):
+            raise CancelFittingException("the loss is NaN")
+        if self.finder.stop_div and smoothed > self._lowest + RISE * abs(self._lowest):  # also right below zero
+            raise CancelFittingException("the loss diverged")
+        if len(self.lrs) == self.finder.num_it:
+            raise CancelFittingException("all steps were made")
+
+
+def participants(callbacks: Iterable[Callback]) -> list[Callback]:
+    """Those that change what a step computes, and those that provide what these read: a trial needs no others."""
+    callbacks = list(callbacks)
+    chosen = [callback for callback in callbacks if _changes_steps(callback)]
+    while providers := [callback for callback in callbacks if callback not in chosen and _provides(callback, chosen)]:
+        chosen += providers
+    return chosen
+
+
+def _changes_steps(callback: Callback) -> bool:
+    """Whether a callback takes part in a step's operations, or writes more than `cbstate` before its end.
+
+    One that sets hyperparameters does not count, nor does one that wraps whole steps to look at something.
+    """
+    if callback.hyperparameters:
+        return False
+    hooks = [handler.hook for handler in handlers(callback).values() if handler.hook not in AROUND_STEPS]
+    if any(not overlaps("cbstate", path) for path in accesses(callback, Write)):
+        return bool(hooks)
+    looks = bool(accesses(callback, Read))
+    return any(issubclass(hook, Operation) and not (hook is Step and looks) for hook in hooks)
+
+
+def _provides(callback: Callback, readers: Iterable[Callback]) -> bool:
+    """Whether a callback writes an entry of `cbstate` that others read."""
+    return any(
+        overlaps(read, written)
+        for reader in readers
+        for read in accesses(reader, Read)
+        for written in accesses(callback, Write)
+        if overlaps("cbstate", written)
+    )

@@ -1,23 +1,103 @@
-"""`LRFinderResult`: what a sweep of the learning rate found."""
+"""`LRFinderResult`: the losses that `LRFinder` found, and the rules that suggest a learning rate from them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from treadle.errors import did_you_mean
+from treadle import TreadleError
+from treadle.authoring import did_you_mean
 
-from treadle_schedule.errors import LRFinderError
-from treadle_schedule.lr_suggestions import RULES, Rule
-from treadle_schedule.plot import new_figure
+from treadle_schedule.schedule import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: How many points at the end no rule looks at: there the training has gone to pieces.
+#: A function of the learning rates, rising, and the smoothed losses at them, as long.
+Rule: TypeAlias = Callable[[Sequence[float], Sequence[float]], float]
+
+#: How many points at the end no rule looks at: there the loss has diverged.
 LAST_POINTS = 5
+
+#: The slide's width in points, and how much the slopes at its ends have to differ.
+SLIDE_WIDTH, SLIDE_THRESHOLD = 15, 0.005
+
+
+class LRFinderError(TreadleError, ValueError):
+    """The learning rate finder cannot run, or has too few losses to suggest a learning rate."""
+
+
+def minimum(lrs: Sequence[float], losses: Sequence[float]) -> float:
+    """A tenth of the learning rate with the lowest loss.
+
+    Example:
+        >>> minimum([0.01, 0.1, 1.0], [3.0, 1.0, 2.0])
+        0.01
+    """
+    return lrs[losses.index(min(losses))] / 10
+
+
+def steepest(lrs: Sequence[float], losses: Sequence[float]) -> float:
+    """The learning rate at which the loss falls fastest, by the logarithm of the learning rate.
+
+    Example:
+        >>> steepest([0.01, 0.1, 1.0], [3.0, 2.9, 1.0])
+        0.1
+    """
+    slopes = [
+        (after - before) / math.log(lr_after / lr_before)
+        for (before, after), (lr_before, lr_after) in zip(pairwise(losses), pairwise(lrs), strict=True)
+    ]
+    return lrs[slopes.index(min(slopes))]
+
+
+def valley(lrs: Sequence[float], losses: Sequence[float]) -> float:
+    """The learning rate in the middle of the longest way down: of the longest falling subsequence of losses.
+
+    Example:
+        >>> valley([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], [9, 8, 7, 6, 5, 4, 8])
+        3.0
+    """
+    lengths: list[int] = []  # of the longest falling subsequence that ends at each point
+    for i, loss in enumerate(losses):
+        lengths.append(1 + max((lengths[j] for j in range(i) if losses[j] > loss), default=0))
+    length = max(lengths)
+    start = lengths.index(length) - length
+    return lrs[max(0, start + int(length / 3) + int(length / 6))]
+
+
+def slide(lrs: Sequence[float], losses: Sequence[float]) -> float:
+    """The learning rate where a window that slides down from the end comes to rest.
+
+    The window goes on to lower learning rates while the slopes of the loss at its two ends differ;
+    where they do not, the loss has not begun to rise.
+
+    Example:
+        >>> lrs = [float(i) for i in range(1, 31)]
+        >>> slide(lrs, [1.0] * 20 + [1.0, 1.1, 1.3, 1.6, 2.0, 2.5, 3.1, 3.8, 4.6, 5.5])
+        6.0
+    """
+    slopes = [
+        (losses[after] - losses[before]) / (after - before)
+        for before, after in ((max(i - 1, 0), min(i + 1, len(losses) - 1)) for i in range(len(losses)))
+    ]
+    left = rest = len(losses) - 1 - SLIDE_WIDTH
+    while left >= 0 and abs(slopes[left + SLIDE_WIDTH] - slopes[left]) > SLIDE_THRESHOLD:
+        rest = left
+        left -= 1
+    return lrs[rest]
+
+
+#: The rules by name, and how many points each of them needs.
+RULES: dict[str, tuple[Rule, int]] = {
+    "minimum": (minimum, 1),
+    "steepest": (steepest, 2),
+    "valley": (valley, 2),
+    "slide": (slide, SLIDE_WIDTH + 1),
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,15 +140,13 @@ class LRFinderResult:
         Raises:
             LRFinderError: if there is no such rule, or there are too few points for it, or the loss
                 never falls.
-
-        Source: fastai, `SuggestionMethod`.
         """
         if callable(rule):
             function, needed = rule, 2
         elif rule in RULES:
             function, needed = RULES[rule]
         else:
-            raise LRFinderError(f"There is no rule {rule!r} to suggest by. {did_you_mean(rule, RULES)}")
+            raise LRFinderError(f"There is no rule {rule!r} to suggest a learning rate. {did_you_mean(rule, RULES)}")
         first = self.num_it // 10
         points = list(zip(self.lrs, self.smoothed, strict=True))[first:-LAST_POINTS]
         lrs = [lr for lr, loss in points if math.isfinite(loss)]
@@ -76,13 +154,13 @@ class LRFinderResult:
         if len(losses) < needed:
             raise LRFinderError(
                 f"The sweep stopped after {len(self.lrs)} steps ({self.stopped}). Without its first {first} and "
-                f"last {LAST_POINTS}, {len(losses)} points are left, and the rule needs {needed}. Start lower or "
-                f"take smaller steps: LRFinder(start=1e-9, num_it=300)"
+                f"last {LAST_POINTS}, {len(losses)} points are left, and the rule needs {needed}.\n"
+                f"Fix: start lower or take smaller steps:\n    LRFinder(start=1e-9, num_it=300)"
             )
         if all(after >= before for before, after in pairwise(losses)):
             raise LRFinderError(
                 f"The loss never falls between the learning rates {lrs[0]:.2g} and {lrs[-1]:.2g}, so none can be "
-                f"suggested. Look at the picture, result.plot(), and choose another start and end."
+                f"suggested.\nFix: look at the picture and choose another start and end:\n    result.plot()"
             )
         return function(lrs, losses)
 
@@ -94,7 +172,7 @@ class LRFinderResult:
 
         Raises:
             PlotError: if matplotlib is not installed.
-            LRFinderError: if one of the rules given has nothing to suggest.
+            LRFinderError: if one of `rules` has nothing to suggest.
         """
         figure, axes = new_figure()
         axes.plot(self.lrs, self.losses, color="0.8", linewidth=1, label="loss")

@@ -9,9 +9,8 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from treadle import Learner, Permission, Write
 
-from treadle_schedule.errors import HyperParameterError
-from treadle_schedule.fields import AT_LEAST_0, Must, is_number, is_whole
-from treadle_schedule.hyperparameter import HyperParameter
+from treadle_schedule.hyperparameter import HyperParameter, HyperParameterError
+from treadle_schedule.schedule import AT_LEAST_0, Must, is_number, is_whole
 
 Group: TypeAlias = MutableMapping[str, Any]
 
@@ -20,8 +19,8 @@ Group: TypeAlias = MutableMapping[str, Any]
 class OptimizerValue(HyperParameter):
     """A number that an optimizer keeps for each of its parameter groups.
 
-    Set to a number, all groups take it; set to a list or a tuple, each group takes its own. A value that
-    is kept in a tensor, as `capturable` optimizers do, is changed in place.
+    A number is for all groups; a list or a tuple has a value for each of them. A value that is kept in
+    a tensor, as `capturable` optimizers do, is changed in place.
 
     Args:
         optimizer: With several optimizers, the name of the one that is meant. Default: all of them.
@@ -48,19 +47,21 @@ class OptimizerValue(HyperParameter):
     must: ClassVar[Must] = AT_LEAST_0
 
     def __post_init__(self) -> None:
-        for field, kind, test in (("optimizer", "a name", is_name), ("group", "an index", is_whole)):
-            given = getattr(self, field)
-            if given is not None and not test(given):
+        cls = type(self).__name__
+        for name, value, kind, valid in (
+            ("optimizer", self.optimizer, "a name", isinstance(self.optimizer, str) and self.optimizer.isidentifier()),
+            ("group", self.group, "an index", is_whole(self.group)),
+        ):
+            if value is not None and not valid:
                 raise HyperParameterError(
-                    f"{type(self).__name__}: `{field}` must be {kind}, not {given!r}: "
-                    f'{type(self).__name__}(optimizer="generator", group=0)'
+                    f"{cls}: `{name}` must be {kind}, not {value!r}.\n"
+                    f'Fix: write, for example:\n    {cls}(optimizer="generator", group=0)'
                 )
 
     @property
     def name(self) -> str:
         """Its class's name, with the optimizer and the group that are meant: `LearningRate[0]`."""
-        chosen = (place for place in (self.optimizer, self.group) if place is not None)
-        return type(self).__name__ + "".join(f"[{place}]" for place in chosen)
+        return type(self).__name__ + "".join(f"[{part}]" for part in (self.optimizer, self.group) if part is not None)
 
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
@@ -73,48 +74,49 @@ class OptimizerValue(HyperParameter):
         return values if len(set(values)) > 1 else values[0]
 
     def set(self, learner: Learner, value: float | torch.Tensor | Sequence[float]) -> None:
-        """Give all groups a value, or each its own.
+        """Set all groups to a value, or each group to one of several.
 
         Raises:
             HyperParameterError: if a value is not what it must be, or there are not as many as groups.
         """
-        everything = self._optimizer_groups(learner)
-        groups = self._chosen(everything)
+        all_groups = self._optimizer_groups(learner)
+        groups = self._chosen(all_groups)
         several = isinstance(value, list | tuple)
         values: list[Any] = list(value) if several else [value] * len(groups)  # type: ignore[arg-type]
         if len(values) != len(groups):
             raise HyperParameterError(
-                f"{self.name} got {len(values)} values for {len(groups)} parameter groups. "
-                f"Give one for each, or a number for all."
+                f"{self.name} got {len(values)} values for {len(groups)} parameter groups.\n"
+                f"Fix: pass one for each group, or a number for all."
             )
-        for each in values:
-            self._check(each)
+        for new in values:
+            self._check(new)
         if several or self.group is not None:
-            separate(everything, self.key)
-        for group, each in zip(groups, values, strict=True):
-            self.write(group, each)
+            separate(all_groups, self.key)
+        for group, new in zip(groups, values, strict=True):
+            self.write(group, new)
 
     def read(self, group: Group) -> Any:
         """The value of one parameter group."""
         if self.key not in group:
-            there = ", ".join(key for key in group if key != "params")
+            keys = ", ".join(key for key in group if key != "params")
             raise HyperParameterError(
-                f"{self.name}: this optimizer keeps no `{self.key}`. What it keeps for a parameter group is: {there}."
+                f"{self.name}: this optimizer has no `{self.key}`.\n"
+                f"Fix: set something that it has for its parameter groups: {keys}."
             )
         return group[self.key]
 
     def write(self, group: Group, value: float | torch.Tensor) -> None:
-        """Give one parameter group a value."""
+        """Set one parameter group to a value."""
         group[self.key] = replaced(self.read(group), value)
 
     def clashes_with(self, other: HyperParameter) -> bool:
         """Whether both are of a kind and mean an optimizer and a group in common."""
         if not (super().clashes_with(other) and isinstance(other, OptimizerValue)):
             return False
-        own, others = self.group, other.group
-        return (None in (self.optimizer, other.optimizer) or self.optimizer == other.optimizer) and (
-            own is None or others is None or own == others or (own < 0) != (others < 0)  # -1 may be the same as 1
-        )
+        if None not in (self.optimizer, other.optimizer) and self.optimizer != other.optimizer:
+            return False
+        group, another = self.group, other.group
+        return group is None or another is None or group == another or (group < 0) != (another < 0)  # -1 may be 1
 
     def _optimizer_groups(self, learner: Learner) -> list[Group]:
         """The parameter groups of the optimizer that is meant, or of all in their order."""
@@ -124,35 +126,32 @@ class OptimizerValue(HyperParameter):
                 optimizer = getattr(optimizer, self.optimizer)
             except AttributeError as error:
                 raise HyperParameterError(
-                    f"{self.name} means an optimizer called {self.optimizer!r}. {error} "
-                    f"With a single optimizer, leave the name out: {type(self).__name__}()"
+                    f"{self.name} means an optimizer called {self.optimizer!r}. {error}\n"
+                    f"Fix: with a single optimizer, leave the name out:\n    {type(self).__name__}()"
                 ) from error
         optimizers = (optimizer,) if isinstance(optimizer, torch.optim.Optimizer) else optimizer.values()
-        return [group for each in optimizers for group in each.param_groups]
+        return [group for optimizer in optimizers for group in optimizer.param_groups]
 
     def _chosen(self, groups: list[Group]) -> list[Group]:
         if self.group is None:
             return groups
         if not -len(groups) <= self.group < len(groups):
             raise HyperParameterError(
-                f"{self.name}: there is no parameter group {self.group}. There are {len(groups)}, counted from 0."
+                f"{self.name}: there is no parameter group {self.group}.\n"
+                f"Fix: choose one of the {len(groups)}, counted from 0."
             )
         return [groups[self.group]]
 
     def _check(self, value: object) -> None:
         if isinstance(value, torch.Tensor) and value.numel() == 1:
-            return  # its number may be on a device, and nobody waits for that in a step
+            return  # the number may be on a device, which no step waits for
         if not self.must.test(value):
             raise HyperParameterError(f"{self.name} must be {self.must.be}, not {value!r}.")
 
 
 @dataclass(frozen=True, repr=False)
 class LearningRate(OptimizerValue):
-    """The learning rate, `lr`.
-
-    Args:
-        optimizer: With several optimizers, the name of the one that is meant. Default: all of them.
-        group: The index of the one parameter group that is meant. Default: all of them.
+    """The learning rate, `lr`. The arguments are those of `OptimizerValue`.
 
     Reads: optimizer
     Writes: optimizer
@@ -172,9 +171,7 @@ class LearningRate(OptimizerValue):
 class Momentum(OptimizerValue):
     """The momentum: `momentum` of SGD and its like, the first of the `betas` of Adam and its like.
 
-    Args:
-        optimizer: With several optimizers, the name of the one that is meant. Default: all of them.
-        group: The index of the one parameter group that is meant. Default: all of them.
+    The arguments are those of `OptimizerValue`.
 
     Reads: optimizer
     Writes: optimizer
@@ -186,8 +183,6 @@ class Momentum(OptimizerValue):
         >>> learner = set_hyperparameter(toy_learner(optimizer=torch.optim.Adam), Momentum, 0.85)
         >>> learner.optimizer.param_groups[0]["betas"]
         (0.85, 0.999)
-
-    Source: fastai, `OptimWrapper.mom`.
     """
 
     key = "momentum"
@@ -206,11 +201,7 @@ class Momentum(OptimizerValue):
 
 @dataclass(frozen=True, repr=False)
 class WeightDecay(OptimizerValue):
-    """The weight decay, `weight_decay`.
-
-    Args:
-        optimizer: With several optimizers, the name of the one that is meant. Default: all of them.
-        group: The index of the one parameter group that is meant. Default: all of them.
+    """The weight decay, `weight_decay`. The arguments are those of `OptimizerValue`.
 
     Reads: optimizer
     Writes: optimizer
@@ -220,8 +211,6 @@ class WeightDecay(OptimizerValue):
         >>> from treadle_schedule import get_hyperparameter, set_hyperparameter
         >>> get_hyperparameter(set_hyperparameter(toy_learner(), WeightDecay, 0.01), WeightDecay)
         0.01
-
-    Source: fastai, `OptimWrapper.wd`.
     """
 
     key = "weight_decay"
@@ -242,8 +231,3 @@ def separate(groups: Iterable[Group], key: str) -> None:
             if id(value) in seen:
                 group[key] = value.clone()
             seen.add(id(value))
-
-
-def is_name(value: object) -> bool:
-    """Whether it can be a part of a path."""
-    return isinstance(value, str) and value.isidentifier()

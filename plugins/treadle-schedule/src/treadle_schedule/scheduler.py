@@ -18,14 +18,14 @@ from treadle import (
     Write,
 )
 
-from treadle_schedule.errors import HyperParameterError, ScheduleError
 from treadle_schedule.hyperparameter import (
     AnyHyperParameter,
     HyperParameter,
+    HyperParameterError,
     as_hyperparameter,
     merged_access,
 )
-from treadle_schedule.schedule import AnySchedule, as_schedule
+from treadle_schedule.schedule import AnySchedule, ScheduleError, as_schedule
 
 
 class Scheduler(Callback):
@@ -51,8 +51,8 @@ class Scheduler(Callback):
         each parameter group the last one is recorded.
 
     Raises:
-        HyperParameterError: if a key is no hyperparameter, or two of them set the same thing.
-        ScheduleError: if a value is no schedule, or `each` is neither of the two.
+        HyperParameterError: if a key is not a hyperparameter, or two of them set the same thing.
+        ScheduleError: if a value is not a schedule, or `each` is neither of the two.
 
     Example:
         >>> from treadle import toy_learner
@@ -75,9 +75,8 @@ class Scheduler(Callback):
         if each not in ("step", "epoch"):
             raise ScheduleError(f"Scheduler: `each` is what the schedules count, 'step' or 'epoch', not {each!r}.")
         self.each = each
-        self.hyperparameters = tuple(self.schedules)
-        self._named = [(H.name, H, schedule) for H, schedule in self.schedules.items()]
         self.t = 1
+        self.hyperparameters = tuple(self.schedules)
         self.state_access = merged_access([*(H.state_access for H in self.schedules), {"cbstate.hyperparams": Write}])
 
     def reset(self) -> None:
@@ -87,10 +86,9 @@ class Scheduler(Callback):
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         if not other.hyperparameters:
             return NotDefined()
-        for own in self.schedules:
-            for another in other.hyperparameters:
-                if own.clashes_with(another):
-                    return Unresolvable(f"both set the hyperparameter {own.name}, and only one of them can.")
+        for H in self.schedules:
+            if any(H.clashes_with(another) for another in other.hyperparameters):
+                return Unresolvable(f"both set the hyperparameter {H.name}, and only one of them can.")
         return NoConflict()
 
     def on_init(self, learner: Learner) -> None:
@@ -101,14 +99,14 @@ class Scheduler(Callback):
 
     def on_step_begin(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
         steps = learner.progress.steps
-        for name, H, schedule in self._named:
+        for H, schedule in self.schedules.items():
             try:
                 value = schedule(self.t)
                 H.set(learner, value)
             except Exception as error:
-                error.add_note(f"Scheduler was to set {name} for training {self.each} {self.t}.")
+                error.add_note(f"Scheduler was to set {H.name} for training {self.each} {self.t}.")
                 raise
-            record = learner.cbstate.hyperparams[name]
+            record = learner.cbstate.hyperparams[H.name]
             if not len(record) or record.iterations[-1] != steps:  # else it repeats a cancelled step
                 record.push(steps, value[-1] if isinstance(value, (tuple, list)) else value)
 
@@ -121,7 +119,7 @@ class Scheduler(Callback):
             self.t += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedules stand. The schedules themselves are given anew when a run is resumed."""
+        """Where the schedules stand. The schedules themselves are passed again when a run is resumed."""
         return {"t": self.t}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -132,14 +130,16 @@ def _checked(schedules: object) -> dict[HyperParameter, AnySchedule]:
     """The hyperparameters and their schedules."""
     if not isinstance(schedules, Mapping) or not schedules:
         raise ScheduleError(
-            f"Scheduler takes a mapping of hyperparameters to schedules, got {schedules!r}: "
-            f"Scheduler({{LearningRate: Exp(start=0.1, decay=0.9)}})"
+            f"Scheduler needs a mapping of hyperparameters to schedules, got {schedules!r}.\n"
+            f"Fix: write, for example:\n    Scheduler({{LearningRate: Exp(start=0.1, decay=0.9)}})"
         )
     checked: dict[HyperParameter, AnySchedule] = {}
     for key, schedule in schedules.items():
         H = as_hyperparameter(key)
         for other in checked:
             if H.clashes_with(other):
-                raise HyperParameterError(f"Scheduler: {other.name} and {H.name} set the same thing. Leave one out.")
+                raise HyperParameterError(
+                    f"Scheduler: {other.name} and {H.name} set the same thing.\nFix: leave one of them out."
+                )
         checked[H] = as_schedule(schedule, f"Scheduler: {H.name}")
     return checked

@@ -14,7 +14,7 @@ import torch
 from torch.nn.parameter import is_lazy
 from treadle import Callback
 
-from treadle_schedule.errors import LRFinderError
+from treadle_schedule.lr_finder_result import LRFinderError
 
 
 class Snapshot:

@@ -10,16 +10,14 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from treadle_schedule.errors import ScheduleError
-from treadle_schedule.fields import Number, check
-from treadle_schedule.schedule import Schedule
+from treadle_schedule.schedule import Number, Schedule, ScheduleError, check
 
 
 @dataclass(frozen=True, init=False)
 class TorchSchedule(Schedule):
     """The learning rate that one of torch's schedulers would set, by the number of the step.
 
-    The scheduler steps an optimizer of its own with one parameter that nobody trains; the learner's
+    The scheduler steps an optimizer of its own, with one parameter that is never trained; the learner's
     optimizer is not touched. The values are kept, so each step of the scheduler is made once.
 
     Args:
@@ -28,7 +26,7 @@ class TorchSchedule(Schedule):
         **options: Passed on to `scheduler`.
 
     Raises:
-        ScheduleError: if `scheduler` makes no scheduler, or one that follows a metric.
+        ScheduleError: if `scheduler` does not make a scheduler, or makes one that follows a metric.
 
     Example:
         >>> from torch.optim.lr_scheduler import ExponentialLR, LinearLR, SequentialLR
@@ -52,8 +50,8 @@ class TorchSchedule(Schedule):
         check(type(self), vars(self))
         if isinstance(scheduler, type) and issubclass(scheduler, ReduceLROnPlateau):
             raise ScheduleError(
-                "TorchSchedule: ReduceLROnPlateau follows a metric and not the number of the step, so no "
-                "schedule can be made of it."
+                "TorchSchedule: ReduceLROnPlateau follows a metric and not the number of the step.\n"
+                "Fix: pass a scheduler that counts steps:\n    TorchSchedule(ExponentialLR, start=0.1, gamma=0.9)"
             )
 
     def at(self, t: int) -> float:
@@ -73,9 +71,9 @@ class TorchSchedule(Schedule):
         scheduler = self.scheduler(optimizer, **self.options)
         if not isinstance(scheduler, LRScheduler):
             raise ScheduleError(
-                f"TorchSchedule: {self.scheduler!r} made {scheduler!r}, which is no scheduler of torch's. "
-                f"Give a class or a function from an optimizer to a scheduler: "
-                f"TorchSchedule(ExponentialLR, start=0.1, gamma=0.9)"
+                f"TorchSchedule: {self.scheduler!r} made {scheduler!r}, which is not one of torch's schedulers.\n"
+                f"Fix: pass a class or a function from an optimizer to a scheduler:\n"
+                f"    TorchSchedule(ExponentialLR, start=0.1, gamma=0.9)"
             )
         return optimizer, scheduler, []
 

@@ -1,7 +1,4 @@
-"""Schedules that go up and down: triangles and sines, steady or fading, and `CosAnneal`.
-
-All are the lower bound plus a wave whose height may fade; the order of the two bounds does not matter.
-"""
+"""Schedules that go up and down: triangles and sines, steady or fading, and `CosAnneal`."""
 
 from __future__ import annotations
 
@@ -9,8 +6,7 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
-from treadle_schedule.fields import NotNegative, Number, Positive
-from treadle_schedule.schedule import Schedule
+from treadle_schedule.schedule import NotNegative, Number, Positive, Schedule
 
 
 @dataclass(frozen=True)
@@ -18,8 +14,7 @@ class Wave(Schedule):
     """A wave between two bounds: `min(l0, l1) + abs(l0 - l1) * height(t) * shape(periods)`.
 
     Args:
-        l0: One bound.
-        l1: The other.
+        l0, l1: The bounds, in any order.
         period: How many steps the wave takes.
     """
 
@@ -65,8 +60,7 @@ class Triangle(Wave):
     """Straight up from the lower bound to the upper one, reached at half the period, and down again.
 
     Args:
-        l0: One bound.
-        l1: The other.
+        l0, l1: The bounds, in any order.
         period: How many steps it takes to go up and down.
 
     Example:
@@ -74,8 +68,7 @@ class Triangle(Wave):
         >>> [s(t) for t in range(1, 7)]
         [0.0, 0.5, 1.0, 0.5, 0.0, 0.5]
 
-    Source: ParameterSchedulers.jl, `Triangle`; Smith, "Cyclical Learning Rates for Training Neural
-        Networks" (2015).
+    Source: Smith, "Cyclical Learning Rates for Training Neural Networks" (2015).
     """
 
     def shape(self, t: int) -> float:
@@ -86,17 +79,10 @@ class Triangle(Wave):
 class TriangleDecay2(Halving, Triangle):
     """`Triangle`, each period half as high as the one before.
 
-    Args:
-        l0: One bound.
-        l1: The other.
-        period: How many steps it takes to go up and down.
-
     Example:
         >>> s = TriangleDecay2(l0=0.0, l1=1.0, period=2)
         >>> [s(t) for t in (2, 4, 6)]
         [1.0, 0.5, 0.25]
-
-    Source: ParameterSchedulers.jl, `TriangleDecay2`.
     """
 
 
@@ -105,17 +91,12 @@ class TriangleExp(Fading, Triangle):
     """`Triangle`, its height multiplied by `decay` at every step.
 
     Args:
-        l0: One bound.
-        l1: The other.
-        period: How many steps it takes to go up and down.
         decay: The ratio of the height from one step to the next.
 
     Example:
         >>> s = TriangleExp(l0=0.0, l1=1.0, period=2, decay=0.5)
         >>> [s(t) for t in (2, 4, 6)]
         [0.5, 0.125, 0.03125]
-
-    Source: ParameterSchedulers.jl, `TriangleExp`.
     """
 
 
@@ -124,16 +105,13 @@ class Sin(Wave):
     """Up from the lower bound to the upper one and down again, as the arch of a sine.
 
     Args:
-        l0: One bound.
-        l1: The other.
+        l0, l1: The bounds, in any order.
         period: How many steps one arch takes.
 
     Example:
         >>> s = Sin(l0=0.0, l1=1.0, period=4)
         >>> [round(s(t), 4) for t in range(1, 6)]
         [0.0, 0.7071, 1.0, 0.7071, 0.0]
-
-    Source: ParameterSchedulers.jl, `Sin`.
     """
 
     def shape(self, t: int) -> float:
@@ -144,17 +122,10 @@ class Sin(Wave):
 class SinDecay2(Halving, Sin):
     """`Sin`, each arch half as high as the one before.
 
-    Args:
-        l0: One bound.
-        l1: The other.
-        period: How many steps one arch takes.
-
     Example:
         >>> s = SinDecay2(l0=0.0, l1=1.0, period=2)
         >>> [s(t) for t in (2, 4, 6)]
         [1.0, 0.5, 0.25]
-
-    Source: ParameterSchedulers.jl, `SinDecay2`.
     """
 
 
@@ -163,17 +134,12 @@ class SinExp(Fading, Sin):
     """`Sin`, its height multiplied by `decay` at every step.
 
     Args:
-        l0: One bound.
-        l1: The other.
-        period: How many steps one arch takes.
         decay: The ratio of the height from one step to the next.
 
     Example:
         >>> s = SinExp(l0=0.0, l1=1.0, period=2, decay=0.5)
         >>> [s(t) for t in (2, 4, 6)]
         [0.5, 0.125, 0.03125]
-
-    Source: ParameterSchedulers.jl, `SinExp`.
     """
 
 
@@ -182,8 +148,7 @@ class CosAnneal(Wave):
     """Down from the upper bound to the lower one as half a cosine.
 
     Args:
-        l0: One bound.
-        l1: The other.
+        l0, l1: The bounds, in any order.
         period: How many steps the way down takes.
         restart: Jump back up after each period; the lower bound itself is then never reached.
             Otherwise go back up the way it came down. Default: True.
@@ -196,8 +161,7 @@ class CosAnneal(Wave):
         >>> [round(s(t), 4) for t in range(1, 7)]
         [1.0, 0.8536, 0.5, 0.1464, 0.0, 0.1464]
 
-    Source: ParameterSchedulers.jl, `CosAnneal`; Loshchilov and Hutter, "SGDR: Stochastic Gradient
-        Descent with Warm Restarts" (2016).
+    Source: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts" (2016).
     """
 
     restart: bool = True
