@@ -1,7 +1,7 @@
-"""Fixtures for the tests of callbacks; pytest finds them by itself where treadle-core is installed.
+"""Fixtures for the tests of callbacks, which pytest finds where treadle-core is installed.
 
-A module of its own, and not one of the package `treadle`: pytest imports its plugins at every start,
-and that must not cost an import of torch.
+They stand outside of the package `treadle`: pytest imports its plugins at every start, and that must
+not cost an import of torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def toy_learner() -> Callable[..., Learner]:
-    """The function of that name, which makes the learner that a test begins with."""
+    """The function `treadle.toy_learner`."""
     from treadle.testing import toy_learner
 
     return toy_learner
@@ -26,16 +26,16 @@ def toy_learner() -> Callable[..., Learner]:
 
 @pytest.fixture
 def only_plugins(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A function after which only these plugins are there to be found; without names, none.
+    """A function that disables all installed plugins but those named, until the test ends.
 
-    `only_plugins("recorder", "treadle-metrics")` takes names of entry points and of distributions. What
-    else is installed is disabled until the test ends, so that it cannot join, provide or disturb.
+    `only_plugins("recorder", "treadle-metrics")` takes names of entry points and of distributions; without
+    a name, it disables all.
     """
     return functools.partial(isolate, monkeypatch)
 
 
 def isolate(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """Disable every plugin but these; see `only_plugins`.
+    """Disable all installed plugins but these; see `only_plugins`.
 
     Raises:
         PluginError: if one of them is not installed.
@@ -44,9 +44,11 @@ def isolate(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     from treadle.errors import PluginError, did_you_mean
 
     installed = plugins.installed()
-    known = {each for plugin in installed for each in (plugin.name, plugin.distribution)}
+    known = {name for plugin in installed for name in (plugin.name, plugin.distribution)}
     for name in names:
         if name not in known:
-            raise PluginError(f"There is no plugin called {name!r} installed. {did_you_mean(name, known)}")
+            raise PluginError(
+                f"The plugin {name!r} is not installed.\nFix: name one that is. {did_you_mean(name, known)}"
+            )
     others = [plugin.name for plugin in installed if not {plugin.name, plugin.distribution} & {*names}]
     monkeypatch.setenv(plugins.DISABLE, ",".join(dict.fromkeys(others)) if names else "all")

@@ -101,13 +101,13 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize(("make", "change", "told"), CHANGES.values(), ids=CHANGES.keys())
-def test_a_change_of_the_state_is_found_and_nothing_else(make, change, told):
+@pytest.mark.parametrize(("make", "change", "expected"), CHANGES.values(), ids=CHANGES.keys())
+def test_a_change_of_the_state_is_found_and_nothing_else(make, change, expected):
     learner = make()
     before = Moment(learner)
     assert before.changes(Moment(learner)) == []
     change(learner)
-    assert [str(change) for change in before.changes(Moment(learner))] == [told]
+    assert [str(change) for change in before.changes(Moment(learner))] == [expected]
 
 
 def test_a_layer_that_is_replaced_is_found_with_its_parameters():
@@ -142,6 +142,4 @@ def test_settings_of_torch_count():
     learner = trained()
     before = Moment(learner)
     with torch.no_grad():
-        assert [str(change) for change in before.changes(Moment(learner))] == [
-            "whether torch keeps track of gradients (changed)"
-        ]
+        assert [str(change) for change in before.changes(Moment(learner))] == ["torch's gradient mode (changed)"]

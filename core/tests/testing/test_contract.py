@@ -1,6 +1,12 @@
+import random
+import time
+
 import pytest
-from treadle.testing import CallbackContract
-from treadle.testing.checks import CHECKS
+import torch
+from treadle import Callback, Read, Write
+from treadle.errors import ArgumentTypeError, ArgumentValueError
+from treadle.testing import CallbackCheckError, CallbackContract, check_callback
+from treadle.testing.contract import CHECKS
 
 pytest_plugins = ["pytester"]
 
@@ -31,13 +37,71 @@ class TestDoubled(TestPeak):
 """
 
 
+def test_a_callback_that_keeps_its_promises_passes_every_check(Mean):
+    report = check_callback(Mean)
+    assert [(result.name, result.outcome) for result in report.results] == [(name, "passed") for name in CHECKS]
+
+
+def test_checking_draws_no_random_number(Mean):
+    before = torch.get_rng_state(), random.getstate()
+    check_callback(Mean, nbatches=2)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == random.getstate()
+
+
+def test_the_error_is_the_report_with_the_findings(Mean):
+    class Idle(Mean):
+        state_access = {**Mean.state_access, "params": Read}
+
+    with pytest.raises(CallbackCheckError) as caught:
+        check_callback(Idle)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "Idle: 9 checks run, 0 skipped, 1 failed"
+    assert lines[5] == "  failed   access        It uses what it declares, and nothing else"
+    assert lines[6:9] == [
+        "      `params` is declared and not used.",
+        "      Fix: remove it from state_access, or give the reason why a toy training does not use it:",
+        '          unused_ok={"params": "why"}',
+    ]
+
+
+def test_a_check_that_is_left_out_is_counted_with_its_reason(skipped):
+    class Clock(Callback):
+        state_access = {"cbstate.at": Write}
+
+        def on_step_end(self, learner):
+            learner.cbstate.at = time.perf_counter()
+
+    reason = "the time is another in each run"
+    report = check_callback(Clock, skip={"state": reason, "runners": reason})
+    assert (report.run, report.skipped, report.failed) == (6, 3, 0)
+    assert skipped(report)["state"] == reason
+
+
+def test_a_check_that_is_left_out_without_a_reason_is_an_error(Mean):
+    with pytest.raises(
+        ArgumentValueError,
+        match=r"skip has 'state' without a reason\.\nFix: give the reason:\n    skip=\{\"state\": \"why\"\}",
+    ):
+        check_callback(Mean, skip={"state": " "})
+    with pytest.raises(ArgumentTypeError, match=r"skip is \['state'\], and it maps each check to the reason\.\nFix: "):
+        check_callback(Mean, skip=["state"])
+
+
+def test_a_name_that_is_not_a_check_is_an_error(Mean):
+    with pytest.raises(
+        ArgumentValueError, match=r"skip has 'stat', which is not a check\.\nFix: name a check\. Did you mean `state`"
+    ):
+        check_callback(Mean, skip={"stat": "why"})
+
+
 def test_the_contract_has_a_test_for_every_check(monkeypatch):
-    asked = []
-    monkeypatch.setattr(CallbackContract, "check", lambda self, name: asked.append(name))
+    names = []
+    monkeypatch.setattr(CallbackContract, "check", lambda self, name: names.append(name))
     for name in vars(CallbackContract):
         if name.startswith("test_"):
             getattr(CallbackContract(), name)()
-    assert asked == list(CHECKS)
+    assert names == list(CHECKS)
 
 
 def test_a_subclass_inherits_tests_that_pass_fail_or_say_why_they_were_skipped(pytester):
@@ -45,26 +109,29 @@ def test_a_subclass_inherits_tests_that_pass_fail_or_say_why_they_were_skipped(p
     result = pytester.runpytest_subprocess("-rs", "-p", "no:cacheprovider")  # in this process torch would load twice
     result.assert_outcomes(passed=13, skipped=4, failed=1)
     result.stdout.fnmatch_lines(
-        ['*`step.loss` was changed in place. Change in Doubled.state_access: "step.loss": Write*']
+        ["*`step.loss` was changed in place.*", "*Fix: change in Doubled.state_access:*", '*"step.loss": Write*']
     )
     result.stdout.fnmatch_lines_random(
-        ["*Peak, init: it has no on_init.", "*Peak, state: the last peak does not matter"]
+        ["*Peak, init: It has no on_init.", "*Peak, state: the last peak does not matter"]
     )
 
 
-def test_a_subclass_that_makes_nothing_says_what_to_define():
+def test_a_subclass_without_make_is_an_error_that_shows_it():
     class TestNothing(CallbackContract):
         pass
 
-    with pytest.raises(NotImplementedError, match=r"TestNothing does not say which callback it tests. Define it"):
+    with pytest.raises(
+        NotImplementedError,
+        match=r"TestNothing does not define which callback it tests\.\nFix: define it:\n    def make",
+    ):
         TestNothing().test_watching_changes_nothing()
 
 
-def test_a_check_that_there_is_not_cannot_be_skipped():
+def test_a_name_that_is_not_a_check_cannot_be_skipped():
     class TestTypo(CallbackContract):
         skip = {"stat": "why"}
 
         def make(self): ...
 
-    with pytest.raises(ValueError, match="skip leaves out 'stat', and there is no such check"):
+    with pytest.raises(ValueError, match="skip has 'stat', which is not a check"):
         TestTypo().test_watching_changes_nothing()

@@ -24,7 +24,7 @@ def test_importing_it_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_the_toy_learner_is_there_as_a_fixture(toy_learner):
+def test_the_toy_learner_is_a_fixture(toy_learner):
     assert toy_learner(nbatches=2).fit(1).steps == 2
 
 
@@ -37,18 +37,20 @@ def test_other_plugins_than_those_named_cannot_be_found(name, two_plugins, only_
         plugins.load("second")
 
 
-def test_without_a_name_there_is_none(two_plugins, only_plugins, toy_learner):
+def test_without_a_name_all_are_disabled(two_plugins, only_plugins, toy_learner):
     only_plugins()
     assert all(plugin.disabled for plugin in plugins.installed())
     assert toy_learner(use_default_callbacks=True).callbacks == ()
 
 
-def test_a_name_that_there_is_not_is_an_error(two_plugins, only_plugins):
-    with pytest.raises(PluginError, match=r"There is no plugin called 'frist' installed\. Did you mean `first`\?"):
+def test_a_name_that_is_not_installed_is_an_error(two_plugins, only_plugins):
+    with pytest.raises(
+        PluginError, match=r"The plugin 'frist' is not installed\.\nFix: name one that is\. Did you mean `first`\?"
+    ):
         only_plugins("frist")
 
 
-def test_after_the_test_everything_is_there_again(two_plugins):
+def test_after_the_test_nothing_is_disabled(two_plugins):
     with pytest.MonkeyPatch.context() as patch:
         treadle_pytest.isolate(patch, "first")
         assert plugins.find("second").disabled

@@ -1,15 +1,12 @@
-"""Tools for the tests of callbacks. What they need is loaded when it is asked for."""
+"""How a callback is tested. What these tools need is loaded when one of them is asked for."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from treadle.testing.auditing import audit
-    from treadle.testing.checking import check_callback
-    from treadle.testing.contract import CallbackContract
-    from treadle.testing.errors import AuditError, CallbackCheckError
-    from treadle.testing.noisy import noisy_learner
-    from treadle.testing.report import CheckResult, Report
-    from treadle.testing.toy import toy_learner
+    from treadle.testing.checks.audit import AuditError, audit
+    from treadle.testing.contract import CallbackContract, check_callback
+    from treadle.testing.report import CallbackCheckError, CheckResult, Report
+    from treadle.testing.toy import noisy_learner, toy_learner
 
 __all__ = [
     "AuditError",
@@ -23,25 +20,25 @@ __all__ = [
     "toy_learner",
 ]
 
-#: The module of each name. None is called like what it holds: once loaded, it would be found in its place.
-HOMES = {
-    "AuditError": "errors",
-    "CallbackCheckError": "errors",
+#: The module of each name. None has the name of what it holds: once imported, it would be found instead.
+MODULES = {
+    "AuditError": "checks.audit",
+    "CallbackCheckError": "report",
     "CallbackContract": "contract",
     "CheckResult": "report",
     "Report": "report",
-    "audit": "auditing",
-    "check_callback": "checking",
-    "noisy_learner": "noisy",
+    "audit": "checks.audit",
+    "check_callback": "contract",
+    "noisy_learner": "toy",
     "toy_learner": "toy",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in HOMES:
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f"{__name__}.{HOMES[name]}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)
     globals()[name] = value
     return value

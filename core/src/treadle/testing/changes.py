@@ -12,12 +12,12 @@ from torch import nn
 from treadle.state.gradients import Gradients
 from treadle.state.propdict import PropDict
 from treadle.state.random_state import RandomState
-from treadle.testing.freeze import FrozenObject, FrozenTensor, frozen, same
+from treadle.testing.frozen import FrozenObject, FrozenTensor, frozen, same
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
 
-#: Paths of what is no state of the learner, and yet decides what a training gives.
+#: Paths of what is not state of the learner and yet decides the result of a training.
 RANDOM, SETTINGS = "random generators", "torch's settings"
 
 
@@ -26,10 +26,10 @@ class Part:
     """A part of a learner's state as it was at some moment.
 
     Args:
-        path: What it is called: `params.weight`, or one of `RANDOM` and `SETTINGS`.
-        what: How to tell it in a message.
-        state: A frozen copy, or an object that counts by its identity.
-        owners: Paths of which a `Write` of one allows to change it, the most telling first.
+        path: `params.weight`, for instance, or one of `RANDOM` and `SETTINGS`.
+        what: Its name in a message.
+        state: A frozen copy, or an object that is compared by identity.
+        owners: The paths of which a `Write` allows to change it, the most specific first.
     """
 
     path: str
@@ -43,8 +43,7 @@ class Change:
     """A part of a learner's state that is no longer as it was.
 
     Args:
-        part: The part.
-        how: What happened to it: "changed in place", "replaced" and so on.
+        how: "changed in place", "replaced" and so on.
     """
 
     part: Part
@@ -55,10 +54,7 @@ class Change:
 
 
 class Moment:
-    """A learner's state at a moment, as far as a training depends on it.
-
-    Args:
-        learner: The learner.
+    """A learner's state at a moment, as far as the result of a training depends on it.
 
     Example:
         >>> from treadle import toy_learner
@@ -73,11 +69,10 @@ class Moment:
         self.parts = {(part.path, part.what): part for part in parts(learner)}
 
     def changes(self, after: Moment, *, strict: bool = True) -> list[Change]:
-        """What is different at another moment.
+        """What is different at a later moment.
 
         Args:
-            after: The other moment.
-            strict: Whether something that was replaced by its equal is different. Default: True.
+            strict: Whether something that was replaced by an equal one counts. Default: True.
         """
         found = []
         for key in self.parts | after.parts:
@@ -101,19 +96,19 @@ def difference(old: Any, new: Any, *, strict: bool) -> str | None:
         changes = (before.change(now) for before, now in zip(old.tensors, new.tensors, strict=True))
         if (how := next((change for change in changes if change is not None), None)) is not None:
             return how
-    old, new = (each.rest if isinstance(each, Nested) else each for each in (old, new))
+    old, new = (value.rest if isinstance(value, Nested) else value for value in (old, new))
     return None if same(old, new) else "changed"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """An object that counts by which one it is."""
+    """An object that is compared by identity."""
 
     value: Any
 
 
 class Nested:
-    """What a nested value holds: its tensors, each by its identity as well, and the rest by its content."""
+    """What a nested value holds, with its tensors in a list to compare them by identity as well."""
 
     def __init__(self, value: Any) -> None:
         self.rest = frozen(value)
@@ -148,17 +143,16 @@ def parts(learner: Learner) -> Iterator[Part]:
 
 
 def _named(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """One object, or several by the path of each."""
+    """One object, or each of several, with its path."""
     if isinstance(value, Mapping):
-        for name, each in value.items():
-            yield f"{path}.{name}", each
+        for name, item in value.items():
+            yield f"{path}.{name}", item
     else:
         yield path, value
 
 
 def _model(path: str, model: nn.Module) -> Iterator[Part]:
-    own = path.removeprefix("model").removeprefix(".")
-    params = f"params.{own}" if own else "params"
+    params = "params" + path.removeprefix("model")
     modules = dict(model.named_modules())
     yield Part(path, f"the structure of `{path}`", [Identity(module) for module in modules.values()], (path,))
     modes = {name: module.training for name, module in modules.items()}
@@ -189,10 +183,10 @@ def _entries(state: PropDict, path: str) -> Iterator[Part]:
 
 def _surroundings(learner: Learner) -> Iterator[Part]:
     state = RandomState(learner.data.values())
-    own = [value for _, value in state.own]
-    states = {"Python": state.python, "NumPy": state.numpy, "torch": state.torch, "the data's loaders": own}
+    loaders = [value for _, value in state.own]
+    states = {"Python": state.python, "NumPy": state.numpy, "torch": state.torch, "the data's loaders": loaders}
     states |= {f"torch on {device}": value for device, value in state.devices.items()}
     for name, value in states.items():
         yield Part(RANDOM, f"the random generator of {name}", frozen([value]))
-    yield Part(SETTINGS, "whether torch keeps track of gradients", torch.is_grad_enabled())
+    yield Part(SETTINGS, "torch's gradient mode", torch.is_grad_enabled())
     yield Part(SETTINGS, "torch's default dtype", str(torch.get_default_dtype()))

@@ -1,15 +1,106 @@
-"""`CallbackContract`: the checks of `check_callback` as tests that a plugin's tests inherit."""
+"""What every callback promises: `check_callback` checks it in one call, `CallbackContract` as tests to inherit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from treadle.callback import Callback
-from treadle.testing.checking import checked_result, skips
-from treadle.testing.errors import CallbackCheckError
-from treadle.testing.report import FAILED, SKIPPED, Report
-from treadle.testing.subject import Factory, MakeLearner, Subject
+from treadle.errors import ArgumentValueError, did_you_mean
+from treadle.testing.checks import access, audit, declarations, handlers, init, runners, state, training, watching
+from treadle.testing.report import (
+    FAILED,
+    PASSED,
+    SKIPPED,
+    CallbackCheckError,
+    CheckResult,
+    DoesNotApply,
+    Finding,
+    Report,
+    message_of,
+)
+from treadle.testing.subject import Factory, MakeLearner, Subject, reasons
+
+#: The checks by name, in the order in which they are made.
+CHECKS: dict[str, Callable[[Subject], None]] = {
+    "declarations": declarations.check,
+    "handlers": handlers.check,
+    "init": init.check,
+    "training": training.check,
+    "access": access.check,
+    "audit": audit.check,
+    "watching": watching.check,
+    "state": state.check,
+    "runners": runners.check,
+}
+
+#: Where one of these fails, no learner can be built, and the others are skipped.
+BASIC = ("declarations", "handlers")
+
+
+def check_callback(
+    factory: Factory,
+    *,
+    partners: Iterable[Factory | str] = (),
+    unused_ok: Mapping[str, str] | None = None,
+    skip: Mapping[str, str] | None = None,
+    learner: MakeLearner | None = None,
+    **settings: Any,
+) -> Report:
+    """Check that a callback keeps what callbacks promise: the guarantees, as far as they are about one callback.
+
+    - `declarations`: `state_access` and `run_after` are valid, and what it reads of `cbstate` has a writer.
+    - `handlers`: each handler is that of an event or operation, with its arguments and phases.
+    - `init`: `on_init` can run again and changes nothing more.
+    - `training`: a training with validation runs, and every handler is called.
+    - `access`: every declared path is used, a `Write` is written, and nothing else is used.
+    - `audit`: what is not declared `Write` stays as it was, also in place.
+    - `watching`: without a `Write` outside of `cbstate`, the weights are the same bits with and without it.
+    - `state`: what a checkpoint keeps is plain, and a new callback that takes it over decides and records the same.
+    - `runners`: handlers in threads give the same result.
+
+    Args:
+        factory: Makes the callback: its class, or a function. It is called several times.
+        partners: Classes, functions or entry points' names that make callbacks it needs beside it.
+        unused_ok: Declared paths, and names of handlers, that a toy training does not use, each with
+            the reason. Default: none.
+        skip: Names of checks to leave out, each with the reason. Default: none.
+        learner: Makes the learner in place of `toy_learner` and `noisy_learner`, called as they are.
+        **settings: More arguments of the learner, such as `nbatches=100`.
+
+    Returns:
+        The report, with the numbers of checks that were run and skipped; none has failed.
+
+    Raises:
+        CallbackCheckError: if a check fails; its message is the report.
+        ArgumentTypeError, ArgumentValueError: if an argument cannot be used, such as a skip without a reason.
+
+    Example:
+        >>> from treadle import Callback, Read, TrainingPhase
+        >>> class Peak(Callback):
+        ...     "Keep the highest loss."
+        ...     state_access = {"step.loss": Read}
+        ...     highest = float("-inf")
+        ...     def on_step_end(self, learner, phase: TrainingPhase):
+        ...         self.highest = max(self.highest, learner.step.loss.item())
+        ...     def state_dict(self):
+        ...         return {"highest": self.highest}
+        ...     def load_state_dict(self, state):
+        ...         self.highest = state["highest"]
+        >>> report = check_callback(Peak)
+        >>> report.run, report.skipped, report.failed
+        (8, 1, 0)
+    """
+    skipped = skips(skip or {})
+    subject = Subject(factory, partners, learner, settings, unused_ok or {})
+    results: list[CheckResult] = []
+    for name in CHECKS:
+        invalid = [result.name for result in results if result.outcome == FAILED and result.name in BASIC]
+        results.append(run_check(name, subject, skipped, invalid))
+    report = Report(subject.name, tuple(results))
+    if report.failed:
+        raise CallbackCheckError(report)
+    return report
 
 
 class CallbackContract:
@@ -40,15 +131,15 @@ class CallbackContract:
     def make(self) -> Callback:
         """Make the callback."""
         raise NotImplementedError(
-            f"{type(self).__name__} does not say which callback it tests. Define it:\n"
-            f"    def make(self): return MyCallback()"
+            f"{type(self).__name__} does not define which callback it tests.\n"
+            f"Fix: define it:\n    def make(self): return MyCallback()"
         )
 
     def check(self, name: str) -> None:
         """Run one check as a test: it fails, or is skipped with the reason, or passes."""
-        left_out = skips(self.skip)
+        skipped = skips(self.skip)
         subject = Subject(self.make, self.partners, type(self).learner, self.settings, self.unused_ok)
-        result = checked_result(name, subject, left_out)
+        result = run_check(name, subject, skipped)
         if result.outcome == FAILED:
             raise CallbackCheckError(Report(subject.name, (result,)))
         if result.outcome == SKIPPED:
@@ -83,3 +174,41 @@ class CallbackContract:
 
     def test_threads_give_the_same_result(self) -> None:
         self.check("runners")
+
+
+def skips(skip: Mapping[str, str]) -> dict[str, str]:
+    """The checks to leave out, each with the reason.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: for a name that is not a check, or without a reason.
+    """
+    for name in reasons(skip, "skip", "check"):
+        if name not in CHECKS:
+            raise ArgumentValueError(
+                f"skip has {name!r}, which is not a check.\nFix: name a check. {did_you_mean(name, CHECKS)}"
+            )
+    return dict(skip)
+
+
+def run_check(name: str, subject: Subject, skip: Mapping[str, str], invalid: Sequence[str] = ()) -> CheckResult:
+    """Run one check, unless it is left out.
+
+    Args:
+        skip: The checks that the author leaves out, with the reasons.
+        invalid: The basic checks that failed before.
+    """
+    check = CHECKS[name]
+    title = str(check.__doc__).splitlines()[0].rstrip(".")
+    if name in skip:
+        return CheckResult(name, title, SKIPPED, skip[name])
+    if invalid and name not in BASIC:
+        return CheckResult(name, title, SKIPPED, f"No learner can be built with it, see `{invalid[0]}`.")
+    try:
+        check(subject)
+    except DoesNotApply as reason:
+        return CheckResult(name, title, SKIPPED, str(reason))
+    except Finding as finding:
+        return CheckResult(name, title, FAILED, str(finding))
+    except Exception as error:  # of the callback itself
+        return CheckResult(name, title, FAILED, message_of(error))
+    return CheckResult(name, title, PASSED)

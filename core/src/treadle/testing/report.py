@@ -1,11 +1,21 @@
-"""The report of `check_callback`."""
+"""How a check ends, and the report of them all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from treadle.errors import TreadleError
+
 PASSED, SKIPPED, FAILED = "passed", "skipped", "failed"
+
+
+class Finding(Exception):
+    """A check found something wrong; the message says what, and how to fix it."""
+
+
+class DoesNotApply(Exception):
+    """A check has nothing to check; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +49,17 @@ class Report:
 
     @property
     def run(self) -> int:
-        """How many checks ran, to a good or a bad end."""
+        """The number of checks that passed or failed."""
         return len(self.results) - self.skipped
 
     @property
     def skipped(self) -> int:
-        """How many checks were left out; each says why."""
+        """The number of checks that were skipped, each with a reason."""
         return sum(result.outcome == SKIPPED for result in self.results)
 
     @property
     def failed(self) -> int:
-        """How many checks found something."""
+        """The number of checks that found something wrong."""
         return sum(result.outcome == FAILED for result in self.results)
 
     def __str__(self) -> str:
@@ -59,3 +69,21 @@ class Report:
             detail = "".join(f"\n      {line}" for line in result.detail.splitlines())
             lines.append(f"  {result.outcome:<7}  {result.name:<{width}}  {result.title}{detail}")
         return "\n".join(lines)
+
+
+class CallbackCheckError(TreadleError, AssertionError):
+    """A callback does not keep what callbacks promise; the message is the report.
+
+    Attributes:
+        report: All checks with their outcomes.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        super().__init__(str(report))
+
+
+def message_of(error: BaseException) -> str:
+    """An exception's message with its notes."""
+    message = str(error) if isinstance(error, TreadleError) else f"{type(error).__name__}: {error}"
+    return "\n".join([message, *getattr(error, "__notes__", ())])

@@ -1,4 +1,4 @@
-"""The callback that is checked, and the learners in which that is done."""
+"""`Subject`: the callback that is checked, and the trainings that it takes part in."""
 
 from __future__ import annotations
 
@@ -20,46 +20,32 @@ from treadle.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from treadle.learner import Learner
 from treadle.ordering.handlers import handlers
 from treadle.state.random_state import preserved_random_state
-from treadle.testing.auditing import Watch
-from treadle.testing.noisy import noisy_learner
-from treadle.testing.recording import Record
+from treadle.testing.record import Record, RecordedInit, recorded
+from treadle.testing.report import DoesNotApply
 from treadle.testing.run import Run, Trail
-from treadle.testing.toy import toy_learner
-from treadle.testing.watching import WatchedInit, watched
+from treadle.testing.toy import noisy_learner, toy_learner
 
 Factory = Callable[[], Callback]
 MakeLearner = Callable[..., Learner]
 
-#: So many epochs a callback is watched for, each with one of validation.
+#: The number of epochs of a training, each followed by one of validation.
 EPOCHS = 2
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What was noted of a callback in a toy training.
-
-    Args:
-        record: What it used.
-        watch: What it changed.
-        error: What the training raised, or None.
-    """
-
-    record: Record
-    watch: Watch
-    error: Exception | None
 
 
 @dataclass
 class Subject:
-    """A callback to be checked.
+    """The callback that is checked.
 
     Args:
         factory: Makes the callback; called for each training.
         partners: Classes, functions or entry points' names that make the callbacks it needs beside it.
-        learner: Makes the learner, as `toy_learner` does. Default: `toy_learner`, or `noisy_learner`
-            where dropout and shuffling show something.
+        learner: Makes the learner, as `toy_learner` does. Default: `toy_learner`, and `noisy_learner`
+            where dropout and shuffling matter.
         settings: More arguments of the learner.
         unused_ok: Declared paths and handlers that a toy training does not use, each with the reason.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: if an argument cannot be used.
     """
 
     factory: Factory
@@ -71,91 +57,107 @@ class Subject:
     def __post_init__(self) -> None:
         if isinstance(self.factory, Callback) or not callable(self.factory):
             raise ArgumentTypeError(
-                f"Callbacks are checked in several trainings, so a function that makes one is needed, got "
-                f"{self.factory!r}: check_callback(lambda: {type(self.factory).__name__}(...))"
+                f"check_callback was given {self.factory!r}, and it needs a function that makes the callback, "
+                f"a new one for each training.\nFix: pass the class or a function:\n"
+                f"    check_callback(lambda: {type(self.factory).__name__}(...))"
             )
         if isinstance(self.partners, (str, type)):
-            raise ArgumentTypeError(f"partners is a list, got {self.partners!r}: partners=[{self.partners!r}]")
+            raise ArgumentTypeError(
+                f"partners is {self.partners!r}, not a list.\nFix: pass a list:\n    partners=[{self.partners!r}]"
+            )
         self.partners = tuple(self.partners)
         self.callback = self.make()
         self.name = self.callback.name
-        known = {*checked(self.callback.state_access, self.name), *handlers(self.callback)}
-        for path, reason in reasons(self.unused_ok, "unused_ok", "path").items():
+        known = {*self.declared, *handlers(self.callback)}
+        for path in reasons(self.unused_ok, "unused_ok", "path"):
             if path not in known:
                 raise ArgumentValueError(
-                    f"unused_ok explains {path!r}, and {self.name} neither declares nor handles it ({reason}). "
-                    f"{did_you_mean(path, known)}"
+                    f"unused_ok has {path!r}, which {self.name} neither declares nor handles.\n"
+                    f"Fix: name one of its paths or handlers. {did_you_mean(path, known)}"
                 )
 
     def make(self) -> Callback:
         """Make the callback."""
         callback = self.factory()
         if not isinstance(callback, Callback):
-            raise ArgumentTypeError(f"The function makes {callback!r}, which is no callback.")
+            raise ArgumentTypeError(
+                f"The function that makes the callback returned {callback!r}, which is not a Callback.\n"
+                f"Fix: return one:\n    check_callback(lambda: MyCallback(...))"
+            )
         return callback
+
+    def make_partners(self) -> list[Callback]:
+        """Make the callbacks that it needs beside it."""
+        return [plugins.load(partner)() if isinstance(partner, str) else partner() for partner in self.partners]
 
     @property
     def declared(self) -> dict[str, type[Permission]]:
         """What the callback declares."""
-        return checked(self.callback.state_access, self.name)
+        return checked(self.callback.state_access, self.callback.name)
 
-    def run(self, *extra: Callback, with_it: bool = True, runner: CallbackRunner | None = None) -> Run:
-        """A learner for a training with or without the callback, with dropout and shuffled data.
+    def run(self, *extra: Callback, with_callback: bool = True, runner: CallbackRunner | None = None) -> Run:
+        """A learner with or without the callback, with dropout and shuffled data, that has not trained yet.
 
         Args:
             extra: More callbacks.
-            with_it: Whether the callback takes part. Default: True.
             runner: The learner's runner. Default: `LinearRunner`.
         """
-        callback = self.make() if with_it else None
-        partners, trail = self.partners_made(), Trail()
+        callback = self.make() if with_callback else None
+        partners, trail = self.make_partners(), Trail()
         callbacks = [*partners, trail, *extra, *([callback] if callback else [])]
         learner = (self.learner or noisy_learner)(*callbacks, runner=runner, **self.settings)
         return Run(learner, callback, partners, trail)
 
     @functools.cached_property
-    def recorded(self) -> Recorded:
-        """What the callback uses and changes in a toy training."""
+    def record(self) -> Record:
+        """What the callback does in a toy training, which may end with an error."""
         callback = self.make()
-        record = Record(checked(callback.state_access, callback.name))
-        records = {callback: record}
-        watch = Watch(records)
-        error = None
+        record = Record(callback)
         with seeded():
             try:
-                runner = WatchedInit(watch.noting, records)
-                learner = (self.learner or toy_learner)(callback, *self.partners_made(), runner=runner, **self.settings)
-                with watched(learner, watch.noting, records):
+                callbacks = callback, *self.make_partners()
+                learner = (self.learner or toy_learner)(*callbacks, runner=RecordedInit(record), **self.settings)
+                with recorded(learner, record.note, record):
                     learner.fit(EPOCHS)
-            except Exception as raised:
-                error = raised
-        return Recorded(record, watch, error)
+            except Exception as error:
+                record.error = error
+        return record
 
-    def partners_made(self) -> list[Callback]:
-        """Make the partners."""
-        return [plugins.load(each)() if isinstance(each, str) else each() for each in self.partners]
+    @property
+    def full_record(self) -> Record:
+        """What the callback does in a toy training without an error.
+
+        Raises:
+            DoesNotApply: if the training ended with one, which the check `training` reports.
+        """
+        if self.record.error is not None:
+            raise DoesNotApply("The toy training ended with an error, see `training`.")
+        return self.record
 
 
-def reasons(given: Any, argument: str, what: str) -> dict[str, str]:
-    """A mapping of something to reasons, checked.
+def reasons(mapping: Any, argument: str, what: str) -> dict[str, str]:
+    """A mapping from what an author leaves out to the reasons, checked.
 
-    Raises:
-        ArgumentTypeError: if it is none.
-        ArgumentValueError: if a reason is empty.
+    Args:
+        argument: The argument's name, for a message.
+        what: What it leaves out, for a message.
     """
-    if not isinstance(given, Mapping):
+    if not isinstance(mapping, Mapping):
         raise ArgumentTypeError(
-            f'{argument} maps each {what} to the reason, got {given!r}: {argument}={{"...": "why"}}'
+            f"{argument} is {mapping!r}, and it maps each {what} to the reason.\n"
+            f'Fix: pass a dictionary:\n    {argument}={{"...": "why"}}'
         )
-    for key, reason in given.items():
+    for key, reason in mapping.items():
         if not isinstance(reason, str) or not reason.strip():
-            raise ArgumentValueError(f'{argument} leaves out {key!r} without a reason: {argument}={{"{key}": "why"}}')
-    return dict(given)
+            raise ArgumentValueError(
+                f'{argument} has {key!r} without a reason.\nFix: give the reason:\n    {argument}={{"{key}": "why"}}'
+            )
+    return dict(mapping)
 
 
 @contextmanager
 def seeded() -> Iterator[None]:
-    """Draw the same random numbers each time, and leave no trace in the generators."""
+    """Draw the same random numbers each time, and restore the generators afterwards."""
     with preserved_random_state():
         torch.manual_seed(0)
         random.seed(0)

@@ -1,11 +1,13 @@
-"""`toy_learner`: a learner with a tiny problem, for tests and examples."""
+"""`toy_learner` and `noisy_learner`: learners with a tiny problem, for tests and examples."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from treadle.callback import Callback
 from treadle.learner import Learner
@@ -47,7 +49,55 @@ def toy_learner(
         inputs = [torch.randint(1, 101, (batchsize, 1), generator=generator).float() for _ in range(nbatches)]
         return [(xs, coeff * xs) for xs in inputs]
 
+    return _learner(model, (batches(), batches()), optimizer, callbacks, kwargs)
+
+
+def noisy_learner(
+    *callbacks: Callback | str,
+    optimizer: Any = None,
+    nbatches: int = 16,
+    coeff: float = 3.0,
+    batchsize: int = 8,
+    **kwargs: Any,
+) -> Learner:
+    """A learner whose training shows every random number that is drawn: dropout, a batch norm, shuffled loaders.
+
+    A number that somebody draws, a mode or a running statistic that somebody changes: after the next
+    step the weights are others. The first weights are the same at every call.
+
+    Args:
+        callbacks: Its callbacks.
+        optimizer: Its optimizer. Default: SGD with a learning rate of 0.001.
+        nbatches: The number of batches of training, and of validation.
+        coeff: What the inputs, from 0 to 1, are multiplied by.
+        batchsize: The number of rows of a batch.
+        **kwargs: More arguments of `Learner`. Default: no default callbacks.
+
+    Example:
+        >>> learner = noisy_learner()
+        >>> _ = torch.manual_seed(1)
+        >>> first = learner.fit(1), learner.model[0].weight.sum()
+        >>> learner = noisy_learner()
+        >>> _ = torch.manual_seed(1), torch.rand(1)
+        >>> second = learner.fit(1), learner.model[0].weight.sum()
+        >>> bool(first[1] == second[1])
+        False
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(1, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
+        inputs = torch.rand(2, nbatches * batchsize, 1)
+
+    def loader(xs: torch.Tensor) -> DataLoader[Any]:
+        return DataLoader(TensorDataset(xs, coeff * xs), batch_size=batchsize, shuffle=True)
+
+    return _learner(model, tuple(map(loader, inputs)), optimizer, callbacks, kwargs)
+
+
+def _learner(
+    model: nn.Module, data: tuple[Any, ...], optimizer: Any, callbacks: Sequence[Callback | str], kwargs: dict[str, Any]
+) -> Learner:
     if optimizer is None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
-    settings = {"data": (batches(), batches()), "use_default_callbacks": False, **kwargs}
+    settings = {"data": data, "use_default_callbacks": False, **kwargs}
     return Learner(model, nn.functional.l1_loss, optimizer=optimizer, callbacks=callbacks, **settings)

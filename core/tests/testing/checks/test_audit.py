@@ -15,7 +15,7 @@ from treadle import (
     throttle,
     toy_learner,
 )
-from treadle.testing import AuditError, audit, noisy_learner
+from treadle.testing import AuditError, audit, check_callback, noisy_learner
 
 
 def at_step_end(access, body) -> Callback:
@@ -40,58 +40,60 @@ BREACHES = {
     "a parameter": (
         {"params": Read},
         lambda learner: learner.params["weight"].detach().add_(1),
-        '`params.weight` was changed in place. Change in Sneaky.state_access: "params": Write',
+        '`params.weight` was changed in place.\n  Fix: change in Sneaky.state_access:\n      "params": Write',
     ),
     "a parameter past torch's count": (
         {"model": Read},
         lambda learner: learner.model.weight.detach().numpy().fill(1),
-        '`params.weight` was changed in place. Change in Sneaky.state_access: "model": Write',
+        '`params.weight` was changed in place.\n  Fix: change in Sneaky.state_access:\n      "model": Write',
     ),
     "the loss": (
         {"step.loss": Read},
         lambda learner: learner.step.loss.detach().mul_(2),
-        '`step.loss` was changed in place. Change in Sneaky.state_access: "step.loss": Write',
+        '`step.loss` was changed in place.\n  Fix: change in Sneaky.state_access:\n      "step.loss": Write',
     ),
     "a part of what may be read": (
         {"step": Read},
         lambda learner: learner.step.xs.add_(1),
-        '`step.xs` was changed in place. Add to Sneaky.state_access: "step.xs": Write',
+        '`step.xs` was changed in place.\n  Fix: add to Sneaky.state_access:\n      "step.xs": Write',
     ),
     "a gradient": (
         {"step.grads": Read},
         lambda learner: learner.step.grads["weight"].mul_(2),
-        'the gradient of `params.weight` was changed in place. Change in Sneaky.state_access: "step.grads": Write',
+        "the gradient of `params.weight` was changed in place.\n  Fix: change in Sneaky.state_access:\n"
+        '      "step.grads": Write',
     ),
     "a mode": (
         {"model": Read},
         lambda learner: learner.model.eval(),
-        'a training mode in `model` was changed. Change in Sneaky.state_access: "model": Write',
+        'a training mode in `model` was changed.\n  Fix: change in Sneaky.state_access:\n      "model": Write',
     ),
     "a learning rate": (
         {"optimizer": Read},
         lambda learner: learner.optimizer.param_groups[0].update(lr=1.0),
-        '`optimizer` was changed. Change in Sneaky.state_access: "optimizer": Write',
+        '`optimizer` was changed.\n  Fix: change in Sneaky.state_access:\n      "optimizer": Write',
     ),
     "a generator": (
         {"cbstate.seen": Write},
         lambda learner: torch.rand(1),
-        "the random generator of torch was changed. Sneaky declares no Write outside of `cbstate`, so it only watches, "
-        "and a training must give the same with and without it. Draw from a generator of its own: torch.Generator(), "
-        "random.Random().",
+        "the random generator of torch was changed.\n"
+        "  Fix: Sneaky declares no Write outside of `cbstate`, so a training has to give the same result without it. "
+        "Draw from a generator of your own:\n"
+        "      torch.Generator(), random.Random()",
     ),
     "a setting of torch": (
         {},
         lambda learner: torch.set_grad_enabled(False),
-        "whether torch keeps track of gradients was changed. Put it back: with torch.no_grad(): ...",
+        "torch's gradient mode was changed.\n  Fix: restore it:\n      with torch.no_grad(): ...",
     ),
 }
 
 
-@pytest.mark.parametrize(("access", "body", "told"), BREACHES.values(), ids=BREACHES.keys())
-def test_a_change_that_is_not_declared_is_an_error_with_the_line_to_add(access, body, told):
+@pytest.mark.parametrize(("access", "body", "what"), BREACHES.values(), ids=BREACHES.keys())
+def test_a_change_that_is_not_declared_is_an_error_with_the_line_to_add(access, body, what):
     with torch.set_grad_enabled(True):
         text = refusal(toy_learner(at_step_end(access, body)))
-    assert text == f"Sneaky.on_step_end did what Sneaky does not declare:\n  {told}"
+    assert text == f"Sneaky.on_step_end changed what Sneaky does not declare `Write`:\n  {what}"
 
 
 def test_an_entry_of_cbstate_that_is_only_read_must_stay():
@@ -103,10 +105,12 @@ def test_an_entry_of_cbstate_that_is_only_read_must_stay():
 
     thief = at_step_end({"cbstate.kept": Read}, lambda learner: learner.cbstate.kept.append(1))
     text = refusal(toy_learner(Keeper(), thief))
-    assert text.endswith('`cbstate.kept` was changed. Change in Sneaky.state_access: "cbstate.kept": Write')
+    assert text.endswith(
+        '`cbstate.kept` was changed.\n  Fix: change in Sneaky.state_access:\n      "cbstate.kept": Write'
+    )
 
 
-def test_all_changes_of_a_handler_are_told_together():
+def test_all_changes_of_a_handler_are_reported_together():
     def body(learner):
         learner.step.xs.add_(1)
         learner.step.ys.add_(1)
@@ -172,12 +176,12 @@ def test_after_it_the_learner_is_as_before():
     assert learner.fit(1).steps == 16
 
 
-def test_callbacks_that_join_meanwhile_are_watched_as_well():
+def test_callbacks_that_join_during_an_audit_are_audited():
     learner = toy_learner()
     with audit(learner):
         learner.fit(1)
         learner.add_callback(at_step_end({"step.xs": Read}, lambda learner: learner.step.xs.add_(1)))
-        with pytest.raises(AuditError, match=r"Sneaky\.on_step_end did"):
+        with pytest.raises(AuditError, match=r"Sneaky\.on_step_end changed"):
             learner.fit(1)
 
 
@@ -190,7 +194,7 @@ def test_a_handler_that_fails_fails_as_it_does_without():
         learner.fit(1)
 
 
-def test_a_handler_that_cancels_is_watched_as_well():
+def test_a_handler_that_cancels_is_audited():
     def body(learner):
         learner.step.xs.add_(1)
         raise CancelStepException
@@ -198,19 +202,19 @@ def test_a_handler_that_cancels_is_watched_as_well():
     assert "`step.xs` was changed in place" in refusal(toy_learner(at_step_end({"step.xs": Read}, body)))
 
 
-def test_the_end_of_a_fit_is_watched():
+def test_the_end_of_a_fit_is_audited():
     class Late(Callback):
         state_access = {"params": Read}
 
         def on_fit_end(self, learner):
             learner.params["weight"].data.zero_()
 
-    assert refusal(toy_learner(Late())).startswith("Late.on_fit_end did what Late does not declare")
+    assert refusal(toy_learner(Late())).startswith("Late.on_fit_end changed what Late does not declare")
 
 
-def test_a_throttled_callback_is_watched_under_its_own_name():
+def test_a_throttled_callback_is_audited_under_its_own_name():
     sneaky = at_step_end({"step.xs": Read}, lambda learner: learner.step.xs.add_(1))
-    assert refusal(toy_learner(throttle(sneaky, StepEnd, freq=3))).startswith("Sneaky.on_step_end did")
+    assert refusal(toy_learner(throttle(sneaky, StepEnd, freq=3))).startswith("Sneaky.on_step_end changed")
 
 
 # Operations.
@@ -233,18 +237,20 @@ class Around(Callback):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_both_parts_of_a_wrapper_are_watched(when):
+def test_both_parts_of_a_wrapper_are_audited(when):
     text = refusal(toy_learner(Around(**{when: lambda learner: learner.step.xs.add_(1)})))
-    assert text.startswith("Around.forward did what Around does not declare:\n  `step.xs` was changed in place.")
+    assert text.startswith(
+        "Around.forward changed what Around does not declare `Write`:\n  `step.xs` was changed in place."
+    )
 
 
-def test_what_happens_inside_of_a_wrapper_is_not_put_down_to_it():
+def test_what_happens_inside_a_wrapper_is_not_reported_as_its():
     learner = noisy_learner(Around())
     with audit(learner):
         assert learner.fit(1).steps == 16
 
 
-def test_a_wrapper_may_switch_gradients_off_for_the_time_being():
+def test_a_wrapper_may_turn_gradients_off_while_the_operation_runs():
     class Frozen(Callback):
         @hookimpl(wrapper=True)
         def loss(self):
@@ -257,34 +263,36 @@ def test_a_wrapper_may_switch_gradients_off_for_the_time_being():
         assert learner.fit(1).steps == 16
 
 
-def test_an_answer_for_forward_may_draw_numbers_and_count_in_buffers():
-    class Answer(Callback):
+def test_who_overrides_forward_may_draw_numbers_and_change_buffers():
+    class Override(Callback):
         state_access = {"model": Read, "step.xs": Read}
 
         def forward(self, learner):
             return learner.model(learner.step.xs)
 
-    learner = noisy_learner(Answer())
+    learner = noisy_learner(Override())
     with audit(learner):
         assert learner.fit(1).steps == 16
 
 
-def test_an_answer_for_update_declares_what_it_changes():
-    class Answer(Callback):
+def test_who_overrides_update_declares_what_it_changes():
+    class Override(Callback):
         state_access = {"optimizer": Read}
 
         def update(self, learner):
             learner.optimizer.step()
             return True
 
-    text = refusal(toy_learner(Answer()))
+    text = refusal(toy_learner(Override()))
     assert text == (
-        "Answer.update did what Answer does not declare:\n"
-        '  `params.weight` was changed in place. Add to Answer.state_access: "params": Write'
+        "Override.update changed what Override does not declare `Write`:\n"
+        "  `params.weight` was changed in place.\n"
+        "  Fix: add to Override.state_access:\n"
+        '      "params": Write'
     )
 
 
-def test_an_answer_for_a_whole_step_is_left_to_those_inside_of_it():
+def test_who_overrides_a_whole_step_is_not_audited_there():
     class Twice(Callback):
         def step(self, learner, phase, batch):
             random.random()
@@ -292,3 +300,34 @@ def test_an_answer_for_a_whole_step_is_left_to_those_inside_of_it():
     learner = toy_learner(Twice())
     with audit(learner):
         assert learner.fit(1).steps == 16
+
+
+# The check.
+
+
+def test_a_change_in_place_of_what_is_only_read_is_found(failed):
+    class Clamps(Callback):
+        state_access = {"step.grads": Read, "params": Read}
+
+        def on_backward_end(self, learner):
+            for name in learner.params:
+                learner.step.grads[name].clamp_(-0.01, 0.01)
+
+    found = failed(Clamps)
+    assert found["audit"] == (
+        "Clamps.on_backward_end changed what Clamps does not declare `Write`:\n"
+        "  the gradient of `params.weight` was changed in place.\n"
+        "  Fix: change in Clamps.state_access:\n"
+        '      "step.grads": Write'
+    )
+    assert found["watching"].startswith("After step 1 the weights are different from those without it.\nFix:")
+
+
+def test_what_a_partner_changes_is_not_reported_as_the_callbacks(Mean):
+    class Sneaky(Callback):
+        state_access = {"step.xs": Read}
+
+        def on_step_end(self, learner):
+            learner.step.xs.add_(0)
+
+    assert check_callback(Mean, partners=[Sneaky]).failed == 0

@@ -1,4 +1,4 @@
-"""A checkpoint in memory: how a run goes on in another learner; see `treadle.loop.position.Resumption`."""
+"""What does a checkpoint keep of it, and does a new callback go on from there?"""
 
 from __future__ import annotations
 
@@ -14,12 +14,50 @@ from treadle.loop.progress import COUNTERS
 from treadle.phases import Phase, TrainingPhase
 from treadle.state.propdict import PropDict
 from treadle.state.random_state import RandomState
+from treadle.testing.frozen import frozen, same
+from treadle.testing.report import DoesNotApply, Finding
+from treadle.testing.run import entry, written
+from treadle.testing.subject import EPOCHS, Subject, seeded
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
 
 #: What a state may hold beside tensors, lists, tuples and dictionaries.
 PLAIN = (type(None), bool, int, float, str, bytes)
+
+#: What a state may hold.
+KEPT = (
+    "Fix: keep what a checkpoint can hold: tensors, None, bool, int, float and str, and lists, tuples and "
+    "dictionaries of these."
+)
+FIX = "return from state_dict all that its handlers go on from, and take it over in load_state_dict."
+
+
+def check(subject: Subject) -> None:
+    """What a checkpoint keeps of it is plain, and a new callback goes on from it."""
+    with seeded():
+        first = subject.run()
+        capture = Capture(first.members)
+        first.learner.add_callback(capture)
+        first.fit(EPOCHS)
+    checkpoint = capture.taken
+    if checkpoint is None:
+        raise DoesNotApply("It ends the fit in its first epoch, so there is no state to go on from.")
+    state = checkpoint.states[0]
+    if odd := next(not_plain(state), None):
+        raise Finding(f"state_dict gives {odd}.\n{KEPT}")
+    for path in written(subject.callback):
+        if odd := next(not_plain(entry(checkpoint.cbstate, path)), None):
+            raise Finding(f"`{path}` holds {odd}.\n{KEPT} Or give it state_dict and load_state_dict.")
+    with seeded():
+        second = subject.run()
+        second.trail.steps = first.trail.steps[: checkpoint.progress["steps"]]
+        FromMemory(second.learner, second.members, checkpoint)
+        assert second.callback is not None
+        if not same(frozen(second.callback.state_dict()), frozen(state)):
+            raise Finding(f"After load_state_dict, state_dict gives something else than was loaded.\nFix: {FIX}")
+        second.fit(EPOCHS)
+    first.compare(second, "Resumed from a checkpoint", FIX)
 
 
 class Capture(Callback):

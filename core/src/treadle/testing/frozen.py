@@ -1,4 +1,4 @@
-"""Copies of arbitrary values that can be compared with what the values have become."""
+"""Copies of arbitrary values, to compare with the values as they are later."""
 
 from __future__ import annotations
 
@@ -23,13 +23,10 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None), Phase, enum.Enum)
 class FrozenTensor:
     """A tensor as it was.
 
-    Args:
-        tensor: The tensor.
-
     Attributes:
-        tensor: The same tensor, as it may have become since.
-        version: How often it had been changed in place, by torch's own count.
-        copy: What was in it.
+        tensor: The tensor itself, which may change.
+        version: The number of changes in place, by torch's count.
+        copy: A copy of its content.
     """
 
     __slots__ = ("copy", "requires_grad", "tensor", "version")
@@ -51,12 +48,7 @@ class FrozenTensor:
 
 
 class FrozenObject:
-    """An object as it was: its class and what it holds.
-
-    Args:
-        value: The object.
-        content: Copies of what it holds.
-    """
+    """An object as it was: its class, and copies of what it holds."""
 
     __slots__ = ("content", "kind")
 
@@ -67,11 +59,10 @@ class FrozenObject:
 def frozen(value: Any, memo: dict[int, Any] | None = None) -> Any:
     """A copy of a value and of all that it holds, for `same`.
 
-    Functions, classes, modules of Python, callbacks and the like count by what they are called.
+    Functions, classes, modules of Python, callbacks and the like are compared by name.
 
     Args:
-        value: The value.
-        memo: What was copied before, by the original's `id`.
+        memo: For use inside: the number of each object that was copied already, by its `id`.
 
     Example:
         >>> values = {"a": [1.0], "b": torch.zeros(2)}
@@ -94,7 +85,7 @@ def frozen(value: Any, memo: dict[int, Any] | None = None) -> Any:
 
 
 def _content(value: Any, memo: dict[int, Any]) -> Any:
-    """What an object holds, as far as it can be told."""
+    """Copies of what an object holds."""
     numpy = sys.modules.get("numpy")
     if isinstance(value, (list, tuple)):
         return [frozen(item, memo) for item in value]
@@ -114,7 +105,7 @@ def _content(value: Any, memo: dict[int, Any]) -> Any:
         return None
     if isinstance(value, nn.Module):
         return [frozen(part, memo) for part in (dict(value.state_dict()), [m.training for m in value.modules()])]
-    if callable(getattr(value, "state_dict", None)):  # what a cache or a buffer is to it, it knows itself
+    if callable(getattr(value, "state_dict", None)):  # which leaves out caches and buffers
         return frozen(value.state_dict(), memo)
     held = attributes(value)
     if not held and "__eq__" in vars(type(value)) and type(value).__hash__ is not None:
@@ -123,7 +114,7 @@ def _content(value: Any, memo: dict[int, Any]) -> Any:
 
 
 def attributes(value: Any) -> dict[str, Any]:
-    """What is kept in an object, without what it computes and caches."""
+    """The attributes of an object, without cached properties."""
     names = [name for cls in type(value).__mro__ for name in _slots(cls)]
     held = {name: getattr(value, name) for name in names if hasattr(value, name)}
     held |= getattr(value, "__dict__", {})
@@ -138,7 +129,7 @@ def _slots(cls: type) -> list[str]:
 
 
 def same(before: Any, after: Any) -> bool:
-    """Whether two copies have the same content; that a tensor was replaced by an equal one does not count."""
+    """Whether two copies have the same content; a tensor may have been replaced by an equal one."""
     if type(before) is not type(after):
         return False
     if isinstance(before, FrozenTensor):
@@ -153,15 +144,10 @@ def same(before: Any, after: Any) -> bool:
 
 
 def equal(before: torch.Tensor | None, after: torch.Tensor | None) -> bool:
-    """Whether two tensors are equal, one NaN to another as well."""
+    """Whether two tensors are equal; NaN equals NaN."""
     if before is None or after is None:
         return before is after
-    if (before.shape, before.dtype, before.device, before.layout) != (
-        after.shape,
-        after.dtype,
-        after.device,
-        after.layout,
-    ):
+    if any(getattr(before, name) != getattr(after, name) for name in ("shape", "dtype", "device", "layout")):
         return False
     if before.device.type == "meta":
         return True

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 from treadle import Callback, ProtectedException, Read, Write, toy_learner
 from treadle.state.views import view
-from treadle.testing.recording import Record, RecordingView
+from treadle.testing.record import Record, RecordingView
 
 DECLARED = {"step": Read, "cbstate.count": Write, "cbstate.history": Read, "params": Read, "optimizer": Write}
 
@@ -16,7 +16,7 @@ def seen():
     learner.cbstate.count, learner.cbstate.history = 0, [1]
     callback = Callback()
     callback.state_access = DECLARED
-    record = Record(DECLARED)
+    record = Record(callback)
     return SimpleNamespace(view=RecordingView(view(learner, callback), record), record=record, learner=learner)
 
 
@@ -48,25 +48,3 @@ def test_what_is_refused_is_not_noted(seen):
     with pytest.raises(ProtectedException, match='"model": Read'):
         _ = seen.view.model
     assert seen.record.read == seen.record.written == set()
-
-
-def test_what_was_declared_and_not_used_is_told_with_what_to_do(seen):
-    _ = seen.view.step.loss, seen.view.optimizer, seen.view.cbstate.history
-    seen.view.cbstate.count = 1
-    assert seen.record.unused() == {
-        "params": "is declared and was not used: take it out",
-        "optimizer": "is declared `Write` and only read: declare it `Read`",
-    }
-
-
-def test_a_part_of_a_path_is_a_use_of_it():
-    record = Record({"cbstate": Write, "step": Read})
-    record.written.add("cbstate.history")
-    record.read.add("step.loss")
-    assert record.unused() == {}
-
-
-def test_the_path_above_is_no_use_of_it():
-    record = Record({"cbstate.history": Read})
-    record.read.add("cbstate")
-    assert list(record.unused()) == ["cbstate.history"]

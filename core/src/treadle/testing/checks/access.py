@@ -1,0 +1,34 @@
+"""Does it use what it declares?"""
+
+from treadle.access import Write, overlaps
+from treadle.testing.record import Record
+from treadle.testing.report import Finding
+from treadle.testing.subject import Subject
+
+UNUSED, ONLY_READ = "is declared and not used", "is declared `Write` and only read"
+FIXES = {UNUSED: "remove it from state_access", ONLY_READ: "declare it `Read` in state_access"}
+
+
+def check(subject: Subject) -> None:
+    """It uses what it declares, and nothing else."""
+    found = {path: what for path, what in unused(subject.full_record).items() if path not in subject.unused_ok}
+    if found:
+        lines = (
+            f"`{path}` {what}.\nFix: {FIXES[what]}, or give the reason why a toy training does not use it:\n"
+            f'    unused_ok={{"{path}": "why"}}'
+            for path, what in found.items()
+        )
+        raise Finding("\n".join(lines))
+
+
+def unused(record: Record) -> dict[str, str]:
+    """The declared paths that were not used as declared, each with what was wrong."""
+    found = {}
+    for path, permission in record.declared.items():
+        read = any(other == path or other.startswith(f"{path}.") for other in record.read)
+        written = any(overlaps(path, other) for other in record.written)
+        if permission is Write and not written:
+            found[path] = ONLY_READ if read else UNUSED
+        elif permission is not Write and not read:
+            found[path] = UNUSED
+    return found

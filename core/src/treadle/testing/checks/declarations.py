@@ -1,0 +1,19 @@
+"""Are the declarations valid?"""
+
+from treadle.access import checked
+from treadle.ordering.graph import callback_graph
+from treadle.testing.report import Finding
+from treadle.testing.subject import Subject
+
+
+def check(subject: Subject) -> None:
+    """Its declarations are valid."""
+    again = subject.make()
+    if again is subject.callback:
+        raise Finding("The function returned the same callback twice.\nFix: make a new callback at each call.")
+    if again.name != subject.name or checked(again.state_access, again.name) != subject.declared:
+        raise Finding(
+            "Two callbacks that were made alike differ in their name or state_access.\n"
+            "Fix: let both depend on nothing but the arguments."
+        )
+    callback_graph([subject.callback, *subject.make_partners()])

@@ -1,0 +1,25 @@
+"""Can `on_init` run again, as it does when callbacks join or leave?"""
+
+from treadle.ordering.handlers import handlers
+from treadle.testing.changes import Moment
+from treadle.testing.frozen import frozen, same
+from treadle.testing.report import DoesNotApply, Finding
+from treadle.testing.subject import Subject, seeded
+
+FIX = "Fix: on_init runs again when callbacks join or leave; let it give the same state each time."
+
+
+def check(subject: Subject) -> None:
+    """`on_init` can run again."""
+    if "on_init" not in handlers(subject.callback):
+        raise DoesNotApply("It has no on_init.")
+    with seeded():
+        run = subject.run()
+        assert run.callback is not None
+        state, before = frozen(run.callback.state_dict()), Moment(run.learner)
+        run.learner.set_callbacks(run.learner.callbacks)
+        changes = before.changes(Moment(run.learner), strict=False)
+        if changes:
+            raise Finding(f"A second on_init changed {', '.join(map(str, changes))}.\n{FIX}")
+        if not same(state, frozen(run.callback.state_dict())):
+            raise Finding(f"A second on_init changed the values of state_dict.\n{FIX}")

@@ -1,0 +1,41 @@
+"""Is a training the same with a callback that only watches and without it?"""
+
+import torch
+
+from treadle.access import Write, accesses, overlaps
+from treadle.state.random_state import RandomState
+from treadle.testing.frozen import frozen, same
+from treadle.testing.report import DoesNotApply, Finding
+from treadle.testing.run import Run
+from treadle.testing.subject import EPOCHS, Subject, seeded
+
+FIX = (
+    "Fix: leave the learner's state and the random generators as they are; draw from a generator of your own:\n"
+    "    torch.Generator(), random.Random()"
+)
+
+
+def check(subject: Subject) -> None:
+    """Watching changes nothing: the weights are the same bits with and without it."""
+    outside = sorted(path for path in accesses(subject.callback, Write) if not overlaps(path, "cbstate"))
+    if outside:
+        raise DoesNotApply(f"It declares a Write of {', '.join(outside)}.")
+    (run, generators), (usual, expected) = trained(subject, with_callback=True), trained(subject, with_callback=False)
+    steps, usual_steps = run.trail.steps, usual.trail.steps
+    for number, (weights, usual_weights) in enumerate(zip(steps, usual_steps, strict=False), 1):
+        if not all(map(torch.equal, weights, usual_weights)):
+            raise Finding(f"After step {number} the weights are different from those without it.\n{FIX}")
+    if run.result is not None and run.result.cancelled is not None:
+        return
+    if len(steps) != len(usual_steps):
+        raise DoesNotApply(f"It cancels steps or epochs: {len(steps)} of {len(usual_steps)} steps ran to their end.")
+    if not same(generators, expected):
+        raise Finding(f"After the fit the random generators are in another state than without it.\n{FIX}")
+
+
+def trained(subject: Subject, *, with_callback: bool) -> tuple[Run, object]:
+    """A training, and the state in which it left the random generators."""
+    with seeded():
+        run = subject.run(with_callback=with_callback).fit(EPOCHS)
+        state = RandomState()
+        return run, frozen([state.python, state.numpy, state.torch, state.devices])

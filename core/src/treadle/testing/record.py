@@ -1,0 +1,206 @@
+"""What handlers do in a training: the paths that they use, and what of the learner's state they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from treadle.access import Permission, checked
+from treadle.callback import Callback
+from treadle.dispatch.dispatcher import Dispatcher, Handle
+from treadle.dispatch.runners import Call, CallbackRunner, LinearRunner, Run
+from treadle.errors import FitException
+from treadle.events import Hook
+from treadle.operations import Epoch, Step
+from treadle.state.views import View
+from treadle.testing.changes import Change, Moment
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
+    from treadle.phases import Phase
+
+Note = Callable[[Call, Sequence[Change]], None]
+
+
+class Record:
+    """What a callback did in a training.
+
+    Args:
+        callback: The callback.
+
+    Attributes:
+        declared: Its `state_access`.
+        read: The paths that it looked at.
+        written: The paths that it set, or of which something was changed while it ran.
+        calls: The calls of its handlers, a wrapper's two parts one each, with what they changed.
+        error: The exception that ended the training, or None.
+    """
+
+    def __init__(self, callback: Callback) -> None:
+        self.callback = callback
+        self.declared: dict[str, type[Permission]] = checked(callback.state_access, callback.name)
+        self.read: set[str] = set()
+        self.written: set[str] = set()
+        self.calls: list[tuple[Call, Sequence[Change]]] = []
+        self.error: Exception | None = None
+
+    def note(self, call: Call, changes: Sequence[Change]) -> None:
+        """Take down what a handler changed, if it is one of this callback."""
+        if call.callback is self.callback:
+            self.calls.append((call, changes))
+            self.written.update(path for change in changes for path in change.part.owners)
+
+
+class RecordingView:
+    """A view of the learner that notes each access to it, and of its parts.
+
+    Args:
+        view: The view that a callback has.
+        record: Where to note.
+        path: What part of the learner it stands for. Default: all of it.
+    """
+
+    __slots__ = ("_path", "_record", "_view")
+
+    def __init__(self, view: Any, record: Record, path: str = "") -> None:
+        object.__setattr__(self, "_view", view)
+        object.__setattr__(self, "_record", record)
+        object.__setattr__(self, "_path", path)
+
+    def _of(self, name: str) -> str:
+        return f"{self._path}.{name}" if self._path else name
+
+    def _seen(self, name: str, value: Any) -> Any:
+        if isinstance(value, View):
+            return RecordingView(value, self._record, self._of(name))
+        self._record.read.add(self._of(name))
+        return value
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            return getattr(self._view, name)
+        return self._seen(name, getattr(self._view, name))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._seen(name, self._view[name])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._view, name, value)
+        self._record.written.add(self._of(name))
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._view[name] = value
+        self._record.written.add(self._of(name))
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._view, name)
+        self._record.written.add(self._of(name))
+
+    def __delitem__(self, name: str) -> None:
+        del self._view[name]
+        self._record.written.add(self._of(name))
+
+    def __contains__(self, name: str) -> bool:
+        self._record.read.add(self._of(name))
+        return name in self._view
+
+    def __iter__(self) -> Iterator[str]:
+        self._record.read.add(self._path)
+        return iter(self._view)
+
+    def __repr__(self) -> str:
+        return repr(self._view)
+
+
+class RecordedInit(CallbackRunner):
+    """A runner for a learner that is being built, so that `on_init` is recorded as well; see `recorded`."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def compile(self, calls: Sequence[Call]) -> Run:
+        return LinearRunner().compile([recorded_call(call, self._record.note, self._record) for call in calls])
+
+
+@contextmanager
+def recorded(learner: Learner, note: Note, record: Record | None = None) -> Iterator[None]:
+    """Compare the learner's state before and after every handler, while handlers run one after the other.
+
+    Args:
+        learner: The learner.
+        note: Called after each handler, and after each part of a wrapper, with what it changed.
+        record: Where to note the accesses of one of its callbacks. Default: nowhere.
+    """
+    dispatcher = RecordedCalls(learner, note, record)
+
+    def handle(phase: Phase | None) -> Handle:
+        nonlocal dispatcher
+        if dispatcher.callbacks is not learner.callbacks:
+            dispatcher = RecordedCalls(learner, note, record)
+        learner.current = dispatcher.handle(phase)
+        return learner.current
+
+    runner, learner.runner = learner.runner, LinearRunner()
+    vars(learner)["handle"] = handle
+    handle(None)
+    try:
+        yield
+    finally:
+        del vars(learner)["handle"]
+        learner.runner = runner
+        learner.current = learner._dispatcher.handle(None)
+
+
+class RecordedCalls(Dispatcher):
+    """Makes the calls of a learner; see `recorded`."""
+
+    def __init__(self, learner: Learner, note: Note, record: Record | None) -> None:
+        super().__init__(learner, learner.callbacks)
+        self.callbacks, self._note, self._record = learner.callbacks, note, record
+
+    def calls(self, hook: type[Hook], phase: Phase | None) -> list[Call]:
+        return [recorded_call(call, self._note, self._record) for call in super().calls(hook, phase)]
+
+
+def recorded_call(call: Call, note: Note, record: Record | None) -> Call:
+    """The same call, its changes noted, and its accesses if the record is one of its callback."""
+    function: Any = call.function
+    if record is not None and call.callback is record.callback:
+        call.args = tuple(
+            RecordingView(value, record) if name == "learner" else value
+            for name, value in zip(call.names, call.args, strict=True)
+        )
+
+    def compared(part: Callable[..., Any], *args: Any) -> Any:
+        if call.hook in (Epoch, Step) and not call.wrapper:  # every callback's handlers run inside
+            note(call, [])
+            return part(*args)
+        before = Moment(call.learner)
+        try:
+            result = part(*args)
+        except (FitException, StopIteration):
+            note(call, before.changes(Moment(call.learner)))
+            raise
+        note(call, before.changes(Moment(call.learner)))
+        return result
+
+    def plain(*args: Any) -> Any:
+        return compared(function, *args)
+
+    def around(*args: Any) -> Generator[Any, Any, Any]:
+        inner = function(*args)
+        try:
+            yielded = compared(next, inner)
+            while True:
+                try:
+                    result = yield yielded
+                except BaseException as error:
+                    yielded = compared(inner.throw, error)
+                else:
+                    yielded = compared(inner.send, result)
+        except StopIteration as stop:
+            return stop.value
+
+    call.function = around if call.wrapper else plain
+    return call
