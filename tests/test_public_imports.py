@@ -15,26 +15,15 @@ PUBLIC = {"treadle"} | {
 #: Files of plugins that import more, each with what; exactly those that do, so that the list can only shrink.
 KNOWN: dict[str, set[str]] = {
     "treadle-checkpoint/src/treadle_checkpoint/callback_states.py": {"treadle.callback"},
-    "treadle-checkpoint/src/treadle_checkpoint/checkpointer.py": {
-        "treadle.callback",
-        "treadle.loop.progress",
-        "treadle.ordering.handlers",
-    },
+    "treadle-checkpoint/src/treadle_checkpoint/checkpointer.py": {"treadle.callback", "treadle.ordering.handlers"},
     "treadle-checkpoint/src/treadle_checkpoint/fast_forward.py": {"treadle.state.random_state"},
-    "treadle-checkpoint/src/treadle_checkpoint/position.py": {"treadle.loop.progress"},
     "treadle-checkpoint/src/treadle_checkpoint/random_states.py": {"treadle.state.random_state"},
-    "treadle-checkpoint/src/treadle_checkpoint/run.py": {"treadle.loop.progress"},
-    "treadle-checkpoint/src/treadle_checkpoint/run_folder.py": {"treadle.loop.progress"},
     "treadle-checkpoint/src/treadle_checkpoint/snapshot.py": {"treadle.loop.progress", "treadle.state.random_state"},
-    "treadle-checkpoint/tests/test_checkpointer.py": {"treadle.loop.progress"},
     "treadle-checkpoint/tests/test_fast_forward.py": {"treadle.state.random_state"},
     "treadle-checkpoint/tests/test_random_states.py": {"treadle.state.random_state"},
     "treadle-checkpoint/tests/test_resume.py": {"treadle.loop.batches"},
     "treadle-logging/src/treadle_logging/log_visualization.py": {"treadle.state.random_state"},
-    "treadle-progress/src/treadle_progress/progress_printer.py": {"treadle.loop.progress"},
-    "treadle-sanity/src/treadle_sanity/sanity_check.py": {"treadle.loop.progress"},
     "treadle-sanity/src/treadle_sanity/trial.py": {"treadle.state.random_state"},
-    "treadle-stopping/src/treadle_stopping/early_stopping.py": {"treadle.callback"},
     "treadle-tensorboard/src/treadle_tensorboard/protos.py": {"treadle.state.random_state"},
 }
 

@@ -6,6 +6,7 @@
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`.
 - Take a number from a device without waiting for it: `DeviceNumber`.
+- Save and resume runs: `position_of`. All others read `learner.progress`.
 - Leave the random generators as they were: `preserved_random_state`, `RandomState`.
 
 The first-party plugins import these names and no others from inside the core, so whatever they do, yours can do.
@@ -26,6 +27,7 @@ from treadle.arguments import (
 from treadle.callback import unwrap
 from treadle.errors import did_you_mean
 from treadle.loop.batches import batches, length_of
+from treadle.loop.position import position_of
 from treadle.ordering.handlers import handlers, handles
 from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber
@@ -47,6 +49,7 @@ __all__ = [
     "overlaps",
     "phase_key",
     "phase_label",
+    "position_of",
     "preserved_random_state",
     "real_number",
     "subclass_of",

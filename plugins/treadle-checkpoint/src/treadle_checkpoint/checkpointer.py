@@ -21,9 +21,8 @@ from treadle import (
     hookimpl,
 )
 from treadle.access import Permission
+from treadle.authoring import position_of
 from treadle.callback import unwrap
-from treadle.loop.position import position_of
-from treadle.loop.progress import Progress
 from treadle.ordering.handlers import handlers
 
 from treadle_checkpoint.arguments import check_folder, check_minutes, check_mode, check_phase, check_whole
@@ -164,7 +163,7 @@ class Checkpointer(Callback):
         def step(learner: Any, phase: Phase, batch: Any) -> Generator[None, object, object]:
             if type(phase) is not self._under_way:
                 return (yield)
-            due = isinstance(phase, self.during) and self._is_due(learner.progress, phase)
+            due = isinstance(phase, self.during) and self._is_due(learner, phase)
             digest = (
                 batch_digest(batch) if due and self._files.whole_run else None
             )  # before a callback changes it in place
@@ -178,9 +177,9 @@ class Checkpointer(Callback):
 
         return step
 
-    def _is_due(self, progress: Progress, phase: Phase) -> bool:
+    def _is_due(self, learner: Any, phase: Phase) -> bool:
         """Whether to save after the step that begins."""
-        steps = progress.steps + 1 if phase.training else self._taken + 1
+        steps = learner.progress.steps + 1 if phase.training else self._taken + 1
         by_steps = self.every_steps is not None and steps % self.every_steps == 0
         return by_steps or (self.every_minutes is not None and self.clock() - self._last >= 60 * self.every_minutes)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from treadle import Phase
-from treadle.loop import position
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Position:
     digest: str | None = None
 
 
-def between(at: position.Position, rounds: int) -> Position:
-    """The place between two epochs, after so many of the fit under way."""
+def between(at: Any, rounds: int) -> Position:
+    """The place between two epochs, after so many of the fit under way; `at` is what `position_of` gives."""
     return Position(at.n, rounds, tuple(phase_key(phase) for phase in at.phases))
 
 

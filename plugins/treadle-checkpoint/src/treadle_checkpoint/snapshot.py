@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from treadle import PropDict
-from treadle.loop import position as loop_position
+from treadle.authoring import position_of
 from treadle.loop.progress import COUNTERS
 from treadle.state.random_state import RandomState
 
@@ -46,7 +46,7 @@ def take(learner: Any, position: Position) -> Snapshot:
         NotSaveableError: if a callback or an entry of `cbstate` keeps what no checkpoint can hold.
         NotResumableError: if an optimizer holds a parameter that belongs to no model.
     """
-    now = loop_position.position_of(learner)
+    now = position_of(learner)
     models = model_state.models_by_name(learner.model)
     parameters = optimizer_state.named_parameters(models, learner.lossfn)
     model, notes = model_state.gather(models)
@@ -84,7 +84,7 @@ def numbers(step: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def random(data: Mapping[str, Any], position: loop_position.Position) -> dict[str, Any]:
+def random(data: Mapping[str, Any], position: Any) -> dict[str, Any]:
     """The random generators' states: now, when the epoch was entered, and before its first batch."""
     moments = {"now": RandomState(data.values()), "entry": position.at_entry, "start": position.at_start}
     return {moment: random_states.as_tree(state) for moment, state in moments.items() if state is not None}

@@ -7,8 +7,8 @@ from typing import Any
 
 from loguru import logger
 from treadle import AbstractTrainingPhase, Callback, Phase, Read, TrainingPhase
+from treadle.authoring import position_of
 from treadle.errors import ArgumentTypeError
-from treadle.loop.position import position_of
 
 from treadle_sanity.batch_checks import told
 from treadle_sanity.check import Check, Failure
