@@ -4,6 +4,7 @@
   `file_path`, `writable`; and guess what a user meant: `did_you_mean`.
 - Ask what another callback is and does: `handles`, `handlers`, `unwrap`, `overlaps`.
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
+- Go through one or several models or optimizers: `by_name`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`.
 - Take a number from a device without waiting for it: `DeviceNumber`.
 - Save and resume runs: `position_of`. All others read `learner.progress`.
@@ -31,12 +32,14 @@ from treadle.loop.position import position_of
 from treadle.ordering.handlers import handlers, handles
 from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber
+from treadle.state.propdict import by_name
 from treadle.state.random_state import RandomState, preserved_random_state
 
 __all__ = [
     "DeviceNumber",
     "RandomState",
     "batches",
+    "by_name",
     "did_you_mean",
     "file_path",
     "function",

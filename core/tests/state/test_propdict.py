@@ -2,7 +2,9 @@ import copy
 import pickle
 
 import pytest
+from torch import nn
 from treadle import PropDict
+from treadle.state.propdict import by_name
 
 
 def test_a_name_is_an_attribute_and_an_item() -> None:
@@ -73,3 +75,9 @@ def test_a_copy_is_one_too(duplicate) -> None:
     other.ys = 2
     assert type(other) is PropDict
     assert dict(state) == {"xs": [1]}
+
+
+def test_one_thing_alone_has_the_empty_name() -> None:
+    models = {"values": nn.Linear(1, 1), "first": nn.Linear(1, 1)}
+    assert by_name(models) == by_name(PropDict(models)) == models
+    assert by_name(models["first"]) == {"": models["first"]}

@@ -86,3 +86,14 @@ def named(mapping: Mapping[str, Any]) -> dict[str, Any]:
 def missing(name: str, there: Mapping[str, Any]) -> str:
     """The message for a name that is not there."""
     return f"There is no `{name}` here. {did_you_mean(name, there)}"
+
+
+def by_name(state: Any) -> dict[str, Any]:
+    """One or several models or optimizers of a learner by their names; one alone has the empty name.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> by_name(toy_learner().model)
+        {'': Linear(in_features=1, out_features=1, bias=False)}
+    """
+    return dict(named(state)) if isinstance(state, Mapping) else {"": state}

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from treadle import Phase, TrainingPhase, ValidationPhase
+from treadle.authoring import preserved_random_state
 from treadle.errors import ArgumentTypeError, LossError
-from treadle.state.random_state import preserved_random_state
 
 from treadle_sanity.errors import SkipCheck
 from treadle_sanity.influence import movers
