@@ -16,7 +16,7 @@ class Terminal(io.StringIO):
 
     @property
     def screen(self):
-        """The lines that can be seen, with the cursor's ways back to a line's begin and up followed."""
+        """The lines that can be seen, following the cursor back to the start of a line and up."""
         lines, row, column = [""], 0, 0
         for part in re.findall(r"\r|\n|\x1b\[A|[^\r\n\x1b]+", self.getvalue()):
             if part == "\r":
@@ -60,6 +60,6 @@ def scripted():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that goes on by one second each time it is looked at."""
+    """A clock that advances by one second each time it is read."""
     times = iter(range(10**6))
-    monkeypatch.setattr("treadle_progress.bar.monotonic", lambda: next(times))
+    monkeypatch.setattr("treadle_progress.progress_printer.monotonic", lambda: next(times))

@@ -3,14 +3,18 @@ import sys
 
 import pytest
 from treadle import (
+    Callback,
     CallbackConflictError,
+    Series,
     ValidationPhase,
+    Write,
     epoch,
     toy_learner,
 )
 from treadle.errors import ArgumentTypeError
 from treadle_metrics import Metric, Metrics, Recorder
 from treadle_progress import MetricsPrinter, ProgressPrinter
+from treadle_progress.metrics_printer import MetricsTable, formatted
 
 
 def learner_with(*others, metrics=None, **arguments):
@@ -105,7 +109,7 @@ def test_a_file_is_written_to(capsys, scripted):
     assert capsys.readouterr().out == ""
 
 
-def test_the_table_and_the_bars_do_not_tear_each_other_up(monkeypatch, terminal):
+def test_the_table_and_the_bars_do_not_disturb_each_other(monkeypatch, terminal):
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr(sys, "stderr", terminal)
     learner_with(ProgressPrinter(mininterval=0), rich=False).fit(2)
@@ -151,17 +155,91 @@ def test_without_rich_a_terminal_gets_plain_lines(monkeypatch, terminal, scripte
     assert terminal.getvalue().splitlines()[0] == "epoch  phase                  Loss"
 
 
-def test_rich_that_is_asked_for_and_not_there_is_refused(monkeypatch):
+def test_rich_that_is_asked_for_and_not_installed_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "rich.console", None)
-    with pytest.raises(ArgumentTypeError, match="pip install rich"):
+    with pytest.raises(ArgumentTypeError, match=r"needs the library rich\.\nFix: install it:\n    pip install rich"):
         MetricsPrinter(rich=True)
 
 
 def test_a_file_that_cannot_be_written_to_is_refused():
-    with pytest.raises(ArgumentTypeError, match=r"got 'table.txt': MetricsPrinter\(file=sys.stdout\)"):
+    with pytest.raises(ArgumentTypeError, match=r"got 'table.txt'\.\nFix: .*\n    MetricsPrinter\(file=sys.stdout\)"):
         MetricsPrinter(file="table.txt")
 
 
 def test_it_needs_metrics():
     with pytest.raises(CallbackConflictError, match=r"cbstate\.metricsepoch"):
         toy_learner(Recorder(), MetricsPrinter())
+
+
+class OtherMetrics(Callback):
+    """Writes what `Metrics` does, in a container of another kind."""
+
+    state_access = {"cbstate.metricsepoch": Write}
+
+    def __init__(self, make):
+        self.make = make
+
+    def on_init(self, learner):
+        learner.cbstate.metricsepoch = self.make()
+
+    def on_epoch_end(self, learner, phase):
+        learner.cbstate.metricsepoch.setdefault(phase, {"Error": Series()})["Error"].push(1, 0.5)
+
+
+def test_another_record_of_metrics_will_do_if_it_has_names(capsys):
+    class Named(dict):
+        names = ("Error",)
+
+    toy_learner(Recorder(), OtherMetrics(Named), MetricsPrinter()).fit(1)
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch  phase                 Error",
+        "    1  TrainingPhase        0.5000",
+        "    1  ValidationPhase      0.5000",
+    ]
+
+
+def test_a_record_of_metrics_without_names_is_refused_when_a_fit_begins():
+    learner = toy_learner(Recorder(), OtherMetrics(dict), MetricsPrinter())
+    with pytest.raises(
+        ArgumentTypeError, match=r"the dict there has no `names`\.\nFix: keep .*:\n    .*SeriesByPhase\("
+    ):
+        learner.fit(1)
+
+
+def test_numbers_stand_below_their_names():
+    table = MetricsTable(["Loss", "Mean squared error"])
+    assert table.header() == "epoch  phase                  Loss  Mean squared error"
+    assert table.row(12, "TrainingPhase", {"Loss": 0.5, "Mean squared error": 12.25}) == (
+        "   12  TrainingPhase        0.5000             12.2500"
+    )
+
+
+def test_a_metric_without_a_value_has_a_dash():
+    assert MetricsTable(["Loss"]).row(1, "ValidationPhase", {}) == "    1  ValidationPhase           -"
+
+
+def test_a_wider_table_keeps_the_columns_it_has():
+    table = MetricsTable(["Loss"]).wider("A phase with a long name", ["Accuracy", "Loss"])
+    assert table.header() == "epoch  phase                           Loss    Accuracy"
+    assert table.fits("TrainingPhase", ["Accuracy"])
+
+
+def test_what_there_is_no_room_for_does_not_fit():
+    table = MetricsTable(["Loss"])
+    assert table.fits("TrainingPhase", ["Loss"])
+    assert not table.fits("TrainingPhase", ["Accuracy"])
+    assert not table.fits("A phase with a long name", ["Loss"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.001, "0.0010"),
+        (9999.99994, "9999.9999"),
+        (12345678.0, "1.235e+07"),
+        (-0.00012, "-1.200e-04"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_numbers_have_four_decimals_or_four_digits(value, text):
+    assert formatted(value) == text

@@ -21,6 +21,7 @@ from treadle import (
 )
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_progress import ProgressPrinter
+from treadle_progress.progress_printer import Bar
 
 
 def learner_with(file, *others, nbatches=4, **arguments):
@@ -94,7 +95,7 @@ def test_endless_data_have_a_bar_without_an_end(terminal):
     assert counts(terminal) == {"Epoch 1 TrainingPhase": ["0", "1", "2"]}
 
 
-def test_a_loader_whose_length_is_in_name_only_has_a_bar_without_an_end(terminal):
+def test_a_loader_that_has_a_length_only_by_name_has_a_bar_without_an_end(terminal):
     class Endless(torch.utils.data.IterableDataset):
         def __iter__(self):
             return iter([(torch.ones(1), torch.ones(1))] * 2)
@@ -218,7 +219,7 @@ def test_a_cancelled_step_takes_its_place_in_the_bar(terminal):
         ("log", True, True),
     ],
 )
-def test_a_standard_stream_shows_the_bar_if_it_is_a_terminal_unless_told_otherwise(
+def test_a_standard_stream_shows_the_bar_if_it_is_a_terminal_unless_show_is_set(
     monkeypatch, terminal, stream, show, shown
 ):
     output = terminal if stream == "terminal" else io.StringIO()
@@ -227,7 +228,7 @@ def test_a_standard_stream_shows_the_bar_if_it_is_a_terminal_unless_told_otherwi
     assert bool(output.getvalue()) is shown
 
 
-def test_naming_a_standard_stream_is_no_wish_to_show(monkeypatch):
+def test_a_standard_stream_as_the_file_shows_no_more_than_without(monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     toy_learner(ProgressPrinter(file=sys.stdout)).fit(1)
     assert sys.stdout.getvalue() == ""
@@ -247,17 +248,100 @@ def test_no_thread_is_started(terminal, monkeypatch):
 
 
 def test_a_file_that_cannot_be_written_to_is_refused():
-    with pytest.raises(ArgumentTypeError, match=r"got 'bar.txt': ProgressPrinter\(file=sys.stdout\)"):
+    with pytest.raises(ArgumentTypeError, match=r"got 'bar.txt'\.\nFix: .*\n    ProgressPrinter\(file=sys.stdout\)"):
         ProgressPrinter(file="bar.txt")
 
 
 @pytest.mark.parametrize("mininterval", ["1", None, True])
-def test_an_interval_that_is_no_number_is_refused(mininterval):
-    with pytest.raises(ArgumentTypeError, match=r"a number of seconds, got .*: mininterval=0\.1"):
+def test_an_interval_that_is_not_a_number_is_refused(mininterval):
+    with pytest.raises(
+        ArgumentTypeError,
+        match=r"mininterval must be a number of at least 0, got .*\.\nFix: .*\n    .*mininterval=0\.1",
+    ):
         ProgressPrinter(mininterval=mininterval)
 
 
 @pytest.mark.parametrize("mininterval", [-1, float("nan")])
 def test_a_negative_interval_is_refused(mininterval):
-    with pytest.raises(ArgumentValueError, match=r"0 seconds or more, got .*: mininterval=0\.1"):
+    with pytest.raises(
+        ArgumentValueError,
+        match=r"mininterval must be a number of at least 0, got .*\.\nFix: .*\n    .*mininterval=0\.1",
+    ):
         ProgressPrinter(mininterval=mininterval)
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """A device of whose `copies` to the host the first `ended` have arrived."""
+
+    class Device:
+        copies: list[float] = []
+        ended = 0
+
+    class Event:
+        def __init__(self, device):
+            assert device == torch.device("xpu", 0)
+            self.copy = len(Device.copies)
+
+        def record(self): ...
+
+        def query(self):
+            return self.copy <= Device.ended
+
+        def synchronize(self):
+            assert self.query(), "the device was waited for"
+
+    class Number(torch.Tensor):
+        is_cpu = False
+        device = torch.device("xpu", 0)
+
+        def detach(self):
+            return self
+
+        def to(self, target, non_blocking):
+            assert (target, non_blocking) == ("cpu", True)
+            value = self.as_subclass(torch.Tensor).clone()
+            Device.copies.append(value.item())
+            return value
+
+    Device.copies = []
+    Device.number = staticmethod(lambda value: torch.tensor(value).as_subclass(Number))
+    monkeypatch.setattr(torch, "Event", Event)
+    return Device
+
+
+@pytest.fixture
+def bar(terminal):
+    bar = Bar("Epoch", [], 0, disable=False, file=terminal, leave=False)
+    yield bar
+    bar.close()
+
+
+def shown_loss(terminal):
+    return re.findall(r"loss ([\d.]+)", terminal.frames[-1])
+
+
+def test_a_loss_on_a_device_is_shown_when_its_copy_has_ended(bar, terminal, device):
+    bar.refresh(device.number(1.0))
+    bar.advance(1)
+    bar.refresh(device.number(2.0))
+    assert shown_loss(terminal) == []
+    device.ended = 1
+    bar.advance(2)
+    bar.refresh(device.number(3.0))
+    assert shown_loss(terminal) == ["1"]
+
+
+def test_while_the_copy_of_a_loss_is_under_way_no_other_is_started(bar, device):
+    for value in (1.0, 2.0, 3.0):
+        bar.refresh(device.number(value))
+    device.ended = 1
+    bar.refresh(device.number(4.0))
+    assert device.copies == [1.0, 4.0]
+
+
+def test_a_loss_on_a_device_that_cannot_tell_when_a_copy_ends_is_not_shown(bar, terminal):
+    for steps in (1, 2):
+        bar.advance(steps)
+        bar.refresh(torch.empty((), device="meta"))
+    assert shown_loss(terminal) == []

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
+from time import monotonic
 from typing import IO, Any
 
+import tqdm.auto
 from treadle import Callback, Phase, Read
-from treadle.errors import ArgumentTypeError, ArgumentValueError
-
-from treadle_progress.bar import Bar
+from treadle.authoring import DeviceNumber, length_of, phase_label, real_number, writable
 
 
 class ProgressPrinter(Callback):
     """Show a progress bar for each epoch, with the number of the epoch and the loss.
 
-    Works in terminals and notebooks and is quiet elsewhere, as in a log file, unless it is asked to
-    show. The bar is refreshed by the clock and never waits for a device: a loss on an accelerator is
+    Works in terminals and notebooks and is quiet elsewhere, as in a log file, unless `show` is set.
+    The bar is refreshed by the clock and never waits for a device: a loss on an accelerator is
     shown when a copy of it has arrived. It ends at the number of batches if the data know it, and is
     removed when the epoch ends, however it does. One of the default callbacks.
 
@@ -23,14 +23,14 @@ class ProgressPrinter(Callback):
         show: Whether to show the bar. Default: where the output is a terminal or a notebook, and where
             a `file` other than a standard stream is given.
         file: Where to write. Default: standard error.
-        mininterval: So many seconds pass at least between two refreshes. Default: 0.1.
-        loss: Whether to show the loss. Default: True.
-        leave: Whether a bar stays after its epoch. Default: False.
+        mininterval: The minimum number of seconds between two refreshes.
+        loss: Whether to show the loss.
+        leave: Whether a bar stays after its epoch.
 
     Reads: `data`, and with `loss` also `step.loss`.
 
     Raises:
-        ArgumentTypeError: if `file` cannot be written to or `mininterval` is no number.
+        ArgumentTypeError: if `file` cannot be written to or `mininterval` is not a number.
         ArgumentValueError: if `mininterval` is negative.
 
     Example:
@@ -43,7 +43,7 @@ class ProgressPrinter(Callback):
     """
 
     state_access = {"data": Read, "step.loss": Read}
-    optional_state = True  # a run may be resumed with or without it
+    optional_state = True
 
     def __init__(
         self,
@@ -54,65 +54,45 @@ class ProgressPrinter(Callback):
         loss: bool = True,
         leave: bool = False,
     ) -> None:
-        if file is not None and not callable(getattr(file, "write", None)):
-            raise ArgumentTypeError(f"file is something to write to, got {file!r}: ProgressPrinter(file=sys.stdout)")
-        if isinstance(mininterval, bool) or not isinstance(mininterval, (int, float)):
-            raise ArgumentTypeError(f"mininterval is a number of seconds, got {mininterval!r}: mininterval=0.1")
-        if not mininterval >= 0:
-            raise ArgumentValueError(f"mininterval is 0 seconds or more, got {mininterval}: mininterval=0.1")
-        self.show, self.file, self.mininterval, self.loss, self.leave = show, file, mininterval, loss, leave
+        if file is not None:
+            writable(file, "file", "ProgressPrinter(file=sys.stdout)")
+        self.mininterval = real_number(mininterval, "mininterval", "ProgressPrinter(mininterval=0.1)", least=0)
+        self.show, self.file, self.loss, self.leave = show, file, loss, leave
         if not loss:
             self.state_access = {"data": Read}
         self._ended: dict[str, int] = {}
         self._bars: list[tuple[Phase, Bar]] = []  # an epoch may run inside of another one
 
     def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
-        self._close(phase)  # of an epoch that nobody told us the end of
-        title = f"Epoch {self._ended.get(label(phase), 0) + 1} {label(phase)}"
-        name = phase.data_name
-        bar = Bar(
-            title,
-            None if name is None else learner.data.get(name),
-            disable=self._disable(),
-            file=self.file,
-            mininterval=self.mininterval,
-            leave=self.leave,
-        )
+        self._close(phase)  # that of an epoch whose end was not dispatched
+        title = f"Epoch {self._ended.get(phase_label(phase), 0) + 1} {phase_label(phase)}"
+        data = None if phase.data_name is None else learner.data.get(phase.data_name)
+        disable = None if self.show is None else not self.show
+        if self.show is None and self.file not in (None, sys.stdout, sys.stderr):
+            disable = False
+        bar = Bar(title, data, self.mininterval, disable=disable, file=self.file, leave=self.leave)
         if bar.shown:
             self._bars.append((phase, bar))
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         if self._bars:
-            own, bar = self._bars[-1]
-            if phase == own and bar.advance(learner.progress.step):
-                bar.refresh(self._loss(learner) if self.loss else None)
+            innermost, bar = self._bars[-1]
+            if phase == innermost and bar.advance(learner.progress.step):
+                bar.refresh(learner.step.get("loss") if self.loss else None)
 
     def on_epoch_end(self, phase: Phase) -> None:
-        self._ended[label(phase)] = self._ended.get(label(phase), 0) + 1
+        self._ended[phase_label(phase)] = self._ended.get(phase_label(phase), 0) + 1
         self._close(phase)
 
     def on_fit_end(self) -> None:
-        if self._bars:
-            self._close(self._bars[0][0])
+        self._close()
 
-    def _disable(self) -> bool | None:
-        if self.show is None:
-            return None if self.file in (None, sys.stdout, sys.stderr) else False
-        return not self.show
-
-    @staticmethod
-    def _loss(learner: Any) -> Any:
-        try:
-            return learner.step.loss
-        except AttributeError:  # a phase that names its losses differently
-            return None
-
-    def _close(self, phase: Phase) -> None:
-        """Close the bar of a phase, if it has one, and those inside of it."""
-        if any(own == phase for own, _ in self._bars):
-            own = None
-            while own != phase:
-                own, bar = self._bars.pop()
+    def _close(self, phase: Phase | None = None) -> None:
+        """Close the bar of a phase, if it has one, and those inside of it; without a phase, all of them."""
+        if phase is None or any(outer == phase for outer, _ in self._bars):
+            closed = None
+            while self._bars and (closed is None or closed != phase):
+                closed, bar = self._bars.pop()
                 bar.close()
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,6 +102,67 @@ class ProgressPrinter(Callback):
         self._ended = dict(state["epochs"])
 
 
-def label(phase: Phase) -> str:
-    """A phase as people read it: the type's name, and the fields if it has any."""
-    return repr(phase) if vars(phase) else type(phase).__name__
+class QuietTqdm(tqdm.auto.tqdm):  # type: ignore[type-arg]
+    """tqdm's bar without the thread that monitors bars; here the clock is read at every step."""
+
+    monitor_interval = 0
+
+
+class Bar:
+    """The bar of one epoch.
+
+    Args:
+        title: What stands before it.
+        data: What the epoch runs over; its length, if it has one, is where the bar ends.
+        mininterval: The minimum number of seconds between two refreshes.
+        disable: Whether it is not shown; None leaves that to tqdm, which shows it in terminals and notebooks.
+        file: Where it is written. Default: standard error.
+        leave: Whether it stays after its end.
+    """
+
+    __slots__ = ("_bar", "_due", "_interval", "_loss", "_steps")
+
+    def __init__(
+        self, title: str, data: Any, mininterval: float, *, disable: bool | None, file: IO[str] | None, leave: bool
+    ) -> None:
+        self._bar = QuietTqdm(
+            desc=title,
+            total=length_of(data),
+            disable=disable,
+            file=file,
+            mininterval=0,
+            miniters=1,
+            leave=leave,
+            unit="step",
+            dynamic_ncols=True,
+        )
+        self._interval = mininterval
+        self._due = monotonic() + mininterval
+        self._steps = 0
+        self._loss: DeviceNumber | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is shown."""
+        return not self._bar.disable
+
+    def advance(self, steps: int) -> bool:
+        """Take the number of steps of the epoch so far. Whether it is time to refresh the bar."""
+        self._steps = steps
+        return monotonic() >= self._due
+
+    def refresh(self, loss: Any = None) -> None:
+        """Show how far the epoch has come, and the newest loss that has arrived from its device."""
+        if loss is not None and (self._loss is None or self._loss.arrived):
+            previous, self._loss = self._loss, DeviceNumber(loss)
+            arrived = self._loss if self._loss.arrived else previous
+            if arrived is not None:
+                self._bar.set_postfix_str(f"loss {arrived.value:.4g}", refresh=False)
+        self._bar.update(self._steps - self._bar.n)
+        self._due = monotonic() + self._interval
+
+    def close(self) -> None:
+        """Remove the bar, or leave it where the epoch ended."""
+        if self._bar.leave:  # what is removed need not be drawn once more
+            self.refresh()
+        self._bar.close()
