@@ -1,12 +1,11 @@
-"""The first-party distributions, their callbacks made with few arguments, and how each pair of them gets on."""
+"""The first-party distributions, their callbacks as their contract tests make them, and how each pair gets on."""
 
 import functools
-import importlib
-import tempfile
+import importlib.util
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement, count
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from treadle import Callback, CallbackConflictError, Read, Write, callback_graph
 from treadle.access import overlaps
 from treadle.ordering.handlers import handlers
 from treadle.ordering.participants import meetings
-from treadle_logging import LoggerBackend
-from treadle_schedule import LearningRate, Momentum
+from treadle.testing import CallbackContract
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,93 +61,73 @@ def project(folder: Path) -> dict[str, Any]:
     return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-class Nowhere(LoggerBackend):
-    """A backend that forgets what it is given."""
-
-    def log(self, loggable: Any, name: str, i: int, group: tuple[str, ...]) -> None:
-        pass
-
-
-#: Where checkpoints go, each callback's into a folder of its own.
-FOLDER, NUMBERS = tempfile.TemporaryDirectory(), count()
-
-
-def folder() -> Path:
-    return Path(FOLDER.name, str(next(NUMBERS)))
-
-
-#: Makes a callback of its class; two of a kind get different numbers, where they have to differ.
-Make = Callable[[Any, int], Callback]
-
-#: For each entry point how to make its callback: with few arguments first, then with options that declare other state.
-MAKE: dict[str, dict[str, Make]] = {
-    "checkpointer": {
-        "": lambda cls, n: cls(folder()),
-        "every_steps=...": lambda cls, n: cls(folder(), every_steps=2),
-    },
-    "early_stopping": {
-        "": lambda cls, n: cls(3),
-        "monitor=...": lambda cls, n: cls(3, monitor="Loss"),
-        "restore_best=True": lambda cls, n: cls(3, restore_best=True),
-    },
-    "garbage_collect": {"": lambda cls, n: cls()},
-    "log_histograms": {
-        "": lambda cls, n: cls(Nowhere()),
-        "gradients=True, activations=True": lambda cls, n: cls(Nowhere(), gradients=True, activations=True),
-    },
-    "log_hyper_params": {"": lambda cls, n: cls(Nowhere())},
-    "log_metrics": {"": lambda cls, n: cls(Nowhere())},
-    "log_traces": {"": lambda cls, n: cls(Nowhere())},
-    "log_visualization": {"": lambda cls, n: cls(lambda step: step.xs[None] / 100, Nowhere())},
-    "metrics": {"": lambda cls, n: cls()},
-    "metrics_printer": {"": lambda cls, n: cls()},
-    "progress_printer": {"": lambda cls, n: cls()},
-    "recorder": {"": lambda cls, n: cls()},
-    "sanity_check": {"": lambda cls, n: cls()},
-    "scheduler": {"": lambda cls, n: cls({(LearningRate, Momentum)[n]: 0.1})},
-    "stop_on_nan_loss": {"": lambda cls, n: cls()},
-    "to_device": {"": lambda cls, n: cls("cpu")},
-    "to_gpu": {"": lambda cls, n: cls()},
-    "traces": {"": lambda cls, n: cls({f"trace {n}": lambda learner: learner.step.loss})},
-}
-
-
 @dataclass(frozen=True)
 class Example:
-    """A first-party callback with certain options.
+    """A first-party callback with certain options, as the contract test of its plugin makes it.
 
     Args:
         entry_point: The entry point's name.
-        options: The options as they are written, or "".
         cls: The class.
+        contract: The `CallbackContract` of these options. Beside what every contract has it may define `options`,
+            the options as they are written, and `another()`, which makes a callback that differs from the one of
+            `make()` in what two of a kind must differ in.
     """
 
     entry_point: str
-    options: str
     cls: type[Callback]
+    contract: type[CallbackContract]
+
+    @property
+    def options(self) -> str:
+        return getattr(self.contract, "options", "")
 
     @property
     def label(self) -> str:
         return f"{self.cls.__name__}({self.options})" if self.options else self.cls.__name__
 
-    def make(self, n: int = 0) -> Callback:
-        logger.disable("treadle_device")  # where there is no GPU, ToGPU says so each time
-        try:
-            return MAKE[self.entry_point][self.options](self.cls, n)
-        finally:
-            logger.enable("treadle_device")
+    def make(self) -> Callback:
+        return quiet(self.contract().make)
+
+    def another(self) -> Callback:
+        return quiet(getattr(self.contract(), "another", self.contract().make))
+
+
+def quiet(make: Callable[[], Callback]) -> Callback:
+    """Make a callback; where there is no GPU, ToGPU warns each time."""
+    logger.disable("treadle_device")
+    try:
+        return make()
+    finally:
+        logger.enable("treadle_device")
 
 
 @functools.cache
 def examples() -> tuple[Example, ...]:
-    """Every first-party callback with each of its options, by the names of the classes."""
-    entry_points = {name: value for each in distributions() for name, value in each.callbacks.items()}
-    assert entry_points.keys() == MAKE.keys(), (
-        f"docs/first_party.py says how to make every first-party callback, and no other. "
-        f"Add to MAKE, or remove: {', '.join(sorted(entry_points.keys() ^ MAKE.keys()))}"
-    )
-    found = [Example(name, options, load(entry_points[name])) for name, ways in MAKE.items() for options in ways]
+    """Every first-party callback that has a contract, with each of its options, by the names of the classes."""
+    found = []
+    for distribution in distributions():
+        entry_points = {load(value): name for name, value in distribution.callbacks.items()}
+        for contract in contracts(distribution):
+            cls = type(quiet(contract().make))
+            found.append(Example(entry_points[cls], cls, contract))
     return tuple(sorted(found, key=lambda example: (example.cls.__name__, example.options)))
+
+
+def contracts(distribution: Distribution) -> list[type[CallbackContract]]:
+    """The contracts in the tests of a distribution."""
+    file = ROOT / distribution.folder / "tests" / "test_contract.py"
+    if not distribution.callbacks or not file.exists():
+        return []
+    spec = importlib.util.spec_from_file_location(f"{distribution.name.replace('-', '_')}_contract", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, CallbackContract) and value is not CallbackContract
+    ]
 
 
 def load(value: str) -> type[Callback]:
@@ -183,7 +161,7 @@ def pairs() -> tuple[tuple[Example, Example, Pair], ...]:
 
 
 def pair(one: Example, other: Example) -> Pair:
-    a, b = one.make(0), other.make(1)
+    a, b = one.make(), other.another()
     return judged(one.label, a, other.label, b, providers([a, b], examples()))
 
 
@@ -200,7 +178,7 @@ def providers(callbacks: Sequence[Callback], known: Sequence[Example]) -> list[C
         ]
         if not needed:
             return present[len(callbacks) :]
-        writers = (example.make(0) for example in known if not example.options)
+        writers = (example.make() for example in known if not example.options)
         present.append(next(w for w in writers if w.state_access.get(needed[0]) is Write))
 
 

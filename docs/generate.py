@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from first_party import LOOP, MAKE, ROOT, Example, Pair, distributions, examples, listed, pairs
+from first_party import LOOP, ROOT, Example, Pair, distributions, examples, listed, pairs
 from treadle import Callback, Learner, Phase, Read, Write, accesses
 from treadle.ordering.handlers import handlers
 
@@ -139,11 +139,12 @@ def catalogue() -> Iterator[str]:
 
 def pairs_page() -> Iterator[str]:
     judged = [pair for _, _, pair in pairs()]
+    number = len({example.entry_point for example in examples()})
     count = Counter(pair.verdict for pair in judged)
     yield NOTICE
     yield "# How each pair of callbacks combines"
     yield ""
-    yield f"The {len(MAKE)} first-party callbacks, some of them also with an option that declares other state, make"
+    yield f"The {number} first-party callbacks, some of them also with an option that declares other state, make"
     yield f"{len(judged)} pairs, two of a kind included."
     yield ""
     yield f"- {count['refused']} pairs are **refused**, with the reason."

@@ -1,4 +1,4 @@
-"""All first-party callbacks, each by itself and all of them together, keep what is promised of them."""
+"""All first-party callbacks together keep what is promised of them; each by itself does in its plugin's tests."""
 
 import random
 from collections.abc import Iterator
@@ -8,26 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from treadle import Callback, Learner, Phase, Write, accesses
+from treadle import Callback, Learner, Phase, Write, accesses, plugins
 from treadle.access import overlaps
 from treadle.state.random_state import preserved_random_state
-from treadle.testing import audit, check_callback, noisy_learner
+from treadle.testing import audit, noisy_learner
 from treadle_checkpoint import Checkpointer, checkpoints, resume
 from treadle_checkpoint.run import read
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(Path(__file__).parents[1] / "docs")
     import first_party
-
-THERE_ALREADY = "everything is on the CPU already, so there is nothing to move"
-
-# What a callback declares and a small training on the CPU does not use, with the reason.
-UNUSED = {
-    "ProgressPrinter": {"step.loss": "it is only looked at for a bar that is shown, in a terminal"},
-    "ToDevice": dict.fromkeys(("model", "params", "optimizer"), THERE_ALREADY),
-    "ToGPU": dict.fromkeys(("model", "params", "optimizer"), THERE_ALREADY),
-}
-LEFT_OUT = {"Checkpointer": {"runners": "each run gets a name of its own, which is part of the state"}}
 
 
 @contextmanager
@@ -70,15 +60,10 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@pytest.mark.parametrize("example", first_party.examples(), ids=lambda example: example.label)
-def test_a_callback_passes_every_check_for_callbacks(example: first_party.Example) -> None:
-    name = example.cls.__name__
-    needed = {type(partner) for partner in first_party.providers([example.make()], first_party.examples())}
-    partners = [each.make for each in first_party.examples() if each.cls in needed and not each.options]
-    report = check_callback(
-        example.make, partners=partners, unused_ok=UNUSED.get(name), skip=LEFT_OUT.get(name), nbatches=4
-    )
-    assert (report.failed, report.run >= 7) == (0, True)
+def test_every_callback_has_a_contract_in_the_tests_of_its_plugin() -> None:
+    ours = {distribution.name for distribution in first_party.distributions()}
+    installed = {plugin.name for plugin in plugins.installed("treadle.callbacks") if plugin.distribution in ours}
+    assert {example.entry_point for example in first_party.examples()} == installed
 
 
 def test_all_together_the_order_of_the_list_changes_neither_the_plan_nor_the_run() -> None:
