@@ -1,4 +1,4 @@
-"""The warnings that are said."""
+"""The warnings that are logged."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from loguru import logger
 
 
 @pytest.fixture
-def said() -> Iterator[list[str]]:
+def warnings() -> Iterator[list[str]]:
     messages: list[str] = []
     sink = logger.add(lambda text: messages.append(text.rstrip("\n")), format="{message}", level="WARNING")
     yield messages

@@ -47,7 +47,7 @@ def test_the_batch_itself_is_not_changed() -> None:
     assert batch["a"][0].dtype == torch.float32
 
 
-def test_what_is_no_tensor_stays_as_it_is() -> None:
+def test_what_is_not_a_tensor_stays_as_it_is() -> None:
     batch = {"names": ["a", "b"], "count": 3, "none": None, "set": {1, 2}}
     assert map_tensors(double, batch) == batch
 

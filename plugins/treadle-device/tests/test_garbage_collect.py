@@ -15,7 +15,7 @@ class Cycle:
 
 
 class Litter(Callback):
-    """Leaves a cycle behind in every step, and counts how many are still there at its begin."""
+    """Leaves a cycle behind in every step, and counts those that are alive when it begins."""
 
     def __init__(self) -> None:
         self.left: list[weakref.ref[Cycle]] = []
@@ -26,7 +26,7 @@ class Litter(Callback):
         self.left.append(weakref.ref(Cycle()))
 
 
-def test_garbage_is_collected_every_so_many_steps_of_all_phases() -> None:
+def test_garbage_is_collected_every_nsteps_steps_of_all_phases() -> None:
     litter = Litter()
     learner = toy_learner(litter, GarbageCollect(nsteps=3), nbatches=4)
     gc.collect()
@@ -44,7 +44,7 @@ def test_every_hundredth_step_is_the_default() -> None:
     assert (collector.nsteps, collector.runs) == (100, 2)
 
 
-def test_the_cache_of_a_device_that_is_not_there_is_no_trouble() -> None:
+def test_without_cuda_emptying_its_cache_does_nothing() -> None:
     collector = GarbageCollect(nsteps=8, empty_cache=True)
     toy_learner(collector, nbatches=8).fit(1)
     assert collector.runs == 2
@@ -67,7 +67,10 @@ def test_other_systems_have_nothing_to_trim(system: str) -> None:
 
 
 def test_the_number_of_steps_is_checked() -> None:
-    with pytest.raises(ArgumentTypeError, match=r"a whole number of steps, got 2\.5: GarbageCollect\(nsteps=100\)"):
+    with pytest.raises(
+        ArgumentTypeError,
+        match=r"nsteps must be a whole number of at least 1, got 2\.5\.\n.*\n    GarbageCollect\(nsteps=100\)",
+    ):
         GarbageCollect(2.5)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentValueError, match=r"got 0: GarbageCollect\(nsteps=1\) runs at each"):
+    with pytest.raises(ArgumentValueError, match=r"nsteps must be a whole number of at least 1, got 0\."):
         GarbageCollect(0)

@@ -20,6 +20,9 @@ from treadle import (
 )
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_device import ToDevice, ToGPU
+from treadle_device.to_device import Move, unavailable
+
+no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="tests what happens without CUDA")
 
 
 def double(thing):
@@ -72,7 +75,7 @@ def test_model_and_data_can_be_moved_apart() -> None:
 
 
 @pytest.mark.parametrize("device", ["meta", torch.device("meta")])
-def test_a_device_stands_for_the_function_that_moves_there(device) -> None:
+def test_a_device_is_the_function_that_moves_to_it(device) -> None:
     learner = toy_learner(ToDevice(device, "meta"), nbatches=1)
     assert learner.model.weight.is_meta
     assert [group["params"][0] is learner.model.weight for group in learner.optimizer.param_groups] == [True]
@@ -200,7 +203,7 @@ class Unsupervised(ValidationPhase):
             state.yhats = learner.model(state.xs)
 
 
-def test_a_phase_without_targets_is_no_trouble() -> None:
+def test_a_phase_without_targets_is_allowed() -> None:
     learner = toy_learner(ToDevice(double))
     epoch(learner, Unsupervised(), [torch.ones(2, 1)])
     assert learner.step.yhats.dtype == torch.float64
@@ -241,19 +244,61 @@ def test_two_of_them_are_refused() -> None:
 
 
 def test_what_is_neither_device_nor_function_is_refused() -> None:
-    with pytest.raises(ArgumentTypeError, match=r'a function for move_data, got 3: ToDevice\("cuda"\)'):
+    with pytest.raises(
+        ArgumentTypeError, match=r'move_data must be a device or a function, got 3\.\nFix: .*\n    ToDevice\("cuda"\)'
+    ):
         ToDevice(3)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentTypeError, match="a function for move_model, got 3"):
+    with pytest.raises(ArgumentTypeError, match="move_model must be a device or a function, got 3"):
         ToDevice("cpu", 3)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentValueError, match="torch knows no device called 'gpu'"):
+    with pytest.raises(ArgumentValueError, match="'gpu' is not a device that torch knows"):
         ToDevice("gpu")
 
 
-def test_a_move_that_returns_no_module_is_refused() -> None:
-    with pytest.raises(ArgumentTypeError, match=r"move_model returned None in place of the model\. Return a module"):
+def test_a_move_that_does_not_return_a_module_is_refused() -> None:
+    with pytest.raises(
+        ArgumentTypeError,
+        match=r"move_model returned None in place of the model\.\nFix: return a module:\n    ToDevice\(",
+    ):
         toy_learner(ToDevice("cpu", lambda model: None))
 
 
 def test_a_module_of_other_parameters_is_refused() -> None:
     with pytest.raises(ArgumentValueError, match="a module with 2 parameters in place of one with 1"):
         toy_learner(ToDevice("cpu", lambda model: nn.Linear(1, 1)))
+
+
+def test_tensors_and_modules_are_moved() -> None:
+    move = Move("meta")
+    assert move(torch.ones(2)).is_meta
+    assert move(torch.nn.Linear(1, 1)).weight.is_meta
+
+
+def test_what_is_there_already_is_not_copied() -> None:
+    tensor = torch.ones(2)
+    assert Move(torch.device("cpu"))(tensor) is tensor
+
+
+def test_a_name_that_torch_does_not_know_is_refused() -> None:
+    with pytest.raises(
+        ArgumentValueError, match=r"'gpu' is not a device .*\.\nFix: use 'cuda', 'cuda:1', 'mps' or 'cpu'"
+    ):
+        Move("gpu")
+
+
+@no_cuda
+def test_an_unavailable_device_is_refused_before_anything_is_moved() -> None:
+    with pytest.raises(
+        ArgumentValueError, match=r"'cuda:1' cannot be used: torch finds no CUDA.*\.\nFix: .*\n    ToGPU\(\)"
+    ):
+        Move("cuda:1")
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="tests what happens without MPS")
+def test_mps_is_refused_where_it_is_unavailable() -> None:
+    assert unavailable(torch.device("mps")) == "torch finds no MPS device"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_cuda_device_of_too_high_a_number_is_refused() -> None:
+    assert "counted from 0" in str(unavailable(torch.device("cuda:99")))
+    assert unavailable(torch.device("cuda")) is None

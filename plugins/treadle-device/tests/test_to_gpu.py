@@ -14,21 +14,21 @@ def test_cuda_comes_before_mps_before_the_cpu(cuda: bool, mps: bool, expected: s
 
 
 @pytest.mark.skipif(
-    torch.cuda.is_available() or torch.backends.mps.is_available(), reason="says what happens without a GPU"
+    torch.cuda.is_available() or torch.backends.mps.is_available(), reason="tests what happens without a GPU"
 )
-def test_without_a_gpu_it_says_so_and_trains_on_the_cpu(said) -> None:
+def test_without_a_gpu_it_warns_and_trains_on_the_cpu(warnings) -> None:
     learner = toy_learner(ToGPU())
-    assert said == ["ToGPU finds neither CUDA nor MPS on this machine, so training runs on the CPU."]
+    assert warnings == ["ToGPU finds neither CUDA nor MPS on this machine, so training runs on the CPU."]
     assert learner.fit(1).steps == 16
     assert learner.step.xs.is_cpu
 
 
 @pytest.mark.skipif(not (torch.cuda.is_available() or torch.backends.mps.is_available()), reason="needs a GPU")
-def test_with_a_gpu_everything_is_there(said) -> None:
+def test_with_a_gpu_everything_is_on_it(warnings) -> None:
     mover = ToGPU()
     learner = toy_learner(mover, optimizer=lambda parameters: torch.optim.Adam(parameters))
     learner.fit(2)
-    assert said == []
+    assert warnings == []
     places = {
         learner.model.weight.device.type,
         learner.step.xs.device.type,

@@ -16,11 +16,7 @@ def map_tensors(f: Callable[[Any], Any], batch: Any) -> Any:
 
     Goes through tuples, lists, named tuples, mappings, dataclasses and packed sequences, which
     come back as new ones of their type. Other objects go to `f` if they have a method `to`, as
-    batches of graphs have; what is left, numbers and texts among it, stays as it is.
-
-    Args:
-        f: Called with each tensor.
-        batch: A tensor, or anything that holds some.
+    batches of graphs have; everything else, such as numbers and strings, stays as it is.
 
     Example:
         >>> map_tensors(lambda t: t.double(), {"x": torch.ones(2), "names": ["a", "b"]})
@@ -49,7 +45,7 @@ def _mapping(f: Callable[[Any], Any], batch: Mapping[Any, Any]) -> Mapping[Any, 
     values = {key: map_tensors(f, value) for key, value in batch.items()}
     if type(batch) is dict:
         return values
-    if isinstance(batch, MutableMapping):  # keeps what else it holds, such as a default factory
+    if isinstance(batch, MutableMapping):  # a copy keeps its other attributes, such as a default factory
         moved = copy.copy(batch)
         moved.update(values)
         return moved
@@ -60,7 +56,7 @@ def _packed(f: Callable[[Any], Any], batch: PackedSequence) -> PackedSequence:
     """A packed sequence, whose batch sizes stay on the CPU and whose indices stay integers."""
     data = f(batch.data)
 
-    def beside(indices: torch.Tensor | None) -> torch.Tensor | None:
+    def moved(indices: torch.Tensor | None) -> torch.Tensor | None:
         return None if indices is None else indices.to(data.device)
 
-    return PackedSequence(data, batch.batch_sizes, beside(batch.sorted_indices), beside(batch.unsorted_indices))
+    return PackedSequence(data, batch.batch_sizes, moved(batch.sorted_indices), moved(batch.unsorted_indices))

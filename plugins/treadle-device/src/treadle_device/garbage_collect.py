@@ -1,4 +1,4 @@
-"""`GarbageCollect`: give memory back every so many steps."""
+"""`GarbageCollect`: give memory back every `nsteps` steps."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from collections.abc import Callable
 
 import torch
 from treadle import Callback
-from treadle.errors import ArgumentTypeError, ArgumentValueError
+from treadle.authoring import whole_number
 
 
 class GarbageCollect(Callback):
-    """Collect garbage every `nsteps` steps of whatever phase, and on Linux give freed memory back.
+    """Collect garbage every `nsteps` steps, of all phases together, and on Linux give freed memory back.
 
     For memory that grows because of reference cycles or of loaders in threads, whose freed memory
     the C library keeps to itself.
 
     Args:
-        nsteps: Every how many steps, at least 1. Default: 100.
-        empty_cache: Whether torch's cache of CUDA memory is emptied as well, which waits for the
-            device. Default: False.
+        nsteps: The number of steps from one collection to the next, at least 1.
+        empty_cache: Whether torch's cache of CUDA memory is emptied as well, which waits for the device.
 
     Raises:
-        ArgumentTypeError: if `nsteps` is no int.
+        ArgumentTypeError: if `nsteps` is not a whole number.
         ArgumentValueError: if it is below 1.
 
     Example:
@@ -37,15 +36,7 @@ class GarbageCollect(Callback):
     """
 
     def __init__(self, nsteps: int = 100, *, empty_cache: bool = False) -> None:
-        if not isinstance(nsteps, int) or isinstance(nsteps, bool):
-            raise ArgumentTypeError(
-                f"GarbageCollect needs a whole number of steps, got {nsteps!r}: GarbageCollect(nsteps=100)"
-            )
-        if nsteps < 1:
-            raise ArgumentValueError(
-                f"GarbageCollect runs every nsteps steps, got {nsteps}: GarbageCollect(nsteps=1) runs at each."
-            )
-        self.nsteps = nsteps
+        self.nsteps = whole_number(nsteps, "nsteps", "GarbageCollect(nsteps=100)", least=1)
         self.empty_cache = empty_cache
         self.steps = 0
         self.runs = 0
@@ -63,11 +54,7 @@ class GarbageCollect(Callback):
 
 @functools.cache
 def malloc_trim(platform: str = sys.platform) -> Callable[[int], int] | None:
-    """The C library's function that gives freed memory back to the system; None where it has none.
-
-    Args:
-        platform: The system. Default: this one.
-    """
+    """The C library's function that gives freed memory back to the system; None where it has none."""
     if not platform.startswith("linux"):
         return None
     function = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not

@@ -1,4 +1,4 @@
-"""Which parameter took the place of which, and optimizers that follow."""
+"""Which parameter replaced which, and optimizers that follow."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from treadle.errors import ArgumentValueError
 
 Parameters = Mapping[str, torch.nn.Parameter]
 
+CANNOT_FOLLOW = (
+    "move_model returned a module {}, so the optimizer cannot follow.\n"
+    "Fix: change the model's structure before it goes into the Learner."
+)
+
 
 def successors(before: Parameters, after: Parameters) -> dict[torch.Tensor, torch.Tensor]:
-    """The parameters that were replaced, with those in their place: by name, or else by order.
+    """The new parameter for each one that was replaced, matched by name, or else by order.
 
     Args:
         before: A module's parameters by name.
-        after: Those of the module in its place.
+        after: Those of the module that replaced it.
 
     Raises:
-        ArgumentValueError: if their numbers or shapes differ.
+        ArgumentValueError: if the number of parameters or a shape differs.
 
     Example:
         >>> old, new = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
@@ -31,27 +36,21 @@ def successors(before: Parameters, after: Parameters) -> dict[torch.Tensor, torc
         return {}
     if len(before) != len(after):
         raise ArgumentValueError(
-            f"move_model returned a module with {len(after)} parameters in place of one with {len(before)}, so "
-            f"the optimizer cannot follow. Change the model's structure before it goes into the Learner."
+            CANNOT_FOLLOW.format(f"with {len(after)} parameters in place of one with {len(before)}")
         )
     names = before if before.keys() == after.keys() else after
     pairs = dict(zip(before.values(), (after[name] for name in names), strict=True))
     for (name, old), new in zip(before.items(), pairs.values(), strict=True):
         if old.shape != new.shape:
-            raise ArgumentValueError(
-                f"move_model returned a module in which the parameter {name} has the shape {tuple(new.shape)} in "
-                f"place of {tuple(old.shape)}, so the optimizer cannot follow. Change the model's structure before "
-                f"it goes into the Learner."
-            )
+            shapes = f"{tuple(new.shape)} in place of {tuple(old.shape)}"
+            raise ArgumentValueError(CANNOT_FOLLOW.format(f"in which the parameter {name} has the shape {shapes}"))
     return {old: new for old, new in pairs.items() if old is not new}
 
 
 def follow(optimizer: torch.optim.Optimizer, replaced: Mapping[torch.Tensor, torch.Tensor]) -> None:
-    """Let an optimizer hold new parameters in place of old ones, its state moved to where they are.
+    """Let an optimizer hold new parameters in place of old ones, with its state on their device.
 
-    Args:
-        optimizer: The optimizer, changed in place; hyperparameters and the order of groups stay.
-        replaced: The new parameter for each one that was replaced. Without any, only the state moves.
+    Hyperparameters and the order of groups stay. If nothing was replaced, only the state moves.
     """
     state = optimizer.state_dict()  # by the parameters' positions, so it fits the new ones
     for group in optimizer.param_groups:

@@ -8,36 +8,34 @@ from typing import Any
 
 import torch
 from treadle import Callback, ConflictResolution, Learner, RunFirst, Unresolvable, Write
-from treadle.errors import ArgumentTypeError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_device.batch import map_tensors
-from treadle_device.move import Move, as_device
 from treadle_device.successors import follow, successors
 
 
 class ToDevice(Callback):
     """Move the model and the optimizer's state when the learner is built, and every batch before its step.
 
-    If `move_model` returns another module than it was given, the learner has that one from then
-    on, and the optimizer holds its parameters, with the state that their predecessors had.
-    Of two callbacks that change the same, this one runs first.
+    If `move_model` returns a new module, the learner has that one from then on, and the optimizer
+    holds its parameters, each with the state of the one that it replaces. This callback runs before
+    all others that write the same state.
 
     Args:
         move_data: A device or its name; or a function, called with each tensor of a batch, however
-            nested, whose result takes the tensor's place.
+            nested, whose result replaces the tensor. Other callbacks can read it, as a function, in
+            `move_data`.
         move_model: A device or its name; or a function, called with each model, that returns the
             model to use. Default: like `move_data`.
-        entries: The parts of the step's state that are moved, those of them that a phase has.
-            Default: `("xs", "ys")`.
+        entries: The parts of the step's state that are moved, where a phase has them.
 
-    Reads: nothing else.
     Writes: `model`, `params`, `optimizer`, `step.xs`, `step.ys` (`step.` and what `entries` says).
 
     Raises:
         ArgumentTypeError: if `move_data` or `move_model` is neither a device nor a function; in
-            `on_init`, if `move_model` returns no module.
-        ArgumentValueError: if there is no such device; in `on_init`, if the optimizer cannot follow,
-            because a new module has other parameters.
+            `on_init`, if `move_model` does not return a module.
+        ArgumentValueError: if the device is unknown or not available; in `on_init`, if the optimizer
+            cannot follow, because a new module has other parameters.
 
     Example:
         >>> from treadle import toy_learner
@@ -97,13 +95,13 @@ class ToDevice(Callback):
                 step[entry] = map_tensors(self.move_data, step[entry])
 
     def _moved(self, model: torch.nn.Module) -> torch.nn.Module:
-        if model in self._made:  # on_init ran before: a copy of the copy is not wanted
+        if model in self._made:  # on_init ran before, and a copy is not copied again
             return model
         moved = self.move_model(model)
         if not isinstance(moved, torch.nn.Module):
             raise ArgumentTypeError(
-                f"move_model returned {moved!r:.60} in place of the model. Return a module: "
-                f'ToDevice(move_data, lambda model: model.to("cuda"))'
+                f"move_model returned {moved!r:.60} in place of the model.\nFix: return a module:\n"
+                f'    ToDevice(move_data, lambda model: model.to("cuda"))'
             )
         if moved is not model:
             self._made.add(moved)
@@ -116,12 +114,59 @@ def by_name(state: Any) -> dict[str, Any]:
 
 
 def as_move(move: object, name: str) -> Callable[[Any], Any]:
-    """A function that moves: the function given, or one for the device given."""
+    """The function that moves, or one that moves to the device."""
     if isinstance(move, str | torch.device):
-        return Move(as_device(move))
+        return Move(move)
     if callable(move):
         return move
     raise ArgumentTypeError(
-        f'ToDevice needs a device or a function for {name}, got {move!r}: ToDevice("cuda"), or '
-        f"ToDevice(lambda tensor: tensor.double(), lambda model: model.double())"
+        f"{name} must be a device or a function, got {move!r}.\nFix: pass one of these:\n"
+        f'    ToDevice("cuda")\n    ToDevice(lambda tensor: tensor.double(), lambda model: model.double())'
     )
+
+
+class Move:
+    """Moves a tensor or a module to a device.
+
+    Copies to CUDA do not wait: from pinned memory (`DataLoader(pin_memory=True)`) they run beside
+    the computation. Elsewhere a copy that is not waited for may be used before it has ended.
+
+    Raises:
+        ArgumentValueError: if torch does not know the device, or this machine does not have it.
+
+    Example:
+        >>> Move("meta")(torch.ones(2)).device
+        device(type='meta')
+    """
+
+    def __init__(self, device: str | torch.device) -> None:
+        try:
+            self.device = torch.device(device)
+        except RuntimeError:
+            raise ArgumentValueError(
+                f"{device!r} is not a device that torch knows.\n"
+                f"Fix: use 'cuda', 'cuda:1', 'mps' or 'cpu', or the best device of this machine:\n    ToGPU()"
+            ) from None
+        if reason := unavailable(self.device):
+            raise ArgumentValueError(
+                f"The device {str(self.device)!r} cannot be used: {reason}.\n"
+                f"Fix: use the best device of this machine:\n    ToGPU()"
+            )
+
+    def __call__(self, thing: Any) -> Any:
+        if isinstance(thing, torch.Tensor):
+            return thing.to(self.device, non_blocking=self.device.type == "cuda")
+        return thing.to(self.device)
+
+
+def unavailable(device: torch.device) -> str | None:
+    """Why a device cannot be used on this machine, or None if it can."""
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            return "torch finds no CUDA device"
+        if (device.index or 0) >= count:
+            return f"torch finds {count} CUDA devices, counted from 0"
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        return "torch finds no MPS device"
+    return None

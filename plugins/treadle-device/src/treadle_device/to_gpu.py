@@ -9,9 +9,8 @@ from treadle_device.to_device import ToDevice
 
 
 class ToGPU(ToDevice):
-    """Move the model and the batches to CUDA or MPS, whichever is there; otherwise say that neither is.
+    """Move the model and the batches to CUDA or MPS, whichever is available; otherwise warn that neither is.
 
-    Reads: nothing else.
     Writes: `model`, `params`, `optimizer`, `step.xs`, `step.ys`.
 
     Example:
@@ -33,11 +32,7 @@ class ToGPU(ToDevice):
 
 
 def best_device(*, cuda: bool, mps: bool) -> torch.device:
-    """The device to train on.
-
-    Args:
-        cuda: Whether there is CUDA.
-        mps: Whether there is MPS, the GPU of a Mac.
+    """The device to train on: CUDA if it is available, else MPS, the GPU of a Mac, else the CPU.
 
     Example:
         >>> best_device(cuda=False, mps=True)
