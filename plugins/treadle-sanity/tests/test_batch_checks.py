@@ -13,14 +13,14 @@ def learner(model, lossfn, *batches, **settings) -> Learner:
 
 
 def refusal(*args, **settings) -> str:
-    """What the checks say about a learner; the warnings are those of the checks, not torch's."""
+    """What the checks report about a learner."""
     with pytest.raises(SanityCheckException) as caught:
         learner(*args, **settings).fit(1)
     return str(caught.value)
 
 
-class Answer(nn.Module):
-    """Answers what it was told to, whatever its inputs."""
+class Fixed(nn.Module):
+    """Returns fixed outputs, whatever its inputs."""
 
     def __init__(self, yhats: torch.Tensor) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Answer(nn.Module):
         ({"xs": 1}, "a dict"),
     ],
 )
-def test_batches_that_are_no_pairs_are_named(batch, kind):
+def test_batches_that_are_not_pairs_are_named(batch, kind):
     text = refusal(nn.Linear(1, 1), functional.mse_loss, batch)
     assert f"1. Batches are pairs: data.training: the first batch is {kind}. data.validation:" in text
 
@@ -54,13 +54,13 @@ def test_data_that_cannot_be_fetched_are_named_with_the_reason():
 
     loader = DataLoader(Broken(torch.ones(4, 1)), batch_size=2)
     text = refusal(nn.Linear(1, 1), functional.mse_loss, data=(loader,))
-    assert "Batches are pairs: data.training: the first batch cannot be had, KeyError: 'no image 7'." in text
+    assert "Batches are pairs: data.training: the first batch cannot be read, KeyError: 'no image 7'." in text
 
 
 # The loss.
 
 
-def test_an_error_of_the_model_is_told_for_training_and_validation():
+def test_an_error_of_the_model_is_reported_for_training_and_validation():
     batch = torch.ones(2, 3), torch.ones(2, 1)
     text = refusal(nn.Linear(1, 1), functional.mse_loss, batch)
     assert "lossfn(model(xs), ys) is a number: data.training: RuntimeError: mat1 and mat2" in text
@@ -83,7 +83,7 @@ def test_several_models_under_a_phase_for_one_are_named():
     batch = torch.ones(2, 1), torch.ones(2, 1)
     models = {"generator": nn.Linear(1, 1), "critic": nn.Linear(1, 1)}
     text = refusal(models, functional.mse_loss, batch)
-    assert "a step of TrainingPhase applies one model, and here are generator, critic" in text
+    assert "a step of TrainingPhase applies one model, and the learner has generator, critic" in text
 
 
 class Sum(nn.Module):
@@ -131,10 +131,10 @@ def test_a_model_whose_shapes_are_open_is_not_tried(log):
 # Ranges.
 
 
-def test_a_label_beyond_the_classes_is_told_once():
+def test_a_label_beyond_the_classes_is_reported_once():
     batch = torch.ones(2, 1), torch.tensor([0, 3])
     text = refusal(nn.Linear(1, 3), nn.CrossEntropyLoss(), batch)
-    found = "the targets go from 0 to 3, and the model answers 3 classes, 0 to 2."
+    found = "the targets go from 0 to 3, and the model has 3 classes, 0 to 2."
     assert f"1. Targets are in the loss function's range: data.training: {found} data.validation: {found}\n" in text
     assert "1 sanity check failed" in text
 
@@ -157,7 +157,7 @@ def test_outputs_and_targets_that_broadcast_over_the_rows_are_an_error():
     ) in text
 
 
-def test_a_target_that_is_meant_for_all_outputs_is_none(log):
+def test_a_target_that_is_meant_for_all_outputs_is_not(log):
     batch = torch.ones(4, 1), torch.ones(4, 1)
     learner(nn.Linear(1, 1), lambda yhats, ys: ((yhats - ys.mean()) ** 2).mean(), batch).fit(1)
     assert log == []
@@ -165,7 +165,7 @@ def test_a_target_that_is_meant_for_all_outputs_is_none(log):
 
 def test_a_loss_of_pairs_may_broadcast(log):
     def ranking(yhats: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
-        return (yhats - ys).mean()  # (4, 1) and (4,): each with each, on purpose
+        return (yhats - ys).mean()  # (4, 1) and (4,): all pairs, on purpose
 
     learner(nn.Linear(1, 1), ranking, (torch.ones(4, 1), torch.ones(4))).fit(1)
     assert log == []
@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite_is_logged_with_what_made_it_so(xs, ys, where,
     assert f"The first loss is finite: data.training: the loss of the first batch is nan; {where}" in log[0]
 
 
-def test_missing_values_that_the_model_knows_of_are_none(log):
+def test_missing_values_that_the_model_fills_are_not(log):
     class Fill(nn.Linear):
         def forward(self, xs: torch.Tensor) -> torch.Tensor:
             return super().forward(xs.nan_to_num())
@@ -207,8 +207,8 @@ def test_a_softmax_before_a_cross_entropy_is_logged(lossfn, log):
 
 
 @pytest.mark.parametrize("yhats", [[[0.0, 0.0]], [[2.0, -1.0]], [[0.5, 0.6]]])
-def test_other_outputs_are_none(yhats, log):
-    learner(Answer(torch.tensor(yhats)), nn.CrossEntropyLoss(), (torch.ones(1, 1), torch.tensor([0]))).fit(1)
+def test_other_outputs_are_not(yhats, log):
+    learner(Fixed(torch.tensor(yhats)), nn.CrossEntropyLoss(), (torch.ones(1, 1), torch.tensor([0]))).fit(1)
     assert log == []
 
 
@@ -231,12 +231,12 @@ def test_a_last_batch_of_one_row_before_a_batch_norm_is_an_error():
 
 
 @pytest.mark.parametrize("data", [loader(8), loader(10), loader(9, drop_last=True)])
-def test_other_last_batches_are_none(data, log):
+def test_other_last_batches_are_not(data, log):
     learner(normed(), functional.mse_loss, data=(data, loader(8))).fit(1)
     assert log == []
 
 
-def test_a_last_batch_of_one_row_is_none_without_a_batch_norm(log):
+def test_a_last_batch_of_one_row_is_fine_without_a_batch_norm(log):
     learner(nn.Linear(1, 1), functional.mse_loss, data=(loader(9), loader(9))).fit(1)
     assert log == []
 
@@ -258,5 +258,5 @@ def test_a_stream_without_a_length_keeps_its_first_batch(log):
     assert result.steps == 3
     assert log[0].endswith(
         "data.training has no length, so it may be a stream that would lose its first batch; "
-        "give DataLoader a __len__, or pass a list or a DataLoader."
+        "define DataLoader.__len__, or pass a list or a DataLoader."
     )

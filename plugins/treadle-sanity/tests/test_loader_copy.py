@@ -11,7 +11,7 @@ ROWS = torch.arange(6).reshape(6, 1)
 
 
 class Counted:
-    """A loader of one's own that keeps count and shuffles its order in place."""
+    """A custom loader that keeps count and shuffles its order in place."""
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -36,7 +36,7 @@ def test_a_list_gives_its_first_batch():
     assert first_batch([(1, 2), (3, 4)], "data.training") == (1, 2)
 
 
-def test_a_loader_of_ones_own_is_left_as_it_was():
+def test_a_custom_loader_is_left_as_it_was():
     loader, untouched = Counted(), Counted()
     batch = first_batch(loader, "data.training")
     assert loader.epoch == 0

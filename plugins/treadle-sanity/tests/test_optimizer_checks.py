@@ -36,7 +36,7 @@ def test_parameters_that_no_optimizer_holds_are_logged_by_name(log):
     fitted(model, SGD(model[1].parameters(), lr=0.1))
     (text,) = log
     assert "The optimizer holds all parameters: the optimizer does not hold 0.weight, 0.bias.\n" in text
-    assert "freeze them: parameter.requires_grad_(False)" in text
+    assert "freeze them:\n        parameter.requires_grad_(False)" in text
 
 
 def test_after_five_names_the_rest_is_counted(log):

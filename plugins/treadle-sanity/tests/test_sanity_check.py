@@ -51,14 +51,14 @@ def test_the_checks_run_once_before_the_first_training_epoch():
 
 
 def test_after_a_failure_they_run_again():
-    answers = [False, True]
-    learner = toy_learner(SanityCheck([check(lambda learner: answers.pop(0))]))
+    results = [False, True]
+    learner = toy_learner(SanityCheck([check(lambda learner: results.pop(0))]))
     with pytest.raises(SanityCheckException):
         learner.fit(1)
     assert learner.fit(1).epochs == 1
 
 
-def test_every_failure_is_told_in_one_exception():
+def test_all_failures_are_reported_in_one_exception():
     checks = [check(failing, "First"), check(passing), check(lambda learner: "3 of 8 are wrong.", "Second")]
     with pytest.raises(SanityCheckException) as caught:
         toy_learner(SanityCheck(checks, use_default=False)).fit(1)
@@ -92,12 +92,12 @@ def test_a_check_whose_function_raises_fails_with_the_exception_as_its_cause():
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_a_check_whose_function_answers_nothing_fails():
+def test_a_check_whose_function_returns_nothing_fails():
     with pytest.raises(SanityCheckException, match="returned None, neither True nor False"):
         toy_learner(SanityCheck([check(lambda learner: None)])).fit(1)
 
 
-def test_checks_that_cannot_tell_are_logged_together_with_their_reason(log):
+def test_skipped_checks_are_logged_together_with_their_reason(log):
     def skip(learner):
         raise SkipCheck("there is no label map")
 
@@ -105,23 +105,23 @@ def test_checks_that_cannot_tell_are_logged_together_with_their_reason(log):
     assert log == ['SanityCheck left out "A", "B": there is no label map.']
 
 
-def test_two_checks_that_found_the_same_are_told_once_by_the_latter():
+def test_two_checks_that_found_the_same_are_reported_once_by_the_latter():
     checks = [check(lambda learner: "x is 3.", "Vague"), check(lambda learner: "x is 3.", "Exact")]
     with pytest.raises(SanityCheckException, match=r"1 sanity check failed, so no step was made:\n1\. Exact"):
         toy_learner(SanityCheck(checks)).fit(1)
 
 
-def test_two_checks_that_say_no_more_than_false_are_both_told():
-    checks = [Check(lambda learner: False, name, True, "Mend it.") for name in ("First", "Second")]
+def test_two_checks_that_return_no_more_than_false_are_both_reported():
+    checks = [Check(lambda learner: False, name, True, "Fix it.") for name in ("First", "Second")]
     with pytest.raises(SanityCheckException) as caught:
         toy_learner(SanityCheck(checks, use_default=False)).fit(1)
     assert [failure.check.name for failure in caught.value.failures] == ["First", "Second"]
 
 
-def test_own_checks_come_after_the_default_ones_or_alone():
-    own = check(passing)
-    assert SanityCheck([own]).checks == (*CHECKS, own)
-    assert SanityCheck([own], use_default=False).checks == (own,)
+def test_more_checks_come_after_the_default_ones_or_alone():
+    more = check(passing)
+    assert SanityCheck([more]).checks == (*CHECKS, more)
+    assert SanityCheck([more], use_default=False).checks == (more,)
 
 
 def test_a_check_sees_what_sanity_check_declares_and_no_more():
@@ -130,9 +130,15 @@ def test_a_check_sees_what_sanity_check_declares_and_no_more():
 
 
 def test_something_else_than_checks_is_refused():
-    with pytest.raises(ArgumentTypeError, match=r"SanityCheck takes checks, got 3: SanityCheck\(\[Check\("):
+    with pytest.raises(
+        ArgumentTypeError,
+        match=r"SanityCheck\(checks\)\[0\] must be an instance of Check, got 3.\nFix: .*\n    SanityCheck\(\[",
+    ):
         SanityCheck([3])
-    with pytest.raises(ArgumentTypeError, match=r"takes a list of checks, got one Check: SanityCheck\(\[check\]\)"):
+    with pytest.raises(
+        ArgumentTypeError,
+        match=r"SanityCheck\(checks\) must be a list, got Check\(.*\nFix: .*\n    SanityCheck\(\[check\]\)",
+    ):
         SanityCheck(check(passing))
 
 
@@ -176,14 +182,14 @@ def test_missing_validation_data_are_a_warning(log):
 
 
 class Encoding(AbstractTrainingPhase):
-    """A phase whose batches are no pairs."""
+    """A phase whose batches are not pairs."""
 
     def step(self, learner, batch):
         with run_step(learner, self, xs=batch):
             pass
 
 
-def test_a_phase_with_a_step_of_its_own_is_not_asked_for_pairs():
+def test_a_phase_with_a_step_of_its_own_needs_no_pairs():
     learner = toy_learner(SanityCheck(), data=([torch.ones(2, 1)], [torch.ones(2, 1)]))
     epoch(learner, Encoding())
     assert learner.get_callback(SanityCheck).done
@@ -300,7 +306,7 @@ def test_a_fault_is_found_also_where_batches_are_moved():
         toy_learner(SanityCheck(), Double(), data=([(xs, xs)],)).fit(1)
 
 
-def test_a_model_elsewhere_than_its_batches_is_a_fault_where_nobody_moves_them():
+def test_a_model_elsewhere_than_its_batches_is_a_fault_if_no_callback_moves_them():
     learner = toy_learner(SanityCheck())
     learner.model.double()
     with pytest.raises(SanityCheckException, match="to have the same dtype, but got: float != double"):
@@ -314,7 +320,7 @@ class Flatten(Callback):
         learner.step.xs = learner.step.xs.flatten(1)
 
 
-def test_what_another_callback_may_mend_is_no_failure(log):
+def test_what_another_callback_may_fix_is_not_a_failure(log):
     batch = torch.ones(4, 1, 1), torch.ones(4, 1)
     toy_learner(SanityCheck(), Flatten(), data=([batch], [batch])).fit(1)
     assert log == ['SanityCheck left out "Outputs and targets have one shape": Flatten may change what is in a step.']

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from treadle import Callback, TrainingPhase, Write, step, toy_learner
+from treadle import Callback, Read, StepBegin, TrainingPhase, Write, hookimpl, step, throttle, toy_learner
 from treadle_sanity import CHECKS, SkipCheck
-from treadle_sanity.trial import Trial, moved, shared_trials, trials
+from treadle_sanity.trial import Trial, influences, moved, movers, shared_trials, trials
 
 
 class Mover(Callback):
@@ -16,7 +16,7 @@ class Mover(Callback):
     def on_step_begin(self, learner): ...
 
 
-def test_a_batch_is_moved_to_the_device_of_the_model_where_somebody_moves_batches():
+def test_a_batch_is_moved_to_the_device_of_the_model_if_a_callback_moves_batches():
     learner = toy_learner(Mover())
     learner.model.to("meta")
     xs, ys = moved(learner, (torch.ones(2, 1), {"label": torch.ones(2)}))
@@ -53,5 +53,60 @@ def test_trials_are_made_once_for_all_checks():
     assert trials(learner)[0] is not trials(learner)[0]
 
 
-def test_each_check_can_be_asked_by_itself():
+def test_every_check_can_be_run_by_itself():
     assert [check.fn(toy_learner()) for check in CHECKS] == [True] * len(CHECKS)
+
+
+# Which callbacks change a step.
+
+
+class Watches(Callback):
+    state_access = {"step": Read}
+
+    def on_step_begin(self, learner): ...
+
+
+class Changes(Callback):
+    state_access = {"step": Write}
+
+    def on_step_begin(self, learner): ...
+
+
+class Overrides(Callback):
+    def forward(self, learner): ...
+
+
+class Moves(Callback):
+    state_access = {"step.xs": Write}
+
+    def move_data(self, tensor):
+        return tensor
+
+    def on_step_begin(self, learner): ...
+
+
+class Averages(Callback):
+    @hookimpl(wrapper=True)
+    def epoch(self, learner):
+        return (yield)
+
+
+class Reorders(Callback):
+    def epoch(self, learner, phase, data): ...
+
+
+def test_callbacks_that_write_what_is_in_a_step_or_override_a_part_of_it_have_influence():
+    assert influences(toy_learner(Watches(), Changes())) == ["Changes"]
+    assert influences(toy_learner(Overrides())) == ["Overrides"]
+    assert influences(toy_learner(Reorders())) == ["Reorders"]
+
+
+def test_a_callback_that_only_wraps_an_epoch_has_none():
+    assert influences(toy_learner(Averages())) == []
+
+
+def test_a_callback_that_moves_batches_moves_the_trials_instead():
+    moves = Moves()
+    learner = toy_learner(throttle(moves, StepBegin, freq=1))
+    assert influences(learner) == []
+    assert movers(learner) == [moves.move_data]

@@ -9,27 +9,26 @@ import torch
 from torch.utils.data import DataLoader
 from treadle import TrainingPhase
 
-from treadle_sanity.errors import SkipCheck
-from treadle_sanity.influence import influences
+from treadle_sanity.check import SkipCheck
 from treadle_sanity.lossfns import CROSS_ENTROPY, ELEMENTWISE, is_one_of, title
 from treadle_sanity.tensors import finite, map_tensors
-from treadle_sanity.trial import Trial, outputs, trials, without_trace
+from treadle_sanity.trial import Trial, influences, outputs, trials, without_trace
 
 Find = Callable[[Trial], str | None]
 
 
-def of_each(find: Find) -> Callable[[Any], bool | str]:
-    """A function for a `Check` from one that says what is wrong with a trial, or None.
+def for_all_trials(find: Find) -> Callable[[Any], bool | str]:
+    """A function for a `Check` from one that returns what is wrong with a trial, or None.
 
-    What was found is no failure where another callback changes steps: it may mend just that.
+    What was found is not a failure where another callback changes steps: it may fix just that.
     """
 
     def fn(learner: Any) -> bool | str:
-        made = trials(learner)
-        found = [f"{trial.name}: {text}" for trial in made if (text := find(trial)) is not None]
+        all_trials = trials(learner)
+        found = [f"{trial.name}: {text}" for trial in all_trials if (text := find(trial)) is not None]
         if found and (others := influences(learner)):
             raise SkipCheck(f"{', '.join(others)} may change what is in a step")
-        reasons = [trial.reason for trial in made if trial.reason is not None]
+        reasons = [trial.reason for trial in all_trials if trial.reason is not None]
         if reasons and not found:
             raise reasons[0]
         return " ".join(found) or True
@@ -37,31 +36,31 @@ def of_each(find: Find) -> Callable[[Any], bool | str]:
     return fn
 
 
-@of_each
+@for_all_trials
 def batches_are_pairs(trial: Trial) -> str | None:
     """Whether the batches are pairs of inputs and targets."""
     if not trial.fetched and trial.error is not None:
-        return f"the first batch cannot be had, {told(trial.error)}"
-    return None if trial.is_pair or not trial.fetched else f"the first batch is {kind(trial.batch)}."
+        return f"the first batch cannot be read, {sentence(trial.error)}"
+    return None if trial.is_pair or not trial.fetched else f"the first batch is {described(trial.batch)}."
 
 
-@of_each
+@for_all_trials
 def loss_is_a_number(trial: Trial) -> str | None:
     """Whether model and loss function make one number of a batch."""
     if not trial.is_pair or trial.out_of_range is not None or trial.error is None:
         return trial.out_of_range
-    return told(trial.error)
+    return sentence(trial.error)
 
 
-@of_each
+@for_all_trials
 def values_in_range(trial: Trial) -> str | None:
-    """Whether targets and outputs are such as the loss function takes."""
+    """Whether the loss function can take such targets and outputs."""
     return trial.out_of_range
 
 
-@of_each
+@for_all_trials
 def shapes_agree(trial: Trial) -> str | None:
-    """Whether each output meets its own target, and not those of all rows."""
+    """Whether an output is compared with its target, and not with those of all rows."""
     yhats, ys = trial.yhats, trial.ys
     if trial.loss is None or not is_one_of(trial.lossfn, ELEMENTWISE):
         return None
@@ -74,7 +73,7 @@ def shapes_agree(trial: Trial) -> str | None:
     )
 
 
-@of_each
+@for_all_trials
 def loss_is_finite(trial: Trial) -> str | None:
     """Whether the first loss is finite."""
     if trial.loss is None or finite(trial.loss):
@@ -85,9 +84,9 @@ def loss_is_finite(trial: Trial) -> str | None:
     return f"the loss of the first batch is {trial.loss.item():g}; {found}"
 
 
-@of_each
-def outputs_are_no_probabilities(trial: Trial) -> str | None:
-    """Whether a cross-entropy gets what it takes, and not what a softmax made of it."""
+@for_all_trials
+def outputs_are_logits(trial: Trial) -> str | None:
+    """Whether a cross-entropy gets logits, and not what a softmax made of them."""
     yhats = trial.yhats
     if not is_one_of(trial.lossfn, CROSS_ENTROPY) or not isinstance(yhats, torch.Tensor):
         return None
@@ -117,19 +116,19 @@ def last_batch_fits(learner: Any) -> bool | str:
             outputs(learner, map_tensors(lambda tensor: tensor[:1], trial.xs))
         except ValueError as error:
             if "more than 1 value per channel" in str(error):
-                return f"data.training: {rows} rows in batches of {size} leave one for the last. {told(error)}"
+                return f"data.training: {rows} rows in batches of {size} leave one for the last. {sentence(error)}"
         except Exception:  # not every model takes a row alone, and the real last batch may differ
             return True
     return True
 
 
-def told(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """An exception in a sentence."""
     return f"{type(error).__name__}: {str(error).rstrip('.') or 'no message'}."
 
 
-def kind(batch: Any) -> str:
-    """What to call a batch that is no pair."""
+def described(batch: Any) -> str:
+    """What to call a batch that is not a pair."""
     if isinstance(batch, torch.Tensor):
         return f"a tensor of shape {tuple(batch.shape)}"
     if isinstance(batch, (tuple, list)):

@@ -1,31 +1,30 @@
-"""`first_batch`: the first batch of some data, which stay as they are."""
+"""`first_batch`: the first batch of data, which stay as they are."""
 
 from __future__ import annotations
 
 import copy
 import random
 import sys
-from collections.abc import Sized
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
+from treadle.authoring import length_of
 
-from treadle_sanity.errors import SkipCheck
+from treadle_sanity.check import SkipCheck
 
-#: Where loaders, samplers and data sets keep the parts that are asked when somebody iterates.
+#: Where loaders, samplers and data sets keep the parts that iterating uses.
 PARTS = ("sampler", "batch_sampler", "dataset", "loader")
 
 
 def first_batch(data: Any, name: str) -> Any:
-    """The first batch of some data, without a trace in them.
+    """The first batch of data, without a trace in them.
 
-    A loader is copied for it, with its samplers and random generators; what the copy does to
-    counters, orders and workers the original does not see. A DataLoader's copy has no workers.
+    A loader is copied for it, with its samplers and random generators, so that counters, orders and
+    workers of the original stay as they are. A DataLoader's copy has no workers.
 
     Args:
-        data: The data.
-        name: What to call them in a message.
+        name: What to call the data in a message.
 
     Raises:
         SkipCheck: for data that would lose the batch: iterators, and streams without a length.
@@ -42,10 +41,10 @@ def first_batch(data: Any, name: str) -> Any:
     workers = getattr(loader, "num_workers", 0)
     if isinstance(loader, DataLoader):
         _without_workers(loader)
-    if not hasattr(type(loader), "__len__") or not _has_length(loader):
+    if length_of(loader) is None:
         raise SkipCheck(
             f"{name} has no length, so it may be a stream that would lose its first batch; "
-            f"give {type(data).__name__} a __len__, or pass a list or a DataLoader"
+            f"define {type(data).__name__}.__len__, or pass a list or a DataLoader"
         )
     batches = iter(loader)
     if iter(loader) is batches:
@@ -65,15 +64,8 @@ def one_shot(name: str) -> SkipCheck:
     return SkipCheck(f"{name} is an iterator and would lose its first batch; pass a list or a DataLoader")
 
 
-def _has_length(loader: Sized) -> bool:
-    try:
-        return len(loader) >= 0
-    except (TypeError, NotImplementedError):
-        return False
-
-
 def _without_workers(loader: DataLoader[Any]) -> None:
-    """Let a copy of a DataLoader fetch in this process, beside the workers that the original may have."""
+    """Let the copy of a DataLoader fetch in this process; the original may have workers."""
     vars(loader).update(
         num_workers=0, prefetch_factor=None, timeout=0, pin_memory=False, persistent_workers=False, _iterator=None
     )
@@ -105,10 +97,10 @@ def copied(source: Any, memo: dict[int, Any] | None = None) -> Any:
 
 
 def _copy_of(source: Any) -> Any:
-    """A shallow copy of an object of a class of its own; anything else is returned as it is."""
+    """A shallow copy of an object with attributes; anything else as it is."""
     if changeable(source):
         return duplicate(source)
-    # What cleans up after itself must not do so twice for the same files.
+    # An object with a finalizer would close its files twice.
     if not hasattr(source, "__dict__") or isinstance(source, (type, torch.Tensor)) or hasattr(source, "__del__"):
         return source
     try:

@@ -7,28 +7,23 @@ from typing import Any
 
 from loguru import logger
 from treadle import AbstractTrainingPhase, Callback, Phase, Read, TrainingPhase
-from treadle.authoring import position_of
-from treadle.errors import ArgumentTypeError
+from treadle.authoring import list_of, position_of
 
-from treadle_sanity.batch_checks import told
-from treadle_sanity.check import Check, Failure
+from treadle_sanity.batch_checks import sentence
+from treadle_sanity.check import Check, Failure, SanityCheckException, SkipCheck
 from treadle_sanity.checks import CHECKS
-from treadle_sanity.errors import SanityCheckException, SkipCheck
 from treadle_sanity.trial import shared_trials
 
-#: What is told of a check that says no more than False.
-UNTOLD = "that is not so."
-
-QUOTED = '", "'
+#: What is reported of a check that returns no more than False.
+NOT_SO = "that is not so."
 
 
 class SanityCheck(Callback):
     """Run checks once, before the first training epoch, and report all that fail together.
 
-    Looking leaves no trace: random generators, modes, buffers, gradients and data are found by the
-    first step as they were before. From an iterator, which would lose its first batch, nothing is
-    taken; what cannot be told for such a reason is said in the log. So are the failures of checks
-    that only warn.
+    Looking leaves no trace: the first step finds random generators, modes, buffers, gradients and data
+    as they were before. Nothing is taken from an iterator, which would lose its first batch. What cannot
+    be checked is logged as a warning, and so are the failures of checks that only warn.
 
     Args:
         checks: More checks. Default: none.
@@ -38,7 +33,7 @@ class SanityCheck(Callback):
     Writes: nothing.
 
     Raises:
-        ArgumentTypeError: if one of the checks is no `Check`.
+        ArgumentTypeError: if one of the checks is not a `Check`.
         SanityCheckException: when training begins, if checks fail that must not.
 
     Example:
@@ -46,9 +41,10 @@ class SanityCheck(Callback):
         >>> toy_learner(SanityCheck(), data=([(1, 2, 3)],)).fit(1)
         Traceback (most recent call last):
         ...
-        treadle_sanity.errors.SanityCheckException: 1 sanity check failed, so no step was made:
+        treadle_sanity.check.SanityCheckException: 1 sanity check failed, so no step was made:
         1. Batches are pairs: data.training: the first batch is a tuple of 3.
-            Fix: Let the loader yield (inputs, targets), several inputs as a tuple or a mapping: ((x1, x2), ys).
+            Fix: Let the loader yield (inputs, targets), several inputs as a tuple or a mapping:
+                ((x1, x2), ys)
         ...
     """
 
@@ -61,19 +57,12 @@ class SanityCheck(Callback):
     }
 
     def __init__(self, checks: Iterable[Check] = (), use_default: bool = True) -> None:
-        if isinstance(checks, Check):
-            raise ArgumentTypeError("SanityCheck takes a list of checks, got one Check: SanityCheck([check])")
-        own = tuple(checks)
-        for check in own:
-            if not isinstance(check, Check):
-                raise ArgumentTypeError(
-                    f"SanityCheck takes checks, got {check!r}: SanityCheck([Check(fn, name, throw_error, message)])"
-                )
-        self.checks = (*CHECKS, *own) if use_default else own
+        more = list_of(checks, "SanityCheck(checks)", Check, "SanityCheck([check])")
+        self.checks = (*CHECKS, *more) if use_default else more
         self.done = False
 
     def on_fit_begin(self, learner: Any) -> None:
-        """Run the checks here if there will be no epoch to begin, since there are no data for it."""
+        """Run the checks here if no epoch will begin, because there are no data for it."""
         position = position_of(learner)
         for phase in position.phases if position.n else ():
             if not self.done and phase.training and phase.data_name not in (None, *learner.data):
@@ -85,51 +74,47 @@ class SanityCheck(Callback):
             self.done = True
 
     def run(self, learner: Any, phase: Phase) -> None:
-        """Run the checks.
-
-        Args:
-            learner: The learner.
-            phase: The phase that begins.
+        """Run the checks for the phase that begins.
 
         Raises:
             SanityCheckException: if checks fail that must not.
         """
-        steps_as_usual = type(phase).step is TrainingPhase.step
+        is_supervised = type(phase).step is TrainingPhase.step
         failures: list[Failure] = []
         skipped: dict[str, list[str]] = {}
         with shared_trials():
             for check in self.checks:
-                if check.supervised and not steps_as_usual:
+                if check.supervised and not is_supervised:
                     continue
                 try:
                     if (failure := failure_of(check, learner)) is not None:
                         failures.append(failure)
                 except SkipCheck as reason:
-                    skipped.setdefault(str(reason), []).append(check.name)
+                    skipped.setdefault(str(reason), []).append(f'"{check.name}"')
         report(failures, skipped)
 
 
 def failure_of(check: Check, learner: Any) -> Failure | None:
     """Run one check."""
     try:
-        answer: Any = check.fn(learner)
+        result: Any = check.fn(learner)
     except SkipCheck:
         raise
     except Exception as error:
-        return Failure(check, f"its function raised {told(error)}", error)
-    if isinstance(answer, str):
-        return Failure(check, answer)
-    if answer is None:
+        return Failure(check, f"its function raised {sentence(error)}", error)
+    if isinstance(result, str):
+        return Failure(check, result)
+    if result is None:
         return Failure(check, "its function returned None, neither True nor False.")
-    return None if answer else Failure(check, UNTOLD)
+    return None if result else Failure(check, NOT_SO)
 
 
 def report(failures: list[Failure], skipped: dict[str, list[str]]) -> None:
-    """Log what only warns, and raise the rest. Of two checks that found the same, the latter tells more."""
-    alike = {failure if failure.error or failure.found == UNTOLD else failure.found: failure for failure in failures}
-    distinct = list(alike.values())
+    """Log what only warns, and raise the rest. Of two checks that found the same, the latter is more exact."""
+    by_cause = {failure if failure.error or failure.found == NOT_SO else failure.found: failure for failure in failures}
+    distinct = list(by_cause.values())
     for reason, names in skipped.items():
-        logger.warning(f'SanityCheck left out "{QUOTED.join(names)}": {reason}.')
+        logger.warning(f"SanityCheck left out {', '.join(names)}: {reason}.")
     for failure in distinct:
         if not failure.check.throw_error:
             logger.warning(f"SanityCheck: {failure}")

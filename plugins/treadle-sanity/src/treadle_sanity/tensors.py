@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 
 def map_tensors(f: Callable[[torch.Tensor], Any], batch: Any) -> Any:
-    """The same nesting of tuples, lists and mappings, with `f` of every tensor in place of it.
+    """The same nesting of tuples, lists and mappings, with every tensor replaced by `f` of it.
 
     Example:
         >>> map_tensors(torch.Tensor.tolist, (torch.ones(2), {"name": "a", "x": torch.zeros(1)}))
@@ -27,7 +27,7 @@ def map_tensors(f: Callable[[torch.Tensor], Any], batch: Any) -> Any:
 
 
 def others(batch: Any) -> Iterator[Any]:
-    """What of a nested batch `map_tensors` does not reach, apart from plain values."""
+    """The parts of a nested batch that `map_tensors` does not reach, apart from plain values."""
     if isinstance(batch, (tuple, list, Mapping)) and not isinstance(batch, PackedSequence):
         for item in batch.values() if isinstance(batch, Mapping) else batch:
             yield from others(item)

@@ -1,9 +1,9 @@
-"""A trial: what model and loss function make of a first batch, without a trace."""
+"""A trial: what model and loss function make of a first batch, without a trace; and which callbacks change that."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -11,36 +11,37 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from treadle import Phase, TrainingPhase, ValidationPhase
-from treadle.authoring import preserved_random_state
+from treadle import Callback, Phase, TrainingPhase, ValidationPhase, Write, accesses
+from treadle.authoring import by_name, handlers, overlaps, preserved_random_state
 from treadle.errors import ArgumentTypeError, LossError
 
-from treadle_sanity.errors import SkipCheck
-from treadle_sanity.influence import movers
+from treadle_sanity.check import SkipCheck
 from treadle_sanity.loader_copy import first_batch
-from treadle_sanity.lossfns import title
-from treadle_sanity.ranges import out_of_range
+from treadle_sanity.lossfns import out_of_range, title
 from treadle_sanity.tensors import map_tensors, others
 from treadle_sanity.untouched import untouched
 
-_made: ContextVar[dict[str, Trial] | None] = ContextVar("treadle_sanity_trials", default=None)
+#: The state of a step that decides what model and loss function get and return.
+STEP_STATE = ("step.xs", "step.ys", "step.yhats", "step.loss")
+
+_shared: ContextVar[dict[str, Trial] | None] = ContextVar("treadle_sanity_trials", default=None)
 
 
 class Trial:
-    """A first batch, and what model and loss function make of it. What could not be had is None.
+    """A first batch, and what model and loss function make of it. What is not known is None.
 
     Attributes:
         name: What the data are called: `data.training`.
-        fetched: Whether the data gave a batch.
+        fetched: Whether the data have a batch.
         batch: The first batch.
-        is_pair: Whether it is one of inputs and targets.
+        is_pair: Whether it is a pair of inputs and targets.
         xs: The inputs, where the model is.
         ys: The targets, where the model is.
         yhats: The model's outputs, detached.
         loss: What the loss function returned, detached.
         lossfn: The loss function.
-        out_of_range: What is out of its range, of the targets or outputs that the loss function
-            takes; the loss was not tried then, for on an accelerator that ends the whole process.
+        out_of_range: Which targets or outputs the loss function cannot take; then it was not tried,
+            since on an accelerator that ends the whole process.
         error: What the data, the model or the loss function raised.
         reason: Why the model was not tried, although nothing is wrong.
     """
@@ -83,23 +84,23 @@ class Trial:
 
 
 def trials(learner: Any) -> list[Trial]:
-    """The trials of the training and the validation data. Inside of `shared_trials` each is made once."""
-    made = _made.get()
-    made = {} if made is None else made
+    """The trials of the training and the validation data. Inside of `shared_trials` they are made once."""
+    shared = _shared.get()
+    found = {} if shared is None else shared
     for name, phase in (("training", TrainingPhase()), ("validation", ValidationPhase())):
-        if name in learner.data and name not in made:
-            made[name] = Trial(learner, name, phase)
-    return list(made.values())
+        if name in learner.data and name not in found:
+            found[name] = Trial(learner, name, phase)
+    return list(found.values())
 
 
 @contextmanager
 def shared_trials() -> Iterator[None]:
-    """Make each trial once, for all checks that ask for it here."""
-    token = _made.set({})
+    """Make every trial once, for all checks that ask for it inside."""
+    token = _shared.set({})
     try:
         yield
     finally:
-        _made.reset(token)
+        _shared.reset(token)
 
 
 @contextmanager
@@ -108,7 +109,7 @@ def without_trace(learner: Any, phase: Phase) -> Iterator[None]:
 
     Inside of it, models and gradients are as they are in a phase.
     """
-    models = models_of(learner)
+    models = by_name(learner.model)
     with (
         preserved_random_state(learner.data.values()),
         untouched(*models.values(), learner.lossfn),
@@ -126,9 +127,9 @@ def outputs(learner: Any, xs: Any) -> Any:
     """The model's outputs for some inputs, as a step of `TrainingPhase` has them."""
     model = learner.model
     if isinstance(model, Mapping):
-        raise ArgumentTypeError(f"a step of TrainingPhase applies one model, and here are {', '.join(model)}")
+        raise ArgumentTypeError(f"a step of TrainingPhase applies one model, and the learner has {', '.join(model)}")
     if isinstance(model, nn.parallel.DistributedDataParallel):
-        model = model.module  # whose own forward would wait for a backward
+        model = model.module  # the wrapper's forward would wait for a backward pass
     if isinstance(xs, (tuple, list)):
         return model(*xs)
     return model(**xs) if isinstance(xs, Mapping) else model(xs)
@@ -145,12 +146,12 @@ def number(lossfn: Any, yhats: Any, ys: Any) -> torch.Tensor:
 
 def moved(learner: Any, batch: Any) -> Any:
     """The batch where the model is, if a callback is going to move it there."""
-    found = movers(learner)
-    if not found:
+    moves = movers(learner)
+    if not moves:
         return batch
-    if strange := next(others(batch), None):
-        raise SkipCheck(f"the batches hold {type(strange).__name__}, and only the step itself knows how that is moved")
-    for move in found:
+    if unknown := next(others(batch), None):
+        raise SkipCheck(f"the batches hold {type(unknown).__name__}, and only the step itself knows how that is moved")
+    for move in moves:
         batch = map_tensors(move, batch)
     devices = {parameter.device for parameter in parameters(learner)}
     if len(devices) == 1:
@@ -159,15 +160,38 @@ def moved(learner: Any, batch: Any) -> Any:
     return batch
 
 
-def models_of(learner: Any) -> dict[str, nn.Module]:
-    """The models, one or several, by their names; one alone has an empty name."""
-    return dict(learner.model) if isinstance(learner.model, Mapping) else {"": learner.model}
-
-
 def parameters(learner: Any) -> dict[nn.Parameter, str]:
-    """Every parameter of one or several models, with its name."""
+    """All parameters of one or several models, with their names."""
     return {
         parameter: f"{name}.{path}" if name else path
-        for name, model in models_of(learner).items()
+        for name, model in by_name(learner.model).items()
         for path, parameter in model.named_parameters()
     }
+
+
+def movers(learner: Any) -> list[Callable[[Any], Any]]:
+    """What callbacks such as `ToDevice` apply to every tensor of a batch, as they declare in `move_data`."""
+    return [callback.move_data for callback in learner.callbacks if callback.move_data and is_mover(callback)]
+
+
+def influences(learner: Any) -> list[str]:
+    """The names of the callbacks, other than movers, that change what is in a step or how it is made."""
+    return [callback.name for callback in learner.callbacks if not is_mover(callback) and changes_steps(callback)]
+
+
+def is_mover(callback: Callback) -> bool:
+    """Whether a callback applies `move_data` to the batches."""
+    return callback.move_data is not None and writes(callback, "step.xs")
+
+
+def changes_steps(callback: Callback) -> bool:
+    """Whether a callback writes what is in a step, or takes part in how it is made."""
+    hooks = handlers(callback)
+    if "epoch" in hooks and not hooks["epoch"].wrapper:
+        return True
+    return writes(callback, *STEP_STATE) or bool({"step", "forward", "loss"} & hooks.keys())
+
+
+def writes(callback: Callback, *paths: str) -> bool:
+    """Whether a callback declares that it writes one of these paths."""
+    return any(overlaps(written, path) for written in accesses(callback, Write) for path in paths)
