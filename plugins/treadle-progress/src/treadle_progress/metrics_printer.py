@@ -106,12 +106,6 @@ class MetricsTable:
     Args:
         names: The metrics, in the order of their columns.
         phase: The width of the column of phases.
-
-    Example:
-        >>> table = MetricsTable(["Loss", "Accuracy"])
-        >>> print(table.header()); print(table.row(1, "TrainingPhase", {"Loss": 0.25}))
-        epoch  phase                  Loss    Accuracy
-            1  TrainingPhase        0.2500           -
     """
 
     def __init__(self, names: Sequence[str], phase: int = PHASE) -> None:
