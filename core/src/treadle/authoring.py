@@ -7,8 +7,11 @@
 - Go through one or several models or optimizers: `by_name`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`.
 - Take a number from a device without waiting for it: `DeviceNumber`.
-- Save and resume runs: `position_of`. All others read `learner.progress`.
-- Leave the random generators as they were: `preserved_random_state`, `RandomState`.
+- Leave the random generators as they were: `preserved_random_state`, `RandomState`; and a learner's own models,
+  optimizers and callbacks: `preserved_state`.
+- Capture the state of a run and put it back: `capture_run`, `RunState`, `refuse_unresumable`, `position_of` (all others
+  read `learner.progress`); of its models alone: `model_state`, `load_model_state`, `models_by_name`.
+- Make plain values and named tensors of a state, for a file: `flatten`, `unflatten`, `has_state`.
 
 The first-party plugins import these names and no others from inside the core, so whatever they do, yours can do.
 """
@@ -34,28 +37,43 @@ from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber
 from treadle.state.propdict import by_name
 from treadle.state.random_state import RandomState, preserved_random_state
+from treadle.state.run.loader_states import refuse_unresumable
+from treadle.state.run.model_state import load_model_state, model_state, models_by_name
+from treadle.state.run.preserved import preserved_state
+from treadle.state.run.run_state import RunState, capture_run
+from treadle.state.run.values import flatten, has_state, unflatten
 
 __all__ = [
     "DeviceNumber",
     "RandomState",
+    "RunState",
     "batches",
     "by_name",
+    "capture_run",
     "did_you_mean",
     "file_path",
+    "flatten",
     "function",
     "handlers",
     "handles",
+    "has_state",
     "instance_of",
     "length_of",
     "list_of",
+    "load_model_state",
+    "model_state",
+    "models_by_name",
     "one_of",
     "overlaps",
     "phase_key",
     "phase_label",
     "position_of",
     "preserved_random_state",
+    "preserved_state",
     "real_number",
+    "refuse_unresumable",
     "subclass_of",
+    "unflatten",
     "unwrap",
     "whole_number",
     "writable",

@@ -123,6 +123,26 @@ class PluginError(TreadleError, ImportError):
     """An installed plugin was asked for by name and cannot be used."""
 
 
+class CheckpointError(TreadleError, ValueError):
+    """The state of a run cannot be captured, saved, read or put back."""
+
+
+class NotSaveableError(CheckpointError, TypeError):
+    """A state holds something other than tensors and plain values."""
+
+
+class NotResumableError(CheckpointError):
+    """A run could not be resumed bit for bit, because of something that it uses."""
+
+
+class MismatchError(CheckpointError):
+    """A saved state and what it is to be put back into do not fit together."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A saved state is incomplete or was changed."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One reason why a set of callbacks has no order, and the line that mends it.

@@ -218,7 +218,7 @@ def test_a_model_that_is_not_finite_is_not_saved_and_that_is_said(tmp_path, logu
 
     toy_learner(Break(), Checkpointer(tmp_path, keep_top_k=1)).fit(3)
     assert [one.epoch for one in checkpoints(tmp_path)] == [1]
-    assert loguru_warnings == ["No checkpoint was saved: weight is NaN or infinite. Those that are there stay."] * 2
+    assert loguru_warnings == ["No checkpoint was saved: weight is NaN or infinite. The ones before it stay."] * 2
 
 
 def test_a_loss_that_is_not_finite_makes_no_best(tmp_path):
@@ -235,7 +235,7 @@ def test_a_second_run_with_the_same_folder_is_refused_unless_it_resumes(tmp_path
     toy_learner(Checkpointer(tmp_path)).fit(1)
     second = toy_learner(Checkpointer(tmp_path))
     with pytest.raises(
-        FolderInUseError, match=r"holds checkpoints of another run \(1\). To go on with that one: resume"
+        FolderInUseError, match=r"holds checkpoints of another run \(1\).\nFix: start .*before fit:\n    resume"
     ):
         second.fit(1)
     assert second.progress.steps == 0
@@ -253,7 +253,7 @@ def test_the_same_callback_may_go_on_in_another_fit(tmp_path):
 
 def test_two_with_one_folder_are_refused(tmp_path):
     learner = toy_learner(Checkpointer(tmp_path), Checkpointer(tmp_path / "a" / ".."))
-    with pytest.raises(FolderInUseError, match=r"Two Checkpointers save to .* Give each a folder of its own"):
+    with pytest.raises(FolderInUseError, match=r"Two Checkpointers save to .*\nFix: give each a folder of its own"):
         learner.fit(1)
 
 
@@ -269,7 +269,9 @@ def test_data_that_cannot_be_resumed_are_refused_unless_the_model_alone_is_wante
     toy_learner(Checkpointer(tmp_path, whole_run=False), data=(iter(data),)).fit(1)
     assert latest(tmp_path).whole_run is False
     load_model(toy_learner().model, latest(tmp_path).path)
-    with pytest.raises(CheckpointError, match=r"holds the model alone. Load that: load_model\(learner.model, "):
+    with pytest.raises(
+        CheckpointError, match=r"holds the model alone.\nFix: load that:\n    load_model\(learner.model, "
+    ):
         resume(toy_learner(), tmp_path)
 
 
@@ -328,7 +330,8 @@ def test_a_phase_that_goes_over_its_data_by_itself_cannot_be_saved_in_its_middle
                 pass
 
     with pytest.raises(
-        NotResumableError, match=r"ByItself.epoch goes over its data by itself.* treadle.data.batches\(learner"
+        NotResumableError,
+        match=r"ByItself.epoch goes over its data by itself[^\n]*\nFix: .*\n    for batch in batches\(learner",
     ):
         toy_learner(Checkpointer(tmp_path, every_steps=2)).fit(1, phases=[ByItself()])
     toy_learner(Checkpointer(tmp_path)).fit(1, phases=[ByItself()])
@@ -338,20 +341,28 @@ def test_a_phase_that_goes_over_its_data_by_itself_cannot_be_saved_in_its_middle
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"folder": 3}, ArgumentTypeError, r"needs the path of a folder, got 3: Checkpointer\('runs/digits'\)"),
+        (
+            {"folder": 3},
+            ArgumentTypeError,
+            r"folder\) must be a path, got 3.\nFix: write, for example:\n    Checkpointer\('runs/",
+        ),
         (
             {"keep_top_k": 1.5},
             ArgumentTypeError,
-            r"keep_top_k is a whole number, got 1.5: Checkpointer\(folder, keep_top_k=3\)",
+            r"keep_top_k must be a whole number of at least 0, got 1.5[^C]*\n    Checkpointer\(folder, keep_top_k=3\)",
         ),
-        ({"keep_top_k": -1}, ArgumentValueError, r"keep_top_k is at least 0, got -1"),
-        ({"every_epochs": True}, ArgumentTypeError, r"every_epochs is a whole number, got True"),
-        ({"every_steps": 0}, ArgumentValueError, r"every_steps is at least 1, got 0"),
-        ({"every_minutes": "1"}, ArgumentTypeError, r"every_minutes is a number, got '1'"),
-        ({"every_minutes": 0}, ArgumentValueError, r"every_minutes is more than 0, got 0"),
-        ({"mode": "low"}, ArgumentValueError, r'mode\) is "min" or "max", got \'low\''),
-        ({"phase": TrainingPhase()}, ArgumentTypeError, r"phase\) is a type of phases, got TrainingPhase\(\)"),
-        ({"during": int}, ArgumentTypeError, r"during\) is a type of phases, got <class 'int'>"),
+        ({"keep_top_k": -1}, ArgumentValueError, r"keep_top_k must be a whole number of at least 0, got -1"),
+        ({"every_epochs": True}, ArgumentTypeError, r"every_epochs must be a whole number of at least 1, got True"),
+        ({"every_steps": 0}, ArgumentValueError, r"every_steps must be a whole number of at least 1, got 0"),
+        ({"every_minutes": "1"}, ArgumentTypeError, r"every_minutes must be a number above 0, got '1'"),
+        ({"every_minutes": 0}, ArgumentValueError, r"every_minutes must be a number above 0, got 0"),
+        ({"mode": "low"}, ArgumentValueError, r"mode\) has an invalid value: \'low\'.\nFix: pass \'min\' or \'max\'"),
+        (
+            {"phase": TrainingPhase()},
+            ArgumentTypeError,
+            r"phase\) must be Phase or a subclass of it, got TrainingPhase\(\)",
+        ),
+        ({"during": int}, ArgumentTypeError, r"during\) must be Phase or a subclass of it, got the class int"),
     ],
 )
 def test_an_argument_that_makes_no_sense_is_refused(settings, error, message):

@@ -14,8 +14,8 @@ def put(tmp_path):
             entry = tmp_path / name_of(number, number, 10 * number, value)
             entry.mkdir()
             score = Score(metric, "TrainingPhase", mode, value).as_dict()
-            said = {"run": "r", "epoch": number, "steps": 10 * number, "loss": None, "score": score, "whole_run": True}
-            write_manifest(entry, said)
+            about = {"run": "r", "epoch": number, "steps": 10 * number, "loss": None, "score": score, "whole_run": True}
+            write_manifest(entry, about, {})
         return tmp_path
 
     return entries
@@ -44,7 +44,7 @@ def test_the_best_is_the_lowest_or_the_highest_and_of_equals_the_first(put):
 def test_what_has_no_finite_value_is_never_the_best(put):
     assert best(put(float("nan"), 4.0, float("-inf"), None)).number == 2
     with pytest.raises(
-        CheckpointError, match=r"has a finite value of Other in TrainingPhase, so none is the best. Take"
+        CheckpointError, match=r"has a finite value of Other in TrainingPhase, so none is the best.\nFix: take"
     ):
         best(put(None, metric="Other", first=5))
 
@@ -99,5 +99,7 @@ def test_a_damaged_one_is_not_listed_and_not_removed(put):
 def test_a_folder_without_any_says_so(tmp_path):
     assert checkpoints(tmp_path / "missing") == []
     for ask in (latest, best):
-        with pytest.raises(NoCheckpointError, match=r"There is no checkpoint in .*. A Checkpointer\(.*\) makes them"):
+        with pytest.raises(
+            NoCheckpointError, match=r"There is no checkpoint in .*\nFix: train with .*\n    Checkpointer\("
+        ):
             ask(tmp_path)

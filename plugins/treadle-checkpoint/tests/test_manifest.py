@@ -2,7 +2,7 @@ import json
 
 import pytest
 from treadle_checkpoint import CheckpointError, DamagedCheckpointError, NoCheckpointError
-from treadle_checkpoint.manifest import MANIFEST, own_digest, read_manifest, verify, write_manifest
+from treadle_checkpoint.manifest import MANIFEST, manifest_digest, read_manifest, verify, write_manifest
 
 
 @pytest.fixture
@@ -11,11 +11,11 @@ def entry(tmp_path):
     folder.mkdir()
     (folder / "one").write_text("first file")
     (folder / "two").write_text("second file")
-    write_manifest(folder, {"epoch": 3})
+    write_manifest(folder, {"epoch": 3}, {})
     return folder
 
 
-def test_it_says_what_it_was_told_and_what_the_files_are(entry):
+def test_it_holds_what_it_was_given_and_what_the_files_are(entry):
     manifest = read_manifest(entry)
     assert (manifest["epoch"], manifest["files"]["one"]["bytes"]) == (3, 10)
     verify(entry, manifest)
@@ -33,9 +33,9 @@ def cut(file):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (damage, r"two is damaged: its content is not what was written. Load another checkpoint"),
+        (damage, r"two is damaged: its content is not what was written.\nFix: load another checkpoint"),
         (cut, r"two is damaged: it has 10 bytes, and 11 were written"),
-        (lambda file: file.unlink(), r"two is missing. Load another checkpoint"),
+        (lambda file: file.unlink(), r"two is missing.\nFix: load another checkpoint"),
     ],
 )
 def test_the_file_that_is_damaged_is_named(entry, harm, message):
@@ -49,7 +49,7 @@ def test_the_file_that_is_damaged_is_named(entry, harm, message):
 @pytest.mark.parametrize("harm", [damage, cut, lambda file: file.unlink(), lambda file: file.write_text("[]")])
 def test_a_manifest_that_is_damaged_is_named(entry, harm):
     harm(entry / MANIFEST)
-    with pytest.raises(DamagedCheckpointError, match=r"manifest.json is damaged .* Load another checkpoint"):
+    with pytest.raises(DamagedCheckpointError, match=r"manifest.json is damaged .*\nFix: load another checkpoint"):
         read_manifest(entry)
 
 
@@ -60,18 +60,34 @@ def test_a_manifest_that_was_edited_is_noticed(entry):
         read_manifest(entry)
 
 
-def test_a_newer_format_asks_for_an_upgrade(entry):
-    said = json.loads((entry / MANIFEST).read_text())
-    del said["sha256"]
-    said["format"] = 2
-    (entry / MANIFEST).write_text(json.dumps({**said, "sha256": own_digest(said)}))
-    with pytest.raises(
-        CheckpointError, match=r"has the format 2, and this version .* knows 1. Upgrade it: pip install"
-    ):
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (
+            1,
+            r"install the version that wrote it, or load the model alone:\n    load_model",
+        ),
+        (3, "upgrade it:\n    pip install"),
+    ],
+)
+def test_another_format_says_what_to_install(entry, number, fix):
+    manifest = json.loads((entry / MANIFEST).read_text())
+    del manifest["sha256"]
+    manifest["format"] = number
+    (entry / MANIFEST).write_text(json.dumps({**manifest, "sha256": manifest_digest(manifest)}))
+    with pytest.raises(CheckpointError, match=rf"has the format {number}, and this version .* knows 2.\nFix: {fix}"):
         read_manifest(entry)
 
 
-def test_what_was_never_a_checkpoint_is_told(tmp_path):
+def test_what_was_never_a_checkpoint_is_named(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(NoCheckpointError, match=r"There is no checkpoint at .* Pass what a Checkpointer"):
+        with pytest.raises(NoCheckpointError, match=r"There is no checkpoint at .*\nFix: pass .* that a Checkpointer"):
             read_manifest(folder)
+
+
+def test_a_file_of_tensors_is_digested_by_its_content_and_not_as_a_file(entry):
+    write_manifest(entry, {"epoch": 3}, {"two": "of its content"})
+    manifest = read_manifest(entry)
+    assert manifest["files"]["two"] == {"bytes": 11, "content": "of its content"}
+    damage(entry / "two")
+    verify(entry, manifest)  # whoever reads the tensors compares their content

@@ -127,7 +127,9 @@ def test_the_folder_of_a_checkpoint_can_be_loaded(tmp_path):
     learner = toy_learner(Checkpointer(tmp_path))
     learner.fit(1)
     assert load_model(toy_learner().model, latest(tmp_path)).weight.equal(learner.model.weight)
-    with pytest.raises(NoCheckpointError, match=r"holds several checkpoints. Say which: load_model\(model, best\("):
+    with pytest.raises(
+        NoCheckpointError, match=r"holds several checkpoints.\nFix: choose .*\n    load_model\(model, best\("
+    ):
         load_model(toy_learner().model, tmp_path)
 
 
@@ -135,12 +137,12 @@ def test_the_folder_of_a_checkpoint_can_be_loaded(tmp_path):
     ("model", "message"),
     [
         (nn.Linear(2, 1), r"it has the shape|weight has the shape \(1, 3\), in the model \(1, 2\)"),
-        (nn.Linear(3, 1, bias=False), r"it has bias, which the model has not. Build the model as it was"),
+        (nn.Linear(3, 1, bias=False), r"it has bias, which the model does not have.\nFix: build the model as it was"),
         (
             nn.Sequential(nn.Linear(3, 1)),
-            r"it lacks 0.weight; it lacks 0.bias; it has .*weight, which the model has not",
+            r"it lacks 0.weight; it lacks 0.bias; it has .*weight, which the model does not have",
         ),
-        (nn.DataParallel(nn.Linear(3, 1)), r"The model is inside of a wrapper: load into model.module"),
+        (nn.DataParallel(nn.Linear(3, 1)), r"the model is inside of a wrapper: load into model.module"),
         ({"a": nn.Linear(3, 1)}, r"it lacks a.weight"),
     ],
 )
@@ -183,10 +185,10 @@ def test_a_buffer_may_be_infinite_as_a_mask_is_but_not_nan(tmp_path):
 
 
 def test_a_file_that_is_not_there_or_damaged_is_named(tmp_path):
-    with pytest.raises(NoCheckpointError, match=r"There is no file .*missing. Pass a file of save_model"):
+    with pytest.raises(NoCheckpointError, match=r"There is no file .*missing.\nFix: pass a file of save_model"):
         load_model(nn.Linear(1, 1), tmp_path / "missing")
     with pytest.raises(
-        FileNotFoundError, match=r"There is no checkpoint at .* Pass what a Checkpointer or save_run made"
+        FileNotFoundError, match=r"There is no checkpoint at .*\nFix: pass .* that a Checkpointer or save_run made"
     ):
         load_model(nn.Linear(1, 1), tmp_path)
     save_model(nn.Linear(1, 1), tmp_path / "file")
@@ -197,11 +199,11 @@ def test_a_file_that_is_not_there_or_damaged_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("model", [nn.Linear, None, [nn.Linear(1, 1)], {"a": 1}])
-def test_what_is_no_model_is_refused(tmp_path, model):
+def test_what_is_not_a_model_is_refused(tmp_path, model):
     with pytest.raises(ArgumentTypeError, match=r"A model is a module or a mapping of modules, got"):
         save_model(model, tmp_path / "file")
 
 
 def test_a_lazy_parameter_has_to_see_a_batch_first(tmp_path):
-    with pytest.raises(NotSaveableError, match=r"weight has no shape yet. Show the model a batch"):
+    with pytest.raises(NotSaveableError, match=r"weight has no shape yet.\nFix: show the model a batch"):
         save_model(nn.LazyLinear(1), tmp_path / "file")

@@ -63,13 +63,15 @@ def test_a_run_that_was_saved_between_two_fits_begins_a_new_fit(tmp_path):
 
 def test_it_does_not_replace_what_is_there(tmp_path):
     save_run(toy_learner(), tmp_path / "run")
-    with pytest.raises(FolderInUseError, match=r"There is something at .*run already, and it is not replaced. Choose"):
+    with pytest.raises(FolderInUseError, match=r"There is something at .*run already.\nFix: choose"):
         save_run(toy_learner(), tmp_path / "run")
 
 
 def test_inside_of_an_epoch_it_is_refused(tmp_path):
     learner = toy_learner(CustomCallback(lambda _: save_run(learner, tmp_path / "run"), StepEnd))
-    with pytest.raises(CheckpointError, match=r"called inside of an epoch, .* Checkpointer\(folder, every_steps=100\)"):
+    with pytest.raises(
+        CheckpointError, match=r"called inside of an epoch, .*\nFix: .*\n    Checkpointer\(folder, every_steps=100\)"
+    ):
         learner.fit(1)
 
 
@@ -113,7 +115,7 @@ def saved(tmp_path, *callbacks, **settings):
     [
         (
             [],
-            r"it has the state of Counter, which the learner has not. .* without=\['Counter'\]\)",
+            r"it has the state of Counter, which the learner does not have.\nFix: .*\n    .* without=\['Counter'\]\)",
         ),
         ([Counter(), Counter("new")], r"it has no state of new, which the learner has"),
         ([throttle(Counter(), StepEnd, freq=2)], r"Counter was a Counter and is a ConditionalCallback of Counter"),
@@ -142,7 +144,7 @@ def test_a_checkpointer_may_come_and_go(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"optimizer": torch.optim.Adam}, r"was saved as SGD and is Adam. Resume with optimizer=torch.optim.SGD"),
+        ({"optimizer": torch.optim.Adam}, r"was saved as SGD and is Adam.\nFix: .*\n    optimizer=torch.optim.SGD"),
         ({"model": torch.nn.Linear(2, 1)}, r"weight has the shape \(1, 1\), in the model \(1, 2\)"),
         ({"model": torch.nn.Linear(1, 1, bias=False).double()}, r"weight is torch.float32, in the model torch.float64"),
     ],
@@ -166,7 +168,7 @@ def test_other_optimizers_are_refused(tmp_path):
 
     save_run(build({"a": torch.optim.Adam}), tmp_path / "run")
     with pytest.raises(
-        MismatchError, match=r"has the optimizers a, and the learner has a, b. Resume with a learner built"
+        MismatchError, match=r"has the optimizers a, and the learner has a, b.\nFix: resume with a learner built"
     ):
         resume(build({"a": torch.optim.Adam, "b": torch.optim.Adam}), tmp_path / "run")
     with pytest.raises(MismatchError, match=r"the optimizers a, and the learner has \(a single one\)"):
@@ -196,7 +198,7 @@ def test_an_entry_that_is_made_too_late_is_named_and_the_learner_is_as_it_was(tm
     save_run(learner, tmp_path / "run")
     again = toy_learner(Counter(), Lazy())
     with pytest.raises(
-        MismatchError, match=r"has a Entry for cbstate.late, and the learner has nothing there. Let the"
+        MismatchError, match=r"has a Entry for cbstate.late, and the learner has nothing there.\nFix: let the"
     ):
         resume(again, tmp_path / "run")
     assert (again.model.weight.item(), again.callbacks[0].count, dict(again.cbstate)) == (0, 0, {})
@@ -247,7 +249,9 @@ def test_a_fit_with_other_phases_is_refused(in_the_middle):
 def test_a_fit_that_is_over_already_is_refused(in_the_middle):
     learner = toy_learner()
     resume(learner, in_the_middle)
-    with pytest.raises(MismatchError, match=r"The saved fit\(3\) is already past epoch 1. .* learner.fit\(3\)"):
+    with pytest.raises(
+        MismatchError, match=r"The saved fit\(3\) is already past epoch 1.\nFix: .*\n    learner.fit\(3\)"
+    ):
         learner.fit(1)
 
 
@@ -266,7 +270,7 @@ def test_fit_cannot_go_on_with_an_epoch_that_was_no_fits(tmp_path):
     learner = toy_learner()
     resume(learner, tmp_path)
     with pytest.raises(
-        MismatchError, match=r"run by treadle.epoch and not by fit. Resume it so: treadle.epoch\(learner, Tra"
+        MismatchError, match=r"run by treadle.epoch and not by fit.\nFix: .*\n    treadle.epoch\(learner, Tra"
     ):
         learner.fit(1)
     epoch(learner, TrainingPhase())
@@ -302,7 +306,8 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_it_is_offered(three, 
     learner = toy_learner()
     with pytest.raises(DamagedCheckpointError, match=rf"{name} is damaged") as damaged:
         resume(learner, three)
-    assert f"The one before it: resume(learner, {str(before)!r})" in str(damaged.value)
+    fix = f"Fix: resume from the one before it, or pass fall_back=True:\n    resume(learner, {str(before)!r})"
+    assert fix in str(damaged.value)
     assert learner.progress.steps == 0
     assert resume(learner, three, fall_back=True) == before
     assert learner.fit(3).epochs == 1
@@ -318,12 +323,14 @@ def test_if_all_are_damaged_there_is_nothing_to_fall_back_to(three):
 
 def test_where_there_is_none_that_is_said(tmp_path):
     for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(NoCheckpointError, match=r"There is no checkpoint at .*, nor in it. Pass the folder"):
+        with pytest.raises(NoCheckpointError, match=r"There is no checkpoint at .*, nor in it.\nFix: pass the folder"):
             resume(toy_learner(), path)
 
 
 def test_arguments_that_make_no_sense_are_refused(tmp_path):
-    with pytest.raises(ArgumentTypeError, match=r"resume takes a learner and a path, got 'runs/digits'"):
+    with pytest.raises(ArgumentTypeError, match=r"learner must be an instance of Learner, got 'runs/digits'"):
         resume("runs/digits", toy_learner())
-    with pytest.raises(ArgumentTypeError, match=r"without is a list of names, got 'Counter': without=\['Counter'\]"):
+    with pytest.raises(
+        ArgumentTypeError, match=r"without must be a list, got 'Counter'.\nFix: .*\n    without=\['Counter'\]"
+    ):
         resume(toy_learner(), tmp_path, without="Counter")

@@ -58,7 +58,7 @@ def test_a_file_that_was_cut_off_is_named(tmp_path, length):
     file = tmp_path / "weights.safetensors"
     write_tensors(file, {"x": torch.ones(100)})
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(DamagedCheckpointError, match=r"weights.safetensors is damaged, or no file of tensors"):
+    with pytest.raises(DamagedCheckpointError, match=r"weights.safetensors is damaged, or not a file of tensors"):
         read_tensors(file)
 
 
@@ -71,12 +71,12 @@ def test_a_file_with_code_in_it_is_refused_and_the_code_does_not_run(tmp_path):
     (tmp_path / "pickled").write_bytes(pickle.dumps(Hostile()))
     torch.save({"x": Hostile()}, tmp_path / "saved by torch")
     for name in ("pickled", "saved by torch"):
-        with pytest.raises(DamagedCheckpointError, match="no file of tensors"):
+        with pytest.raises(DamagedCheckpointError, match="not a file of tensors"):
             read_tensors(tmp_path / name)
 
 
 def test_a_type_that_the_format_does_not_know_is_named(tmp_path):
     with pytest.raises(
-        NotSaveableError, match=r"cannot hold wave, a tensor of torch.complex128. .* torch.view_as_real"
+        NotSaveableError, match=r"cannot hold wave, a tensor of torch.complex128.\nFix: .*\n    torch.view_as_real"
     ):
         write_tensors(tmp_path / "file", {"wave": torch.ones(1, dtype=torch.complex128)})

@@ -9,7 +9,7 @@ import torch
 
 
 def batch_digest(batch: Any) -> str | None:
-    """The digest of a batch, however nested; None if there is something in it whose content cannot be told.
+    """The digest of a batch, however nested; None if it holds something whose content cannot be read.
 
     Example:
         >>> batch = torch.ones(2), [torch.zeros(2)]

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from treadle import (
@@ -21,23 +20,30 @@ from treadle import (
     hookimpl,
 )
 from treadle.access import Permission
-from treadle.authoring import position_of
-from treadle.callback import unwrap
-from treadle.ordering.handlers import handlers
+from treadle.authoring import (
+    capture_run,
+    file_path,
+    handlers,
+    one_of,
+    phase_key,
+    position_of,
+    real_number,
+    refuse_unresumable,
+    subclass_of,
+    unwrap,
+    whole_number,
+)
 
-from treadle_checkpoint.arguments import check_folder, check_minutes, check_mode, check_phase, check_whole
 from treadle_checkpoint.batch_digest import batch_digest
 from treadle_checkpoint.errors import FolderInUseError, NotResumableError
-from treadle_checkpoint.loaders import refuse_unresumable
-from treadle_checkpoint.position import Position, between, phase_key
+from treadle_checkpoint.resumption import Place, between_epochs
 from treadle_checkpoint.run_folder import RunFolder
 from treadle_checkpoint.score import Score, loss_of, recorded
-from treadle_checkpoint.snapshot import take
 from treadle_checkpoint.tensor_file import refuse_unsaveable
 
 
 class Checkpointer(Callback):
-    """Save the whole run, after every epoch of training unless told otherwise, so that it can be resumed.
+    """Save the whole run, by default after every epoch of training, so that it can be resumed.
 
     It saves when no callback has anything left to do in a step or an epoch: it is the outermost of those that wrap
     these. So what is saved does not depend on the order of the callbacks, and a weight swap that is undone at the end
@@ -50,21 +56,21 @@ class Checkpointer(Callback):
         folder: Where each checkpoint gets a folder of its own, whose name starts as `checkpoint_epoch_003_loss_0.0123`
             does; the loss is that of training. A folder belongs to one run.
         keep_top_k: Keep the k best and the newest, remove all others. Default: keep all.
-        every_epochs: Save after every so many epochs. Default: 1, unless steps or minutes are given.
-        every_steps: Save after every so many steps. Default: never.
-        every_minutes: Save after the first step that ends so long after the last time. Default: never.
+        every_epochs: The number of epochs from save to save. Default: 1, unless steps or minutes are given.
+        every_steps: The number of steps from save to save. Default: never.
+        every_minutes: The least number of minutes from save to save, which is after a step. Default: never.
         metric: What "best" means: the name of a metric that `Metrics` records. Without `Metrics`, the loss of an epoch
             is that of its last step; so is that of what is saved in the middle of an epoch.
         phase: The type of the phases whose metric it is, and after whose epochs to save. Default: training phases.
         mode: "min" if lower values of the metric are better, "max" if higher ones are.
         during: The type of the phases in which to count steps and minutes. Default: training phases.
         whole_run: Whether to save all that is needed to resume. Default: yes; else the model alone.
-        clock: A function that tells the time in seconds. Default: `time.monotonic`.
+        clock: Returns the time in seconds. Default: `time.monotonic`.
 
     Reads: everything, but in operations only: `epoch` and, for steps and minutes, `step`.
 
     Raises:
-        ArgumentTypeError, ArgumentValueError: for an argument that makes no sense.
+        ArgumentTypeError, ArgumentValueError: for an argument that has an invalid value.
         FolderInUseError: before training, if the folder holds checkpoints of another run.
         NotResumableError: before training, if the run could not be resumed, because of its data or its optimizer.
         NotSaveableError: before training, if a callback or an entry of `cbstate` keeps what no checkpoint can hold.
@@ -80,7 +86,6 @@ class Checkpointer(Callback):
         [3]
     """
 
-    #: A run may be resumed with or without one.
     optional_state = True
 
     def __init__(
@@ -98,15 +103,16 @@ class Checkpointer(Callback):
         whole_run: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        check_folder(folder)
-        check_whole("keep_top_k", keep_top_k, 0)
-        check_whole("every_epochs", every_epochs, 1)
-        check_whole("every_steps", every_steps, 1)
-        check_minutes(every_minutes)
-        check_mode(mode)
-        check_phase("phase", phase)
-        check_phase("during", during)
-        self.folder = Path(folder)
+        self.folder = file_path(folder, "Checkpointer(folder)", "Checkpointer('runs/digits')")
+        least = {"keep_top_k": (keep_top_k, 0), "every_epochs": (every_epochs, 1), "every_steps": (every_steps, 1)}
+        for name, (value, lowest) in least.items():
+            if value is not None:
+                whole_number(value, name, f"Checkpointer(folder, {name}=3)", least=lowest)
+        if every_minutes is not None:
+            real_number(every_minutes, "every_minutes", "Checkpointer(folder, every_minutes=10)", above=0)
+        one_of(mode, "Checkpointer(mode)", ("min", "max"))
+        for name, kind in (("phase", phase), ("during", during)):
+            subclass_of(kind, f"Checkpointer({name})", Phase, f"Checkpointer(folder, {name}=ValidationPhase)")
         self._files = RunFolder(self.folder, keep_top_k, whole_run=whole_run)
         self.every_steps, self.every_minutes = every_steps, every_minutes
         self.every_epochs = 1 if every_epochs is every_steps is every_minutes is None else every_epochs
@@ -115,7 +121,7 @@ class Checkpointer(Callback):
         self._checked = False  # whether it is known that the run can be saved
         self._loss: float | None = None  # of the last epoch of training, or of its last step that was saved
         self._ended = False  # whether the end of an epoch got through to this callback
-        self._under_way: type[Phase] | None = None  # the type of phase of the epoch that is no inner one
+        self._under_way: type[Phase] | None = None  # the type of phase of the outermost epoch
         self._taken = 0  # batches of it, since it began or was resumed
         self._last = clock()
         if every_steps is not None or every_minutes is not None:
@@ -123,7 +129,7 @@ class Checkpointer(Callback):
 
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
-        """It reads all there is; a metric other than the loss must have somebody who records it."""
+        """It reads everything; a metric other than the loss must have somebody who records it."""
         fields = ("model", "optimizer", "lossfn", "data", "step", "callbacks", "cbstate")
         access: dict[str, type[Permission]] = dict.fromkeys(fields, Read)
         if self.metric != "Loss":
@@ -134,7 +140,7 @@ class Checkpointer(Callback):
         """Around a step and an epoch it comes first, so that nobody has anything left to do when it saves."""
         if isinstance(unwrap(other), Checkpointer):
             return NoConflict()
-        return RunFirst(self) if {"epoch", "step"} & set(handlers(unwrap(other))) else NoConflict()
+        return RunFirst(self) if {"epoch", "step"} & handlers(other).keys() else NoConflict()
 
     def on_epoch_end(self) -> None:
         self._ended = True  # so that `throttle(Checkpointer(folder), EpochEnd, freq=5)` works
@@ -164,9 +170,8 @@ class Checkpointer(Callback):
             if type(phase) is not self._under_way:
                 return (yield)
             due = isinstance(phase, self.during) and self._is_due(learner, phase)
-            digest = (
-                batch_digest(batch) if due and self._files.whole_run else None
-            )  # before a callback changes it in place
+            # Before a callback changes the batch in place.
+            digest = batch_digest(batch) if due and self._files.whole_run else None
             try:
                 result = yield
             finally:
@@ -188,16 +193,17 @@ class Checkpointer(Callback):
         if self._files.whole_run and position.at_start is None:
             raise NotResumableError(
                 f"{type(phase).__name__}.epoch goes over its data by itself, so a run could not be resumed in the "
-                f"middle of it. Write there: for batch in treadle.data.batches(learner, self, data)"
+                f"middle of it.\n"
+                f"Fix: let it go over its data with treadle.authoring.batches:\n"
+                f"    for batch in batches(learner, self, data): ..."
             )
         if phase.training:
             self._loss = loss_of(learner.step)
-        done = position.skipped + self._taken
         place = replace(
-            between(position, position.rounds),
-            phase=phase_key(phase),
+            between_epochs(position, position.rounds),
+            phase=phase_key(type(phase)),
             data=phase.data_name,
-            batches=done,
+            batches=position.skipped + self._taken,
             steps=learner.progress.step,
             digest=digest,
         )
@@ -215,14 +221,14 @@ class Checkpointer(Callback):
                 value = recorded(learner.cbstate, "epoch", phase, self.metric)
                 if value is None and self.metric == "Loss":
                     value = loss_of(learner.step)
-            self._save(learner, between(position_of(learner), rounds), value)
+            self._save(learner, between_epochs(position_of(learner), rounds), value)
 
     def _step_value(self, learner: Any, phase: Phase) -> float | None:
         """What an entry in the middle of an epoch is compared by: the metric's last value."""
         if isinstance(phase, self.phase):
             value = recorded(learner.cbstate, "step", phase, self.metric)
             return loss_of(learner.step) if value is None and self.metric == "Loss" else value
-        known = [each for each in learner.cbstate.get("metricsepoch", ()) if isinstance(each, self.phase)]
+        known = [other for other in learner.cbstate.get("metricsepoch", ()) if isinstance(other, self.phase)]
         return recorded(learner.cbstate, "epoch", known[-1], self.metric) if known else None
 
     def _check(self, learner: Any) -> None:
@@ -231,16 +237,16 @@ class Checkpointer(Callback):
             return
         if self._files.whole_run:
             refuse_unresumable(learner.data)
-            refuse_unsaveable(take(learner, Position()).tensors)
+            refuse_unsaveable(capture_run(learner, copy=False).tensors)
         for other in map(unwrap, learner.callbacks):
             if isinstance(other, Checkpointer) and other is not self and other._files.is_that_of(self._files):
-                raise FolderInUseError(f"Two Checkpointers save to {self.folder}. Give each a folder of its own.")
+                raise FolderInUseError(f"Two Checkpointers save to {self.folder}.\nFix: give each a folder of its own.")
         self._files.claim()
         self._checked, self._last = True, self.clock()
 
-    def _save(self, learner: Any, position: Position, value: float | None) -> None:
+    def _save(self, learner: Any, place: Place, value: float | None) -> None:
         self._last = self.clock()
-        self._files.save(learner, position, self._loss, Score(self.metric, self.phase.__name__, self.mode, value))
+        self._files.save(learner, place, self._loss, Score(self.metric, self.phase.__name__, self.mode, value))
 
     def state_dict(self) -> dict[str, Any]:
         """To which run it belongs, and the training loss for the next name."""

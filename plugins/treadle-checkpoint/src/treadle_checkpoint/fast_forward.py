@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
-from treadle.state.random_state import RandomState
+from treadle.authoring import RandomState
 
 from treadle_checkpoint.batch_digest import batch_digest
 from treadle_checkpoint.errors import MismatchError, NotResumableError
@@ -47,20 +47,21 @@ def fast_forward(data: Any, done: int, digest: str | None, name: str) -> Iterato
             batch = next(iterator)
         except StopIteration:
             raise MismatchError(
-                f"data.{name} has {count} batches, and {done} were done when the run was saved. "
-                f"Resume with the same data."
+                f"data.{name} has {count} batches, and {done} were done when the run was saved.\n"
+                f"Fix: resume with the same data."
             ) from None
     after = chance(data)
     if before[0] != after[0] and getattr(data, "num_workers", 0) > 0:
         raise NotResumableError(
             f"The sampler of data.{name} draws from the global random generators while its workers run ahead, so the "
-            f"order cannot be had again. Let it draw all when an epoch begins, or from a generator of its own."
+            f"order cannot be had again.\n"
+            f"Fix: let it draw all when an epoch begins, or from a generator of its own."
         )
     if digest is not None and before == after and batch_digest(batch) not in (digest, None):
         raise MismatchError(
-            f"Batch {done} of data.{name} is another one than in the saved run, so the epoch cannot go on. Resume "
-            f"with the same data; let their order depend on nothing but the random generators of Python, NumPy and "
-            f"torch, or on one that the loader holds; or give the loader state_dict and load_state_dict."
+            f"Batch {done} of data.{name} is another one than in the saved run, so the epoch cannot go on.\n"
+            f"Fix: resume with the same data; let their order depend on nothing but the random generators of Python, "
+            f"NumPy and torch, or on one that the loader holds; or give the loader state_dict and load_state_dict."
         )
     return iterator
 
@@ -101,8 +102,8 @@ class Rest(Iterable[Any]):
 
 
 def chance(data: Any) -> tuple[Any, Any]:
-    """Something that changes whenever a random generator is used: a global one, or one of the data's own."""
+    """What changes whenever a random generator is used: a global one, or one of the data's own."""
     state = RandomState([data])
     numpy = (bytes(state.numpy[1]), *state.numpy[2:]) if state.numpy is not None else None
-    own = [bytes(drawn.numpy()) if isinstance(drawn, torch.Tensor) else repr(drawn) for _, drawn in state.own]
+    own = [bytes(one.numpy()) if isinstance(one, torch.Tensor) else repr(one) for _, one in state.own]
     return (state.python, numpy, bytes(state.torch.numpy())), own

@@ -24,7 +24,7 @@ class Checkpoint:
     Args:
         path: Its own folder.
         number: How many were saved before it, and one.
-        run: What is the same in all checkpoints of one run.
+        run: The identifier of the run.
         epoch: The epoch of training in which, or after which, it was saved; counted from 1.
         steps: The training steps that were done.
         loss: The training loss, or None if it was no finite number.
@@ -81,9 +81,10 @@ def read_entry(number: int, path: Path) -> Checkpoint:
     Raises:
         DamagedCheckpointError: if it cannot be read.
     """
-    said = read_manifest(path)
-    score = Score(**said["score"])
-    return Checkpoint(path, number, said["run"], said["epoch"], said["steps"], said["loss"], score, said["whole_run"])
+    manifest = read_manifest(path)
+    score = Score(**manifest["score"])
+    about = {name: manifest[name] for name in ("run", "epoch", "steps", "loss", "whole_run")}
+    return Checkpoint(path, number, score=score, **about)
 
 
 def checkpoints(folder: str | os.PathLike[str]) -> list[Checkpoint]:
@@ -125,12 +126,12 @@ def latest(folder: str | os.PathLike[str]) -> Checkpoint:
     """
     entries = numbered(Path(folder))
     if not entries:
-        raise NoCheckpointError(f"There is no checkpoint in {folder}. A Checkpointer({str(folder)!r}) makes them.")
+        raise no_checkpoint(folder)
     return read_entry(*entries[-1])
 
 
 def best(folder: str | os.PathLike[str]) -> Checkpoint:
-    """The best checkpoint in a folder, by the metric that its `Checkpointer` was told; of equals the first.
+    """The best checkpoint in a folder, by the metric of its `Checkpointer`; of equals the first.
 
     Raises:
         NoCheckpointError: if there is none.
@@ -150,15 +151,23 @@ def best(folder: str | os.PathLike[str]) -> Checkpoint:
     """
     found = checkpoints(folder)
     if not found:
-        raise NoCheckpointError(f"There is no checkpoint in {folder}. A Checkpointer({str(folder)!r}) makes them.")
+        raise no_checkpoint(folder)
     score = found[-1].score
-    ranked = [one for one in found if one.score.comparable(score) and one.score.rank < float("inf")]
+    ranked = [one for one in found if one.score.comparable(score) and one.score.rank < inf]
     if not ranked:
         raise CheckpointError(
-            f"No checkpoint in {folder} has a finite value of {score.metric} in {score.phase}, so none is the best. "
-            f"Take the newest: latest({str(folder)!r})"
+            f"No checkpoint in {folder} has a finite value of {score.metric} in {score.phase}, so none is the best.\n"
+            f"Fix: take the newest:\n    latest({str(folder)!r})"
         )
     return min(ranked, key=lambda one: (one.score.rank, one.number))
+
+
+def no_checkpoint(folder: str | os.PathLike[str]) -> NoCheckpointError:
+    """The error for a folder without checkpoints."""
+    return NoCheckpointError(
+        f"There is no checkpoint in {folder}.\nFix: train with a callback that saves them:\n"
+        f"    Checkpointer({str(folder)!r})"
+    )
 
 
 def prune(folder: Path, k: int, score: Score) -> None:
@@ -167,7 +176,7 @@ def prune(folder: Path, k: int, score: Score) -> None:
     Args:
         folder: The folder.
         k: How many.
-        score: By what they are compared; what was compared by something else counts as worst.
+        score: What they are compared by; what was compared by something else counts as worst.
     """
     found = checkpoints(folder)
     ranks = {one.number: one.score.rank if one.score.comparable(score) else inf for one in found}

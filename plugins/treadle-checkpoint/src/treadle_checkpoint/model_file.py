@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch.nn.parameter import is_lazy
+from treadle.authoring import flatten, load_model_state, model_state, models_by_name, unflatten
 
-from treadle_checkpoint import model_state
 from treadle_checkpoint.durable import whole_file
-from treadle_checkpoint.errors import NoCheckpointError
-from treadle_checkpoint.finite import refuse_non_finite
+from treadle_checkpoint.errors import NoCheckpointError, NonFiniteWeightsError
 from treadle_checkpoint.folder import numbered
 from treadle_checkpoint.manifest import read_manifest, verify
 from treadle_checkpoint.tensor_file import read_tensors, write_tensors
@@ -29,13 +30,13 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     the place of one that is there. A tensor that has several names is stored once.
 
     Args:
-        model: A module, or a mapping of modules by name, such as `learner.model`.
-        path: The file; its folder is made if it is not there.
+        model: A module, or a mapping of modules by name.
+        path: The file; its folder is made if need be.
 
     Raises:
         NonFiniteWeightsError: if a weight is NaN or infinite.
         NotSaveableError: if the model holds what no file can, such as a lazy parameter.
-        ArgumentTypeError: if `model` is no module and no mapping of modules.
+        ArgumentTypeError: if `model` is neither a module nor a mapping of modules.
 
     Example:
         >>> import tempfile, torch
@@ -44,9 +45,9 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
         >>> load_model(torch.nn.Linear(2, 1), path)
         Linear(in_features=2, out_features=1, bias=True)
     """
-    refuse_non_finite(model_state.models_by_name(model))
+    refuse_non_finite(model)
     with torch.no_grad(), whole_file(Path(path)) as unfinished:
-        write_tensors(unfinished, *model_state.gather(model))
+        write_model_state(unfinished, model_state(model, copy=False))
 
 
 def load_model(model: M, path: str | os.PathLike[str]) -> M:
@@ -66,7 +67,7 @@ def load_model(model: M, path: str | os.PathLike[str]) -> M:
         NoCheckpointError: if there is no such file.
         DamagedCheckpointError: if its content is not what was written.
         MismatchError: if names or shapes differ; then the model is as it was.
-        ArgumentTypeError: if `model` is no module and no mapping of modules.
+        ArgumentTypeError: if `model` is neither a module nor a mapping of modules.
 
     Example:
         >>> import tempfile, torch
@@ -76,18 +77,81 @@ def load_model(model: M, path: str | os.PathLike[str]) -> M:
         >>> load_model(pair, path) is pair
         True
     """
-    path = Path(path)
-    models = model_state.models_by_name(model)
+    path, expected = Path(path), None
+    models_by_name(model)
     if path.is_dir():
         if numbered(path):
             raise NoCheckpointError(
-                f"{path} holds several checkpoints. Say which: load_model(model, best({str(path)!r})), or latest"
+                f"{path} holds several checkpoints.\nFix: choose one, the best or the latest:\n"
+                f"    load_model(model, best({str(path)!r}))"
             )
-        verify(path, read_manifest(path), (MODEL,))
-        path = path / MODEL
+        manifest = read_manifest(path)
+        verify(path, manifest, (MODEL,))
+        path, expected = path / MODEL, manifest["files"][MODEL]["content"]
     if not path.is_file():
-        raise NoCheckpointError(f"There is no file {path}. Pass a file of save_model, or the folder of a checkpoint.")
-    tensors, notes = read_tensors(path)
+        raise NoCheckpointError(
+            f"There is no file {path}.\nFix: pass a file of save_model, or the folder of a checkpoint."
+        )
+    state = read_model_state(path, expected)
     with torch.no_grad():
-        model_state.put(models[""] if set(models) == {""} else models, tensors, notes, str(path))
+        load_model_state(model, state, str(path))
     return model
+
+
+def write_model_state(path: Path, state: Mapping[str, Any]) -> str:
+    """Write what `model_state` returned, each tensor once; returns the digest of the content."""
+    tensors: dict[str, torch.Tensor] = {}
+    plain: dict[str, Any] = {}
+    shared: dict[str, str] = {}
+    names: dict[Any, str] = {}
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            plain[name] = flatten(value, name, tensors)
+            continue
+        memory = (value.data_ptr(), value.shape, value.stride(), value.dtype, value.device)
+        first = names.setdefault(memory, name) if value.numel() else name
+        if first == name:
+            tensors[name] = value
+        else:
+            shared[name] = first
+    return write_tensors(path, tensors, {"shared": shared, "plain": plain})
+
+
+def read_model_state(path: Path, expected: str | None = None) -> dict[str, Any]:
+    """Read what `write_model_state` wrote, or a file of another program; see `read_tensors`."""
+    tensors, notes = read_tensors(path, expected)
+    if notes is None:
+        return dict(tensors)
+    state = {name: unflatten(value, tensors) for name, value in notes["plain"].items()}
+    inside = tuple(f"{name}/" for name in state)  # the tensors of extra state
+    state |= {name: tensor for name, tensor in tensors.items() if name not in state and not name.startswith(inside)}
+    return state | {name: state[first] for name, first in notes["shared"].items()}
+
+
+def refuse_non_finite(model: Any) -> None:
+    """Refuse to save models whose weights are not finite.
+
+    Raises:
+        NonFiniteWeightsError: if they are not.
+    """
+    if (name := non_finite(model)) is not None:
+        raise NonFiniteWeightsError(
+            f"{name} is NaN or infinite, so the model is not saved.\nFix: go back to an earlier checkpoint; "
+            f"StopOnNaNLoss ends a training before such a loss reaches the weights."
+        )
+
+
+def non_finite(model: Any) -> str | None:
+    """The name of a parameter that is not finite, or of a buffer with a NaN in it; None if there is none.
+
+    Buffers may be infinite, as the masks of attention are.
+    """
+    for prefix, module in models_by_name(model).items():
+        start = f"{prefix}." if prefix else ""
+        for name, parameter in module.named_parameters():
+            if not is_lazy(parameter) and not torch.isfinite(parameter.detach()).all():
+                return start + name
+        for name, buffer in module.named_buffers():
+            if not is_lazy(buffer) and torch.isnan(buffer).any():
+                return start + name
+    return None

@@ -2,28 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from treadle import Learner, Phase
+from treadle.authoring import RunState, has_state, phase_key
 
 from treadle_checkpoint.errors import MismatchError
 from treadle_checkpoint.fast_forward import fast_forward
-from treadle_checkpoint.position import phase_key
-from treadle_checkpoint.shared_entries import has_state
-from treadle_checkpoint.snapshot import Restorer
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in its fit, and where in an epoch, a run was saved: between two steps, or between two epochs.
+
+    Args:
+        n: The number of epochs that the fit was asked for; None outside of a fit.
+        rounds: Epochs of that fit, of any phase, that have ended.
+        phases: The keys of the phases that each of its epochs has.
+        phase: The key of the phase of the epoch under way; None between two epochs.
+        data: What its data are called in `learner.data`, if they are there.
+        batches: How many of its batches are done.
+        steps: How many of its steps have begun.
+        digest: The `batch_digest` of the last of them, if there is one.
+    """
+
+    n: int | None = None
+    rounds: int = 0
+    phases: tuple[str, ...] = ()
+    phase: str | None = None
+    data: str | None = None
+    batches: int = 0
+    steps: int = 0
+    digest: str | None = None
+
+
+def between_epochs(position: Any, rounds: int) -> Place:
+    """The place between two epochs, after so many of the fit under way."""
+    return Place(position.n, rounds, tuple(phase_key(type(phase)) for phase in position.phases))
 
 
 class SavedRun:
     """What a resumed run has yet to take over.
 
     Args:
-        learner: The learner.
-        restorer: Puts the saved run's state into it.
+        learner: The learner, which the state fits.
+        state: The saved state.
+        place: Where the run was saved.
+        where: Where the state comes from, for messages.
+        without: Names of callbacks whose states are left out.
     """
 
-    def __init__(self, learner: Learner, restorer: Restorer) -> None:
-        self.learner, self.restorer, self.position = learner, restorer, restorer.position
+    def __init__(self, learner: Learner, state: RunState, place: Place, where: str, without: Collection[str]) -> None:
+        self.learner, self.state, self.place, self.where, self.without = learner, state, place, where, without
+
+    def put_back(self, moment: str, *, data: bool = True) -> None:
+        """Put the state back; see `RunState.put_back`."""
+        self.state.put_back(self.learner, moment=moment, data=data, where=self.where, without=self.without)
 
     def begin(self, n: int, phases: tuple[Phase, ...]) -> None:
         """Refuse a fit that does not go on where the saved one was.
@@ -31,29 +67,32 @@ class SavedRun:
         Raises:
             MismatchError: if it has other phases, or fewer epochs than were done.
         """
-        at = self.position
-        if at.n is None:
+        place = self.place
+        if place.n is None:
             raise MismatchError(
-                f"The run was saved in an epoch of {at.phase} that was run by treadle.epoch and not by fit. "
-                f"Resume it so: treadle.epoch(learner, {str(at.phase).partition(':')[2]}())"
+                f"The run was saved in an epoch of {place.phase} that was run by treadle.epoch and not by fit.\n"
+                f"Fix: run that epoch first:\n"
+                f"    treadle.epoch(learner, {str(place.phase).partition(':')[2]}())"
             )
-        if (own := tuple(map(phase_key, phases))) != at.phases:
+        if (keys := tuple(phase_key(type(phase)) for phase in phases)) != place.phases:
             raise MismatchError(
-                f"Each epoch of the saved fit had {' and '.join(at.phases)}, and of this one has {' and '.join(own)}. "
-                f"Resume with the same phases; without validation data there is no validation."
+                f"Each epoch of the saved fit had {' and '.join(place.phases)}, and of this one has "
+                f"{' and '.join(keys)}.\n"
+                f"Fix: resume with the same phases; without validation data there is no validation."
             )
-        if n * len(phases) < at.rounds + (at.phase is not None):
+        if n * len(phases) < place.rounds + (place.phase is not None):
             raise MismatchError(
-                f"The saved fit({at.n}) is already past epoch {n}. Its number counts from its beginning: "
-                f"learner.fit({at.n})"
+                f"The saved fit({place.n}) is already past epoch {n}.\n"
+                f"Fix: its number counts from its beginning, so pass the same one:\n"
+                f"    learner.fit({place.n})"
             )
-        self.learner.position.rounds = at.rounds
+        self.learner.position.rounds = place.rounds
 
     def restore(self) -> None:
         """Put the state back after `FitBegin` was handled."""
-        self.restorer.put_all("entry")
-        if self.position.phase is None:
-            self.restorer.put_loaders()
+        self.put_back("entry")
+        if self.place.phase is None:
+            self.state.put_back_loaders(self.learner)
             self.learner.position.resumption = None
 
     def rest(self, phase: Phase, data: Any) -> Iterator[Any] | None:
@@ -62,25 +101,25 @@ class SavedRun:
         Raises:
             MismatchError: if an epoch of another phase was under way, or the data are other ones.
         """
-        at, position = self.position, self.learner.position
+        learner, place, position = self.learner, self.place, self.learner.position
         position.resumption = None
-        if at.phase is None:
+        if place.phase is None:
             return None
-        if phase_key(phase) != at.phase:
+        if (key := phase_key(type(phase))) != place.phase:
             position.resumption = self
             raise MismatchError(
-                f"The run was saved in the middle of an epoch of {at.phase}, and {phase_key(phase)} was to run. "
-                f"Run the rest of that epoch first."
+                f"The run was saved in the middle of an epoch of {place.phase}, and {key} was to run.\n"
+                f"Fix: run the rest of that epoch first."
             )
         entry = position.at_entry
-        self.restorer.put_all("start")
-        position.at_start, position.at_entry = self.restorer.random_state("start"), entry
-        self.restorer.put_loaders()
-        own = self.learner.data.get(at.data) if at.data is not None else None
-        if own is not None and own is data and has_state(own):
+        self.put_back("start")
+        position.at_start, position.at_entry = self.state.random_state(learner, "start"), entry
+        self.state.put_back_loaders(learner)
+        own_data = learner.data.get(place.data) if place.data is not None else None
+        if own_data is not None and own_data is data and has_state(data):
             batches: Iterator[Any] = iter(data)
         else:
-            batches = fast_forward(data, at.batches, at.digest, str(at.data))
-        position.skipped, self.learner.progress.step = at.batches, at.steps
-        self.restorer.random_state("now").put_back()
+            batches = fast_forward(data, place.batches, place.digest, str(place.data))
+        position.skipped, learner.progress.step = place.batches, place.steps
+        self.state.random_state(learner, "now").put_back()
         return batches

@@ -6,25 +6,21 @@ import json
 import os
 import platform
 from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from loguru import logger
 from treadle import Learner
-from treadle.errors import ArgumentTypeError
+from treadle.authoring import RunState, capture_run, instance_of, list_of, refuse_unresumable
 
-from treadle_checkpoint import model_state
 from treadle_checkpoint.durable import whole_folder
 from treadle_checkpoint.errors import CheckpointError, DamagedCheckpointError, FolderInUseError, NoCheckpointError
-from treadle_checkpoint.finite import refuse_non_finite
 from treadle_checkpoint.folder import numbered
-from treadle_checkpoint.loaders import refuse_unresumable
 from treadle_checkpoint.manifest import MANIFEST, read_manifest, verify, write_manifest
-from treadle_checkpoint.model_file import MODEL
-from treadle_checkpoint.position import between
-from treadle_checkpoint.resumption import SavedRun
-from treadle_checkpoint.snapshot import Restorer, Snapshot, take
+from treadle_checkpoint.model_file import MODEL, read_model_state, refuse_non_finite, write_model_state
+from treadle_checkpoint.resumption import Place, SavedRun, between_epochs
 from treadle_checkpoint.tensor_file import read_tensors, write_tensors
 
 #: The files of all that is not the model.
@@ -66,34 +62,36 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
     progress, position = learner.progress, learner.position
     if progress.phase is not None:
         raise CheckpointError(
-            "save_run was called inside of an epoch, where callbacks have yet to take their part. Let a callback save "
-            "between two steps: Checkpointer(folder, every_steps=100)"
+            "save_run was called inside of an epoch, where callbacks have yet to take their part.\n"
+            "Fix: let a callback save between two steps:\n    Checkpointer(folder, every_steps=100)"
         )
     path = Path(path)
     if path.exists():
-        raise FolderInUseError(f"There is something at {path} already, and it is not replaced. Choose another name.")
-    refuse_non_finite(model_state.models_by_name(learner.model))
+        raise FolderInUseError(f"There is something at {path} already.\nFix: choose another name; nothing is replaced.")
+    refuse_non_finite(learner.model)
     refuse_unresumable(learner.data)
-    write(path, take(learner, between(position, position.rounds)), {"epoch": progress.epoch, "steps": progress.steps})
+    state, place = capture_run(learner, copy=False), between_epochs(position, position.rounds)
+    write(path, state, place, {"epoch": progress.epoch, "steps": progress.steps})
 
 
-@torch.no_grad()
-def write(path: Path, snapshot: Snapshot, said: dict[str, Any], *, whole_run: bool = True) -> None:
+def write(path: Path, state: RunState, place: Place, about: dict[str, Any], *, whole_run: bool = True) -> None:
     """Write a checkpoint: a folder that is on the disk whole, or not at all.
 
     Args:
         path: The folder, which must not be there.
-        snapshot: What to write.
-        said: What the manifest says of it.
+        state: The state of the run.
+        place: Where in its fit the run is.
+        about: What else the manifest holds.
         whole_run: Whether to write more than the model. Default: yes.
     """
     versions = {"torch": str(torch.__version__), "python": platform.python_version()}
     with whole_folder(path) as folder:
-        write_tensors(folder / MODEL, snapshot.model, snapshot.model_notes)
+        digests = {MODEL: write_model_state(folder / MODEL, state.model)}
         if whole_run:
-            write_tensors(folder / TENSORS, snapshot.tensors)
-            (folder / PLAIN).write_text(json.dumps(snapshot.rest, allow_nan=False), encoding="utf-8")
-        write_manifest(folder, {**said, "whole_run": whole_run, "versions": versions})
+            digests[TENSORS] = write_tensors(folder / TENSORS, state.tensors)
+            plain = json.dumps({"place": asdict(place), **state.parts}, allow_nan=False)
+            (folder / PLAIN).write_text(plain, encoding="utf-8")
+        write_manifest(folder, {**about, "whole_run": whole_run, "versions": versions}, digests)
 
 
 def resume(
@@ -113,8 +111,7 @@ def resume(
     executed, and everything that is read is verified first.
 
     Args:
-        learner: The learner; has the same models, optimizers and callbacks, and the same data or those that are passed
-            to `fit`.
+        learner: Has the same models, optimizers and callbacks, and the same data or those that are passed to `fit`.
         path: A checkpoint, or a folder with checkpoints, of which the newest is taken.
         fall_back: Whether to take the newest that is undamaged, with a warning, if the newest of a folder is damaged.
             Default: a damaged one is an error.
@@ -128,7 +125,7 @@ def resume(
         DamagedCheckpointError: naming the file that is damaged, and the checkpoint before it.
         MismatchError: if the learner is another one than was saved; then it is as it was.
         CheckpointError: if the checkpoint holds the model alone.
-        ArgumentTypeError: if `learner` is none.
+        ArgumentTypeError: if `learner` is not one.
 
     Example:
         >>> import tempfile
@@ -142,52 +139,49 @@ def resume(
         >>> again.fit(3).epochs, again.model.weight.equal(learner.model.weight)
         (2, True)
     """
-    if not isinstance(learner, Learner):
-        raise ArgumentTypeError(
-            f"resume takes a learner and a path, got {learner!r:.60}: resume(learner, 'runs/digits')"
-        )
-    if isinstance(without, str):
-        raise ArgumentTypeError(f"without is a list of names, got {without!r}: without=[{without!r}]")
-    path = Path(path)
-    snapshot, taken = read_newest(path, fall_back=fall_back)
-    restorer = Restorer(learner, snapshot, str(taken), without)
-    restorer.put_all_or_nothing("entry")
-    learner.position.rounds = restorer.position.rounds if restorer.position.n is None else 0
-    if restorer.position.phase is not None or restorer.position.n is not None:
-        learner.position.resumption = SavedRun(learner, restorer)
+    instance_of(learner, "learner", Learner, "resume(learner, 'runs/digits')")
+    without = list_of(without, "without", str, "without=['Counter']")
+    state, place, path = read_newest(Path(path), fall_back=fall_back)
+    state.check(learner, where=str(path), without=without)
+    saved = SavedRun(learner, state, place, str(path), without)
+    saved.put_back("entry", data=False)
+    learner.position.rounds = place.rounds if place.n is None else 0
+    if place.phase is not None or place.n is not None:
+        learner.position.resumption = saved
     else:
-        restorer.put_loaders()
+        state.put_back_loaders(learner)
         learner.position.resumption = None
-    return taken
+    return path
 
 
-def read_newest(path: Path, *, fall_back: bool) -> tuple[Snapshot, Path]:
-    """Read a checkpoint, or the newest one in a folder of them."""
+def read_newest(path: Path, *, fall_back: bool) -> tuple[RunState, Place, Path]:
+    """Read a checkpoint, or the newest one in a folder of them; its state, its place and its path."""
     if path.is_dir() and (path / MANIFEST).exists():
-        return read(path), path
+        return *read(path), path
     entries = [entry for _, entry in numbered(path)]
     if not entries:
         raise NoCheckpointError(
-            f"There is no checkpoint at {path}, nor in it. Pass the folder of a Checkpointer, or what save_run made."
+            f"There is no checkpoint at {path}, nor in it.\n"
+            f"Fix: pass the folder of a Checkpointer, or the path of a checkpoint that save_run made."
         )
     for i in reversed(range(len(entries))):
         try:
-            return read(entries[i]), entries[i]
+            return *read(entries[i]), entries[i]
         except DamagedCheckpointError as error:
             if not i:
                 error.add_note("There is no checkpoint before it.")
                 raise
+            what = str(error).partition("\n")[0]
             if not fall_back:
-                before = entries[i - 1]
                 raise DamagedCheckpointError(
-                    f"{error} The one before it: resume(learner, {str(before)!r}); "
-                    f"or resume(learner, {str(path)!r}, fall_back=True)"
+                    f"{what}\nFix: resume from the one before it, or pass fall_back=True:\n"
+                    f"    resume(learner, {str(entries[i - 1])!r})"
                 ) from error
-            logger.warning(f"{error} Resuming from {entries[i - 1].name}.")
+            logger.warning(f"{what} Resuming from {entries[i - 1].name}.")
     raise AssertionError
 
 
-def read(path: Path) -> Snapshot:
+def read(path: Path) -> tuple[RunState, Place]:
     """Read and verify one checkpoint.
 
     Raises:
@@ -197,7 +191,11 @@ def read(path: Path) -> Snapshot:
     manifest = read_manifest(path)
     verify(path, manifest)
     if not manifest["whole_run"]:
-        raise CheckpointError(f"{path} holds the model alone. Load that: load_model(learner.model, {str(path)!r})")
-    model, notes = read_tensors(path / MODEL, verified=True)
-    tensors, _ = read_tensors(path / TENSORS, verified=True)
-    return Snapshot(model, notes, json.loads((path / PLAIN).read_text(encoding="utf-8")), tensors)
+        raise CheckpointError(
+            f"{path} holds the model alone.\nFix: load that:\n    load_model(learner.model, {str(path)!r})"
+        )
+    model = read_model_state(path / MODEL, manifest["files"][MODEL]["content"])
+    tensors, _ = read_tensors(path / TENSORS, manifest["files"][TENSORS]["content"])
+    plain = json.loads((path / PLAIN).read_text(encoding="utf-8"))
+    place = plain.pop("place")
+    return RunState(model, plain, tensors), Place(**{**place, "phases": tuple(place["phases"])})

@@ -9,16 +9,15 @@ from typing import Any
 
 from loguru import logger
 from safetensors import SafetensorError
+from treadle.authoring import capture_run
 
-from treadle_checkpoint import model_state
 from treadle_checkpoint.durable import clear_remainders
 from treadle_checkpoint.errors import FolderInUseError
-from treadle_checkpoint.finite import non_finite
 from treadle_checkpoint.folder import checkpoints, name_of, numbered, prune
-from treadle_checkpoint.position import Position
+from treadle_checkpoint.model_file import non_finite
+from treadle_checkpoint.resumption import Place
 from treadle_checkpoint.run import write
 from treadle_checkpoint.score import Score
-from treadle_checkpoint.snapshot import take
 
 
 class RunFolder:
@@ -30,7 +29,7 @@ class RunFolder:
         whole_run: Whether to save more than the model.
 
     Attributes:
-        run: What tells the run's checkpoints from those of others; not drawn from a generator that a seed sets.
+        run: The run's identifier, in all of its checkpoints; not drawn from a generator that a seed sets.
     """
 
     def __init__(self, path: Path, keep_top_k: int | None, *, whole_run: bool) -> None:
@@ -42,11 +41,7 @@ class RunFolder:
         return self.path.resolve() == other.path.resolve()
 
     def claim(self) -> None:
-        """Make sure before training that nobody else uses the folder, and clear up after a run that was killed.
-
-        Raises:
-            FolderInUseError: if it holds checkpoints of another run.
-        """
+        """Make sure before training that nobody else uses the folder, and clear up after a run that was killed."""
         self.refuse_others()
         clear_remainders(self.path)
 
@@ -56,31 +51,31 @@ class RunFolder:
         Raises:
             FolderInUseError: if it does.
         """
-        others = [one for one in checkpoints(self.path) if one.run != self.run]
-        if others:
+        if others := [one for one in checkpoints(self.path) if one.run != self.run]:
             raise FolderInUseError(
-                f"{self.path} holds checkpoints of another run ({len(others)}). To go on with that one: "
-                f"resume(learner, {str(self.path)!r}) before fit. To start a new one: another folder."
+                f"{self.path} holds checkpoints of another run ({len(others)}).\n"
+                f"Fix: start a new run in another folder, or go on with that one before fit:\n"
+                f"    resume(learner, {str(self.path)!r})"
             )
 
-    def save(self, learner: Any, position: Position, loss: float | None, score: Score) -> None:
+    def save(self, learner: Any, place: Place, loss: float | None, score: Score) -> None:
         """Save a checkpoint, unless the model has weights that are not finite; that is warned of.
 
         Args:
             learner: The learner, or what a callback that may read all of it sees.
-            position: Where it stands.
+            place: Where in its fit the run is.
             loss: The training loss, for the name.
             score: By what the checkpoint is compared with others.
         """
-        if (name := non_finite(model_state.models_by_name(learner.model))) is not None:
-            logger.warning(f"No checkpoint was saved: {name} is NaN or infinite. Those that are there stay.")
+        if (name := non_finite(learner.model)) is not None:
+            logger.warning(f"No checkpoint was saved: {name} is NaN or infinite. The ones before it stay.")
             return
         self.refuse_others()
         progress = learner.progress
         number = max((number for number, _ in numbered(self.path)), default=0) + 1
         loss = loss if loss is not None and isfinite(loss) else None
         path = self.path / name_of(number, progress.epoch, progress.steps, loss)
-        said = {
+        about = {
             "run": self.run,
             "epoch": progress.epoch,
             "steps": progress.steps,
@@ -88,7 +83,7 @@ class RunFolder:
             "score": score.as_dict(),
         }
         try:
-            write(path, take(learner, position), said, whole_run=self.whole_run)
+            write(path, capture_run(learner, copy=False), place, about, whole_run=self.whole_run)
         except (OSError, SafetensorError) as error:
             error.add_note(f"{path.name} could not be saved. The checkpoints before it are as they were.")
             raise

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from treadle import Phase
-from treadle.errors import did_you_mean
+from treadle.authoring import did_you_mean
 
 from treadle_checkpoint.errors import CheckpointError
 
@@ -32,7 +32,7 @@ class Score:
 
     @property
     def rank(self) -> float:
-        """A number that is lower the better the checkpoint is; what is no number is the worst."""
+        """A number that is lower the better the checkpoint is; what is not finite is the worst."""
         if self.value is None or not isfinite(self.value):
             return float("inf")
         return -self.value if self.mode == "max" else self.value
@@ -67,8 +67,8 @@ def recorded(cbstate: Mapping[str, Any], unit: str, phase: Phase, metric: str) -
         return float(series[metric].last[1])
     if series and unit == "epoch" and metric != "Loss":
         raise CheckpointError(
-            f"There is no metric {metric!r} of the epochs of {phase}. {did_you_mean(metric, series)} "
-            f"Checkpointer(folder, metric={next(iter(series))!r})"
+            f"There is no metric {metric!r} of the epochs of {phase}. {did_you_mean(metric, series)}\n"
+            f"Fix: name one that is recorded:\n    Checkpointer(folder, metric={next(iter(series))!r})"
         )
     return None
 

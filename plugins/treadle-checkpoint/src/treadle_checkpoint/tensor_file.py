@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from treadle_checkpoint.errors import DamagedCheckpointError, NotSaveableError
 
 #: Where the digest and the notes stand in the file's own metadata: under one name, since the format keeps no order.
-OURS = "treadle"
+METADATA = "treadle"
 
 #: What the format can hold.
 DTYPES = {
@@ -35,12 +35,13 @@ def refuse_unsaveable(tensors: Mapping[str, torch.Tensor]) -> None:
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPES:
             raise NotSaveableError(
-                f"A checkpoint cannot hold {name}, a tensor of {tensor.dtype}. Let the state_dict that it comes from "
-                f"give another type, for example torch.view_as_real of a complex tensor."
+                f"A checkpoint cannot hold {name}, a tensor of {tensor.dtype}.\n"
+                f"Fix: let the state_dict that it comes from return another type, for example of a complex tensor:\n"
+                f"    torch.view_as_real(tensor)"
             )
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], notes: Any = None) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], notes: Any = None) -> str:
     """Write tensors into a file; it is neither flushed to the disk nor renamed, see `durable`.
 
     Args:
@@ -48,28 +49,33 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], notes: Any = 
         tensors: The tensors by name, on any device.
         notes: What is to be known about them; anything that JSON can hold. Default: nothing.
 
+    Returns:
+        The digest of the content, which stands in the file as well.
+
     Raises:
         NotSaveableError: for a tensor of a type that the format does not know.
     """
-    own: dict[str, torch.Tensor] = {}
-    held: set[int] = set()
     refuse_unsaveable(tensors)
+    written: dict[str, torch.Tensor] = {}
+    addresses: set[int] = set()
     for name, tensor in tensors.items():
-        flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-        if flat.untyped_storage().nbytes() != flat.nbytes or flat.data_ptr() in held:
-            flat = flat.clone()  # the format wants memory of its own for each
-        held.add(flat.data_ptr())
-        own[name] = flat
-    said = {"notes": notes, "sha256": digest(own, notes)}
-    safetensors.torch.save_file(own, path, {OURS: json.dumps(said, allow_nan=False)})
+        copied = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        if copied.untyped_storage().nbytes() != copied.nbytes or copied.data_ptr() in addresses:
+            copied = copied.clone()  # the format wants separate memory for each tensor
+        addresses.add(copied.data_ptr())
+        written[name] = copied
+    sha256 = digest(written, notes)
+    metadata = json.dumps({"notes": notes, "sha256": sha256}, allow_nan=False)
+    safetensors.torch.save_file(written, path, {METADATA: metadata})
+    return sha256
 
 
-def read_tensors(path: Path, *, verified: bool = False) -> tuple[dict[str, torch.Tensor], Any]:
-    """The tensors of a file, on the CPU, and the notes. Files of other programs have no notes.
+def read_tensors(path: Path, expected: str | None = None) -> tuple[dict[str, torch.Tensor], Any]:
+    """The verified tensors of a file, on the CPU, and the notes. Files of other programs have no notes.
 
     Args:
         path: The file.
-        verified: Whether its content is known to be what was written. Default: no.
+        expected: What `write_tensors` returned. Default: what the file itself says.
 
     Raises:
         DamagedCheckpointError: if it is no such file, or its content is not what was written.
@@ -77,20 +83,20 @@ def read_tensors(path: Path, *, verified: bool = False) -> tuple[dict[str, torch
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is not a mapping
     except SafetensorError as error:
         raise DamagedCheckpointError(
-            f"{path} is damaged, or no file of tensors ({error}). Load another one."
+            f"{path} is damaged, or not a file of tensors ({error}).\nFix: load another one."
         ) from error
-    if OURS not in metadata:
+    if METADATA not in metadata and expected is None:
         return tensors, None
     try:
-        said = json.loads(metadata[OURS])
-        notes, sha256 = said["notes"], said["sha256"]
+        content = json.loads(metadata[METADATA])
+        notes, sha256 = content["notes"], content["sha256"]
     except (ValueError, KeyError, TypeError):
-        sha256 = notes = None
-    if sha256 is None or (not verified and sha256 != digest(tensors, notes)):
-        raise DamagedCheckpointError(f"{path} is damaged: its content is not what was written. Load another one.")
+        notes = sha256 = None
+    if sha256 is None or sha256 != digest(tensors, notes) or expected not in (None, sha256):
+        raise DamagedCheckpointError(f"{path} is damaged: its content is not what was written.\nFix: load another one.")
     return tensors, notes
 
 
@@ -101,5 +107,5 @@ def digest(tensors: Mapping[str, torch.Tensor], notes: Any) -> str:
         tensor = tensors[name]
         sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         if tensor.numel():
-            sha.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from treadle import Learner, Phase, Read
-from treadle.authoring import phase_label
 
-from treadle_logging.logger import SeriesLogger
+from treadle_logging.series_logger import SeriesLogger, phase_name
 
 
 class LogMetrics(SeriesLogger):
@@ -17,14 +16,14 @@ class LogMetrics(SeriesLogger):
 
     Args:
         *backends: Where to log.
-        block: Maximum number of values that are held back. Default: 1000.
-        seconds: Maximum time for which they are held back. Default: 10.
+        block: So many values are held back at most. Default: 1000.
+        seconds: So long they are held back at most. Default: 10.
         strict: Whether a backend that fails ends the training. Default: False.
 
     Reads: `cbstate.metricsstep`, `cbstate.metricsepoch`.
 
     Raises:
-        ArgumentTypeError: for an argument of the wrong type.
+        ArgumentTypeError: if a backend is none, or `block` no int, or `seconds` no number.
         ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
 
     Example:
@@ -42,8 +41,9 @@ class LogMetrics(SeriesLogger):
     run_after = ("metrics",)
 
     def on_step_end(self, learner: Learner, phase: Phase) -> None:
-        self.note(learner.cbstate.metricsstep[phase], ("Step", phase_label(phase), "Metrics"))
+        self.note(learner.cbstate.metricsstep[phase], ("Step", phase_name(phase), "Metrics"))
+        self.write_if_due()
 
     def on_epoch_end(self, learner: Learner, phase: Phase) -> None:
-        self.note(learner.cbstate.metricsepoch[phase], ("Epoch", phase_label(phase), "Metrics"))
-        super().on_epoch_end(learner, phase)
+        self.note(learner.cbstate.metricsepoch[phase], ("Epoch", phase_name(phase), "Metrics"))
+        self.finish()

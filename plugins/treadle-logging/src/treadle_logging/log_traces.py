@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from treadle import Learner, Phase, Read
-from treadle.authoring import phase_label
 
-from treadle_logging.logger import SeriesLogger
+from treadle_logging.series_logger import SeriesLogger, phase_name
 
 
 class LogTraces(SeriesLogger):
@@ -13,14 +12,14 @@ class LogTraces(SeriesLogger):
 
     Args:
         *backends: Where to log.
-        block: Maximum number of values that are held back. Default: 1000.
-        seconds: Maximum time for which they are held back. Default: 10.
+        block: So many values are held back at most. Default: 1000.
+        seconds: So long they are held back at most. Default: 10.
         strict: Whether a backend that fails ends the training. Default: False.
 
     Reads: `cbstate.tracehistory`.
 
     Raises:
-        ArgumentTypeError: for an argument of the wrong type.
+        ArgumentTypeError: if a backend is none, or `block` no int, or `seconds` no number.
         ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
 
     Example:
@@ -40,4 +39,5 @@ class LogTraces(SeriesLogger):
     run_after = ("traces",)
 
     def on_step_end(self, learner: Learner, phase: Phase) -> None:
-        self.note(learner.cbstate.tracehistory[phase], ("Step", phase_label(phase), "Traces"))
+        self.note(learner.cbstate.tracehistory[phase], ("Step", phase_name(phase), "Traces"))
+        self.write_if_due()

@@ -1,14 +1,14 @@
 import pytest
 import torch
 from treadle import PropDict, Series
-from treadle_checkpoint import MismatchError
-from treadle_checkpoint.plain import put_together, take_apart
-from treadle_checkpoint.shared_entries import gather, put
+from treadle.errors import MismatchError
+from treadle.state.run.entries import capture, put_back
+from treadle.state.run.values import flatten, unflatten
 
 
 def moved(cbstate, other):
     tensors = {}
-    put(other, put_together(take_apart(gather(cbstate), "cbstate", tensors), tensors))
+    put_back(other, unflatten(flatten(capture(cbstate), "cbstate", tensors), tensors))
 
 
 def test_objects_with_a_state_mappings_and_plain_values_come_back():

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from treadle_checkpoint import DamagedCheckpointError, NotSaveableError
-from treadle_checkpoint.plain import put_together, take_apart
+from treadle.errors import DamagedCheckpointError, NotSaveableError
+from treadle.state.run.values import flatten, unflatten
 
 LEAVES = (
     st.none()
@@ -36,8 +36,8 @@ TREES = st.recursive(
 
 def through_json(tree):
     tensors = {}
-    told = json.loads(json.dumps(take_apart(tree, "tree", tensors), allow_nan=False))
-    return put_together(told, tensors)
+    plain = json.loads(json.dumps(flatten(tree, "tree", tensors), allow_nan=False))
+    return unflatten(plain, tensors)
 
 
 @given(TREES)
@@ -66,10 +66,10 @@ def test_a_tensor_comes_back_with_its_type_shape_and_order_in_memory(tensor):
     assert torch.equal(back, tensor)
 
 
-def test_what_comes_back_shares_no_memory_with_what_was_taken():
+def test_what_comes_back_shares_no_memory_with_what_was_flattened():
     tensors, array = {}, numpy.arange(3)
-    told = take_apart({"tensor": torch.zeros(2), "array": array}, "tree", tensors)
-    first, second = put_together(told, tensors), put_together(told, tensors)
+    plain = flatten({"tensor": torch.zeros(2), "array": array}, "tree", tensors)
+    first, second = unflatten(plain, tensors), unflatten(plain, tensors)
     first["tensor"] += 1
     first["array"] += 1
     assert second["tensor"].tolist() == [0, 0]
@@ -86,8 +86,8 @@ def test_numbers_of_numpy_become_plain_and_arrays_stay_arrays():
 
 
 def test_a_tensor_of_a_device_that_is_not_here_comes_back_on_the_cpu():
-    told = {"$tensor": "far", "device": "cuda:63"}
-    assert put_together(told, {"far": torch.ones(1)}).device.type == "cpu"
+    plain = {"$tensor": "far", "device": "cuda:63"}
+    assert unflatten(plain, {"far": torch.ones(1)}).device.type == "cpu"
 
 
 def test_keys_that_look_alike_are_kept_apart():
@@ -98,22 +98,28 @@ def test_keys_that_look_alike_are_kept_apart():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"state": {"fn": print}}, r"cannot hold tree/state/fn, a builtin_function_or_method .* let the state_dict"),
+        (
+            {"state": {"fn": print}},
+            r"cannot hold tree/state/fn, a builtin_function_or_method [^\n]*\nFix: let the state_dict",
+        ),
         ([object()], r"cannot hold tree/0, a object"),
         ({1, 2}, r"cannot hold tree, a set"),
-        ({frozenset(): 1}, r"its key frozenset\(\) is a frozenset. Let keys be strings or numbers"),
-        (torch.eye(2).to_sparse(), r"cannot hold tree, a tensor of layout torch.sparse_coo on cpu. Let the state_dict"),
+        ({frozenset(): 1}, r"its key frozenset\(\) is a frozenset.\nFix: use strings or numbers as keys"),
+        (
+            torch.eye(2).to_sparse(),
+            r"cannot hold tree, a tensor of layout torch.sparse_coo on cpu.\nFix: let the state_dict",
+        ),
         (torch.empty(2, device="meta"), r"a tensor of layout torch.strided on meta"),
-        (numpy.array(["a"]), r"cannot hold tree, a NumPy array of <U1. Let it be one of numbers"),
+        (numpy.array(["a"]), r"cannot hold tree, a NumPy array of <U1.\nFix: use an array of numbers"),
     ],
 )
 def test_what_no_checkpoint_can_hold_is_named(value, message):
     with pytest.raises(NotSaveableError, match=message):
-        take_apart(value, "tree", {})
+        flatten(value, "tree", {})
 
 
-def test_a_sign_that_is_not_known_and_a_tensor_that_is_not_there_are_told():
-    with pytest.raises(DamagedCheckpointError, match=r"says '\$code', which is not known"):
-        put_together({"$code": "print()"}, {})
-    with pytest.raises(DamagedCheckpointError, match=r"lacks the tensor 'mean'. Resume from another one"):
-        put_together({"$tensor": "mean", "device": "cpu"}, {})
+def test_a_marker_that_is_not_known_and_a_tensor_that_is_not_there_are_plain():
+    with pytest.raises(DamagedCheckpointError, match=r"holds a '\$code', which is not known"):
+        unflatten({"$code": "print()"}, {})
+    with pytest.raises(DamagedCheckpointError, match=r"lacks the tensor 'mean'.\nFix: resume from another one"):
+        unflatten({"$tensor": "mean", "device": "cpu"}, {})

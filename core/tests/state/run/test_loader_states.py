@@ -1,14 +1,14 @@
 import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
-from treadle_checkpoint import NotResumableError
-from treadle_checkpoint.loaders import refuse_unresumable
+from treadle.errors import NotResumableError
+from treadle.state.run.loader_states import refuse_unresumable
 
 POINTS = torch.utils.data.TensorDataset(torch.rand(8, 1))
 
 
 class Stateful:
-    """An iterator that can tell where it is."""
+    """An iterator that knows where it is."""
 
     def __iter__(self):
         return self
@@ -48,23 +48,23 @@ def test_what_can_be_iterated_again_in_the_same_order_is_fine(batches):
     [
         (
             (x for x in [1]),
-            r"data.training could not be resumed: generator is an iterator, and what it has given is gone",
+            r"data.training could not be resumed: generator is an iterator, and what it has yielded is gone",
         ),
         (zip([1], [2], strict=True), r"zip is an iterator"),
         (
             DataLoader(POINTS, num_workers=1, persistent_workers=True),
-            r"its workers outlive the epoch.* persistent_workers=False",
+            r"its workers outlive the epoch[^\n]*\nFix: use persistent_workers=False",
         ),
         (
             DataLoader(POINTS, num_workers=1, in_order=False),
-            r"the order in which its workers finish. Use in_order=True",
+            r"the order in which its workers finish.\nFix: use in_order=True",
         ),
         (DataLoader(POINTS, sampler=iter([1, 2])), r"its sampler is an iterator"),
         (DataLoader(POINTS, batch_sampler=iter([[1]])), r"its batch_sampler is an iterator"),
     ],
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,
 )
-def test_what_cannot_is_refused_with_what_mends_it(batches, message):
+def test_what_cannot_is_refused_with_a_fix(batches, message):
     with pytest.raises(NotResumableError, match=message) as refused:
         refuse_unresumable({"validation": [1], "training": batches})
     assert "Checkpointer(folder, whole_run=False)" in str(refused.value)

@@ -1,0 +1,95 @@
+"""The callbacks' own states, each under a key that is the same in every run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from treadle.errors import MismatchError
+
+if TYPE_CHECKING:
+    from treadle.callback import Callback
+
+
+def keys(callbacks: Iterable[Callback]) -> dict[str, Callback]:
+    """The callbacks by their keys: the name, and for those that share one a number in the order given."""
+    found: dict[str, Callback] = {}
+    for callback in callbacks:
+        key, count = callback.name, 1
+        while key in found:
+            count += 1
+            key = f"{callback.name} #{count}"
+        found[key] = callback
+    return found
+
+
+def layers(callback: Callback) -> list[Callback]:
+    """A callback and what it wraps, as `throttle` does."""
+    found = [callback]
+    while found[-1].wrapped is not None:
+        found.append(found[-1].wrapped)
+    return found
+
+
+def innermost(callback: Callback) -> Callback:
+    """The callback inside of all wrappers."""
+    return layers(callback)[-1]
+
+
+def kind(callback: Callback) -> str:
+    """What a callback is, with what it wraps: "Recorder", "ConditionalCallback of LogMetrics"."""
+    return " of ".join(type(layer).__qualname__ for layer in layers(callback))
+
+
+def capture(callbacks: Iterable[Callback]) -> dict[str, Any]:
+    """The states of callbacks, by key; of those that have any."""
+    return {
+        key: {"class": kind(callback), "optional": callback.optional_state, "state": state}
+        for key, callback in sorted(keys(callbacks).items())
+        if (state := callback.state_dict())
+    }
+
+
+def check(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Collection[str]) -> None:
+    """Refuse callbacks that are not those whose states were saved.
+
+    Args:
+        callbacks: The callbacks.
+        saved: What `capture` returned.
+        without: Keys of callbacks that may differ.
+
+    Raises:
+        MismatchError: naming all that are missing, that are new, or that are of another class.
+    """
+    current = keys(callbacks)
+    problems = {}
+    for key, entry in saved.items():
+        if key in without or entry["optional"]:
+            continue
+        if key not in current:
+            problems[key] = f"it has the state of {key}, which the learner does not have"
+        elif kind(current[key]) != entry["class"]:
+            problems[key] = f"{key} was a {entry['class']} and is a {kind(current[key])}"
+    for key, callback in current.items():
+        if key in saved or key in without or callback.optional_state:
+            continue
+        if innermost(callback).state_dict():
+            problems[key] = f"it has no state of {key}, which the learner has"
+    if problems:
+        raise MismatchError(
+            f"The checkpoint does not fit the learner's callbacks: {'; '.join(problems.values())}.\n"
+            f"Fix: resume with the callbacks that the saved run had, or go on without these states:\n"
+            f"    resume(learner, path, without={list(problems)!r})"
+        )
+
+
+def put_back(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Collection[str]) -> None:
+    """Give callbacks that passed `check` back their states."""
+    current = keys(callbacks)
+    for key, entry in saved.items():
+        if key not in without and key in current and kind(current[key]) == entry["class"]:
+            try:
+                current[key].load_state_dict(entry["state"])
+            except Exception as error:
+                error.add_note(f"Raised while {key} took over its state from a checkpoint.")
+                raise

@@ -1,0 +1,60 @@
+import random
+
+import numpy
+import pytest
+import torch
+from loguru import logger
+from torch.utils.data import DataLoader, TensorDataset
+from treadle.errors import MismatchError
+from treadle.state.random_state import RandomState
+from treadle.state.run.values import flatten, unflatten
+
+
+class Noisy(TensorDataset):
+    def __init__(self):
+        super().__init__(torch.rand(4, 1))
+        self.rng = numpy.random.default_rng(1)
+        self.transform = Transform()
+
+
+class Transform:
+    def __init__(self):
+        self.generator = random.Random(2)
+
+
+def loader():
+    return DataLoader(Noisy(), generator=torch.Generator().manual_seed(3))
+
+
+def draw(source):
+    data = source.dataset
+    own = torch.rand(1, generator=source.generator).item(), data.rng.random(), data.transform.generator.random()
+    return random.random(), numpy.random.rand(), torch.rand(1).item(), *own
+
+
+def test_every_generator_gives_again_what_it_gave():
+    first, other = loader(), loader()
+    draw(first)
+    tensors = {}
+    plain = flatten(RandomState([first]).as_dict(), "random", tensors)
+    drawn = draw(first)
+    RandomState.from_dict(unflatten(plain, tensors), [other]).put_back()
+    assert draw(other) == drawn
+
+
+def test_loaders_with_more_generators_than_were_saved_are_refused():
+    states = RandomState([]).as_dict()
+    with pytest.raises(
+        MismatchError, match=r"states of 0 random generators .* the learner's data have 3.\nFix: resume with"
+    ):
+        RandomState.from_dict(states, [loader()])
+    RandomState.from_dict(states, [loader()], own=False)
+
+
+def test_states_of_devices_that_are_not_here_are_left_out_with_a_warning():
+    warned = []
+    sink = logger.add(lambda message: warned.append(message.record["message"]), level="WARNING")
+    states = {**RandomState([]).as_dict(), "devices": {"cuda": [torch.zeros(16, dtype=torch.uint8)] * 99}}
+    assert RandomState.from_dict(states, []).devices == {}
+    logger.remove(sink)
+    assert warned == ["The checkpoint has random states of other cuda devices than there are here; they are left out."]
