@@ -22,8 +22,6 @@ KNOWN: dict[str, set[str]] = {
     "treadle-checkpoint/tests/test_fast_forward.py": {"treadle.state.random_state"},
     "treadle-checkpoint/tests/test_random_states.py": {"treadle.state.random_state"},
     "treadle-checkpoint/tests/test_resume.py": {"treadle.loop.batches"},
-    "treadle-logging/src/treadle_logging/log_visualization.py": {"treadle.state.random_state"},
-    "treadle-tensorboard/src/treadle_tensorboard/protos.py": {"treadle.state.random_state"},
 }
 
 

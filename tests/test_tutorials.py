@@ -13,10 +13,10 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader, Subset
 from treadle import Callback, CancelStepException, Learner, Phase, Read, TrainingPhase
+from treadle.authoring import phase_label
 from treadle_checkpoint import Checkpointer, checkpoints, resume
 from treadle_device import GarbageCollect, ToDevice
 from treadle_logging import LoggerBackend, LogHistograms, LogMetrics
-from treadle_logging.series_logger import phase_name
 from treadle_metrics import Metrics, Recorder, Traces
 from treadle_progress import MetricsPrinter, ProgressPrinter
 from treadle_sanity import SanityCheck
@@ -205,7 +205,7 @@ def test_callbacks_that_nobody_made_for_it_work_in_it(prepare, name, weights, gr
     program.learner.set_callbacks([*program.learner.callbacks, stop, *watchers])
     result = program.fit()
     assert (result.epochs, result.cancelled.callback) == (2, stop)
-    assert backend.counts[f"Epoch/{phase_name(program.phase)}/Metrics"] == (2 if name == "gan" else 4)
+    assert backend.counts[f"Epoch/{phase_label(program.phase)}/Metrics"] == (2 if name == "gan" else 4)
     assert backend.counts["Step/Histograms/Weights"] == weights
     assert backend.counts["Step/Histograms/Gradients"] == gradients
 

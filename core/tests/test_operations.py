@@ -78,7 +78,7 @@ def test_inputs_are_passed_as_one_by_position_or_by_name(xs, expected, phase) ->
 def test_several_models_need_a_phase_that_says_what_each_does(xs) -> None:
     learner = Learner({"a": nn.Linear(1, 1), "b": nn.Linear(1, 1)}, nn.functional.l1_loss, use_default_callbacks=False)
     with pytest.raises(
-        ArgumentTypeError, match=r"TrainingPhase\(\) applies one model.*several: a, b\. Write a phase whose"
+        ArgumentTypeError, match=r"TrainingPhase\(\) applies one model.*several: a, b\.\nFix: write a phase"
     ):
         step(learner, TrainingPhase(), (xs, torch.ones(1, 1)))
 
@@ -91,7 +91,7 @@ def test_several_models_need_a_phase_that_says_what_each_does(xs) -> None:
     [
         (
             lambda yhats, ys: yhats - ys,
-            r"<lambda> returned a tensor of shape \(2, 1\); a loss is one number.*\.mean\(\)",
+            r"<lambda> returned a tensor of shape \(2, 1\); a loss is one number.*\nFix: .*:\n    .*\.mean\(\)",
         ),
         (lambda yhats, ys: 0.5, r"returned 0\.5; a loss is one number in a tensor"),
         (lambda yhats, ys: None, r"returned None; a loss"),
@@ -117,7 +117,11 @@ def test_a_loss_that_needs_no_gradient_is_refused(frozen) -> None:
         learner.model.requires_grad_(False)
     else:
         learner.lossfn = lambda yhats, ys: nn.functional.l1_loss(yhats.detach(), ys)
-    with pytest.raises(LossError, match=r"needs no gradient, so nothing can be learned.*`\.detach\(\)`"):
+    with pytest.raises(
+        LossError,
+        match=r"needs no gradient, so nothing can be learned.*\n"
+        r"Fix: look for `\.detach\(\)`",
+    ):
         learner.fit(1)
     assert learner.progress.steps == 0
 
@@ -193,7 +197,7 @@ def test_an_answer_that_is_no_loss_is_refused_in_the_name_of_the_callbacks() -> 
         def loss(self):
             return 0.5
 
-    with pytest.raises(LossError, match=r"A callback answered for the operation `loss` with 0\.5; a loss is one"):
+    with pytest.raises(LossError, match=r"The operation `loss`, in which a callback takes part, returned 0\.5; a loss"):
         toy_learner(Number()).fit(1)
 
 
@@ -377,8 +381,8 @@ def test_an_optimizer_that_needs_a_closure_says_who_gives_it_one() -> None:
     with pytest.raises(TypeError, match="closure") as raised:
         toy_learner(optimizer=lbfgs).fit(1)
     assert raised.value.__notes__ == [
-        "LBFGS computes the loss itself, several times in a step. Let a callback answer `update`: "
-        "def update(self, learner): learner.optimizer.step(closure); return True",
+        "LBFGS computes the loss itself, several times in a step.\nFix: override `update` in a callback:\n"
+        "    def update(self, learner): learner.optimizer.step(closure); return True",
         "Raised in TrainingPhase, epoch 1, step 1.",
     ]
 
@@ -430,13 +434,17 @@ def test_an_operation_of_ones_own_runs_unless_somebody_answers() -> None:
 
 
 def test_an_operation_without_run_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"Nothing needs a static method `run`: def run\(learner, phase\)"):
+    with pytest.raises(
+        TypeError,
+        match=r"The operation Nothing has no `run`\.\n"
+        r"Fix: .*:\n    @staticmethod\n    def run\(learner, phase\)",
+    ):
 
         class Nothing(Operation):
             """Does nothing."""
 
 
-def test_what_heeds_a_result_is_told_every_answer() -> None:
+def test_the_result_of_an_override_is_checked() -> None:
     heard = []
 
     class Rate(Operation):
@@ -447,7 +455,7 @@ def test_what_heeds_a_result_is_told_every_answer() -> None:
             return 0
 
         @staticmethod
-        def heed(learner, result):
+        def check_result(learner, result):
             heard.append(result)
 
     class Rates(Callback):

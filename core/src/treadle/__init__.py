@@ -10,7 +10,8 @@ from treadle.callback import (
     RunFirst,
     Unresolvable,
 )
-from treadle.dispatch.runners import CallbackRunner, LinearRunner, ThreadedRunner
+from treadle.dispatch.runners import CallbackRunner, LinearRunner
+from treadle.dispatch.threaded_runner import ThreadedRunner
 from treadle.errors import (
     AccessError,
     ArgumentError,

@@ -1,27 +1,30 @@
-"""Events: what the training loop tells its callbacks.
+"""Events: what happens in the training loop, as hooks of callbacks.
 
-Declaring an event declares its pluggy hook specification: the class `StepEnd` is the hook
-`on_step_end`, and a callback handles it with a method of that name. There are few events, and
-they are never multiplied by phase: the phase is an argument.
+The class `StepEnd` is the event, and the `def on_step_end` in it is its pluggy hook specification: a
+callback handles the event with a method of that name. There are few events, and they are never
+multiplied by phase: the phase is an argument.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pluggy
 
+from treadle.errors import ArgumentTypeError
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
+    from treadle.phases import Phase
+
 PROJECT = "treadle"
-
-
 T = TypeVar("T")
-
+H = TypeVar("H", bound="Hook")
 
 hookspec = pluggy.HookspecMarker(PROJECT)
-
-
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
@@ -53,38 +56,53 @@ class Hook:
     spec: ClassVar[Callable[..., object]]
 
     @classmethod
-    def declare(cls, hook: str, arguments: tuple[str, ...], *, firstresult: bool) -> None:
-        """Make this class the hook called `hook`."""
-        cls.hook = hook
-        cls.arguments = arguments
-        cls.spec = staticmethod(specification(hook, arguments, cls.__doc__, firstresult=firstresult))
+    def declare(cls, name: str, spec: Callable[..., object]) -> None:
+        """Make this class the hook called `name`."""
+        cls.arguments, cls.spec, cls.hook = arguments_of(spec), staticmethod(spec), name
+
+    @classmethod
+    def written_spec(cls, name: str, *, firstresult: bool = False) -> Any:
+        """The specification that stands in this class as a `def`, or None; one of another name is refused."""
+        marker = f"{PROJECT}_spec"
+        others = [other for other in vars(cls) if other != name and hasattr(getattr(cls, other), marker)]
+        if others:
+            raise ArgumentTypeError(
+                f"{cls.__name__} defines the hook specification `{'`, `'.join(others)}`, and its hook is `{name}`.\n"
+                f"Fix: define that one and no other:\n"
+                f"    @staticmethod\n    @hookspec\n    def {name}(learner, phase): ..."
+            )
+        spec = getattr(cls, name) if name in vars(cls) else None
+        if spec is not None:
+            spec.__doc__ = spec.__doc__ or cls.__doc__
+        return spec if spec is None or hasattr(spec, marker) else hookspec(spec, firstresult=firstresult)
 
 
-def specification(
-    name: str, arguments: tuple[str, ...], doc: str | None, *, firstresult: bool
-) -> Callable[..., object]:
-    """A function that pluggy reads as the specification of the hook `name`."""
-    namespace: dict[str, Callable[..., object]] = {}
-    exec(f"def {name}({', '.join(arguments)}): ...", namespace)  # pluggy reads the names off the code
-    spec = namespace[name]
-    spec.__doc__ = doc
-    marked: Callable[..., object] = hookspec(spec, firstresult=firstresult)
-    return marked
+def arguments_of(function: Callable[..., object]) -> tuple[str, ...]:
+    """The names of a function's arguments."""
+    return tuple(inspect.signature(function).parameters)
 
 
 class Event(Hook):
     """Something that happens in the loop. A subclass is a new event, with its own hook.
 
     The hook's name is `on_` and the class's name in snake_case; a handler may ask for `learner`
-    and, unless the class is declared with `phased=False`, for `phase`.
+    and, unless the class is declared with `phased=False`, for `phase`. The specification may be
+    written in the class, so that a search for the hook's name finds it.
 
     Args:
         phased: Whether the event happens in a phase. Default: True.
         always: Whether every handler runs, also after one of them raised. Default: False.
 
+    Raises:
+        ArgumentTypeError: if the class defines a hook specification of another name, or one with
+            arguments that an event does not pass.
+
     Example:
         >>> class SampleDrawn(Event):
         ...     "A sample was drawn from the replay buffer."
+        ...     @staticmethod
+        ...     @hookspec
+        ...     def on_sample_drawn(learner, phase): ...
         >>> SampleDrawn.hook
         'on_sample_drawn'
     """
@@ -94,12 +112,38 @@ class Event(Hook):
     def __init_subclass__(cls, *, phased: bool = True, always: bool = False) -> None:
         super().__init_subclass__()
         cls.phased, cls.always = phased, always
-        arguments = ("learner", "phase") if phased else ("learner",)
-        cls.declare(f"on_{snake_case(cls.__name__)}", arguments, firstresult=False)
+        default = on_event if phased else on_event_without_phase
+        name = f"on_{snake_case(cls.__name__)}"
+        spec = cls.written_spec(name)
+        if spec is not None:
+            passed = arguments_of(default)
+            unknown = [argument for argument in arguments_of(spec) if argument not in passed]
+            if unknown:
+                raise ArgumentTypeError(
+                    f"{cls.__name__}.{name} asks for `{'`, `'.join(unknown)}`, and an event "
+                    f"{'' if phased else 'with phased=False '}passes `{'` and `'.join(passed)}`.\n"
+                    f"Fix: take out what is not passed; what passes more is an Operation:\n"
+                    f"    @staticmethod\n    @hookspec\n    def {name}({', '.join(passed)}): ..."
+                )
+        cls.declare(name, spec or default)
+
+
+@hookspec
+def on_event(learner: Learner, phase: Phase) -> None:
+    """The specification of an event that does not write one."""
+
+
+@hookspec
+def on_event_without_phase(learner: Learner) -> None:
+    """The specification of an event outside of all phases that does not write one."""
 
 
 class Init(Event, phased=False):
     """The callbacks of a learner were set; handled by `on_init`, which must be idempotent."""
+
+    @staticmethod
+    @hookspec
+    def on_init(learner: Learner) -> None: ...
 
 
 class FitBegin(Event, phased=False):
@@ -111,6 +155,10 @@ class FitBegin(Event, phased=False):
         >>> result = toy_learner(hello).fit(3)
         Off we go.
     """
+
+    @staticmethod
+    @hookspec
+    def on_fit_begin(learner: Learner) -> None: ...
 
 
 class EpochBegin(Event):
@@ -126,6 +174,10 @@ class EpochBegin(Event):
         ValidationPhase()
     """
 
+    @staticmethod
+    @hookspec
+    def on_epoch_begin(learner: Learner, phase: Phase) -> None: ...
+
 
 class StepBegin(Event):
     """A step begins; `step.xs` and `step.ys` are there.
@@ -137,9 +189,13 @@ class StepBegin(Event):
         xs ys
     """
 
+    @staticmethod
+    @hookspec
+    def on_step_begin(learner: Learner, phase: Phase) -> None: ...
+
 
 class LossBegin(Event):
-    """The model has answered and the loss comes next; `step.yhats` is there.
+    """The model was applied and the loss comes next; `step.yhats` is there.
 
     Example:
         >>> from treadle import CustomCallback, Read, TrainingPhase, toy_learner
@@ -147,6 +203,10 @@ class LossBegin(Event):
         >>> result = toy_learner(look, nbatches=1).fit(1)
         xs ys yhats
     """
+
+    @staticmethod
+    @hookspec
+    def on_loss_begin(learner: Learner, phase: Phase) -> None: ...
 
 
 class BackwardBegin(Event):
@@ -159,6 +219,10 @@ class BackwardBegin(Event):
         xs ys yhats loss
     """
 
+    @staticmethod
+    @hookspec
+    def on_backward_begin(learner: Learner, phase: Phase) -> None: ...
+
 
 class BackwardEnd(Event):
     """The gradients are there as `step.grads`, the update comes next. Training only.
@@ -170,6 +234,10 @@ class BackwardEnd(Event):
         >>> result = toy_learner(look, nbatches=1).fit(1)
         weight
     """
+
+    @staticmethod
+    @hookspec
+    def on_backward_end(learner: Learner, phase: Phase) -> None: ...
 
 
 class StepEnd(Event):
@@ -185,6 +253,10 @@ class StepEnd(Event):
         (1600, True)
     """
 
+    @staticmethod
+    @hookspec
+    def on_step_end(learner: Learner, phase: Phase) -> None: ...
+
 
 class EpochEnd(Event):
     """An epoch came to its end, or was cancelled by `CancelEpochException`.
@@ -196,6 +268,10 @@ class EpochEnd(Event):
         One more round done.
         One more round done.
     """
+
+    @staticmethod
+    @hookspec
+    def on_epoch_end(learner: Learner, phase: Phase) -> None: ...
 
 
 class FitEnd(Event, phased=False, always=True):
@@ -215,10 +291,19 @@ class FitEnd(Event, phased=False, always=True):
         The disk is full.
     """
 
+    @staticmethod
+    @hookspec
+    def on_fit_end(learner: Learner) -> None: ...
+
 
 def known_events() -> dict[str, type[Event]]:
     """Every event that is declared by now, by the name of its hook."""
-    return {event.hook: event for event in subclasses(Event)}
+    return declared(Event)
+
+
+def declared(parent: type[H]) -> dict[str, type[H]]:
+    """Every subclass of a hook that is declared by now, by the name of its hook; not one that was refused."""
+    return {cls.hook: cls for cls in subclasses(parent) if "hook" in vars(cls)}
 
 
 def subclasses(parent: type[T]) -> Iterator[type[T]]:

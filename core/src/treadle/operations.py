@@ -1,13 +1,14 @@
-"""Operations: what the loop does between its events, as hooks that a callback can wrap or answer.
+"""Operations: what the loop does between its events, as hooks that a callback can wrap or override.
 
-An event tells, an operation does. Each is a hook with the core's own implementation, `run`, last
-in line: a callback's method of that name answers for it by returning anything but None, and wraps
-it with `@hookimpl(wrapper=True)`. A change that must be undone is a wrapper. An operation that
-nobody touches costs a plain function call.
+Events tell, operations do. Each is a hook with the core's own implementation, `run`, last in line: a
+callback's method of that name overrides it by returning anything but None, and wraps it with
+`@hookimpl(wrapper=True)`. A change that must be undone is a wrapper. An operation that nobody
+touches costs a plain function call.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from treadle.errors import ArgumentTypeError, LossError
-from treadle.events import Hook, snake_case, subclasses
+from treadle.events import Hook, arguments_of, declared, hookspec, snake_case
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
@@ -25,14 +26,22 @@ if TYPE_CHECKING:
 class Operation(Hook):
     """Something that the loop does. A subclass with a static method `run` is a new operation.
 
-    The hook's name is the class's name in snake_case, its arguments are those of `run`, of which
-    the first two are `learner` and `phase`; what `run` returns is the result if nobody answers. A
-    static method `heed(learner, result)` is told the result of an answer, and a static method
-    `after(learner, result)` is called whoever did the operation.
+    The hook's name is the class's name in snake_case. Its arguments are those of `run`, `learner` and
+    `phase` first; what `run` returns is the result unless a callback overrides it. The specification
+    may be written in the class, so that a search for the hook's name finds it. A static method
+    `check_result(learner, result)` is called with the result wherever a callback takes part, a static
+    method `after(learner, result)` after every operation.
+
+    Raises:
+        ArgumentTypeError: if there is no `run`, if it cannot be called by position, or if the class
+            defines a hook specification of another name or with other arguments.
 
     Example:
         >>> class Augment(Operation):
         ...     "Change the inputs of a step."
+        ...     @staticmethod
+        ...     @hookspec(firstresult=True)
+        ...     def augment(learner, phase): ...
         ...     @staticmethod
         ...     def run(learner, phase):
         ...         return learner.step.xs
@@ -41,20 +50,59 @@ class Operation(Hook):
     """
 
     run: ClassVar[Callable[..., Any]]
-    heed: ClassVar[Callable[..., None] | None] = None
+    check_result: ClassVar[Callable[..., None] | None] = None
     after: ClassVar[Callable[..., None] | None] = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if not callable(getattr(cls, "run", None)):
+        name = snake_case(cls.__name__)
+        if not inspect.isroutine(getattr(cls, "run", None)):
             raise ArgumentTypeError(
-                f"The operation {cls.__name__} needs a static method `run`: def run(learner, phase): ..."
+                f"The operation {cls.__name__} has no `run`.\n"
+                f"Fix: say what it does unless a callback overrides it:\n"
+                f"    @staticmethod\n    def run(learner, phase): ..."
             )
-        cls.declare(snake_case(cls.__name__), tuple(inspect.signature(cls.run).parameters), firstresult=True)
+        arguments = arguments_of(cls.run)
+        if arguments[:2] != ("learner", "phase") or not by_position(cls.run):
+            raise ArgumentTypeError(
+                f"{cls.__name__}.run takes {inspect.signature(cls.run)}; an operation is called with the learner, the "
+                f"phase, and whatever else it needs, by position and without defaults.\n"
+                f"Fix: begin with these two, in a static method:\n"
+                f"    @staticmethod\n    def run(learner, phase): ..."
+            )
+        spec = cls.written_spec(name, firstresult=True)
+        if spec is not None and arguments_of(spec) != arguments:
+            raise ArgumentTypeError(
+                f"{cls.__name__}.{name} takes ({', '.join(arguments_of(spec))}), and {cls.__name__}.run takes "
+                f"({', '.join(arguments)}).\n"
+                f"Fix: give both the same arguments:\n"
+                f"    @staticmethod\n    @hookspec(firstresult=True)\n    def {name}({', '.join(arguments)}): ..."
+            )
+        cls.declare(name, spec or spec_of(cls.run))
+
+
+def by_position(function: Callable[..., Any]) -> bool:
+    """Whether a function takes every argument by position, and none has a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return all(p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty for p in parameters)
+
+
+def spec_of(run: Callable[..., Any]) -> Callable[..., object]:
+    """The specification of an operation that writes none: that of `run`, whose arguments pluggy reads off."""
+
+    @hookspec(firstresult=True)
+    @functools.wraps(run)
+    def spec(*args: Any) -> None: ...
+
+    return spec
 
 
 class Epoch(Operation):
     """Run an epoch over data; the phase knows how."""
+
+    @staticmethod
+    @hookspec(firstresult=True)
+    def epoch(learner: Learner, phase: Phase, data: Any) -> Any: ...
 
     @staticmethod
     def run(learner: Learner, phase: Phase, data: Any) -> Any:
@@ -65,6 +113,10 @@ class Step(Operation):
     """Run a step with a batch; the phase knows how."""
 
     @staticmethod
+    @hookspec(firstresult=True)
+    def step(learner: Learner, phase: Phase, batch: Any) -> Any: ...
+
+    @staticmethod
     def run(learner: Learner, phase: Phase, batch: Any) -> Any:
         return phase.step(learner, batch)
 
@@ -73,12 +125,16 @@ class Forward(Operation):
     """Apply the model to `step.xs`: a tensor, a tuple of positional or a mapping of named inputs."""
 
     @staticmethod
+    @hookspec(firstresult=True)
+    def forward(learner: Learner, phase: Phase) -> Any: ...
+
+    @staticmethod
     def run(learner: Learner, phase: Phase) -> Any:
         model, xs = learner._model, learner.step.xs  # `learner.model` is a property, and this is every step
         if not callable(model):
             raise ArgumentTypeError(
-                f"{phase} applies one model, and the learner has several: {', '.join(model)}. "
-                f"Write a phase whose `step` says what each of them does."
+                f"{phase} applies one model, and the learner has several: {', '.join(model)}.\n"
+                f"Fix: write a phase that says what each of them does:\n    def step(self, learner, batch): ..."
             )
         if isinstance(xs, torch.Tensor):
             return model(xs)
@@ -91,22 +147,30 @@ class Loss(Operation):
     """Compare `step.yhats` with `step.ys` by the loss function."""
 
     @staticmethod
+    @hookspec(firstresult=True)
+    def loss(learner: Learner, phase: Phase) -> Any: ...
+
+    @staticmethod
     def run(learner: Learner, phase: Phase) -> Any:
         step = learner.step
         loss = learner.lossfn(step.yhats, step.ys)
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-            raise no_loss(loss, f"The loss function {name_of(learner.lossfn)} returned")
+            raise not_a_loss(loss, f"The loss function {name_of(learner.lossfn)} returned")
         return loss
 
     @staticmethod
-    def heed(learner: Learner, loss: Any) -> None:
-        """Refuse a callback's answer that is no loss."""
+    def check_result(learner: Learner, loss: Any) -> None:
+        """Refuse what a callback returned that is not a loss."""
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-            raise no_loss(loss, "A callback answered for the operation `loss` with")
+            raise not_a_loss(loss, "The operation `loss`, in which a callback takes part, returned")
 
 
 class Backward(Operation):
     """Compute the gradients of `step.loss`."""
+
+    @staticmethod
+    @hookspec(firstresult=True)
+    def backward(learner: Learner, phase: Phase) -> Any: ...
 
     @staticmethod
     def run(learner: Learner, phase: Phase) -> None:
@@ -114,8 +178,8 @@ class Backward(Operation):
         if not loss.requires_grad:
             raise LossError(
                 f"The loss that {name_of(learner.lossfn)} returned needs no gradient, so nothing can be learned "
-                f"from it. Either every parameter is frozen, or model or loss function left the graph: look for "
-                f"`.detach()`, `.item()`, `torch.no_grad()` and `requires_grad_(False)`."
+                f"from it: every parameter is frozen, or the model or the loss function left the graph.\n"
+                f"Fix: look for `.detach()`, `.item()`, `torch.no_grad()` and `requires_grad_(False)`."
             )
         loss.backward()
 
@@ -133,6 +197,10 @@ class Update(Operation):
     """
 
     @staticmethod
+    @hookspec(firstresult=True)
+    def update(learner: Learner, phase: Phase) -> bool | None: ...
+
+    @staticmethod
     def run(learner: Learner, phase: Phase) -> bool:
         for optimizer in learner.optimizers:
             try:
@@ -140,8 +208,9 @@ class Update(Operation):
             except TypeError as error:
                 if needs_closure(optimizer):
                     error.add_note(
-                        f"{type(optimizer).__name__} computes the loss itself, several times in a step. Let a callback "
-                        f"answer `update`: def update(self, learner): learner.optimizer.step(closure); return True"
+                        f"{type(optimizer).__name__} computes the loss itself, several times in a step.\n"
+                        f"Fix: override `update` in a callback:\n"
+                        f"    def update(self, learner): learner.optimizer.step(closure); return True"
                     )
                 raise
         return True
@@ -155,24 +224,22 @@ class Update(Operation):
             learner.progress.accumulated = 0
 
 
-def no_loss(loss: Any, origin: str) -> LossError:
-    """The error for what is no loss.
+def not_a_loss(loss: Any, origin: str) -> LossError:
+    """The error for what is not a loss.
 
     Args:
-        loss: What was given instead.
-        origin: The beginning of the sentence, which says by whom.
+        origin: The beginning of the sentence: who returned it.
     """
     got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"{loss!r}"
     return LossError(
-        f"{origin} {got}; a loss is one number in a tensor. "
-        f"Reduce it, for example by its mean: lambda yhats, ys: lossfn(yhats, ys).mean()"
+        f"{origin} {got}; a loss is one number in a tensor.\n"
+        f"Fix: reduce it, for example by its mean:\n    lambda yhats, ys: lossfn(yhats, ys).mean()"
     )
 
 
 def known_operations() -> dict[str, type[Operation]]:
     """Every operation that is declared by now, by the name of its hook."""
-    declared = (operation for operation in subclasses(Operation) if "hook" in vars(operation))  # not one refused above
-    return {operation.hook: operation for operation in declared}
+    return declared(Operation)
 
 
 def needs_closure(optimizer: torch.optim.Optimizer) -> bool:

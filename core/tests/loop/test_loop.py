@@ -459,7 +459,7 @@ def test_a_step_on_its_own_counts_as_a_step() -> None:
 
 def test_the_handle_takes_the_class_of_an_event_or_an_operation() -> None:
     with (
-        pytest.raises(TypeError, match=r"Only the class of an event or an operation can be handled, got 'on_step_end'"),
+        pytest.raises(TypeError, match=r"A handle takes the class of an event or an operation, got 'on_step_end'"),
         run_step(small(), TrainingPhase()) as (handle, _),
     ):
         handle("on_step_end")

@@ -293,7 +293,7 @@ def test_a_handler_asks_for_any_of_its_arguments(method) -> None:
 def test_an_argument_that_the_hook_does_not_have_is_refused(name, method, hook) -> None:
     with pytest.raises(
         CallbackError,
-        match=rf"^Mine has a method that does not match the hook of its name, which is {hook}\. .*another name\.$",
+        match=rf"^Mine\.{name} does not match the hook of its name\. .*\nFix: .*another name:\n    def {hook}: \.\.\.$",
     ):
         toy_learner(type("Mine", (Callback,), {name: method})())
 

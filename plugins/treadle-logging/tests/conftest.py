@@ -1,4 +1,4 @@
-"""A backend that keeps what it is given, one that fails, and the warnings that are said."""
+"""A backend that keeps what is logged, or fails, and the warnings."""
 
 from collections.abc import Callable, Iterator
 
@@ -41,7 +41,7 @@ class Memory(LoggerBackend):
         return [(i, data) for logged, i, data in self.rows if logged == tag]
 
     def tags(self) -> list[str]:
-        """The tags, each once, in the order of their first rows."""
+        """The tags, without repetition, in the order of their first rows."""
         return list(dict.fromkeys(tag for tag, _, _ in self.rows))
 
 
@@ -56,8 +56,8 @@ def memory() -> Memory:
 
 
 @pytest.fixture
-def said() -> Iterator[list[str]]:
-    """The warnings that were said through loguru."""
+def warnings() -> Iterator[list[str]]:
+    """The warnings that were reported through loguru."""
     messages: list[str] = []
     sink = logger.add(lambda message: messages.append(message.rstrip("\n")), format="{message}", level="WARNING")
     yield messages

@@ -31,11 +31,11 @@ def test_texts_may_hold_anything(tmp_path) -> None:
     assert rows(tmp_path / "log.csv")[1] == ["Note", "1", text]
 
 
-def test_the_rest_is_not_supported_and_said_so(tmp_path, said) -> None:
+def test_the_rest_is_not_supported(tmp_path, warnings) -> None:
     with CSVBackend(tmp_path / "log.csv") as backend:
         log_to(backend, Histogram([1, 2]), "Weights", 1)
     assert rows(tmp_path / "log.csv") == [["tag", "iteration", "value"]]
-    assert said == [
+    assert warnings == [
         "CSVBackend does not support Histogram, so 'Weights' and others of its kind are not logged there. "
         "It takes: Value, Text."
     ]
@@ -57,12 +57,12 @@ def test_an_earlier_run_is_neither_mixed_with_nor_lost(tmp_path) -> None:
     path = tmp_path / "log.csv"
     with CSVBackend(path) as backend:
         log_to(backend, Value(1), "a", 1)
-    with pytest.raises(LogExistsError, match=r"the log of an earlier run.*append=True.*overwrite=True"):
+    with pytest.raises(LogExistsError, match=r"the log of an earlier run\.\nFix: .*overwrite=True.*\n.*append=True"):
         CSVBackend(path)
     assert rows(path)[1:] == [["a", "1", "1.0"]]
 
 
-def test_a_log_that_was_never_written_to_is_no_earlier_run(tmp_path) -> None:
+def test_a_log_that_was_never_written_to_is_not_an_earlier_run(tmp_path) -> None:
     CSVBackend(tmp_path / "log.csv").close()
     with CSVBackend(tmp_path / "log.csv") as backend:
         log_to(backend, Value(1), "a", 1)
@@ -92,21 +92,23 @@ def test_overwrite_replaces_it(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("append", [True, False])
-def test_a_file_that_is_no_log_is_left_alone(tmp_path, append: bool) -> None:
+def test_a_file_that_is_not_a_log_is_left_alone(tmp_path, append: bool) -> None:
     path = tmp_path / "data.csv"
     path.write_text("name,age\nAda,36\n")
-    with pytest.raises(LogExistsError, match="is no log of a CSVBackend: its first line is 'name,age'"):
+    with pytest.raises(LogExistsError, match="exists and is not a log of a CSVBackend: its first line is 'name,age'"):
         CSVBackend(path, append=append)
     assert path.read_text() == "name,age\nAda,36\n"
 
 
 def test_append_and_overwrite_exclude_each_other(tmp_path) -> None:
-    with pytest.raises(ArgumentValueError, match="not both"):
+    with pytest.raises(ArgumentValueError, match=r"cannot both append to a file and overwrite it\.\nFix: choose one"):
         CSVBackend(tmp_path / "log.csv", append=True, overwrite=True)
 
 
 def test_the_path_is_a_path() -> None:
-    with pytest.raises(ArgumentTypeError, match=r'CSVBackend needs a path, got 3: CSVBackend\("log\.csv"\)'):
+    with pytest.raises(
+        ArgumentTypeError, match=r'CSVBackend\(path\) must be a path, got 3\.\nFix: .*\n    CSVBackend\("log\.csv"\)'
+    ):
         CSVBackend(3)  # type: ignore[arg-type]
 
 
@@ -114,7 +116,9 @@ def test_nothing_is_logged_after_closing(tmp_path) -> None:
     backend = CSVBackend(tmp_path / "log.csv")
     backend.close()
     backend.close()
-    with pytest.raises(BackendClosedError, match=r"was closed\. Go on with its file: CSVBackend\(.*append=True\)"):
+    with pytest.raises(
+        BackendClosedError, match=r"was closed\.\nFix: go on with its file:\n    CSVBackend\(.*append=True\)"
+    ):
         log_to(backend, Value(1), "a", 1)
     with pytest.raises(BackendClosedError, match="was closed"):
         backend.flush()

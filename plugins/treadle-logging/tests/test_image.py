@@ -29,31 +29,33 @@ def test_what_rounding_overshoots_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "mend"),
+    ("shape", "fix"),
     [
-        ((4, 5), r"its one channel in front: Image\(data\[None\]\)"),
-        ((8, 3, 4, 5), r"a batch; log one of it: Image\(data\[0\]\)"),
-        ((6, 5, 3), r"move them: Image\(data\.permute\(2, 0, 1\)\)"),
-        ((2, 4, 5), "Use 1 channel"),
-        ((3, 0, 5), "Use 1 channel"),
+        ((4, 5), r"its one channel in front:\n    Image\(data\[None\]\)"),
+        ((8, 3, 4, 5), r"a batch; log one picture of it:\n    Image\(data\[0\]\)"),
+        ((6, 5, 3), r"move them:\n    Image\(data\.permute\(2, 0, 1\)\)"),
+        ((2, 4, 5), "use 1 channel"),
+        ((3, 0, 5), "use 1 channel"),
     ],
 )
-def test_another_shape_is_refused_with_its_mend(shape: tuple[int, ...], mend: str) -> None:
-    with pytest.raises(ArgumentValueError, match=rf"got \({', '.join(map(str, shape))}\)\. .*{mend}"):
+def test_another_shape_is_refused_with_its_fix(shape: tuple[int, ...], fix: str) -> None:
+    with pytest.raises(ArgumentValueError, match=rf"not \({', '.join(map(str, shape))}\)\.\nFix: .*{fix}"):
         Image(torch.zeros(shape))
 
 
-def test_another_range_is_refused_with_its_mend() -> None:
-    with pytest.raises(ArgumentValueError, match=r"these go from -2 to 3\. .*data\.clamp\(0, 1\)"):
+def test_another_range_is_refused_with_its_fix() -> None:
+    with pytest.raises(ArgumentValueError, match=r"these go from -2 to 3\.\nFix: .*data\.clamp\(0, 1\)"):
         Image(torch.tensor([[[-2.0, 3.0]]]))
-    with pytest.raises(ArgumentValueError, match=r"values that are NaN.*nan_to_num"):
+    with pytest.raises(ArgumentValueError, match=r"has NaN values\.\nFix: .*\n.*nan_to_num"):
         Image(torch.tensor([[[float("nan"), 0.0]]]))
 
 
 def test_other_integers_are_refused() -> None:
-    with pytest.raises(ArgumentTypeError, match=r"floats in \[0, 1\] or uint8, got torch\.int64"):
+    with pytest.raises(ArgumentTypeError, match=r"floats in \[0, 1\] or uint8, not torch\.int64"):
         Image(torch.zeros(1, 2, 2, dtype=torch.int64))
-    with pytest.raises(ArgumentTypeError, match="Image needs a tensor or array of real numbers, got NoneType None"):
+    with pytest.raises(
+        ArgumentTypeError, match=r"Image\(data\) must be a tensor or array of real numbers, got NoneType None"
+    ):
         Image(None)
 
 

@@ -4,6 +4,7 @@ from torch import nn
 from treadle import AbstractTrainingPhase, Learner, Read, Write, accesses, epoch, run_step, toy_learner
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_logging import LogHistograms
+from treadle_logging.log_histograms import collected_outputs
 from treadle_metrics import Recorder
 
 
@@ -143,15 +144,69 @@ def test_it_reads_only_what_is_asked_for(memory) -> None:
 
 
 def test_the_arguments_are_checked(memory) -> None:
-    with pytest.raises(ArgumentTypeError, match=r"LogHistograms needs an int or None, got freq='a'"):
+    with pytest.raises(ArgumentTypeError, match=r"LogHistograms\(freq\) must be a whole number of at least 1, got 'a'"):
         LogHistograms(memory, freq="a")  # type: ignore[arg-type]
-    with pytest.raises(ArgumentValueError, match=r"Every step is: LogHistograms\(\.\.\., freq=None\)"):
+    with pytest.raises(
+        ArgumentValueError, match=r"Fix: .*\n    LogHistograms\(\.\.\., freq=100\), or freq=None for every step"
+    ):
         LogHistograms(memory, freq=0)
-    with pytest.raises(ArgumentValueError, match="LogHistograms needs at least one backend"):
+    with pytest.raises(ArgumentValueError, match="LogHistograms has no backend"):
         LogHistograms()
 
 
-def test_a_backend_that_fails_does_not_end_the_training(new_memory, said) -> None:
+def test_a_backend_that_fails_does_not_end_the_training(new_memory, warnings) -> None:
     learner = toy_learner(Recorder(), LogHistograms(new_memory(fail_on=lambda call: True), freq=None))
     assert learner.fit(1).steps == 16
-    assert len(said) == 2
+    assert len(warnings) == 2
+
+
+def test_layers_are_named_by_their_path_and_their_last_output_is_kept() -> None:
+    net = nn.Sequential(nn.Identity(), nn.Sequential(nn.ReLU()))
+    with collected_outputs(net) as outputs:
+        net(torch.tensor([-1.0, 1.0]))
+        net(torch.tensor([-2.0, 2.0]))
+    assert {name: output.tolist() for name, output in outputs.items()} == {"0": [-2.0, 2.0], "1.0": [0.0, 2.0]}
+
+
+def test_a_model_that_is_a_layer_goes_by_its_type() -> None:
+    with collected_outputs(nn.ReLU()) as outputs:
+        pass
+    assert outputs == {}
+    relu = nn.ReLU()
+    with collected_outputs(relu) as outputs:
+        relu(torch.ones(1))
+    assert list(outputs) == ["ReLU"]
+
+
+def test_several_models_stand_before_their_layers() -> None:
+    models = {"generator": nn.Sequential(nn.ReLU()), "critic": nn.ReLU()}
+    with collected_outputs(models) as outputs:
+        models["generator"](torch.ones(1))
+        models["critic"](torch.ones(1))
+    assert list(outputs) == ["generator/0", "critic"]
+
+
+def test_a_recurrent_layer_shows_its_output_and_integers_are_left_out() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.flag = nn.LSTM(1, 2, batch_first=True), nn.Identity()
+
+        def forward(self, xs: torch.Tensor) -> torch.Tensor:
+            self.flag(torch.tensor([1, 2]))
+            return self.rnn(xs)[0]
+
+    net = Net()
+    with collected_outputs(net) as outputs:
+        net(torch.ones(1, 3, 1))
+    assert {name: tuple(output.shape) for name, output in outputs.items()} == {"rnn": (1, 3, 2)}
+
+
+def test_the_model_is_left_without_hooks_also_after_an_error() -> None:
+    net = nn.Sequential(nn.ReLU())
+    try:
+        with collected_outputs(net):
+            raise RuntimeError("forward failed")
+    except RuntimeError:
+        pass
+    assert not net[0]._forward_hooks

@@ -139,7 +139,7 @@ def test_two_loggers_can_share_a_backend_in_threads(memory) -> None:
     assert len(memory.of("Step/Histograms/Weights/weight")) == 16
 
 
-def test_a_backend_that_fails_does_not_end_the_training(new_memory, said) -> None:
+def test_a_backend_that_fails_does_not_end_the_training(new_memory, warnings) -> None:
     plain = toy_learner(Recorder(), Metrics())
     plain.fit(2)
     broken, whole = new_memory(fail_on=lambda call: True), new_memory()
@@ -147,7 +147,7 @@ def test_a_backend_that_fails_does_not_end_the_training(new_memory, said) -> Non
     assert learner.fit(2).cancelled is None
     assert torch.equal(learner.model.weight, plain.model.weight)
     assert len(whole.rows) == 68
-    assert said == [
+    assert warnings == [
         "LogMetrics could not log to Memory: OSError: the disk is full. Training goes on; "
         "LogMetrics(..., strict=True) would raise this.",
         "LogMetrics leaves Memory alone for the rest of this fit: it failed 3 times in a row.",
@@ -175,7 +175,7 @@ def test_without_metrics_it_is_refused(memory) -> None:
 
 
 def test_without_a_backend_it_is_refused() -> None:
-    with pytest.raises(ArgumentValueError, match=r"LogMetrics needs at least one backend: LogMetrics\(CSVBackend"):
+    with pytest.raises(ArgumentValueError, match=r"LogMetrics has no backend\.\nFix: .*\n    LogMetrics\(CSVBackend"):
         LogMetrics()
 
 

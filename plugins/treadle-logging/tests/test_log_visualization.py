@@ -42,12 +42,12 @@ def test_another_phase_and_another_name_on_request(memory) -> None:
 def test_a_figure_of_pyplot_is_closed_after_it_was_logged(memory) -> None:
     numbers = []
 
-    def figure(step):
-        one = pyplot.figure(figsize=(1, 1), dpi=10)
-        numbers.append(one.number)
-        return one
+    def draw(step):
+        figure = pyplot.figure(figsize=(1, 1), dpi=10)
+        numbers.append(figure.number)
+        return figure
 
-    toy_learner(Recorder(), LogVisualization(figure, memory)).fit(1)
+    toy_learner(Recorder(), LogVisualization(draw, memory)).fit(1)
     assert memory.loggables[0].data.shape == (4, 10, 10)
     assert not pyplot.fignum_exists(numbers[0])
 
@@ -83,28 +83,30 @@ def test_what_the_function_raises_reaches_the_user(memory) -> None:
         toy_learner(Recorder(), LogVisualization(broken, memory)).fit(1)
 
 
-def test_a_function_that_returns_nothing_is_told_to(memory) -> None:
+def test_a_function_that_returns_nothing_is_refused(memory) -> None:
     def forgot(step):
         step.xs[0]
 
-    with pytest.raises(ArgumentTypeError, match=r"forgot returned None to LogVisualization\. Return a picture"):
+    with pytest.raises(ArgumentTypeError, match=r"forgot returned None to LogVisualization\.\nFix: return a picture"):
         toy_learner(Recorder(), LogVisualization(forgot, memory)).fit(1)
 
 
 def test_a_picture_of_the_wrong_shape_is_refused(memory) -> None:
     learner = toy_learner(Recorder(), LogVisualization(lambda step: step.xs, memory))
-    with pytest.raises(ArgumentValueError, match=r"got \(8, 1\)\. A grey picture needs its one channel in front"):
+    with pytest.raises(ArgumentValueError, match=r"not \(8, 1\)\.\nFix: a grey picture needs its one channel in front"):
         learner.fit(1)
 
 
 def test_the_arguments_are_checked(memory) -> None:
-    with pytest.raises(ArgumentTypeError, match=r"needs a function first, got <.*Memory"):
+    with pytest.raises(ArgumentTypeError, match=r"LogVisualization\(fn\) must be a function, got <.*Memory"):
         LogVisualization(memory)
-    with pytest.raises(ArgumentTypeError, match=r"needs a type of phase, got ValidationPhase\(\)"):
+    with pytest.raises(
+        ArgumentTypeError, match=r"LogVisualization\(phase\) must be Phase or a subclass of it, got Val"
+    ):
         LogVisualization(lambda step: GREY, memory, phase=ValidationPhase())  # type: ignore[arg-type]
-    with pytest.raises(ArgumentValueError, match="LogVisualization needs at least one backend"):
+    with pytest.raises(ArgumentValueError, match="LogVisualization has no backend"):
         LogVisualization(lambda step: GREY)
-    with pytest.raises(ArgumentValueError, match="got freq=-1"):
+    with pytest.raises(ArgumentValueError, match=r"LogVisualization\(freq\) must be .* at least 1, got -1"):
         LogVisualization(lambda step: GREY, memory, freq=-1)
 
 

@@ -219,16 +219,15 @@ def test_a_metric_without_a_value_has_a_dash():
 
 
 def test_a_wider_table_keeps_the_columns_it_has():
-    table = MetricsTable(["Loss"]).wider("A phase with a long name", ["Accuracy", "Loss"])
+    table = MetricsTable(["Loss"]).with_room_for("A phase with a long name", ["Accuracy", "Loss"])
     assert table.header() == "epoch  phase                           Loss    Accuracy"
-    assert table.fits("TrainingPhase", ["Accuracy"])
 
 
-def test_what_there_is_no_room_for_does_not_fit():
-    table = MetricsTable(["Loss"])
-    assert table.fits("TrainingPhase", ["Loss"])
-    assert not table.fits("TrainingPhase", ["Accuracy"])
-    assert not table.fits("A phase with a long name", ["Loss"])
+def test_a_table_with_room_for_a_phase_and_metrics_stays_as_it_is():
+    table = MetricsTable(["Loss", "Accuracy"])
+    assert table.with_room_for("TrainingPhase", ["Accuracy"]) is table
+    assert table.with_room_for("TrainingPhase", ["Recall"]) is not table
+    assert table.with_room_for("A phase with a long name", ["Loss"]) is not table
 
 
 @pytest.mark.parametrize(

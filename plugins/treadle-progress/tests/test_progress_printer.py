@@ -322,26 +322,26 @@ def shown_loss(terminal):
 
 
 def test_a_loss_on_a_device_is_shown_when_its_copy_has_ended(bar, terminal, device):
-    bar.refresh(device.number(1.0))
+    bar.show(device.number(1.0))
     bar.advance(1)
-    bar.refresh(device.number(2.0))
+    bar.show(device.number(2.0))
     assert shown_loss(terminal) == []
     device.ended = 1
     bar.advance(2)
-    bar.refresh(device.number(3.0))
+    bar.show(device.number(3.0))
     assert shown_loss(terminal) == ["1"]
 
 
 def test_while_the_copy_of_a_loss_is_under_way_no_other_is_started(bar, device):
     for value in (1.0, 2.0, 3.0):
-        bar.refresh(device.number(value))
+        bar.show(device.number(value))
     device.ended = 1
-    bar.refresh(device.number(4.0))
+    bar.show(device.number(4.0))
     assert device.copies == [1.0, 4.0]
 
 
 def test_a_loss_on_a_device_that_cannot_tell_when_a_copy_ends_is_not_shown(bar, terminal):
     for steps in (1, 2):
         bar.advance(steps)
-        bar.refresh(torch.empty((), device="meta"))
+        bar.show(torch.empty((), device="meta"))
     assert shown_loss(terminal) == []

@@ -1,4 +1,4 @@
-"""Event files read back, and the warnings that are said."""
+"""Event files read back, and the warnings."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def read() -> Callable[[Path], EventAccumulator]:
 
 
 @pytest.fixture
-def said() -> Iterator[list[str]]:
+def warnings() -> Iterator[list[str]]:
     messages: list[str] = []
     sink = logger.add(lambda text: messages.append(text.rstrip("\n")), format="{message}", level="WARNING")
     yield messages

@@ -91,7 +91,7 @@ def test_a_histogram_counts_every_number(tmp_path, read) -> None:
     assert sum(histogram.bucket) == 4.0
 
 
-def test_a_histogram_leaves_out_what_is_not_finite_and_says_so_once(tmp_path, read, said) -> None:
+def test_a_histogram_leaves_out_what_is_not_finite_with_one_warning(tmp_path, read, warnings) -> None:
     with TensorBoardBackend(tmp_path) as backend:
         for i in (1, 2):
             log_to(backend, Histogram([1.0, math.nan, math.inf]), "w", i)
@@ -99,7 +99,7 @@ def test_a_histogram_leaves_out_what_is_not_finite_and_says_so_once(tmp_path, re
     events = read(tmp_path)
     assert [event.histogram_value.num for event in events.Histograms("w")] == [1.0, 1.0]
     assert "gone" not in events.Tags()["histograms"]
-    assert said == [
+    assert warnings == [
         "The histogram 'w' has numbers that are not finite, 2 of 3 at 1; TensorBoard's histograms leave them out.",
         "The histogram 'gone' has numbers that are not finite, 1 of 1 at 1; TensorBoard's histograms leave them out.",
     ]
@@ -125,17 +125,17 @@ def test_a_file_of_text_is_shown_as_it_is(tmp_path, read) -> None:
     assert event.tensor_proto.string_val[0].decode() == "**config.toml**\n\n    lr = 0.1\n    *seed* = 3\n"
 
 
-def test_a_file_that_is_no_text_is_not_supported(tmp_path, said) -> None:
+def test_a_file_that_is_not_text_is_not_supported(tmp_path, warnings) -> None:
     with TensorBoardBackend(tmp_path) as backend:
         for i in (1, 2):
             log_to(backend, File("weights.bin", b"\xff\x00"), "Weights", i)
-    assert said == [
+    assert warnings == [
         "TensorBoardBackend does not support File, so 'Weights' and others of its kind are not logged there. "
-        "TensorBoard shows text, and the content of weights.bin is none."
+        "TensorBoard shows text, and the content of weights.bin is not text."
     ]
 
 
-def test_a_kind_of_ones_own_is_not_supported_and_one_derived_from_ours_is(tmp_path, read, said) -> None:
+def test_a_custom_kind_is_not_supported_and_one_derived_from_ours_is(tmp_path, read, warnings) -> None:
     class Video(Loggable):
         pass
 
@@ -146,7 +146,7 @@ def test_a_kind_of_ones_own_is_not_supported_and_one_derived_from_ours_is(tmp_pa
         log_to(backend, Video(), "Video", 1)
         log_to(backend, Percent(50.0), "Accuracy", 1)
     assert read(tmp_path).Scalars("Accuracy")[0].value == 50.0
-    assert said[0].startswith("TensorBoardBackend does not support Video")
+    assert warnings[0].startswith("TensorBoardBackend does not support Video")
 
 
 def test_what_was_flushed_can_be_read_while_the_run_goes_on(tmp_path, read) -> None:
@@ -175,7 +175,8 @@ def test_an_option_that_the_writer_does_not_have_is_refused(tmp_path) -> None:
 @pytest.mark.parametrize("logdir", [3, "", None])
 def test_the_folder_is_a_path(logdir) -> None:
     with pytest.raises(
-        ArgumentTypeError, match=r'TensorBoardBackend needs a folder, got .*TensorBoardBackend\("runs/1"\)'
+        ArgumentTypeError,
+        match=r'TensorBoardBackend\(logdir\) must be a path, got .*\n.*\n    TensorBoardBackend\("runs/1"\)',
     ):
         TensorBoardBackend(logdir)
 
@@ -184,6 +185,6 @@ def test_nothing_is_logged_after_closing(tmp_path) -> None:
     backend = TensorBoardBackend(tmp_path)
     backend.close()
     backend.close()
-    with pytest.raises(BackendClosedError, match=r"was closed\. A new one adds to the same run"):
+    with pytest.raises(BackendClosedError, match=r"was closed\.\nFix: make a new one, which adds to the same run"):
         log_to(backend, Value(1), "a", 1)
     assert len(list(tmp_path.iterdir())) == 1

@@ -1,4 +1,4 @@
-"""What a learner calls at each hook: from the ordering and pluggy's registrations to functions."""
+"""What a learner calls at each hook: from the order and pluggy's registrations to functions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle.callback import Callback, unwrap
+from treadle.dispatch.call import Call
 from treadle.dispatch.registration import CallbackManager
-from treadle.dispatch.runners import Call
-from treadle.dispatch.wrappers import through_pluggy
+from treadle.dispatch.runners import Run
+from treadle.dispatch.wrappers import with_callbacks, without_first_frame
 from treadle.errors import CallbackError
 from treadle.events import Event, Hook
 from treadle.operations import Operation
@@ -19,119 +20,140 @@ from treadle.state.views import view
 if TYPE_CHECKING:
     from treadle.learner import Learner
 
+#: How many different phases of one type keep their compiled functions.
+KEPT = 8
+
+#: What is done at an event that nobody handles: nothing, and without entering a Python function.
+nothing: Callable[[], None] = type(None)
+
 
 class Handle(dict[type[Hook], Callable[..., Any]]):
     """What a learner calls in a phase, by event or operation.
 
     `handle(StepBegin)` dispatches an event, `handle(Forward)` does an operation and returns its
     result. `handle[Forward]` is the compiled function itself; a hook is compiled when it is first
-    asked for.
+    asked for. Equal phases have one handle, which passes the one that was asked for last.
 
     Attributes:
         phase: The phase, or None for what happens outside of all phases.
     """
 
-    __slots__ = ("_compile", "phase")
+    __slots__ = ("_calls", "_dispatcher", "phase")
 
-    def __init__(self, phase: Phase | None, compile_hook: Callable[[type[Hook]], Callable[..., Any]]) -> None:
+    def __init__(self, dispatcher: Dispatcher, phase: Phase | None) -> None:
         super().__init__()
-        self.phase, self._compile = phase, compile_hook
+        self.phase, self._dispatcher = phase, dispatcher
+        self._calls: dict[type[Hook], list[Call]] = {}
 
     def __call__(self, hook: type[Hook], *args: Any) -> Any:
         return self[hook](*args)
 
     def __missing__(self, hook: type[Hook]) -> Callable[..., Any]:
-        call = self[hook] = self._compile(hook)
-        return call
+        if hook not in self._calls:
+            self._calls[hook] = self._dispatcher.calls(hook, self.phase)
+        function = self[hook] = self._dispatcher.compile(hook, self.phase, self._calls[hook])
+        return function
+
+    def use(self, phase: Phase | None) -> None:
+        """Pass this phase from now on. It is equal to the one before."""
+        self.phase = phase
+        for calls in self._calls.values():
+            for call in calls:
+                call.use(phase)
+        for operation in [hook for hook in self if issubclass(hook, Operation)]:
+            del self[operation]  # the core's part is bound to the phase
 
 
 class Dispatcher:
-    """Makes the tables of calls of a learner with a set of callbacks.
-
-    Args:
-        learner: The learner.
-        callbacks: Its callbacks.
-    """
+    """Makes the handles of a learner with a set of callbacks."""
 
     def __init__(self, learner: Learner, callbacks: Sequence[Callback]) -> None:
         self._learner = learner
         self._manager = CallbackManager(callbacks)
         self._views = {callback: view(learner, callback) for callback in callbacks}
-        self._handles: dict[type[Phase] | None, Handle] = {}
+        self._handles: dict[type[Phase | None], list[Handle]] = {}
 
     def handle(self, phase: Phase | None) -> Handle:
-        """The calls in a phase.
-
-        Args:
-            phase: The phase, or None for what happens outside of all phases.
-        """
-        kind = type(phase) if phase is not None else None
-        handle = self._handles.get(kind)
-        if handle is None or handle.phase is not phase:
-            handle = self._handles[kind] = Handle(phase, lambda hook: self.compile(hook, phase))
+        """What is called in a phase, or for None outside of all phases."""
+        handles = self._handles.setdefault(type(phase), [])
+        for i, handle in enumerate(handles):
+            if equal(handle.phase, phase):
+                del handles[i]
+                break
+        else:
+            handle = Handle(self, phase)
+        handles.insert(0, handle)
+        del handles[KEPT:]
+        if handle.phase is not phase:
+            handle.use(phase)
         return handle
-
-    def compile(self, hook: type[Hook], phase: Phase | None) -> Callable[..., Any]:
-        """The function that does a hook: dispatches an event, or does an operation."""
-        if not (isinstance(hook, type) and issubclass(hook, (Event, Operation))):
-            raise CallbackError(
-                f"Only the class of an event or an operation can be handled, got {hook!r}: handle(StepEnd)"
-            )
-        calls = self.calls(hook, phase)
-        if issubclass(hook, Operation):
-            do: Callable[..., Any] = functools.partial(hook.run, self._learner, phase)
-            if calls:
-                do = through_pluggy(hook, calls, do)
-                if hook.heed is not None:
-                    do = followed(do, hook.heed, self._learner)
-            return do if hook.after is None else followed(do, hook.after, self._learner)
-        plain, wrappers = [call for call in calls if not call.wrapper], [call for call in calls if call.wrapper]
-        run: Callable[[], object] = nothing
-        if plain:
-            run = all_of(plain) if hook.always else self._learner.runner.compile(plain)
-        return through_pluggy(hook, wrappers, run) if wrappers else run
 
     def calls(self, hook: type[Hook], phase: Phase | None) -> list[Call]:
         """The handlers of a hook in a phase, in their order."""
+        if not (isinstance(hook, type) and issubclass(hook, (Event, Operation))):
+            raise CallbackError(
+                f"A handle takes the class of an event or an operation, got {hook!r}.\n"
+                f"Fix: pass the class:\n    handle(StepEnd)"
+            )
         caller = getattr(self._manager.hook, hook.hook, None)
         implementations = {i.plugin: i for i in caller.get_hookimpls()} if caller is not None else {}
-        calls = []
-        for callback in self._learner.ordering.order(hook, type(phase) if phase is not None else None):
-            known = {"learner": self._views[callback], "phase": phase}
-            calls.append(Call(callback, hook, implementations[unwrap(callback)], known, self._learner, phase))
-        return calls
+        return [
+            Call(callback, hook, implementations[unwrap(callback)], self._learner, self._views[callback], phase)
+            for callback in self._learner.ordering.order(hook, type(phase) if phase is not None else None)
+        ]
+
+    def compile(self, hook: type[Hook], phase: Phase | None, calls: Sequence[Call]) -> Callable[..., Any]:
+        """The function that does a hook with these handlers: dispatches an event, or does an operation."""
+        if issubclass(hook, Operation):
+            core = functools.partial(hook.run, self._learner, phase)
+            check, after = (f and functools.partial(f, self._learner) for f in (hook.check_result, hook.after))
+            if calls:
+                return with_callbacks(calls, core, [follow for follow in (check, after) if follow])
+            return followed(core, after) if after else core
+        plain, wrappers = [call for call in calls if not call.wrapper], [call for call in calls if call.wrapper]
+        run: Run = nothing
+        if plain:
+            run = run_all(plain) if hook.always else self._learner.runner.compile(plain)  # type: ignore[attr-defined]
+        return with_callbacks(wrappers, run) if wrappers else run
 
 
-#: What is done at an event that nobody handles: nothing, and without entering a Python function.
-nothing: Callable[[], None] = type(None)
+def equal(first: object, second: object) -> bool:
+    """Whether two phases are one, or equal; those whose fields cannot be compared, as tensors cannot, are not."""
+    try:
+        return first is second or bool(first == second)
+    except Exception:
+        return False
 
 
-def all_of(calls: Sequence[Call]) -> Callable[[], None]:
-    """A function that makes every call, whatever one of them raises, and then raises the first."""
+def run_all(calls: Sequence[Call]) -> Run:
+    """A function that makes every call, whatever one of them raises, and then raises the first error."""
 
-    def run() -> None:
+    def run_all_handlers() -> None:
         first: BaseException | None = None
         for call in calls:
             try:
-                call()
+                call.function(*call.args)
             except BaseException as error:
-                call.blame(error)
+                call.annotate(error)
                 if first is None:
-                    first = error
+                    first = without_first_frame(error)
                 else:
                     first.add_note(f"After it, {call.callback.name} raised {error!r} in {call.hook.hook}.")
         if first is not None:
-            raise first
+            try:
+                raise first
+            finally:
+                first = None  # its traceback holds this frame
 
-    return run
+    return run_all_handlers
 
 
-def followed(do: Callable[..., Any], after: Callable[..., None], learner: Learner) -> Callable[..., Any]:
-    """A function that does an operation and hands on its result, after the core has looked at it."""
+def followed(core: Callable[..., Any], after: Callable[[Any], None]) -> Callable[..., Any]:
+    """A function that does an operation in which no callback takes part, and then what follows it."""
 
-    def perform(*args: Any) -> Any:
-        result = do(*args)
-        after(learner, result)
+    def run_and_follow(*passed: Any) -> Any:
+        result = core(*passed)
+        after(result)
         return result
 
-    return perform
+    return run_and_follow

@@ -1,99 +1,96 @@
-"""Wrappers and first results: a hook that is done by pluggy's own call, around the core's part."""
+"""Wrappers and overrides: what callbacks put around a hook, and instead of the core's part in it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-import pluggy
-
-from treadle.dispatch.runners import Call
+from treadle.dispatch.call import Call
 from treadle.errors import CallbackError
-from treadle.events import PROJECT, Hook, hookimpl, specification
+
+ENDED = object()
 
 
-def through_pluggy(hook: type[Hook], calls: Sequence[Call], last: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that does a hook by pluggy's own call, which knows wrappers and first results.
+def with_callbacks(
+    calls: Sequence[Call], core: Callable[..., Any], follow: Sequence[Callable[[Any], None]] = ()
+) -> Callable[..., Any]:
+    """A function that does a hook: the wrappers around the overrides, the core's implementation last.
+
+    The first wrapper is the outermost ring, and the first override that does not return None gives
+    the result. As with pluggy, an exception is thrown into the wrappers from the inside out, and each may
+    let it pass, raise another, or return a result instead. All of it is one function, and it takes its
+    own frame out of an exception's traceback before passing it on, so that users see one of them.
 
     Args:
-        hook: The event or operation.
-        calls: The handlers, first in the order is first asked and outermost.
-        last: What is asked last and is innermost: the core's own implementation of an operation, or
-            the handlers of an event that are no wrappers.
+        calls: The wrappers and overrides, in their order.
+        core: The core's own implementation of an operation, or for an event what runs its handlers.
+        follow: What is called with the result.
     """
-    name = hook.hook
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(namespace({name: specification(name, ("args",), None, firstresult=True)}))
+    wrappers = [call for call in calls if call.wrapper]
+    overrides = [call for call in calls if not call.wrapper]
 
-    def core(args: tuple[Any, ...]) -> Any:
-        return last(*args)
-
-    manager.register(namespace({name: hookimpl(core)}), "core")
-    for i, call in reversed(list(enumerate(calls))):  # pluggy asks the latest first
-        adapter = wrapping(call) if call.wrapper else answering(call)
-        manager.register(namespace({name: hookimpl(adapter, wrapper=call.wrapper)}), f"{i}:{call.callback.name}")
-    manager.check_pending()
-    caller = getattr(manager.hook, name)
-
-    def run(*args: Any) -> Any:
-        return caller(args=args)
-
-    return run
-
-
-def namespace(functions: Mapping[str, Callable[..., Any]]) -> type:
-    """A class that holds functions, as pluggy takes its specifications and implementations."""
-    return type("Namespace", (), {name: staticmethod(function) for name, function in functions.items()})
-
-
-def with_arguments(call: Call, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A call's arguments in its own order: the view and the phase, and those of the operation."""
-    values = dict(zip(call.hook.arguments[2:], args, strict=True))
-    return tuple(values.get(name, value) for name, value in zip(call.names, call.args, strict=True))
-
-
-def answering(call: Call) -> Callable[..., Any]:
-    """A function for pluggy that makes a call."""
-
-    def adapter(args: tuple[Any, ...]) -> Any:
+    def run_with_callbacks(*passed: Any) -> Any:
+        entered: list[tuple[Call, Generator[Any, Any, Any]]] = []
+        running: Call | None = None
+        result: Any = None
+        error: BaseException | None = None
+        thrown: BaseException | None = None
         try:
-            return call.function(*with_arguments(call, args))
-        except BaseException as error:
-            call.blame(error)
-            raise
-
-    return adapter
-
-
-def wrapping(call: Call) -> Callable[..., Generator[None, Any, Any]]:
-    """A generator for pluggy that runs a wrapper, and blames it only for what it raised itself."""
-
-    def adapter(args: tuple[Any, ...]) -> Generator[None, Any, Any]:
-        inner: BaseException | None = None
-        wrapper: Any = call.function(*with_arguments(call, args))
-        begun = False
-        try:
-            next(wrapper)
-            begun = True
-            try:
-                result = yield
-            except BaseException as error:
-                inner = error
-                wrapper.throw(error)
+            for running in wrappers:
+                generator = running.function(*running.arguments(passed))
+                entered.append((running, generator))
+                if next(generator, ENDED) is ENDED:
+                    raise wrong_yields(running, "nothing")
+            for running in overrides:
+                result = running.function(*running.arguments(passed))
+                if result is not None:
+                    break
             else:
-                wrapper.send(result)
-        except StopIteration as stop:
-            if begun:
-                return stop.value
-        except BaseException as error:
-            if error is not inner:
-                call.blame(error)
-            raise
-        wrapper.close()
-        times = "more than once" if begun else "nothing"
-        raise CallbackError(
-            f"{call.callback.name}.{call.hook.hook} is a wrapper and yields {times}. It yields once, and what it "
-            f"wraps runs there: result = yield; return result"
-        )
+                running = None
+                result = core(*passed)
+        except BaseException as raised:
+            error = without_first_frame(raised)
+            if running is not None:
+                running.annotate(error)
+        for call, generator in reversed(entered):
+            thrown = error
+            try:
+                if thrown is None:
+                    generator.send(result)
+                else:
+                    generator.throw(thrown)
+                generator.close()
+                raise wrong_yields(call, "more than once")
+            except StopIteration as stop:
+                if stop is not thrown:
+                    result, error = stop.value, None
+            except BaseException as raised:
+                if isinstance(thrown, StopIteration) and raised.__cause__ is thrown:
+                    continue  # Python's RuntimeError for a StopIteration that passes through a generator
+                error = without_first_frame(raised)
+                if error is not thrown:
+                    call.annotate(error)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                error = thrown = None  # its traceback holds this frame
+        for function in follow:
+            function(result)
+        return result
 
-    return adapter
+    return run_with_callbacks
+
+
+def without_first_frame(error: BaseException) -> BaseException:
+    """The exception, with a traceback that begins one frame further inside."""
+    return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+
+
+def wrong_yields(call: Call, times: str) -> CallbackError:
+    """The error for a wrapper that does not yield once."""
+    return CallbackError(
+        f"{call.callback.name}.{call.hook.hook} is a wrapper and yields {times}.\n"
+        f"Fix: yield once; what it wraps runs there:\n"
+        f"    result = yield\n    return result"
+    )

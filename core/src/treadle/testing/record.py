@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.access import Permission, checked
 from treadle.callback import Callback
+from treadle.dispatch.call import Call
 from treadle.dispatch.dispatcher import Dispatcher, Handle
-from treadle.dispatch.runners import Call, CallbackRunner, LinearRunner, Run
+from treadle.dispatch.runners import CallbackRunner, LinearRunner, Run
 from treadle.errors import FitException
 from treadle.events import Hook
 from treadle.operations import Epoch, Step
@@ -167,10 +168,8 @@ def recorded_call(call: Call, note: Note, record: Record | None) -> Call:
     """The same call, its changes noted, and its accesses if the record is one of its callback."""
     function: Any = call.function
     if record is not None and call.callback is record.callback:
-        call.args = tuple(
-            RecordingView(value, record) if name == "learner" else value
-            for name, value in zip(call.names, call.args, strict=True)
-        )
+        call.view = RecordingView(call.view, record)
+        call.use(call.phase)
 
     def compared(part: Callable[..., Any], *args: Any) -> Any:
         if call.hook in (Epoch, Step) and not call.wrapper:  # every callback's handlers run inside

@@ -57,10 +57,9 @@ def malloc_trim(platform: str = sys.platform) -> Callable[[int], int] | None:
     """The C library's function that gives freed memory back to the system; None where it has none."""
     if not platform.startswith("linux"):
         return None
-    function = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
-    if function is None:
-        return None
-    function.argtypes = [ctypes.c_size_t]
-    function.restype = ctypes.c_int
-    trim: Callable[[int], int] = function
-    return trim
+    function: Callable[[int], int] | None = getattr(
+        ctypes.CDLL(None), "malloc_trim", None
+    )  # glibc has it, musl does not
+    if function is not None:
+        function.argtypes, function.restype = [ctypes.c_size_t], ctypes.c_int  # type: ignore[attr-defined]
+    return function

@@ -133,10 +133,6 @@ class Move:
 
     Raises:
         ArgumentValueError: if torch does not know the device, or this machine does not have it.
-
-    Example:
-        >>> Move("meta")(torch.ones(2)).device
-        device(type='meta')
     """
 
     def __init__(self, device: str | torch.device) -> None:

@@ -32,10 +32,5 @@ class ToGPU(ToDevice):
 
 
 def best_device(*, cuda: bool, mps: bool) -> torch.device:
-    """The device to train on: CUDA if it is available, else MPS, the GPU of a Mac, else the CPU.
-
-    Example:
-        >>> best_device(cuda=False, mps=True)
-        device(type='mps')
-    """
+    """The device to train on: CUDA if it is available, else MPS, the GPU of a Mac, else the CPU."""
     return torch.device("cuda" if cuda else "mps" if mps else "cpu")

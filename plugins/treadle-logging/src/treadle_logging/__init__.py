@@ -1,14 +1,12 @@
 """Loggables, logging callbacks and a CSV backend for Treadle."""
 
 from treadle_logging.audio import Audio
-from treadle_logging.backend import LoggerBackend
-from treadle_logging.csv_backend import CSVBackend
-from treadle_logging.errors import BackendClosedError, LogExistsError, UnsupportedLoggable
+from treadle_logging.backend import BackendClosedError, LoggerBackend, UnsupportedLoggable, log_to
+from treadle_logging.csv_backend import CSVBackend, LogExistsError
 from treadle_logging.image import Image, to_image
 from treadle_logging.log_histograms import LogHistograms
 from treadle_logging.log_hyperparams import LogHyperParams
 from treadle_logging.log_metrics import LogMetrics
-from treadle_logging.log_to import log_to
 from treadle_logging.log_traces import LogTraces
 from treadle_logging.log_visualization import LogVisualization
 from treadle_logging.loggable import File, Graph, Histogram, Loggable, Text, Value

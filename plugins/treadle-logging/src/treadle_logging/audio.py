@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from treadle.authoring import whole_number
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_logging.loggable import Loggable, as_tensor
@@ -38,14 +39,8 @@ class Audio(Loggable):
 
     def __post_init__(self) -> None:
         data = as_tensor(self.data, "Audio")
-        if not isinstance(self.sample_rate, int) or isinstance(self.sample_rate, bool):
-            raise ArgumentTypeError(
-                f"Audio needs its sample rate as an int, got {self.sample_rate!r}: Audio(data, 44100)"
-            )
-        if self.sample_rate < 1:
-            raise ArgumentValueError(
-                f"Audio needs a sample rate of at least 1 Hz, got {self.sample_rate}: Audio(data, 44100)"
-            )
+        rate = whole_number(self.sample_rate, "Audio(sample_rate)", "Audio(data, 44100)", least=1)
+        object.__setattr__(self, "sample_rate", rate)
         object.__setattr__(self, "data", _samples(data))
 
     @property
@@ -66,17 +61,20 @@ def _samples(data: torch.Tensor) -> torch.Tensor:
     if data.ndim == 1:
         data = data[None]
     if data.ndim != 2 or data.numel() == 0 or data.shape[0] > data.shape[1]:
-        swapped = " The channels seem to come last; swap them: Audio(data.T, rate)" if data.ndim == 2 else ""
-        raise ArgumentValueError(f"Audio needs the shape (samples,) or (channels, samples), got {shape}.{swapped}")
+        fix = ".\nFix: the channels seem to come last; swap them:\n    Audio(data.T, rate)" if data.ndim == 2 else "."
+        raise ArgumentValueError(f"Audio(data) must have the shape (samples,) or (channels, samples), not {shape}{fix}")
     if data.dtype == torch.int16:
         return (data.cpu() / LOUDEST).clamp(-1, 1)
     if not data.is_floating_point():
-        raise ArgumentTypeError(f"Audio needs floats in [-1, 1] or int16, got {data.dtype}: Audio(data.float(), rate)")
+        raise ArgumentTypeError(
+            f"Audio(data) must be floats in [-1, 1] or int16, not {data.dtype}.\n"
+            f"Fix: convert them:\n    Audio(data.float(), rate)"
+        )
     data = data.to("cpu", torch.float32)
     loudest = data.abs().max().item()
     if not loudest <= 1:
         raise ArgumentValueError(
-            f"Audio needs floats in [-1, 1], and the loudest of these is {loudest:.4g}. Cut them off, "
-            f"Audio(data.clamp(-1, 1), rate), or make it quieter: Audio(data / data.abs().max(), rate)"
+            f"Audio(data) must be floats in [-1, 1], and the loudest of these is {loudest:.4g}.\n"
+            f"Fix: make it quieter, or clip it with data.clamp(-1, 1):\n    Audio(data / data.abs().max(), rate)"
         )
     return data.clone()

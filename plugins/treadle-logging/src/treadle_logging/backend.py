@@ -1,16 +1,27 @@
-"""`LoggerBackend`: a place that loggables are written to."""
+"""`LoggerBackend`: a place that loggables are written to; and `log_to`, which writes one by hand."""
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from loguru import logger
+from treadle import TreadleError
+from treadle.authoring import instance_of, list_of, whole_number
+from treadle.errors import ArgumentValueError
 
-from treadle_logging.errors import UnsupportedLoggable
 from treadle_logging.loggable import Loggable
+
+
+class UnsupportedLoggable(TreadleError, TypeError):
+    """A backend cannot take this loggable; raised by `LoggerBackend.log`, and reported once as a warning."""
+
+
+class BackendClosedError(TreadleError, ValueError):
+    """A backend was used after its `close()`."""
 
 
 class LoggerBackend(ABC):
@@ -39,7 +50,7 @@ class LoggerBackend(ABC):
     _refused: set[type[Loggable]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        # Not in __init__: a subclass with one of its own need not think of this.
+        # Not in __init__, which a subclass may define without calling this one.
         self = super().__new__(cls)
         self.lock = threading.RLock()
         self._refused = set()
@@ -63,7 +74,7 @@ class LoggerBackend(ABC):
         """Bring what was logged to where others can read it. Default: nothing to do."""
 
     def close(self) -> None:
-        """Flush and let go of files and connections. Default: `flush`."""
+        """Flush, and close files and connections. Default: `flush`."""
         self.flush()
 
     def supports(self, loggable: Loggable) -> bool:
@@ -76,15 +87,15 @@ class LoggerBackend(ABC):
         return "/".join((*group, name))
 
     def receive(self, loggable: Loggable, name: str, i: int, group: tuple[str, ...]) -> None:
-        """Log a loggable if that is possible, and otherwise say so, once for each kind."""
+        """Log a loggable if that is possible, and otherwise warn, once for each kind."""
         with self.lock:
             try:
                 if self.supports(loggable):
                     self.log(loggable, name, i, group)
                     return
                 reason = f"It takes: {', '.join(kind.__name__ for kind in self.supported)}."
-            except UnsupportedLoggable as refusal:
-                reason = str(refusal)
+            except UnsupportedLoggable as error:
+                reason = str(error)
             kind = type(loggable)
             if kind not in self._refused:
                 self._refused.add(kind)
@@ -100,3 +111,63 @@ class LoggerBackend(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def log_to(
+    backends: LoggerBackend | Iterable[LoggerBackend],
+    loggable: Loggable,
+    name: str,
+    i: int,
+    group: str | Iterable[str] = (),
+) -> None:
+    """Write a loggable to one or several backends.
+
+    A backend that does not support it warns the first time; one that fails raises.
+
+    Args:
+        name: What it is, within its group.
+        i: The iteration it belongs to.
+        group: The group it stands in, or several, outermost first. Default: none.
+
+    Raises:
+        ArgumentTypeError: for an argument of the wrong type.
+        ArgumentValueError: without a backend, or for an empty name or group.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from treadle_logging import CSVBackend, Value
+        >>> with CSVBackend("log.csv") as backend:
+        ...     log_to(backend, Value(0.25), "Loss", 3, group=("Step", "Metrics"))
+        >>> print(Path("log.csv").read_text())
+        tag,iteration,value
+        Step/Metrics/Loss,3,0.25
+    """
+    instance_of(loggable, "log_to(loggable)", Loggable, 'log_to(backend, Value(0.5), "Loss", 1)')
+    i = whole_number(i, "log_to(i)", 'log_to(backend, Value(0.5), "Loss", 1)')
+    groups = (group,) if isinstance(group, str) else tuple(group)
+    for part in list_of((name, *groups), "log_to(name, group)", str, 'log_to(backend, value, "Loss", 1, group="Step")'):
+        if not part:
+            raise ArgumentValueError(
+                "log_to got an empty name.\n"
+                'Fix: pass a name and a group that say what it is:\n    log_to(backend, value, "Loss", 1, group="Step")'
+            )
+    for backend in as_backends(backends, "log_to"):
+        backend.receive(loggable, name, i, groups)
+
+
+def as_backends(backends: LoggerBackend | Iterable[LoggerBackend], owner: str) -> tuple[LoggerBackend, ...]:
+    """One or several backends as a tuple.
+
+    Args:
+        owner: Whose argument they are, for the message.
+
+    Raises:
+        ArgumentTypeError: if one is not a backend.
+        ArgumentValueError: if there are none.
+    """
+    example = f'{owner}(CSVBackend("log.csv"), ...)'
+    one = isinstance(backends, LoggerBackend | str) or not isinstance(backends, Iterable)
+    several = list_of((backends,) if one else backends, f"{owner}(backends)", LoggerBackend, example)  # type: ignore[type-abstract]
+    if not several:
+        raise ArgumentValueError(f"{owner} has no backend.\nFix: pass one or several:\n    {example}")
+    return several

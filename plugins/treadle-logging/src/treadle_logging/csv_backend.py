@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import csv
 import weakref
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 
-from treadle.errors import ArgumentTypeError, ArgumentValueError
+from treadle import TreadleError
+from treadle.authoring import file_path
+from treadle.errors import ArgumentValueError
 
-from treadle_logging.backend import LoggerBackend
-from treadle_logging.errors import BackendClosedError, LogExistsError
+from treadle_logging.backend import BackendClosedError, LoggerBackend
 from treadle_logging.loggable import Loggable, Text, Value
 
 HEADER = ("tag", "iteration", "value")
+
+
+class LogExistsError(TreadleError, FileExistsError):
+    """A log would be mixed with that of an earlier run."""
 
 
 class CSVBackend(LoggerBackend):
@@ -25,14 +30,14 @@ class CSVBackend(LoggerBackend):
 
     Args:
         path: The file.
-        append: Whether to go on with a file that is there, for a run that is resumed. Default: False.
-        overwrite: Whether to replace a file that is there. Default: False.
+        append: Whether to go on with an existing file, for a run that is resumed. Default: False.
+        overwrite: Whether to replace an existing file. Default: False.
 
     Raises:
-        ArgumentTypeError: if `path` is no path.
-        ArgumentValueError: if both `append` and `overwrite` are asked for.
-        LogExistsError: if the file has rows already and neither was asked for, or if `append` meets
-            a file that is no such log.
+        ArgumentTypeError: if `path` is not a path.
+        ArgumentValueError: with both `append` and `overwrite`.
+        LogExistsError: if the file has rows already and neither was passed, or if `append` finds
+            a file that is not such a log.
 
     Example:
         >>> from pathlib import Path
@@ -54,19 +59,19 @@ class CSVBackend(LoggerBackend):
     supported = (Value, Text)
 
     def __init__(self, path: str | PathLike[str], *, append: bool = False, overwrite: bool = False) -> None:
-        if not isinstance(path, str | PathLike):
-            raise ArgumentTypeError(f'CSVBackend needs a path, got {path!r}: CSVBackend("log.csv")')
+        self.path = file_path(path, "CSVBackend(path)", 'CSVBackend("log.csv")')
         if append and overwrite:
             raise ArgumentValueError(
-                "CSVBackend can append to a file or overwrite it, not both: CSVBackend(path, append=True)"
+                "CSVBackend cannot both append to a file and overwrite it.\n"
+                "Fix: choose one of the two:\n    CSVBackend(path, append=True)"
             )
-        self.path = Path(fspath(path))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rows = not overwrite and _has_rows(self.path)
         if rows and not append:
             raise LogExistsError(
-                f"{self.path} holds the log of an earlier run. Go on with it, CSVBackend(path, append=True), "
-                f"replace it, CSVBackend(path, overwrite=True), or choose another path."
+                f"{self.path} has the log of an earlier run.\n"
+                f"Fix: go on with it, or replace it with overwrite=True, or choose another path:\n"
+                f"    CSVBackend({str(self.path)!r}, append=True)"
             )
         if rows:
             _drop_torn_row(self.path)
@@ -94,21 +99,21 @@ class CSVBackend(LoggerBackend):
     def _check_open(self) -> None:
         if self._file.closed:
             raise BackendClosedError(
-                f"The CSVBackend of {self.path} was closed. Go on with its file: "
-                f"CSVBackend({str(self.path)!r}, append=True)"
+                f"The CSVBackend of {self.path} was closed.\n"
+                f"Fix: go on with its file:\n    CSVBackend({str(self.path)!r}, append=True)"
             )
 
 
 def _has_rows(path: Path) -> bool:
-    """Whether a file holds more than our header; a file that is not ours is refused."""
+    """Whether a file holds more than our header; a file of another kind is refused."""
     if not path.exists():
         return False
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         first, second = file.readline(), file.readline()
     if first and first.rstrip("\r\n") != ",".join(HEADER):
         raise LogExistsError(
-            f"{path} is there and is no log of a CSVBackend: its first line is {first.strip()!r:.60}. "
-            f"Choose another path, or replace it: CSVBackend(path, overwrite=True)"
+            f"{path} exists and is not a log of a CSVBackend: its first line is {first.strip()!r:.60}.\n"
+            f"Fix: choose another path, or replace the file:\n    CSVBackend({str(path)!r}, overwrite=True)"
         )
     return bool(second)
 

@@ -11,7 +11,7 @@ from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_logging.loggable import Loggable, as_tensor
 
-#: Interpolation and colour arithmetic overshoot the range by so much through rounding alone.
+#: How far interpolation and colour arithmetic overshoot the range through rounding alone.
 ROUNDING = 1e-5
 
 
@@ -44,8 +44,8 @@ class Image(Loggable):
             data = _in_range(data.to("cpu", torch.float32))
         else:
             raise ArgumentTypeError(
-                f"Image needs floats in [0, 1] or uint8, got {data.dtype}. Convert it first: "
-                f"Image(data.to(torch.uint8)) for 0 to 255, Image(data.float()) for 0 and 1."
+                f"Image(data) must be floats in [0, 1] or uint8, not {data.dtype}.\n"
+                f"Fix: convert it, with data.float() if it has only 0 and 1:\n    Image(data.to(torch.uint8))"
             )
         object.__setattr__(self, "data", data)
 
@@ -57,15 +57,15 @@ class Image(Loggable):
 
 
 def to_image(data: Any) -> Image:
-    """An `Image` of whatever is one: a tensor or array, a PIL image, a matplotlib figure.
+    """A tensor or array, a PIL image, or a matplotlib figure as an `Image`.
 
     Args:
-        data: Any of these, or an `Image`, which comes back as it is. A figure is neither changed nor
+        data: Any of these, or an `Image`, which is returned as it is. A figure is neither changed nor
             closed.
 
     Raises:
         ArgumentTypeError: if it is none of them.
-        ArgumentValueError: if it is a tensor or array that is no picture.
+        ArgumentValueError: if it is a tensor or array that is not a picture.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -102,14 +102,14 @@ def _check_shape(shape: tuple[int, ...]) -> None:
     if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[1] > 0 and shape[2] > 0:
         return
     if len(shape) == 2:
-        mend = "A grey picture needs its one channel in front: Image(data[None])"
+        fix = "a grey picture needs its one channel in front:\n    Image(data[None])"
     elif len(shape) == 4:
-        mend = "This looks like a batch; log one of it: Image(data[0])"
+        fix = "this looks like a batch; log one picture of it:\n    Image(data[0])"
     elif len(shape) == 3 and shape[2] in (1, 3, 4):
-        mend = "The channels seem to come last; move them: Image(data.permute(2, 0, 1))"
+        fix = "the channels seem to come last; move them:\n    Image(data.permute(2, 0, 1))"
     else:
-        mend = "Use 1 channel (grey), 3 (red, green, blue) or 4 (and opacity)."
-    raise ArgumentValueError(f"Image needs the shape (channels, height, width), got {shape}. {mend}")
+        fix = "use 1 channel (grey), 3 (red, green, blue) or 4 (and opacity)."
+    raise ArgumentValueError(f"Image(data) must have the shape (channels, height, width), not {shape}.\nFix: {fix}")
 
 
 def _in_range(data: torch.Tensor) -> torch.Tensor:
@@ -118,7 +118,8 @@ def _in_range(data: torch.Tensor) -> torch.Tensor:
         return data.clamp(0, 1)
     if not data.isnan().any():
         raise ArgumentValueError(
-            f"Image needs floats in [0, 1], and these go from {low:.4g} to {high:.4g}. Cut them off, "
-            f"Image(data.clamp(0, 1)), or stretch them, Image((data - data.min()) / (data.max() - data.min()))."
+            f"Image(data) must be floats in [0, 1], and these go from {low:.4g} to {high:.4g}.\n"
+            f"Fix: clip them with data.clamp(0, 1), or stretch them:\n"
+            f"    Image((data - data.min()) / (data.max() - data.min()))"
         )
-    raise ArgumentValueError("Image got values that are NaN. Show them as black: Image(data.nan_to_num())")
+    raise ArgumentValueError("Image(data) has NaN values.\nFix: show them as black:\n    Image(data.nan_to_num())")

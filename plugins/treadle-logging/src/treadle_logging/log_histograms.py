@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from treadle import AbstractTrainingPhase, Callback, Learner, Read, hookimpl
+from treadle import AbstractTrainingPhase, Learner, Read, hookimpl
 
-from treadle_logging.activations import watch_activations
 from treadle_logging.backend import LoggerBackend
-from treadle_logging.delivery import Delivery, Entry
-from treadle_logging.every import Every
 from treadle_logging.loggable import Histogram
+from treadle_logging.logger import Entry, StepLogger
 
 
-class LogHistograms(Callback):
+class LogHistograms(StepLogger):
     """Log histograms of the weights after a step, and on request of gradients and activations.
 
     The tags are `Step/Histograms/Weights/<parameter>`, `Step/Histograms/Gradients/<parameter>` and
@@ -24,16 +23,16 @@ class LogHistograms(Callback):
 
     Args:
         *backends: Where to log.
-        freq: Every how many training steps, beginning with the first; None means each. Default: 100.
+        freq: Every how many training steps, beginning with the first; None means every step. Default: 100.
         gradients: Whether to log the gradients of the step as well. Default: False.
-        activations: Whether to log what each layer answered in the step, where it is a float tensor.
+        activations: Whether to log the output of each layer in the step, where it is a float tensor.
             Default: False.
         strict: Whether a backend that fails ends the training. Default: False.
 
     Reads: `params`, `cbstate.history`; on request `step.grads`; on request `model`.
 
     Raises:
-        ArgumentTypeError: if a backend is none, or `freq` no int.
+        ArgumentTypeError: for an argument of the wrong type.
         ArgumentValueError: without a backend, or for a `freq` below one.
 
     Example:
@@ -63,33 +62,23 @@ class LogHistograms(Callback):
         activations: bool = False,
         strict: bool = False,
     ) -> None:
-        self.every = Every(freq, self.name)
-        self.delivery = Delivery(self.name, backends, strict=strict)
+        super().__init__(*backends, freq=freq, strict=strict)
         self.gradients = gradients
         self.activations: dict[str, torch.Tensor] = {}
         if gradients:
             self.state_access = {**self.state_access, "step.grads": Read}
         if activations:
             self.state_access = {**self.state_access, "model": Read}
-            self.step = self._step_watcher()
-
-    def on_fit_begin(self) -> None:
-        self.delivery.begin()
+            self.step = self._step_wrapper()
 
     def on_step_end(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
         steps = learner.cbstate.history[phase].steps
-        if self.every(steps):
-            self.delivery.send(self._entries(learner, steps))
-
-    def on_epoch_end(self, phase: AbstractTrainingPhase) -> None:
-        self.delivery.flush()
-
-    def on_fit_end(self) -> None:
-        self.delivery.flush()
+        if self.is_due(steps):
+            self.send(self._entries(learner, steps))
 
     def _entries(self, learner: Learner, steps: int) -> Iterator[Entry]:
         kinds: dict[str, Mapping[str, Any]] = {"Weights": learner.params}
-        if self.gradients and "grads" in learner.step:  # a phase of somebody's own need not have them
+        if self.gradients and "grads" in learner.step:  # a custom phase may have none
             kinds["Gradients"] = learner.step.grads
         if self.activations:
             kinds["Activations"] = self.activations
@@ -102,12 +91,12 @@ class LogHistograms(Callback):
                 if tensor.numel():
                     yield Histogram(tensor), name, steps, ("Step", "Histograms", kind)
 
-    def _step_watcher(self) -> Callable[..., Any]:
+    def _step_wrapper(self) -> Callable[..., Any]:
         @hookimpl(wrapper=True)
         def step(learner: Learner, phase: AbstractTrainingPhase) -> Iterator[Any]:
-            if not self.every(learner.cbstate.history[phase].steps + 1):
+            if not self.is_due(learner.cbstate.history[phase].steps + 1):
                 return (yield)
-            with watch_activations(learner.model) as self.activations:
+            with collected_outputs(learner.model) as self.activations:
                 try:
                     return (yield)
                 finally:
@@ -124,3 +113,36 @@ def flat(tensors: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
                 yield f"{name}/{inner}", tensor
         elif isinstance(value, torch.Tensor):
             yield name, value
+
+
+@contextmanager
+def collected_outputs(model: torch.nn.Module | Mapping[str, torch.nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
+    """While it is open, collect the last output of every layer, a module without modules inside.
+
+    Args:
+        model: A model, or several by name.
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())
+        >>> with collected_outputs(net) as outputs:
+        ...     _ = net(torch.ones(1, 2))
+        >>> {name: tuple(output.shape) for name, output in outputs.items()}
+        {'0': (1, 3), '1': (1, 3)}
+    """
+    outputs: dict[str, torch.Tensor] = {}
+
+    def collect(layer: torch.nn.Module, name: str) -> torch.utils.hooks.RemovableHandle:
+        def keep(layer: torch.nn.Module, inputs: Any, output: Any) -> None:
+            output = output[0] if isinstance(output, tuple) and output else output  # as recurrent layers return
+            if isinstance(output, torch.Tensor) and output.is_floating_point() and output.numel():
+                outputs[name] = output.detach()
+
+        return layer.register_forward_hook(keep)
+
+    with ExitStack() as hooks:
+        for prefix, module in model.items() if isinstance(model, Mapping) else [("", model)]:
+            for path, layer in module.named_modules():
+                if next(layer.children(), None) is None:
+                    name = "/".join(filter(None, (prefix, path))) or type(layer).__name__
+                    hooks.callback(collect(layer, name).remove)
+        yield outputs

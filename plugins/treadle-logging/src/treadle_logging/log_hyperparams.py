@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from treadle import Learner, Read
 
-from treadle_logging.series_logger import SeriesLogger
+from treadle_logging.logger import SeriesLogger
 
 
 class LogHyperParams(SeriesLogger):
@@ -12,14 +12,14 @@ class LogHyperParams(SeriesLogger):
 
     Args:
         *backends: Where to log.
-        block: So many values are held back at most. Default: 1000.
-        seconds: So long they are held back at most. Default: 10.
+        block: Maximum number of values that are held back. Default: 1000.
+        seconds: Maximum time for which they are held back. Default: 10.
         strict: Whether a backend that fails ends the training. Default: False.
 
     Reads: `cbstate.hyperparams`.
 
     Raises:
-        ArgumentTypeError: if a backend is none, or `block` no int, or `seconds` no number.
+        ArgumentTypeError: for an argument of the wrong type.
         ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
 
     Example:
@@ -41,4 +41,3 @@ class LogHyperParams(SeriesLogger):
 
     def on_step_end(self, learner: Learner) -> None:
         self.note(learner.cbstate.hyperparams, ("Step", "HParams"))
-        self.write_if_due()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from treadle import Learner, Phase, Read
+from treadle.authoring import phase_label
 
-from treadle_logging.series_logger import SeriesLogger, phase_name
+from treadle_logging.logger import SeriesLogger
 
 
 class LogMetrics(SeriesLogger):
@@ -16,14 +17,14 @@ class LogMetrics(SeriesLogger):
 
     Args:
         *backends: Where to log.
-        block: So many values are held back at most. Default: 1000.
-        seconds: So long they are held back at most. Default: 10.
+        block: Maximum number of values that are held back. Default: 1000.
+        seconds: Maximum time for which they are held back. Default: 10.
         strict: Whether a backend that fails ends the training. Default: False.
 
     Reads: `cbstate.metricsstep`, `cbstate.metricsepoch`.
 
     Raises:
-        ArgumentTypeError: if a backend is none, or `block` no int, or `seconds` no number.
+        ArgumentTypeError: for an argument of the wrong type.
         ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
 
     Example:
@@ -41,9 +42,8 @@ class LogMetrics(SeriesLogger):
     run_after = ("metrics",)
 
     def on_step_end(self, learner: Learner, phase: Phase) -> None:
-        self.note(learner.cbstate.metricsstep[phase], ("Step", phase_name(phase), "Metrics"))
-        self.write_if_due()
+        self.note(learner.cbstate.metricsstep[phase], ("Step", phase_label(phase), "Metrics"))
 
     def on_epoch_end(self, learner: Learner, phase: Phase) -> None:
-        self.note(learner.cbstate.metricsepoch[phase], ("Epoch", phase_name(phase), "Metrics"))
-        self.finish()
+        self.note(learner.cbstate.metricsepoch[phase], ("Epoch", phase_label(phase), "Metrics"))
+        super().on_epoch_end(learner, phase)

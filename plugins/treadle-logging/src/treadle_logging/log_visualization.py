@@ -6,18 +6,17 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from treadle import AbstractTrainingPhase, Callback, Learner, Phase, Read
+from treadle import AbstractTrainingPhase, Learner, Phase, Read
+from treadle.authoring import function, preserved_random_state, subclass_of
 from treadle.errors import ArgumentTypeError
-from treadle.state.random_state import preserved_random_state
 
 from treadle_logging.backend import LoggerBackend
-from treadle_logging.delivery import Delivery
-from treadle_logging.every import Every
 from treadle_logging.image import to_image
 from treadle_logging.loggable import Loggable
+from treadle_logging.logger import StepLogger
 
 
-class LogVisualization(Callback):
+class LogVisualization(StepLogger):
     """Log what a function makes of a step, as `Step/Visualization`, every `freq` steps.
 
     Args:
@@ -26,7 +25,7 @@ class LogVisualization(Callback):
             (channels, height, width), a PIL image, a matplotlib figure (which is then closed). It may
             draw random numbers; the generators are put back.
         *backends: Where to log.
-        freq: Every how many steps, beginning with the first; None means each. Default: 100.
+        freq: Every how many steps, beginning with the first; None means every step. Default: 100.
         name: The last part of the tag. Default: `"Visualization"`.
         phase: The type of phase to log in. Default: training phases.
         strict: Whether a backend that fails ends the training. Default: False. What `fn` raises
@@ -35,8 +34,8 @@ class LogVisualization(Callback):
     Reads: `step`, `cbstate.history`.
 
     Raises:
-        ArgumentTypeError: if `fn` cannot be called, a backend is none, or `freq` no int; during the fit,
-            if `fn` returns nothing that can be logged.
+        ArgumentTypeError: for an argument of the wrong type; during the fit, if `fn` returns nothing
+            that can be logged.
         ArgumentValueError: without a backend, or for a `freq` below one; during the fit, if `fn`
             returns a picture of the wrong shape or range.
 
@@ -68,37 +67,19 @@ class LogVisualization(Callback):
         phase: type[Phase] = AbstractTrainingPhase,
         strict: bool = False,
     ) -> None:
-        if not callable(fn) or isinstance(fn, LoggerBackend):
-            raise ArgumentTypeError(
-                f"LogVisualization needs a function first, got {fn!r}: "
-                f"LogVisualization(lambda step: step.xs[0], backend)"
-            )
-        if not (isinstance(phase, type) and issubclass(phase, Phase)):
-            raise ArgumentTypeError(
-                f"LogVisualization needs a type of phase, got {phase!r}: "
-                f"LogVisualization(fn, backend, phase=ValidationPhase)"
-            )
-        self.fn = fn
+        self.fn = function(fn, "LogVisualization(fn)", "LogVisualization(lambda step: step.xs[0], backend)")
+        super().__init__(*backends, freq=freq, strict=strict)
         self.tag = name
-        self.phase = phase
-        self.every = Every(freq, self.name)
-        self.delivery = Delivery(self.name, backends, strict=strict)
-
-    def on_fit_begin(self) -> None:
-        self.delivery.begin()
+        self.phase = subclass_of(
+            phase, "LogVisualization(phase)", Phase, "LogVisualization(fn, backend, phase=ValidationPhase)"
+        )
 
     def on_step_end(self, learner: Learner, phase: Phase) -> None:
         if not isinstance(phase, self.phase):
             return
         steps = learner.cbstate.history[phase].steps
-        if self.every(steps):
-            self.delivery.send([(self._picture(learner.step), self.tag, steps, ("Step",))])
-
-    def on_epoch_end(self) -> None:
-        self.delivery.flush()
-
-    def on_fit_end(self) -> None:
-        self.delivery.flush()
+        if self.is_due(steps):
+            self.send([(self._picture(learner.step), self.tag, steps, ("Step",))])
 
     def _picture(self, step: Any) -> Loggable:
         with preserved_random_state():  # watching changes nothing
@@ -107,11 +88,11 @@ class LogVisualization(Callback):
             return shown
         if shown is None:
             raise ArgumentTypeError(
-                f"{getattr(self.fn, '__qualname__', self.fn)} returned None to LogVisualization. Return a "
-                f"picture or a Loggable, for example: return step.xs[0]"
+                f"{getattr(self.fn, '__qualname__', self.fn)} returned None to LogVisualization.\n"
+                f"Fix: return a picture or a Loggable:\n    return step.xs[0]"
             )
         picture = to_image(shown)
         pyplot = sys.modules.get("matplotlib.pyplot")
         if pyplot and callable(getattr(shown, "savefig", None)):
-            pyplot.close(shown)  # it would keep every figure until the run ends
+            pyplot.close(shown)  # pyplot would keep every figure until the run ends
         return picture

@@ -1,4 +1,4 @@
-"""`Loggable`: a piece of data that a backend can log; and the kinds that are mere data."""
+"""`Loggable`: a piece of data that a backend can log; and the simple kinds of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from treadle.authoring import file_path, instance_of
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 
@@ -34,10 +35,10 @@ class Value(Loggable):
 
     Args:
         data: A number, or a tensor or array with one element. A tensor is read when a backend
-            asks for `number`, not before.
+            reads `number`, not before.
 
     Raises:
-        ArgumentTypeError: if it is no single real number.
+        ArgumentTypeError: if it is not a single real number.
 
     Example:
         >>> Value(torch.tensor([0.5])).number
@@ -52,7 +53,7 @@ class Value(Loggable):
 
     @property
     def number(self) -> float:
-        """The number as a Python float; waits for the device if it is still there."""
+        """The number as a Python float; waits for the device if the number is on one."""
         return float(self.data)
 
 
@@ -60,11 +61,8 @@ class Value(Loggable):
 class Text(Loggable):
     """A text, in Markdown where the backend shows that.
 
-    Args:
-        data: The text.
-
     Raises:
-        ArgumentTypeError: if it is no `str`.
+        ArgumentTypeError: if it is not a `str`.
 
     Example:
         >>> from treadle_logging import CSVBackend, log_to
@@ -78,8 +76,7 @@ class Text(Loggable):
     data: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.data, str):
-            raise ArgumentTypeError(f"Text needs a str, got {self.data!r}: Text(str(data))")
+        instance_of(self.data, "Text(data)", str, "Text(str(data))")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +87,8 @@ class Histogram(Loggable):
         data: A tensor, an array or nested lists of real numbers, of any shape.
 
     Raises:
-        ArgumentTypeError: if these are no real numbers.
-        ArgumentValueError: if there is none.
+        ArgumentTypeError: if these are not real numbers.
+        ArgumentValueError: if there are none.
 
     Example:
         >>> Histogram([[1, 2], [3, 4]]).values
@@ -103,12 +100,12 @@ class Histogram(Loggable):
     def __post_init__(self) -> None:
         data = as_tensor(self.data, "Histogram")
         if data.numel() == 0:
-            raise ArgumentValueError("Histogram got no numbers at all: leave it out when there are none.")
+            raise ArgumentValueError("Histogram(data) has no numbers.\nFix: leave it out when there are none.")
         object.__setattr__(self, "data", data)
 
     @property
     def values(self) -> torch.Tensor:
-        """The numbers as one row on the CPU, float32 or, if that is what they are, float64."""
+        """The numbers as one row on the CPU: float64 if `data` are, otherwise float32."""
         data: torch.Tensor = self.data
         dtype = data.dtype if data.dtype == torch.float64 else torch.float32
         return data.reshape(-1).to("cpu", dtype)
@@ -120,10 +117,10 @@ class Graph(Loggable):
 
     Args:
         model: The model.
-        inputs: What to call it with, to see what it does: a tensor, or a tuple of several.
+        inputs: What to call it with: a tensor, or a tuple of several.
 
     Raises:
-        ArgumentTypeError: if `model` is no module, or `inputs` no tensor or tuple of tensors.
+        ArgumentTypeError: if `model` is not a module, or `inputs` not a tensor or tuple of tensors.
 
     Example:
         >>> from treadle_logging import LoggerBackend, log_to
@@ -139,13 +136,12 @@ class Graph(Loggable):
     inputs: torch.Tensor | tuple[torch.Tensor, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, torch.nn.Module):
-            raise ArgumentTypeError(f"Graph needs a module, got {self.model!r}: Graph(learner.model, inputs)")
+        instance_of(self.model, "Graph(model)", torch.nn.Module, "Graph(learner.model, inputs)")
         inputs = self.inputs if isinstance(self.inputs, tuple) else (self.inputs,)
-        if not inputs or not all(isinstance(one, torch.Tensor) for one in inputs):
+        if not inputs or not all(isinstance(tensor, torch.Tensor) for tensor in inputs):
             raise ArgumentTypeError(
-                f"Graph needs inputs to call the model with, a tensor or a tuple of tensors, got "
-                f"{type(self.inputs).__name__}: Graph(model, learner.step.xs)"
+                f"Graph(inputs) must be a tensor or a tuple of tensors, got a {type(self.inputs).__name__}.\n"
+                f"Fix: pass what the model is called with:\n    Graph(model, learner.step.xs)"
             )
 
 
@@ -158,8 +154,8 @@ class File(Loggable):
         data: Its content. Default: read from `file`.
 
     Raises:
-        ArgumentTypeError: if `file` is no path, or `data` neither `bytes` nor `str`.
-        OSError: if the content is to be read from `file` and cannot be.
+        ArgumentTypeError: if `file` is not a path, or `data` neither `bytes` nor `str`.
+        OSError: if the content cannot be read from `file`.
 
     Example:
         >>> File("notes.txt", "tried a smaller net").text
@@ -170,19 +166,18 @@ class File(Loggable):
     data: bytes | str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.file, str | Path):
-            raise ArgumentTypeError(f"File needs a path, got {self.file!r}: File('notes.txt', 'text')")
+        path = file_path(self.file, "File(file)", "File('notes.txt', 'text')")
         if self.data is None:
-            object.__setattr__(self, "data", Path(self.file).read_bytes())
+            object.__setattr__(self, "data", path.read_bytes())
         elif not isinstance(self.data, str | bytes):
             raise ArgumentTypeError(
-                f"File needs its content as bytes or str, got {type(self.data).__name__}: "
-                f"File({str(self.file)!r}, bytes(data))"
+                f"File(data) must be bytes or str, got a {type(self.data).__name__}.\n"
+                f"Fix: convert it:\n    File({str(self.file)!r}, bytes(data))"
             )
 
     @property
     def text(self) -> str | None:
-        """The content as text, or None where it is no UTF-8."""
+        """The content as text, or None where it is not UTF-8."""
         if isinstance(self.data, str):
             return self.data
         try:
@@ -191,15 +186,14 @@ class File(Loggable):
             return None
 
 
-def as_tensor(data: Any, who: str) -> torch.Tensor:
-    """Real numbers as a tensor without a gradient, where they are.
+def as_tensor(data: Any, owner: str) -> torch.Tensor:
+    """Real numbers (a tensor, an array, a number or nested lists) as a tensor without a gradient, on its device.
 
     Args:
-        data: A tensor, an array, a number or nested lists.
-        who: The name of the loggable, for the message.
+        owner: The name of the loggable, for the message.
 
     Raises:
-        ArgumentTypeError: if these are no real numbers.
+        ArgumentTypeError: if these are not real numbers.
     """
     if not isinstance(data, str | bytes | Mapping | None):
         try:
@@ -209,7 +203,7 @@ def as_tensor(data: Any, who: str) -> torch.Tensor:
         else:
             if not tensor.is_complex():
                 return tensor
-    raise ArgumentTypeError(f"{who} needs a tensor or array of real numbers, got {_described(data)}.")
+    raise ArgumentTypeError(f"{owner}(data) must be a tensor or array of real numbers, got {_described(data)}.")
 
 
 def _one_number(data: Any) -> float | torch.Tensor:
@@ -221,8 +215,8 @@ def _one_number(data: Any) -> float | torch.Tensor:
         except (TypeError, ValueError):
             pass
     raise ArgumentTypeError(
-        f"Value needs one real number, got {_described(data)}. Reduce it first, as in Value(data.mean()), "
-        f"or use another loggable: Text, Image, Audio, Histogram."
+        f"Value(data) must be one real number, got {_described(data)}.\nFix: use another loggable (Text, Image, "
+        f"Audio, Histogram), or reduce the data:\n    Value(data.mean())"
     )
 
 

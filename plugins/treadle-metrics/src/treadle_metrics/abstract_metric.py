@@ -107,10 +107,6 @@ def number(value: Any, owner: str, kind: str = "metric") -> float | torch.Tensor
 
     Raises:
         MetricError: if it is not a number.
-
-    Example:
-        >>> number(torch.tensor([0.5]), "Accuracy"), number(1, "Accuracy")
-        (0.5, 1.0)
     """
     if isinstance(value, torch.Tensor):
         if value.numel() == 1:
@@ -137,13 +133,6 @@ def attributes(target: Any, owner: str) -> dict[str, Any]:
 
     Raises:
         MetricError: if one of them is neither a tensor nor a plain value.
-
-    Example:
-        >>> class Largest:
-        ...     def __init__(self):
-        ...         self.largest, self.key = 0.0, len
-        >>> attributes(Largest(), "Largest")
-        {'largest': 0.0}
     """
     state = {}
     for name, value in vars(target).items():

@@ -33,12 +33,10 @@ class Accumulator:
         self._filled = False
 
     def reset(self) -> None:
-        """Forget everything."""
         self.target.reset()
         self._filled = False
 
     def update(self, *values: Any) -> None:
-        """Take values."""
         self._follow(values[0])
         self.target.update(*values)
         self._filled = True
@@ -90,7 +88,6 @@ class Accumulator:
         return {"filled": self._filled, "target": state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
         self._filled = state["filled"]
         if modules := torchmetrics_in(self.target):
             for name, module in modules.items():

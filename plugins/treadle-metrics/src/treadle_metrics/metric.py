@@ -74,15 +74,16 @@ class Metric(AbstractMetric):
                 f"A statistic has update, compute and reset, got {statistic!r}.\n"
                 f"Fix: pass such an object:\n    Metric({self.name.lower()}, statistic=torchmetrics.MaxMetric())"
             )
-        self._accumulator = Accumulator(fn, self.name) if is_accumulator(fn) else None
-        self._measure: Callable[[Any, Any], Any] = fn if self._accumulator is None else self._accumulator.step
-        self._statistic: Accumulator | Mean | None = None
+        self._measure: Callable[[Any, Any], Any] = fn
+        self._parts: dict[str, Accumulator | Mean] = {}
+        if is_accumulator(fn):
+            self._parts["accumulator"] = accumulator = Accumulator(fn, self.name)
+            self._measure = accumulator.step
         if statistic is not None:
-            self._statistic = Accumulator(statistic, self.name)
-        elif self._accumulator is None:
-            self._statistic = Mean()
-        parts = {"accumulator": self._accumulator, "statistic": self._statistic}
-        self._parts = {name: part for name, part in parts.items() if part is not None}
+            self._parts["statistic"] = Accumulator(statistic, self.name)
+        elif not self._parts:
+            self._parts["statistic"] = Mean()
+        self._statistic = self._parts.get("statistic")
         self._value: float | torch.Tensor | None = None
         self._missed = False
 
@@ -166,7 +167,7 @@ def checked_phase(phase: Any) -> Any:
     return phase
 
 
-def placement(device: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
+def placement(device: Any) -> Callable[[Any, Any], Any]:
     """A function that brings outputs and targets where they are compared.
 
     Args:
@@ -176,7 +177,14 @@ def placement(device: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
         ArgumentTypeError: if it is none of these.
     """
     if callable(device):
-        return device if takes_two(device) else lambda yhats, ys: (device(yhats), device(ys))
+        try:
+            inspect.signature(device).bind(None, None)
+        except TypeError:  # it does not take two
+            return lambda yhats, ys: (device(yhats), device(ys))
+        except ValueError:  # some built-in functions have no signature
+            pass
+        function: Callable[[Any, Any], Any] = device
+        return function
     try:
         target = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -185,17 +193,6 @@ def placement(device: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
             f'    device="cpu"\n    device=lambda yhats, ys: (yhats.softmax(1), ys)'
         ) from error
     return lambda yhats, ys: (moved(yhats, target), moved(ys, target))
-
-
-def takes_two(function: Callable[..., Any]) -> bool:
-    """Whether a function can be called with two arguments."""
-    try:
-        inspect.signature(function).bind(None, None)
-    except TypeError:
-        return False
-    except ValueError:  # some built-in functions have no signature
-        return True
-    return True
 
 
 def moved(value: Any, device: torch.device) -> Any:

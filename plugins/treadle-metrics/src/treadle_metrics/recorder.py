@@ -36,12 +36,9 @@ class History:
         """The numbers by name."""
         return asdict(self)
 
-    def state_dict(self) -> dict[str, int]:
-        """The numbers by name."""
-        return asdict(self)
+    state_dict = to_dict
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+    def load_state_dict(self, state: dict[str, int]) -> None:
         self.epochs, self.steps, self.steps_epoch = state["epochs"], state["steps"], state["steps_epoch"]
 
 

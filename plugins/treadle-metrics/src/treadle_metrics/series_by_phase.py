@@ -56,11 +56,9 @@ class SeriesByName(dict[str, Series]):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of the series, by name."""
         return {name: series.state_dict() for name, series in self.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
         self.clear()
         for name, series in state.items():
             self.of(name).load_state_dict(series)

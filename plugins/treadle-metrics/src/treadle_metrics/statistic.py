@@ -32,13 +32,11 @@ class Mean:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all values."""
         self._count = 0
         self._total: float | torch.Tensor = 0.0
         self._waiting: list[torch.Tensor] = []
 
     def update(self, value: float | torch.Tensor) -> None:
-        """Take a value: a number, or a tensor with one element."""
         self._count += 1
         if type(value) is float or not isinstance(value, torch.Tensor):  # the first test is the faster one
             self._total += value
@@ -61,11 +59,9 @@ class Mean:
             self._waiting = []
 
     def state_dict(self) -> dict[str, Any]:
-        """The sum so far, the values that wait to be added to it, and the number of values."""
         return {"count": self._count, "total": self._total, "waiting": list(self._waiting)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
         self._count, self._total, self._waiting = state["count"], state["total"], list(state["waiting"])
 
 
@@ -96,12 +92,10 @@ class Smooth:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all values."""
         self._count = 0
         self._moment: float | torch.Tensor = 0.0
 
     def update(self, value: float | torch.Tensor) -> None:
-        """Take a value: a number, or a tensor with one element."""
         self._count += 1
         self._moment = self.beta * self._moment + (1 - self.beta) * value
 
@@ -110,9 +104,7 @@ class Smooth:
         return self._moment / (1 - self.beta**self._count) if self._count else None
 
     def state_dict(self) -> dict[str, Any]:
-        """The running value and the number of values."""
         return {"count": self._count, "moment": self._moment}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
         self._count, self._moment = state["count"], state["moment"]

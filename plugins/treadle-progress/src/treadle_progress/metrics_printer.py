@@ -80,9 +80,10 @@ class MetricsPrinter(Callback):
         recorded, epoch = learner.cbstate.metricsepoch, learner.cbstate.history[phase].epochs
         last = {name: series.last for name, series in recorded[phase].items() if len(series)}
         values = {name: value for name, (iteration, value) in last.items() if iteration == epoch}
-        label, table = phase_label(phase), self._table or MetricsTable([])
-        if self._table is None or not table.fits(label, recorded.names):
-            table = self._table = table.wider(label, recorded.names)
+        label = phase_label(phase)
+        table = (self._table or MetricsTable([])).with_room_for(label, recorded.names)
+        if table is not self._table:
+            self._table = table
             self._write(table.header(), style="bold")
         self._write(table.row(epoch, label, values))
 
@@ -105,24 +106,16 @@ class MetricsTable:
     Args:
         names: The metrics, in the order of their columns.
         phase: The width of the column of phases.
-
-    Example:
-        >>> table = MetricsTable(["Loss", "Accuracy"])
-        >>> print(table.header()); print(table.row(1, "TrainingPhase", {"Loss": 0.25}))
-        epoch  phase                  Loss    Accuracy
-            1  TrainingPhase        0.2500           -
     """
 
     def __init__(self, names: Sequence[str], phase: int = PHASE) -> None:
         self.names = tuple(names)
         self._phase = max(phase, PHASE)
 
-    def fits(self, phase: str, names: Sequence[str]) -> bool:
-        """Whether there is room for a phase and metrics."""
-        return len(phase) <= self._phase and set(names) <= set(self.names)
-
-    def wider(self, phase: str, names: Sequence[str]) -> MetricsTable:
-        """A table like this one with room for them."""
+    def with_room_for(self, phase: str, names: Sequence[str]) -> MetricsTable:
+        """This table, or a wider one if there is no room for a phase or a metric."""
+        if len(phase) <= self._phase and set(names) <= set(self.names):
+            return self
         return MetricsTable(list(dict.fromkeys([*self.names, *names])), max(self._phase, len(phase)))
 
     def header(self) -> str:

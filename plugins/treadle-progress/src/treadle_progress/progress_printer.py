@@ -71,14 +71,14 @@ class ProgressPrinter(Callback):
         if self.show is None and self.file not in (None, sys.stdout, sys.stderr):
             disable = False
         bar = Bar(title, data, self.mininterval, disable=disable, file=self.file, leave=self.leave)
-        if bar.shown:
+        if not bar.disable:
             self._bars.append((phase, bar))
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         if self._bars:
             innermost, bar = self._bars[-1]
             if phase == innermost and bar.advance(learner.progress.step):
-                bar.refresh(learner.step.get("loss") if self.loss else None)
+                bar.show(learner.step.get("loss") if self.loss else None)
 
     def on_epoch_end(self, phase: Phase) -> None:
         self._ended[phase_label(phase)] = self._ended.get(phase_label(phase), 0) + 1
@@ -102,67 +102,44 @@ class ProgressPrinter(Callback):
         self._ended = dict(state["epochs"])
 
 
-class QuietTqdm(tqdm.auto.tqdm):  # type: ignore[type-arg]
-    """tqdm's bar without the thread that monitors bars; here the clock is read at every step."""
-
-    monitor_interval = 0
-
-
-class Bar:
-    """The bar of one epoch.
+class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
+    """tqdm's bar of one epoch, refreshed by the clock, which is read at every step.
 
     Args:
         title: What stands before it.
         data: What the epoch runs over; its length, if it has one, is where the bar ends.
-        mininterval: The minimum number of seconds between two refreshes.
-        disable: Whether it is not shown; None leaves that to tqdm, which shows it in terminals and notebooks.
-        file: Where it is written. Default: standard error.
-        leave: Whether it stays after its end.
+        interval: The minimum number of seconds between two refreshes.
+        **options: tqdm's `disable`, `file` and `leave`.
     """
 
-    __slots__ = ("_bar", "_due", "_interval", "_loss", "_steps")
+    monitor_interval = 0  # without the thread that monitors bars
 
-    def __init__(
-        self, title: str, data: Any, mininterval: float, *, disable: bool | None, file: IO[str] | None, leave: bool
-    ) -> None:
-        self._bar = QuietTqdm(
-            desc=title,
-            total=length_of(data),
-            disable=disable,
-            file=file,
-            mininterval=0,
-            miniters=1,
-            leave=leave,
-            unit="step",
-            dynamic_ncols=True,
+    def __init__(self, title: str, data: Any, interval: float, **options: Any) -> None:
+        super().__init__(
+            desc=title, total=length_of(data), mininterval=0, miniters=1, unit="step", dynamic_ncols=True, **options
         )
-        self._interval = mininterval
-        self._due = monotonic() + mininterval
+        self._interval = interval
+        self._due = monotonic() + interval
         self._steps = 0
         self._loss: DeviceNumber | None = None
 
-    @property
-    def shown(self) -> bool:
-        """Whether it is shown."""
-        return not self._bar.disable
-
     def advance(self, steps: int) -> bool:
-        """Take the number of steps of the epoch so far. Whether it is time to refresh the bar."""
+        """Take the number of steps of the epoch so far. Whether it is time to show them."""
         self._steps = steps
         return monotonic() >= self._due
 
-    def refresh(self, loss: Any = None) -> None:
+    def show(self, loss: Any = None) -> None:
         """Show how far the epoch has come, and the newest loss that has arrived from its device."""
         if loss is not None and (self._loss is None or self._loss.arrived):
             previous, self._loss = self._loss, DeviceNumber(loss)
             arrived = self._loss if self._loss.arrived else previous
             if arrived is not None:
-                self._bar.set_postfix_str(f"loss {arrived.value:.4g}", refresh=False)
-        self._bar.update(self._steps - self._bar.n)
+                self.set_postfix_str(f"loss {arrived.value:.4g}", refresh=False)
+        self.update(self._steps - self.n)
         self._due = monotonic() + self._interval
 
     def close(self) -> None:
         """Remove the bar, or leave it where the epoch ended."""
-        if self._bar.leave:  # what is removed need not be drawn once more
-            self.refresh()
-        self._bar.close()
+        if self.leave and not self.disable:  # what is removed need not be drawn once more
+            self.show()
+        super().close()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import warnings
 from collections.abc import Callable
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any
 
 import torch
 from loguru import logger
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
-from treadle.errors import ArgumentTypeError, did_you_mean
+from treadle.authoring import did_you_mean, file_path, preserved_random_state
+from treadle.errors import ArgumentTypeError
 from treadle_logging import (
     Audio,
     BackendClosedError,
@@ -25,8 +29,6 @@ from treadle_logging import (
     Value,
 )
 
-from treadle_tensorboard.protos import add_audio, add_graph
-
 #: What `SummaryWriter` takes besides the folder.
 OPTIONS = tuple(name for name in inspect.signature(SummaryWriter).parameters if name != "log_dir")
 
@@ -35,18 +37,18 @@ class TensorBoardBackend(LoggerBackend):
     """Write loggables to event files; `tensorboard --logdir <logdir>` shows them.
 
     The tag is the groups and the name joined by `/`. Numbers are stored as 32-bit floats, as
-    TensorBoard does; a `Text` gets the tag `<tag>/text_summary`; a `File` is shown as text if it is
-    one, and otherwise not supported; a `Graph` has neither tag nor iteration, and the last one
-    counts. In a histogram only finite numbers are counted.
+    TensorBoard does; a `Text` gets the tag `<tag>/text_summary`; a `File` is shown if it is text, and
+    otherwise not supported; a `Graph` has neither tag nor iteration, and the last one counts. In a
+    histogram only finite numbers are counted.
 
     Args:
-        logdir: The folder of the run; made if it is not there. A folder for each run lets TensorBoard
-            compare them.
-        **options: What else `torch.utils.tensorboard.SummaryWriter` takes: `purge_step`,
+        logdir: The folder of the run; created if it does not exist. With a folder for each run,
+            TensorBoard compares them.
+        **options: The other options of `torch.utils.tensorboard.SummaryWriter`: `purge_step`,
             `max_queue`, `flush_secs`, `filename_suffix`.
 
     Raises:
-        ArgumentTypeError: if `logdir` is no path, or `SummaryWriter` takes no such option.
+        ArgumentTypeError: if `logdir` is not a path, or `SummaryWriter` has no such option.
 
     Example:
         >>> from treadle import toy_learner
@@ -57,24 +59,22 @@ class TensorBoardBackend(LoggerBackend):
     """
 
     def __init__(self, logdir: str | PathLike[str], **options: Any) -> None:
-        if not isinstance(logdir, str | PathLike) or not fspath(logdir):
-            raise ArgumentTypeError(f'TensorBoardBackend needs a folder, got {logdir!r}: TensorBoardBackend("runs/1")')
+        self.logdir = str(file_path(logdir or None, "TensorBoardBackend(logdir)", 'TensorBoardBackend("runs/1")'))
         for option in options:
             if option not in OPTIONS:
                 raise ArgumentTypeError(
                     f"TensorBoardBackend has no option `{option}`, since SummaryWriter has none. "
                     f"{did_you_mean(option, OPTIONS)}"
                 )
-        self.logdir = fspath(logdir)
         self._writer: SummaryWriter | None = SummaryWriter(self.logdir, **options)
         self._not_finite: set[str] = set()
         self._log: dict[type[Loggable], Callable[[SummaryWriter, Any, str, int], None]] = {
             Value: self._value,
             Text: self._text,
             Image: self._image,
-            Audio: self._audio,
+            Audio: add_audio,
             Histogram: self._histogram,
-            Graph: self._graph,
+            Graph: add_graph,
             File: self._file,
         }
 
@@ -95,8 +95,8 @@ class TensorBoardBackend(LoggerBackend):
     def _open(self) -> SummaryWriter:
         if self._writer is None:
             raise BackendClosedError(
-                f"The TensorBoardBackend of {self.logdir} was closed. A new one adds to the same run: "
-                f"TensorBoardBackend({self.logdir!r})"
+                f"The TensorBoardBackend of {self.logdir} was closed.\n"
+                f"Fix: make a new one, which adds to the same run:\n    TensorBoardBackend({self.logdir!r})"
             )
         return self._writer
 
@@ -108,9 +108,6 @@ class TensorBoardBackend(LoggerBackend):
 
     def _image(self, writer: SummaryWriter, image: Image, tag: str, i: int) -> None:
         writer.add_image(tag, image.bytes, i)
-
-    def _audio(self, writer: SummaryWriter, audio: Audio, tag: str, i: int) -> None:
-        add_audio(writer, audio, tag, i)
 
     def _histogram(self, writer: SummaryWriter, histogram: Histogram, tag: str, i: int) -> None:
         values = histogram.values
@@ -124,11 +121,36 @@ class TensorBoardBackend(LoggerBackend):
         if len(finite):
             writer.add_histogram(tag, finite, i)
 
-    def _graph(self, writer: SummaryWriter, graph: Graph, tag: str, i: int) -> None:
-        add_graph(writer, graph)
-
     def _file(self, writer: SummaryWriter, file: File, tag: str, i: int) -> None:
         text = file.text
         if text is None:
-            raise UnsupportedLoggable(f"TensorBoard shows text, and the content of {file.file} is none.")
+            raise UnsupportedLoggable(f"TensorBoard shows text, and the content of {file.file} is not text.")
         writer.add_text(tag, f"**{file.file}**\n\n" + "".join(f"    {line}\n" for line in text.splitlines()), i)
+
+
+def add_audio(writer: SummaryWriter, audio: Audio, tag: str, i: int) -> None:
+    """Write sound with all of its channels; `SummaryWriter.add_audio` takes only one."""
+    channels, frames = audio.data.shape
+    sound = Summary.Audio(
+        sample_rate=audio.sample_rate,
+        num_channels=channels,
+        length_frames=frames,
+        encoded_audio_string=audio.wav,
+        content_type="audio/wav",
+    )
+    summary = Summary(value=[Summary.Value(tag=tag, audio=sound)])
+    assert writer.file_writer is not None  # it is there until the writer is closed
+    writer.file_writer.add_summary(summary, i)
+
+
+def add_graph(writer: SummaryWriter, graph: Graph, tag: str, i: int) -> None:
+    """Write a model's graph, and leave the model and the random generators as they are.
+
+    `SummaryWriter.add_graph` runs the model, and sets every module of it to the mode of the whole.
+    """
+    inputs = graph.inputs if isinstance(graph.inputs, tuple) else (graph.inputs,)
+    model = copy.deepcopy(graph.model)
+    with preserved_random_state(), torch.no_grad(), warnings.catch_warnings():
+        # torch's own writer still traces the graph by the means that torch has deprecated.
+        warnings.filterwarnings("ignore", message=".*torch.jit.trace.* is deprecated", category=DeprecationWarning)
+        writer.add_graph(model, tuple(tensor.detach() for tensor in inputs))

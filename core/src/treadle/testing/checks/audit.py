@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from treadle.access import Read, Write, accesses, checked, overlaps
 from treadle.callback import Callback
-from treadle.dispatch.runners import Call
+from treadle.dispatch.call import Call
 from treadle.errors import TreadleError
 from treadle.operations import Forward, Loss
 from treadle.testing.changes import RANDOM, SETTINGS, Change

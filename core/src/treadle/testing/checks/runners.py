@@ -1,7 +1,8 @@
 """Is the result the same when handlers run in threads?"""
 
 from treadle.callback import Callback
-from treadle.dispatch.runners import CallbackRunner, LinearRunner, ThreadedRunner
+from treadle.dispatch.runners import CallbackRunner, LinearRunner
+from treadle.dispatch.threaded_runner import ThreadedRunner
 from treadle.testing.run import Run
 from treadle.testing.subject import EPOCHS, Subject, seeded
 

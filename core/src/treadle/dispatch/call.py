@@ -1,0 +1,109 @@
+"""`Call`: a callback's handler, ready to be called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from treadle.callback import Callback
+from treadle.errors import FitException
+from treadle.events import Hook, Init
+from treadle.phases import Phase
+from treadle.plugins.discovery import distribution_of
+from treadle.throttle import CallbackCondition, ConditionalCallback
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
+
+
+class Call:
+    """A callback's handler of a hook in a phase, with the arguments that it asks for.
+
+    Args:
+        implementation: What pluggy registered for it.
+        view: The learner, as the callback sees it.
+
+    Attributes:
+        function: The bound method, inside of the callback's conditions.
+        names: The names of the arguments that it asks for.
+        args: The values of those among them that do not change from call to call.
+        wrapper: Whether it is a wrapper.
+    """
+
+    __slots__ = ("args", "callback", "function", "hook", "learner", "names", "phase", "view", "wrapper")
+
+    def __init__(
+        self,
+        callback: Callback,
+        hook: type[Hook],
+        implementation: pluggy.HookImpl,
+        learner: Learner,
+        view: Any,
+        phase: Phase | None,
+    ) -> None:
+        self.callback, self.hook, self.learner, self.view = callback, hook, learner, view
+        self.function: Callable[..., Any] = implementation.function
+        self.names = tuple(implementation.argnames)
+        self.wrapper = implementation.wrapper
+        self.use(phase)
+        if hook is not Init:
+            for condition in reversed([*conditions(callback)]):
+                self.function = conditional(self, condition)
+
+    def use(self, phase: Phase | None) -> None:
+        """Pass this phase from now on. It is equal to the one before."""
+        self.phase = phase
+        known = {"learner": self.view, "phase": phase}
+        self.args = tuple(known.get(name) for name in self.names)
+
+    def __call__(self) -> object:
+        return self.function(*self.args)
+
+    def arguments(self, passed: tuple[Any, ...]) -> tuple[Any, ...]:
+        """All arguments, where an operation was passed these beside learner and phase."""
+        if not passed:
+            return self.args
+        values = dict(zip(self.hook.arguments[2:], passed, strict=True))
+        return tuple(values.get(name, value) for name, value in zip(self.names, self.args, strict=True))
+
+    def independent(self, other: Call) -> bool:
+        """Whether the two may run at the same time."""
+        return self.learner.ordering.independent(self.callback, other.callback)
+
+    def annotate(self, error: BaseException) -> None:
+        """Add a note to an exception that says who raised it and where; a cancel also gets its `callback`."""
+        if isinstance(error, FitException):
+            if error.callback is not None:
+                return
+            error.callback = self.callback
+        distribution = distribution_of(self.callback)
+        name = f"{self.callback.name} ({distribution})" if distribution else self.callback.name
+        place, progress = self.hook.hook, self.learner.progress
+        if self.phase is not None:
+            place += f", {type(self.phase).__name__}, epoch {progress.epoch}, step {progress.step}"
+        error.add_note(f"Raised by {name} in {place}.")
+
+
+def conditions(callback: Callback) -> Iterator[CallbackCondition]:
+    """The conditions around a callback, the outermost first."""
+    while callback.wrapped is not None:
+        if isinstance(callback, ConditionalCallback):
+            yield callback.condition
+        callback = callback.wrapped
+
+
+def conditional(call: Call, condition: CallbackCondition) -> Callable[..., Any]:
+    """A call's function, run only where the condition is met; a wrapper else lets through what it wraps."""
+    function, hook, should_run = call.function, call.hook, condition.should_run
+
+    def run_if(*args: Any) -> Any:
+        return function(*args) if should_run(hook, call.phase) else None
+
+    def wrap_if(*args: Any) -> Generator[Any, Any, Any]:
+        if should_run(hook, call.phase):
+            return (yield from function(*args))
+        return (yield)
+
+    return wrap_if if call.wrapper else run_if
