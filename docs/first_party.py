@@ -233,7 +233,7 @@ def why_compatible(a: Callback, b: Callback) -> str:
         return "neither writes what the other uses"
     if not meeting(a, b):
         return f"they never meet at an event, though both use {listed(written)}"
-    return f"any order is right for {listed(written)}, says `resolve_conflict`"
+    return f"any order is right for {listed(written)}, from `resolve_conflict`"
 
 
 def listed(paths: Sequence[str]) -> str:

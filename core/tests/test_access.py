@@ -58,26 +58,32 @@ def test_a_path_starts_with_a_field_of_the_learner(path) -> None:
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        (["step.loss"], r"Odd\.state_access is \['step\.loss'\]\. It maps dotted paths to `Read` or `Write`"),
+        (
+            ["step.loss"],
+            r"Odd\.state_access is \['step\.loss'\], not a mapping\.\nFix: map dotted paths to `Read` or",
+        ),
         (None, r"Odd\.state_access is None"),
         (
             {"step.loss": "read"},
-            r"gives 'step\.loss' the permission 'read'\. Use `Read` or `Write`: \"step\.loss\": Read",
+            r"has an invalid permission for 'step\.loss': 'read'\.\n.*\n.*state_access = {\"step\.loss\": Read}",
         ),
-        ({"step.loss": Read()}, r"Use `Read` or `Write`"),
-        ({"step.loss": Permission}, r"Use `Read` or `Write`"),
+        ({"step.loss": Read()}, r"Fix: use `Read` or `Write`"),
+        ({"step.loss": Permission}, r"Fix: use `Read` or `Write`"),
         (
             {"stp.loss": Read},
-            r"the path 'stp\.loss', and a learner has no `stp`\. Did you mean `step`\?.*one of: model",
+            r"the path 'stp\.loss', and a learner has no `stp`\. Did you mean `step`\?\nFix: let the path",
         ),
-        ({"learner.step": Read}, r"a learner has no `learner`\. .*Paths start with one of: model, optimizer, lossfn"),
-        ({"": Read}, r"has ''\. A path is a dotted name"),
-        ({"step.": Read}, r"has 'step\.'\. A path is a dotted name"),
+        (
+            {"learner.step": Read},
+            r"a learner has no `learner`\. .*\nFix: let the path start with one of: model, optimizer, lossfn",
+        ),
+        ({"": Read}, r"has '', which is not a path\.\nFix: write dotted names:\n"),
+        ({"step.": Read}, r"has 'step\.', which is not a path"),
         ({"step..loss": Read}, r"has 'step\.\.loss'"),
-        ({("step", "loss"): Read}, r"has \('step', 'loss'\)\. A path is a dotted name: \"step\.loss\""),
+        ({("step", "loss"): Read}, r"has \('step', 'loss'\), which is not a path"),
     ],
 )
-def test_a_declaration_that_makes_no_sense_is_refused_with_its_mend(declared, message) -> None:
+def test_an_invalid_declaration_is_refused_with_its_fix(declared, message) -> None:
     class Odd(Callback):
         state_access = declared
 
@@ -95,5 +101,7 @@ def test_the_error_is_a_value_error_and_one_of_treadle() -> None:
 
 @pytest.mark.parametrize("permission", ["read", Permission, None, Read()])
 def test_a_permission_is_one_of_two(permission) -> None:
-    with pytest.raises(AccessError, match=r"A permission is `Read` or `Write`, got .*: accesses\(callback, Read\)"):
+    with pytest.raises(
+        AccessError, match=r" is not a permission\.\nFix: pass `Read` or `Write`:\n    accesses\(callback, Read\)"
+    ):
         accesses(Keeper(), permission)

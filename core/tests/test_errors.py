@@ -51,22 +51,22 @@ def test_an_error_is_treadles_and_of_pythons_kind(error, kind) -> None:
     assert getattr(treadle, error.__name__) is error
 
 
-def test_a_problem_says_what_and_how_to_mend_it() -> None:
-    assert str(Problem((), "A and B clash.", "remove one.")) == "A and B clash.\n    Fix: remove one."
+def test_a_problem_is_what_and_fix() -> None:
+    assert str(Problem((), "A and B clash.", "remove one.")) == "A and B clash.\nFix: remove one."
 
 
 def test_a_conflict_lists_every_problem() -> None:
-    first, second = Problem((Callback(),), "One.", "do this."), Problem((), "Two.", "do that.")
+    first, second = Problem((Callback(),), "One.", "do this:\n    it()"), Problem((), "Two.", "do that.")
     error = CallbackConflictError([first, second])
     assert error.problems == (first, second)
     assert str(error) == (
         "The callbacks have 2 problems that must be solved before training:\n"
-        "1. One.\n    Fix: do this.\n2. Two.\n    Fix: do that."
+        "1. One.\n   Fix: do this:\n       it()\n2. Two.\n   Fix: do that."
     )
 
 
 def test_one_problem_is_counted_as_one() -> None:
-    assert str(CallbackConflictError([Problem((), "One.", "mend.")])).startswith("The callbacks have 1 problem that")
+    assert str(CallbackConflictError([Problem((), "One.", "do this.")])).startswith("The callbacks have 1 problem that")
 
 
 @pytest.mark.parametrize(

@@ -302,7 +302,7 @@ def test_add_callback_adds_one() -> None:
     learner = toy_learner(writer)
     assert learner.add_callback(reader) is None
     assert learner.callbacks == (writer, reader)
-    with pytest.raises(CallbackError, match=r"Reader is given twice, the same object"):
+    with pytest.raises(CallbackError, match=r"Reader is in the list twice, the same object"):
         learner.add_callback(reader)
 
 
@@ -340,7 +340,7 @@ def test_replace_callback_looks_into_a_throttle() -> None:
 def test_a_callback_does_not_replace_another_if_it_is_there_itself() -> None:
     first, second = Reader(), Reader()
     learner = toy_learner(first, second, Writer())
-    with pytest.raises(CallbackError, match="Reader is given twice"):
+    with pytest.raises(CallbackError, match="Reader is in the list twice"):
         learner.replace_callback(second)
     assert learner.callbacks[:2] == (first, second)
 
@@ -411,8 +411,8 @@ def snapshot(learner: Learner) -> tuple:
             r"ChildWriter and Writer both write `cbst",
         ),
         (lambda learner: learner.replace_callback(ChildWriter()), CallbackConflictError, r"both write `cbstate\.x`"),
-        (lambda learner: learner.add_callback(Writer), CallbackError, r"Writer is a class, not a callback"),
-        (lambda learner: learner.replace_callback(Writer), CallbackError, r"Writer is a class, not a callback"),
+        (lambda learner: learner.add_callback(Writer), CallbackError, r"Writer is a class, not a Callback"),
+        (lambda learner: learner.replace_callback(Writer), CallbackError, r"Writer is a class, not a Callback"),
         (
             lambda learner: learner.add_callback("no_such_plugin"),
             ImportError,

@@ -167,7 +167,7 @@ def test_of_several_answers_the_first_in_the_order_wins() -> None:
 def test_two_answers_that_nothing_orders_are_refused() -> None:
     first, second = Answers(1.0), Answers(2.0)
     first.name, second.name = "b", "a"
-    with pytest.raises(CallbackConflictError, match=r"a and b both answer `forward\(\)`, and nothing orders them"):
+    with pytest.raises(CallbackConflictError, match=r"a and b both override `forward\(\)`, and nothing orders them"):
         toy_learner(first, second)
 
 

@@ -1,7 +1,11 @@
+"""Callbacks that run only now and then."""
+
 import copy
 import functools
 import inspect
+import math
 
+import numpy as np
 import pytest
 from treadle import (
     ArgumentTypeError,
@@ -33,6 +37,149 @@ from treadle import (
     throttle,
     toy_learner,
 )
+
+# Conditions.
+
+PHASE = TrainingPhase()
+
+
+def passes(condition: CallbackCondition, n: int) -> list[int]:
+    """The numbers, from 1, of the dispatches that go through."""
+    return [i for i in range(1, n + 1) if condition.should_run(StepEnd, PHASE)]
+
+
+@pytest.mark.parametrize(
+    ("freq", "through"), [(1, [1, 2, 3, 4, 5, 6]), (2, [1, 3, 5]), (3, [1, 4]), (5, [1, 6]), (6, [1]), (100, [1])]
+)
+def test_a_frequency_lets_through_the_first_and_every_freq_th_after_it(freq, through) -> None:
+    assert passes(FrequencyThrottle(freq, StepEnd), 6) == through
+
+
+def test_other_events_pass_and_do_not_count() -> None:
+    condition = FrequencyThrottle(2, StepEnd)
+    assert condition.should_run(StepEnd, PHASE)
+    assert all(condition.should_run(event, PHASE) for event in (StepBegin, EpochEnd, StepBegin))
+    assert not condition.should_run(StepEnd, PHASE)
+
+
+def test_the_count_is_its_state() -> None:
+    condition = FrequencyThrottle(3, StepEnd)
+    passes(condition, 2)
+    other = FrequencyThrottle(3, StepEnd)
+    other.load_state_dict(condition.state_dict())
+    assert (condition.state_dict(), passes(other, 3)) == ({"count": 2}, [2])
+
+
+class Clock:
+    def __init__(self, *times: float) -> None:
+        self.times = list(times)
+
+    def __call__(self) -> float:
+        return self.times.pop(0)
+
+
+def test_a_time_lets_through_the_first_and_then_one_after_more_than_that_time() -> None:
+    condition = TimeThrottle(5, StepEnd, clock=Clock(0, 4, 5, 5.1, 10, 10.2))
+    assert passes(condition, 6) == [1, 4, 6]
+
+
+def test_the_time_runs_from_the_last_one_that_went_through() -> None:
+    condition = TimeThrottle(0, StepEnd, clock=Clock(1, 1, 2))
+    assert passes(condition, 3) == [1, 3]
+
+
+def test_other_events_pass_a_time_without_a_look_at_the_clock() -> None:
+    condition = TimeThrottle(5, StepEnd, clock=Clock())
+    assert condition.should_run(StepBegin, PHASE)
+
+
+def test_the_clock_never_goes_backwards() -> None:
+    condition = TimeThrottle(1e9, StepEnd)
+    assert passes(condition, 3) == [1]
+
+
+def test_a_time_has_no_state_for_a_checkpoint() -> None:
+    assert TimeThrottle(5, StepEnd).state_dict() == {}
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: FrequencyThrottle(2.0, StepEnd),
+            ArgumentTypeError,
+            r"freq must be a whole number of at least 1, got 2\.0\.\nFix: .*\n    throttle\(",
+        ),
+        (
+            lambda: FrequencyThrottle(True, StepEnd),
+            ArgumentTypeError,
+            r"freq must be a whole number of at least 1, got True",
+        ),
+        (
+            lambda: FrequencyThrottle("2", StepEnd),
+            ArgumentTypeError,
+            r"freq must be a whole number of at least 1, got '2'",
+        ),
+        (
+            lambda: FrequencyThrottle(0, StepEnd),
+            ArgumentValueError,
+            r"freq must be a whole number of at least 1, got 0",
+        ),
+        (
+            lambda: FrequencyThrottle(-3, StepEnd),
+            ArgumentValueError,
+            r"freq must be a whole number of at least 1, got -3",
+        ),
+        (
+            lambda: TimeThrottle("5", StepEnd),
+            ArgumentTypeError,
+            r"seconds must be a number of at least 0, got '5'\.\nFix: .*\n.*seconds=5",
+        ),
+        (lambda: TimeThrottle(True, StepEnd), ArgumentTypeError, r"seconds must be a number of at least 0, got True"),
+        (lambda: TimeThrottle(-1, StepEnd), ArgumentValueError, r"seconds must be a number of at least 0, got -1"),
+        (
+            lambda: TimeThrottle(math.nan, StepEnd),
+            ArgumentValueError,
+            r"seconds must be a number of at least 0, got nan",
+        ),
+        (
+            lambda: FrequencyThrottle(2, "on_step_end"),
+            ArgumentTypeError,
+            r"event must be Event or a subclass of it, got 'on_step_end'",
+        ),
+        (
+            lambda: TimeThrottle(2, StepEnd()),
+            ArgumentTypeError,
+            r"event must be Event or a subclass of it, got <.*StepEnd.*\nFix: .*\n    throttle\(",
+        ),
+    ],
+)
+def test_wrong_arguments_of_a_condition_are_refused(make, error, message) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_condition_without_should_run_is_reported_with_its_fix() -> None:
+    class Never(CallbackCondition):
+        """Forgets to define when."""
+
+    with pytest.raises(
+        NotImplementedError,
+        match=r"Never has no method `should_run`\.\nFix: define when to run:\n    def should_run\(self",
+    ):
+        Never().should_run(StepEnd, PHASE)
+
+
+def test_a_condition_has_no_state_by_default() -> None:
+    condition = CallbackCondition()
+    assert (condition.state_dict(), condition.load_state_dict({})) == ({}, None)
+
+
+def test_freq_may_come_from_numpy() -> None:
+    assert FrequencyThrottle(np.int64(2), StepEnd).freq == 2
+
+
+# Another callback, inside of a condition.
 
 
 class Log(Callback):
@@ -96,7 +243,7 @@ def test_seconds() -> None:
     assert every.log.count("end") == 3
 
 
-def test_a_condition_is_told_the_events_class_and_the_phase() -> None:
+def test_a_condition_gets_the_events_class_and_the_phase() -> None:
     asked = []
 
     class Ask(CallbackCondition):
@@ -357,7 +504,7 @@ def test_a_throttle_can_be_throttled() -> None:
     assert (twice.name, twice.callback.callback is log) == ("Log", True)
 
 
-def test_a_decorated_handler_is_given_what_it_asks_for() -> None:
+def test_a_decorated_handler_gets_what_it_asks_for() -> None:
     log = []
 
     def decorated(method):
@@ -399,12 +546,12 @@ def test_a_cancel_names_the_callback_in_use() -> None:
         (
             {},
             ArgumentTypeError,
-            r"throttle needs freq or seconds, one of the two: throttle\(callback, StepEnd, freq=10\)",
+            r"throttle needs freq or seconds, and not both\.\nFix: .*\n    throttle\(callback, StepEnd, freq=10\)",
         ),
-        ({"freq": 1, "seconds": 1}, ArgumentTypeError, r"throttle needs freq or seconds, one of the two"),
-        ({"freq": 0}, ArgumentValueError, r"freq is at least 1 dispatch, got 0"),
-        ({"seconds": -1}, ArgumentValueError, r"seconds is 0 or more"),
-        ({"freq": "2"}, ArgumentTypeError, r"freq is a whole number"),
+        ({"freq": 1, "seconds": 1}, ArgumentTypeError, r"throttle needs freq or seconds, and not both"),
+        ({"freq": 0}, ArgumentValueError, r"freq must be a whole number of at least 1, got 0"),
+        ({"seconds": -1}, ArgumentValueError, r"seconds must be a number of at least 0"),
+        ({"freq": "2"}, ArgumentTypeError, r"freq must be a whole number"),
     ],
 )
 def test_throttle_takes_one_of_two_numbers(arguments, error, message) -> None:
@@ -415,7 +562,8 @@ def test_throttle_takes_one_of_two_numbers(arguments, error, message) -> None:
 @pytest.mark.parametrize("event", ["on_step_end", StepEnd(), None, TrainingPhase])
 def test_throttle_takes_the_class_of_an_event(event) -> None:
     with pytest.raises(
-        ArgumentTypeError, match=r"The class of an event is needed, got .*: throttle\(callback, StepEnd, freq=10\)"
+        ArgumentTypeError,
+        match=r"event must be Event or a subclass of it, got .*\n.*\n    throttle\(callback, StepEnd, fr",
     ):
         throttle(Log(), event, freq=2)
 
@@ -423,7 +571,8 @@ def test_throttle_takes_the_class_of_an_event(event) -> None:
 @pytest.mark.parametrize("callback", [Log, "Log", None])
 def test_only_a_callback_can_be_throttled(callback) -> None:
     with pytest.raises(
-        CallbackError, match=r"Only a callback can be throttled, got .*: throttle\(Printer\(\), StepEnd"
+        CallbackError,
+        match=r" is not a Callback, and nothing else can be throttled\.\nFix: .*\n    throttle\(Printer\(\)",
     ):
         throttle(callback, StepEnd, freq=2)
 
@@ -431,7 +580,8 @@ def test_only_a_callback_can_be_throttled(callback) -> None:
 @pytest.mark.parametrize("condition", [FrequencyThrottle, print, None])
 def test_a_condition_is_an_instance(condition) -> None:
     with pytest.raises(
-        ArgumentTypeError, match=r"A condition is an instance of CallbackCondition, got .*FrequencyThrottle\(10, St"
+        ArgumentTypeError,
+        match=r"condition must be an instance of CallbackCondition, got .*\n.*\n    FrequencyThrottle\(",
     ):
         ConditionalCallback(Log(), condition)
 

@@ -313,7 +313,7 @@ def test_one_that_cannot_be_imported_is_an_error_for_who_asks_for_it(name, messa
 
 def test_one_of_the_wrong_type_is_an_error_for_who_asks_for_it() -> None:
     with pytest.raises(
-        PluginError, match=r"The plugin 'wrong_type' .* is 42, which is no subclass of treadle\.Callback"
+        PluginError, match=r"The plugin 'wrong_type' .* is 42, which is not a subclass of treadle\.Callback"
     ):
         toy_learner("wrong_type")
 
@@ -326,7 +326,7 @@ def test_rules_that_match_no_hook_are_an_error_for_who_uses_their_callbacks() ->
 
 def test_two_distributions_with_one_name_are_told_apart_by_leaving_one_out(monkeypatch) -> None:
     with pytest.raises(
-        PluginError, match=r"called 'twin': twin-a \(twin_a:One\), twin-b \(twin_b:One\)\. Uninstall one"
+        PluginError, match=r"called 'twin': twin-a \(twin_a:One\), twin-b \(twin_b:One\)\.\nFix: import the"
     ):
         toy_learner("twin")
     monkeypatch.setenv(plugins.DISABLE, "twin-a")
@@ -338,7 +338,7 @@ def test_a_disabled_one_stays_out_even_if_it_is_named(value, monkeypatch) -> Non
     monkeypatch.setenv(plugins.DISABLE, value)
     assert toy_learner().fit(1).steps == 16
     with pytest.raises(
-        PluginError, match=r"The plugin 'counter' .* is disabled: take it out of TREADLE_DISABLE_PLUGINS"
+        PluginError, match=r"The plugin 'counter' .* is disabled\.\nFix: take it out of TREADLE_DISABLE_PLUGINS"
     ):
         toy_learner("counter")
     assert imported() == []
@@ -364,7 +364,7 @@ def test_a_read_that_nobody_writes_names_the_distribution_that_would() -> None:
 
     with pytest.raises(
         CallbackConflictError,
-        match=r"Needs reads `cbstate\.counted`.*\n    Fix: add Counter \(of counter-plugin, `counter`\) to the",
+        match=r"Needs reads `cbstate\.counted`.*\n   Fix: add Counter \(of counter-plugin\) to the",
     ):
         toy_learner(Needs())
     assert imported() == []
@@ -384,7 +384,7 @@ def test_strangers_that_clash_are_refused_and_a_third_party_settles_it_when_it_i
     assert (edge[0].name, edge[1].name, edge[2]) == (
         "Doubles",
         "Shifts",
-        "RunFirst(Doubles), says resolve_conflict of the plugin rules-plugin:doubles_and_shifts",
+        "RunFirst(Doubles), from resolve_conflict of the plugin rules-plugin:doubles_and_shifts",
     )
 
 

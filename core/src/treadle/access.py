@@ -65,49 +65,41 @@ def overlaps(first: str, second: str) -> bool:
 
 
 def checked(state_access: object, owner: str) -> dict[str, type[Permission]]:
-    """A `state_access` declaration, checked.
-
-    Args:
-        state_access: What the callback declared.
-        owner: The callback's name, for the message.
+    """The `state_access` that the callback called `owner` declares, checked.
 
     Raises:
-        AccessError: if it is no mapping of paths of a learner to `Read` or `Write`.
+        AccessError: if it is not a mapping of paths of a learner to `Read` or `Write`.
     """
     if not isinstance(state_access, Mapping):
         raise AccessError(
-            f"{owner}.state_access is {state_access!r}. It maps dotted paths to `Read` or `Write`: "
-            f'state_access = {{"step.loss": Read}}'
+            f"{owner}.state_access is {state_access!r}, not a mapping.\n"
+            f'Fix: map dotted paths to `Read` or `Write`:\n    state_access = {{"step.loss": Read}}'
         )
     for path, permission in state_access.items():
         if not isinstance(path, str) or not all(parts(path)):
-            raise AccessError(f'{owner}.state_access has {path!r}. A path is a dotted name: "step.loss"')
+            raise AccessError(
+                f"{owner}.state_access has {path!r}, which is not a path.\n"
+                f'Fix: write dotted names:\n    state_access = {{"step.loss": Read}}'
+            )
         root = parts(path)[0]
         if root not in FIELDS:
             raise AccessError(
                 f"{owner}.state_access has the path {path!r}, and a learner has no `{root}`. "
-                f"{did_you_mean(root, FIELDS)} Paths start with one of: {', '.join(FIELDS)}."
+                f"{did_you_mean(root, FIELDS)}\nFix: let the path start with one of: {', '.join(FIELDS)}."
             )
         if permission is not Read and permission is not Write:
             raise AccessError(
-                f"{owner}.state_access gives {path!r} the permission {permission!r}. "
-                f'Use `Read` or `Write`: "{path}": Read'
+                f"{owner}.state_access has an invalid permission for {path!r}: {permission!r}.\n"
+                f'Fix: use `Read` or `Write`:\n    state_access = {{"{path}": Read}}'
             )
     return dict(state_access)
 
 
 def accesses(callback: Callback, permission: type[Permission]) -> set[str]:
-    """The paths that a callback declares with a permission.
-
-    Args:
-        callback: The callback.
-        permission: `Read` for the paths declared `Read`, `Write` for those declared `Write`.
-
-    Returns:
-        The dotted paths.
+    """The dotted paths that a callback declares with just this permission, `Read` or `Write`.
 
     Raises:
-        AccessError: if it is no permission, or the declaration makes no sense.
+        AccessError: for another permission, or an invalid declaration.
 
     Example:
         >>> from treadle import Callback
@@ -117,6 +109,8 @@ def accesses(callback: Callback, permission: type[Permission]) -> set[str]:
         {'cbstate.kept'}
     """
     if permission is not Read and permission is not Write:
-        raise AccessError(f"A permission is `Read` or `Write`, got {permission!r}: accesses(callback, Read)")
+        raise AccessError(
+            f"{permission!r} is not a permission.\nFix: pass `Read` or `Write`:\n    accesses(callback, Read)"
+        )
     declared = checked(callback.state_access, callback.name)
     return {path for path, declared_permission in declared.items() if declared_permission is permission}

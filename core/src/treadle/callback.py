@@ -22,7 +22,7 @@ class ConflictResolution:
 
 @dataclass(frozen=True)
 class NotDefined(ConflictResolution):
-    """No opinion; the default.
+    """It is left open, to the other callback, to plugins, and then to the data flow; the default.
 
     Example:
         >>> Callback().resolve_conflict(Callback())
@@ -56,7 +56,7 @@ class Unresolvable(ConflictResolution):
     """They must not be used together.
 
     Args:
-        reason: A sentence that says why; it becomes part of the error. Default: none.
+        reason: A sentence; it becomes part of the error. Default: none.
 
     Example:
         >>> from treadle import CallbackConflictError, Write, toy_learner
@@ -70,7 +70,7 @@ class Unresolvable(ConflictResolution):
         ...     learner = toy_learner(Halve(), HalveToo())
         ... except CallbackConflictError as error:
         ...     print(error.problems[0].what)
-        Halve and HalveToo cannot be used together, says Halve.resolve_conflict: Half a half is a quarter.
+        Halve and HalveToo cannot be used together (from Halve.resolve_conflict): Half a half is a quarter.
     """
 
     reason: str = ""
@@ -78,10 +78,7 @@ class Unresolvable(ConflictResolution):
 
 @dataclass(frozen=True)
 class RunFirst(ConflictResolution):
-    """One of the two has to run before the other.
-
-    Args:
-        callback: The one that runs first.
+    """One of the two, `callback`, has to run before the other.
 
     Example:
         >>> from treadle import Write, toy_learner
@@ -106,7 +103,7 @@ class RunFirst(ConflictResolution):
 
 
 class Callback:
-    """Something optional that takes part in training.
+    """Something optional that takes part in a training.
 
     A subclass declares what state of the learner it uses and handles events with methods named
     for them. A handler asks for any of `learner` and `phase` by name; an annotation of `phase`
@@ -159,10 +156,7 @@ class Callback:
         self.__dict__["name"] = name
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
-        """Say how this callback and another that uses the same state are used together.
-
-        Args:
-            other: The other callback.
+        """How this callback and another that uses the same state are used together.
 
         Returns:
             `RunFirst(one of the two)`, `NoConflict()`, `Unresolvable("why")`, or `NotDefined()`.
@@ -174,11 +168,11 @@ class Callback:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave, in a run that is resumed."""
+        """Load what `state_dict` returned, in a run that is resumed."""
         if state:
             raise CallbackError(
-                f"{self.name} was given state to take over and has no `load_state_dict`. "
-                f"Define it beside {type(self).__name__}.state_dict."
+                f"{self.name} has no `load_state_dict`, and there is state to load: {', '.join(map(str, state))}.\n"
+                f"Fix: define it beside {type(self).__name__}.state_dict:\n    def load_state_dict(self, state): ..."
             )
 
     def __repr__(self) -> str:
@@ -211,7 +205,7 @@ class CustomCallback(Callback):
     Writes: what `state_access` says.
 
     Raises:
-        CallbackError: if `f` cannot be called, or `event` or `phase` is no such class.
+        CallbackError: if `f` cannot be called, or `event` or `phase` is not such a class.
 
     Example:
         >>> from treadle import EpochBegin, toy_learner
@@ -229,15 +223,20 @@ class CustomCallback(Callback):
         state_access: Mapping[str, type[Permission]] | None = None,
     ) -> None:
         if not callable(f):
-            raise CallbackError(f"CustomCallback needs a function, got {f!r}: CustomCallback(print, StepEnd)")
+            raise CallbackError(
+                f"CustomCallback needs a function, got {f!r}.\n"
+                f"Fix: pass one that takes the learner:\n    CustomCallback(print, StepEnd)"
+            )
         if not (isinstance(event, type) and issubclass(event, Event)):
             raise CallbackError(
-                f"CustomCallback needs the class of an event, got {event!r}: CustomCallback(f, StepEnd)"
+                f"CustomCallback needs the class of an event, got {event!r}.\n"
+                f"Fix: pass one of treadle.events:\n    CustomCallback(f, StepEnd)"
             )
         for kind in typing.get_args(phase) or (phase,):
             if not (isinstance(kind, type) and issubclass(kind, Phase)):
                 raise CallbackError(
-                    f"CustomCallback needs a type of phase, got {kind!r}: CustomCallback(f, StepEnd, TrainingPhase)"
+                    f"CustomCallback needs a type of phase, got {kind!r}.\n"
+                    f"Fix: pass one of treadle.phases:\n    CustomCallback(f, StepEnd, TrainingPhase)"
                 )
         self.state_access = dict(state_access or {})
 

@@ -1,6 +1,6 @@
 """Typed exceptions: cancels, protection, conflicts, bad input.
 
-A message says what was wrong, who did it and where, and the line that mends it.
+A message says what was wrong, who did it and where, and then, after `Fix:`, what to do about it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class FitException(Exception):
-    """Raised during fitting to change its course; none of these is an error.
+    """Raised during fitting to change its course; not an error.
 
     Attributes:
-        callback: The callback that raised it, or None if none did.
+        callback: The callback that raised it, or None.
     """
 
     callback: Callback | None = None
@@ -92,11 +92,11 @@ class ProtectedException(TreadleError):
 
 
 class CallbackError(TreadleError, TypeError):
-    """A callback is not one: a class, a duplicate, an unknown event name, a wrong signature."""
+    """A callback cannot be used: it is a class, a duplicate, has an unknown event name or a wrong signature."""
 
 
 class AccessError(TreadleError, ValueError):
-    """A declaration in `state_access` or `run_after` makes no sense."""
+    """A declaration in `state_access` or `run_after` is invalid."""
 
 
 class ArgumentError(TreadleError):
@@ -112,7 +112,7 @@ class ArgumentValueError(ArgumentError, ValueError):
 
 
 class DataError(TreadleError, ValueError):
-    """The data do not fit: an empty loader, a batch that is no pair, a phase without data."""
+    """The data do not fit: an empty loader, a batch that is not a pair, a phase without data."""
 
 
 class LossError(TreadleError, ValueError):
@@ -145,27 +145,21 @@ class DamagedCheckpointError(CheckpointError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One reason why a set of callbacks has no order, and the line that mends it.
-
-    Args:
-        callbacks: Who is concerned.
-        what: What is wrong.
-        mend: What to do about it.
-    """
+    """One reason why a set of callbacks has no order: who is concerned, what is wrong, and how to fix it."""
 
     callbacks: tuple[Callback, ...]
     what: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.what}\n    Fix: {self.mend}"
+        return f"{self.what}\nFix: {self.fix}"
 
 
 class CallbackConflictError(TreadleError):
     """The callbacks cannot be brought into one order; holds every problem, not only the first.
 
     Attributes:
-        problems: A `Problem` each, in a fixed order.
+        problems: Every `Problem`, in a fixed order.
 
     Example:
         >>> from treadle import CustomCallback, StepEnd, Write, toy_learner
@@ -182,7 +176,7 @@ class CallbackConflictError(TreadleError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        listing = "\n".join(f"{i}. {problem}" for i, problem in enumerate(problems, 1))
+        listing = "\n".join(f"{i}. {problem}".replace("\n", "\n   ") for i, problem in enumerate(problems, 1))
         super().__init__(f"The callbacks have {count} that must be solved before training:\n{listing}")
 
     def __reduce__(self) -> tuple[type[CallbackConflictError], tuple[tuple[Problem, ...]]]:

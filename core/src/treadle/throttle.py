@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from operator import index
 from typing import Any
 
+from treadle.arguments import instance_of, real_number, subclass_of, whole_number
 from treadle.callback import Callback, ConflictResolution, RunFirst
-from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError
+from treadle.errors import ArgumentTypeError, CallbackError
 from treadle.events import Event, Hook
 from treadle.phases import Phase
 
+EXAMPLE = "throttle(callback, StepEnd, freq=10)"
+
 
 class CallbackCondition:
-    """Says when the callback inside of a `ConditionalCallback` runs.
+    """When the callback inside of a `ConditionalCallback` runs.
 
     Example:
         >>> from treadle import ConditionalCallback, CustomCallback, EpochEnd, ValidationPhase, toy_learner
@@ -35,8 +37,8 @@ class CallbackCondition:
             phase: The phase, or None for an event outside of all phases.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} does not say when to run. Define it:\n"
-            f"    def should_run(self, event, phase): return True"
+            f"{type(self).__name__} has no method `should_run`.\n"
+            f"Fix: define when to run:\n    def should_run(self, event, phase): return True"
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -44,7 +46,7 @@ class CallbackCondition:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Load what `state_dict` returned."""
 
 
 class FrequencyThrottle(CallbackCondition):
@@ -54,7 +56,6 @@ class FrequencyThrottle(CallbackCondition):
 
     Args:
         freq: Every how many dispatches one goes through; at least 1.
-        event: The event.
 
     Example:
         >>> from treadle import StepEnd, TrainingPhase
@@ -64,11 +65,8 @@ class FrequencyThrottle(CallbackCondition):
     """
 
     def __init__(self, freq: int, event: type[Event]) -> None:
-        if isinstance(freq, bool) or not hasattr(freq, "__index__"):  # NumPy's have it, too
-            raise ArgumentTypeError(f"freq is a whole number of dispatches, got {freq!r}: freq=10")
-        if freq < 1:
-            raise ArgumentValueError(f"freq is at least 1 dispatch, got {freq}: freq=10")
-        self.freq, self.event = index(freq), checked_event(event)
+        self.freq = whole_number(freq, "freq", EXAMPLE, least=1)
+        self.event = subclass_of(event, "event", Event, EXAMPLE)
         self.count = 0
 
     def should_run(self, event: type[Hook], phase: Phase | None) -> bool:
@@ -91,7 +89,6 @@ class TimeThrottle(CallbackCondition):
 
     Args:
         seconds: The time that has to pass; 0 or more.
-        event: The event.
         clock: A function that tells the time in seconds. Default: `time.monotonic`.
 
     Example:
@@ -103,11 +100,9 @@ class TimeThrottle(CallbackCondition):
     """
 
     def __init__(self, seconds: float, event: type[Event], clock: Callable[[], float] = time.monotonic) -> None:
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-            raise ArgumentTypeError(f"seconds is a number, got {seconds!r}: seconds=5")
-        if not seconds >= 0:
-            raise ArgumentValueError(f"seconds is 0 or more, got {seconds}: seconds=5")
-        self.seconds, self.event, self.clock = seconds, checked_event(event), clock
+        self.seconds = real_number(seconds, "seconds", "throttle(callback, StepEnd, seconds=5)", least=0)
+        self.event = subclass_of(event, "event", Event, EXAMPLE)
+        self.clock = clock
         self.last: float | None = None
 
     def should_run(self, event: type[Hook], phase: Phase | None) -> bool:
@@ -118,13 +113,6 @@ class TimeThrottle(CallbackCondition):
             return False
         self.last = now
         return True
-
-
-def checked_event(event: Any) -> type[Event]:
-    """The class of an event, or an error."""
-    if isinstance(event, type) and issubclass(event, Event):
-        return event
-    raise ArgumentTypeError(f"The class of an event is needed, got {event!r}: throttle(callback, StepEnd, freq=10)")
 
 
 def forwarded(facet: str) -> Any:
@@ -142,10 +130,6 @@ class ConditionalCallback(Callback):
     events and operations; where it says no, the handler is not called, and an
     operation runs as if the callback were not there. `on_init` always passes.
 
-    Args:
-        callback: The callback.
-        condition: When to run it.
-
     Reads: what the inner callback reads.
     Writes: what the inner callback writes.
 
@@ -160,12 +144,10 @@ class ConditionalCallback(Callback):
     def __init__(self, callback: Callback, condition: CallbackCondition) -> None:
         if not isinstance(callback, Callback):
             raise CallbackError(
-                f"Only a callback can be throttled, got {callback!r}: throttle(Printer(), StepEnd, freq=10)"
+                f"{callback!r} is not a Callback, and nothing else can be throttled.\n"
+                f"Fix: pass an instance:\n    throttle(Printer(), StepEnd, freq=10)"
             )
-        if not isinstance(condition, CallbackCondition):
-            raise ArgumentTypeError(
-                f"A condition is an instance of CallbackCondition, got {condition!r}: FrequencyThrottle(10, StepEnd)"
-            )
+        instance_of(condition, "condition", CallbackCondition, "FrequencyThrottle(10, StepEnd)")
         self.wrapped = callback
         self.condition = condition
 
@@ -183,8 +165,8 @@ class ConditionalCallback(Callback):
     move_data = forwarded("move_data")
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
-        answer = self.callback.resolve_conflict(other)
-        return RunFirst(self) if answer == RunFirst(self.callback) else answer
+        resolution = self.callback.resolve_conflict(other)
+        return RunFirst(self) if resolution == RunFirst(self.callback) else resolution
 
     def state_dict(self) -> dict[str, Any]:
         return {"callback": self.callback.state_dict(), "condition": self.condition.state_dict()}
@@ -203,7 +185,6 @@ def throttle(
     """Let a callback handle an event only every so often.
 
     Args:
-        callback: The callback.
         event: The event; the callback's other handlers are not affected.
         freq: Every how many dispatches, the first one included. Dispatches are counted that reach
             the callback.
@@ -223,8 +204,10 @@ def throttle(
     """
     if (freq is None) == (seconds is None):
         raise ArgumentTypeError(
-            "throttle needs freq or seconds, one of the two: throttle(callback, StepEnd, freq=10) "
-            "or throttle(callback, StepEnd, seconds=5)"
+            "throttle needs freq or seconds, and not both.\n"
+            "Fix: pass one of the two:\n"
+            "    throttle(callback, StepEnd, freq=10)\n"
+            "    throttle(callback, StepEnd, seconds=5)"
         )
     condition = FrequencyThrottle(freq, event) if freq is not None else TimeThrottle(seconds, event)  # type: ignore[arg-type]
     return ConditionalCallback(callback, condition)

@@ -260,7 +260,7 @@ class LongName(Base): ...
 
 
 @pytest.mark.parametrize(
-    ("entry", "before", "said"),
+    ("entry", "before", "name"),
     [
         (Child, Child(), "Child"),
         (Base, Child(), "Base"),
@@ -271,10 +271,10 @@ class LongName(Base): ...
         ("long_name", LongName(), "long_name"),
     ],
 )
-def test_run_after_names_a_class_a_base_class_or_their_names(entry, before, said) -> None:
+def test_run_after_names_a_class_a_base_class_or_their_names(entry, before, name) -> None:
     late = make("A", after=(entry,))
     graph = callback_graph([late, before])
-    assert graph.edges[before, late]["reason"] == f"A.run_after names {said}"
+    assert graph.edges[before, late]["reason"] == f"A.run_after names {name}"
     assert [callback.name for callback in Ordering([late, before]).order(StepEnd, TrainingPhase)] == [before.name, "A"]
 
 
@@ -333,15 +333,18 @@ def test_run_after_goes_before_the_data_flow_and_before_every_resolution() -> No
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ("recorder", r"Odd\.run_after is 'recorder'; it is a tuple: run_after = \('recorder',\)"),
-        (Child, r"Odd\.run_after is Child; it is a tuple: run_after = \(Child,\)"),
-        (None, r"Odd\.run_after is None; it is a tuple: run_after = \(\)$"),
+        (
+            "recorder",
+            r"Odd\.run_after is 'recorder', not a tuple\.\nFix: write a tuple:\n    run_after = \('recorder',\)",
+        ),
+        (Child, r"Odd\.run_after is Child, not a tuple\.\n.*\n    run_after = \(Child,\)"),
+        (None, r"Odd\.run_after is None, not a tuple\.\nFix: write a tuple:\n    run_after = \(\)$"),
         (
             (3,),
-            r"Odd\.run_after has 3\. It lists callback classes, or the names of entry points or classes: run_after",
+            r"Odd\.run_after has 3, which is not a class of callbacks or a name\.\nFix: list callback classes, .*:\n",
         ),
-        ((int,), r"Odd\.run_after has <class 'int'>\. It lists callback classes"),
-        ((Child(),), r"Odd\.run_after has <Child>\. It lists callback classes"),
+        ((int,), r"Odd\.run_after has <class 'int'>, which is not a class of callbacks"),
+        ((Child(),), r"Odd\.run_after has <Child>, which is not a class of callbacks"),
     ],
 )
 def test_a_run_after_that_makes_no_sense_is_refused(declared, message) -> None:
@@ -374,7 +377,7 @@ ANSWERS = [
 def test_an_answer_counts_from_either_side_in_either_order_and_from_a_plugin(who, swap, answer, expected) -> None:
     first, second = both_writers()
 
-    def told(self, other):
+    def resolved(self, other):
         return answer(first, second)
 
     def plugin(one, other):
@@ -384,7 +387,7 @@ def test_an_answer_counts_from_either_side_in_either_order_and_from_a_plugin(who
 
     for callback, name in ((first, "first"), (second, "second")):
         if who in (name, "both"):
-            type(callback).resolve_conflict = told
+            type(callback).resolve_conflict = resolved
     callbacks = [second, first] if swap else [first, second]
     graph = Ordering(callbacks, plugin).graph
     assert sorted((before.name, after.name) for before, after in graph.edges) == expected
@@ -394,7 +397,7 @@ def test_the_reason_says_who_decided() -> None:
     first, second = both_writers(None, lambda self, other: RunFirst(self))
     assert (
         callback_graph([first, second]).edges[second, first]["reason"]
-        == "RunFirst(Second), says Second.resolve_conflict"
+        == "RunFirst(Second), from Second.resolve_conflict"
     )
 
 
@@ -418,15 +421,19 @@ def test_nobody_is_asked_where_nothing_is_shared_or_they_do_not_meet() -> None:
 
 
 @pytest.mark.parametrize("undecided", [lambda self, other: NotDefined(), lambda self, other: None])
-def test_no_opinion_leaves_it_to_the_other(undecided) -> None:
+def test_no_resolution_leaves_it_to_the_other(undecided) -> None:
     assert edges(*both_writers(undecided, lambda self, other: RunFirst(self))) == [("Second", "First")]
 
 
-def test_two_writers_that_nothing_orders_are_a_problem_with_its_mend() -> None:
+def test_two_writers_that_nothing_orders_are_a_problem_with_its_fix() -> None:
     assert problems(*both_writers()) == [
         "First and Second both write `cbstate.x`, and nothing orders them.\n"
-        "    Fix: let one run after the other, in Second: run_after = (First,); or let First.resolve_conflict(self, "
-        "other) answer RunFirst(self or other), NoConflict() or Unresolvable()."
+        "Fix: leave one of them out, or let one run after the other, in a subclass:\n"
+        "    class MySecond(Second):\n"
+        "        run_after = (First,)\n"
+        "Or, if you wrote First or Second, decide there:\n"
+        "    def resolve_conflict(self, other):\n"
+        "        return RunFirst(self)  # or RunFirst(other), NoConflict(), Unresolvable()"
     ]
 
 
@@ -435,7 +442,15 @@ def test_of_two_of_one_class_one_is_to_be_used() -> None:
     second = type(first)()
     (problem,) = problems(first, second)
     assert "Same and Same both write `step.xs`" in problem
-    assert "Fix: use only one of them; or let Same.resolve_conflict" in problem
+    assert "Fix: use only one of them.\nOr, if you wrote Same, decide there:\n" in problem
+
+
+def test_of_two_of_one_class_with_names_one_may_run_after_the_other_by_its_name() -> None:
+    first = make("Same", w="step.xs", after=("recorder",))
+    second = type(first)()
+    second.name = "another"
+    (problem,) = problems(first, second)
+    assert 'class MySame(Same):\n        run_after = (*Same.run_after, "Same",)' in problem
 
 
 def test_writers_at_overlapping_paths_clash_as_well() -> None:
@@ -444,39 +459,39 @@ def test_writers_at_overlapping_paths_clash_as_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"),
+    ("reason", "why"),
     [
-        ("They cancel each other.", "says First.resolve_conflict: They cancel each other."),
-        ("", "says First.resolve_conflict; both use `cbstate.x`."),
+        ("They cancel each other.", "(from First.resolve_conflict): They cancel each other."),
+        ("", "(from First.resolve_conflict); both use `cbstate.x`."),
     ],
 )
-def test_what_is_unresolvable_says_why_in_its_own_words(reason, said) -> None:
+def test_what_is_unresolvable_says_why_in_its_own_words(reason, why) -> None:
     (problem,) = problems(*both_writers(lambda self, other: Unresolvable(reason)))
     assert problem == (
-        f"First and Second cannot be used together, {said}\n"
-        "    Fix: leave one of them out of the callbacks, First or Second."
+        f"First and Second cannot be used together {why}\nFix: leave First or Second out of the learner's callbacks."
     )
 
 
 def test_two_different_answers_are_both_quoted() -> None:
     first, second = both_writers(lambda self, other: RunFirst(self), lambda self, other: NoConflict())
     assert problems(first, second) == [
-        "First and Second both use `cbstate.x`, and they settle it differently: First.resolve_conflict answers "
-        "RunFirst(First); Second.resolve_conflict answers NoConflict().\n"
-        "    Fix: let one of them answer NotDefined(), or both the same."
+        "First and Second both use `cbstate.x`, and their resolutions differ: RunFirst(First) from "
+        "First.resolve_conflict; NoConflict() from Second.resolve_conflict.\n"
+        "Fix: leave First or Second out, or let one of the resolutions give way (of a callback: in a subclass):\n"
+        "    return NotDefined()"
     ]
 
 
 def test_each_for_itself_first_is_two_different_answers() -> None:
     (problem,) = problems(*both_writers(*[lambda self, other: RunFirst(self)] * 2))
-    assert (
-        "First.resolve_conflict answers RunFirst(First); Second.resolve_conflict answers RunFirst(Second)." in problem
-    )
+    assert "RunFirst(First) from First.resolve_conflict; RunFirst(Second) from Second.resolve_conflict." in problem
 
 
 def test_a_callback_and_a_plugin_may_differ_too() -> None:
     first, second = both_writers(lambda self, other: RunFirst(self))
-    with pytest.raises(CallbackConflictError, match=r"answers RunFirst\(First\); a plugin answers NoConflict\(\)"):
+    with pytest.raises(
+        CallbackConflictError, match=r"RunFirst\(First\) from First\.resolve_conflict; NoConflict\(\) from a plugin"
+    ):
         Ordering([first, second], lambda one, other: [("a plugin", NoConflict())])
 
 
@@ -484,7 +499,7 @@ def test_two_that_are_both_unresolvable_agree() -> None:
     (problem,) = problems(
         *both_writers(lambda self, other: Unresolvable("Because."), lambda self, other: Unresolvable())
     )
-    assert "cannot be used together, says First.resolve_conflict: Because." in problem
+    assert "cannot be used together (from First.resolve_conflict): Because." in problem
 
 
 @pytest.mark.parametrize(
@@ -492,15 +507,15 @@ def test_two_that_are_both_unresolvable_agree() -> None:
     [
         (
             lambda self, other: NoConflict,
-            r"First\.resolve_conflict answered <class .*NoConflict'> for First and Second\. It answers",
+            r"First\.resolve_conflict returned <class .*NoConflict'> for First and Second, which is not a resolution\.",
         ),
         (
             lambda self, other: True,
-            r"answered True .*RunFirst\(callback\), NoConflict\(\), Unresolvable\(\) or NotDefined\(\)",
+            r"returned True .*\nFix: return RunFirst\(callback\), NoConflict\(\), Unresolvable\(\) or NotDefined",
         ),
         (
             lambda self, other: RunFirst(Callback()),
-            r"answered RunFirst\(<Callback>\) for First and Second; it has to be one of",
+            r"returned RunFirst\(<Callback>\) for First and Second, and it is neither",
         ),
     ],
 )
@@ -509,44 +524,48 @@ def test_an_answer_that_is_none_is_refused(answer, message) -> None:
         callback_graph(both_writers(answer))
 
 
-# Circles.
+# Cycles.
 
 
-def test_a_circle_in_run_after_is_told_as_a_chain() -> None:
+def test_a_cycle_in_run_after_is_shown_as_a_chain() -> None:
     assert problems(make("A", after=("C",)), make("B", after=("A",)), make("C", after=("B",))) == [
-        "`run_after` goes in a circle: A before B (B.run_after names A); then B before C (C.run_after names B); "
-        "then C before A (A.run_after names C).\n"
-        "    Fix: take one of these reasons away: a name out of run_after, or a path out of state_access that the "
-        "callback does not need."
+        "`run_after` has a cycle: A -> B -> C -> A\n"
+        "    A before B: B.run_after names A\n"
+        "    B before C: C.run_after names B\n"
+        "    C before A: A.run_after names C\n"
+        "Fix: leave one of them out, or take one of these reasons away, in a subclass or where it is declared: a name "
+        "out of run_after, or a path out of state_access that the callback does not need."
     ]
 
 
-def test_run_after_must_be_free_of_circles_also_where_nobody_meets() -> None:
+def test_run_after_must_be_free_of_cycles_also_where_no_two_meet() -> None:
     (problem,) = problems(make("A", at="on_step_end", after=("B",)), make("B", at="on_epoch_end", after=("A",)))
-    assert problem.startswith("`run_after` goes in a circle: A before B")
+    assert problem.startswith("`run_after` has a cycle: A -> B -> A\n")
 
 
-def test_a_circle_of_reads_and_writes_is_told_with_the_event() -> None:
+def test_a_cycle_of_reads_and_writes_is_shown_with_the_event() -> None:
     (problem,) = problems(
         make("A", r="cbstate.c", w="cbstate.a"),
         make("B", r="cbstate.a", w="cbstate.b"),
         make("C", r="cbstate.b", w="cbstate.c"),
     )
     assert problem.startswith(
-        "The order at `on_step_end` goes in a circle: A before B (B reads `cbstate.a`, which A writes); "
-        "then B before C (C reads `cbstate.b`, which B writes); then C before A (A reads `cbstate.c`, which C writes)."
+        "The order at `on_step_end` has a cycle: A -> B -> C -> A\n"
+        "    A before B: B reads `cbstate.a`, which A writes\n"
+        "    B before C: C reads `cbstate.b`, which B writes\n"
+        "    C before A: A reads `cbstate.c`, which C writes\n"
     )
 
 
-def test_two_that_wait_for_one_another_are_a_circle() -> None:
+def test_two_that_read_from_one_another_are_a_cycle() -> None:
     (problem,) = problems(make("A", r="cbstate.b", w="cbstate.a"), make("B", r="cbstate.a", w="cbstate.b"))
     assert (
-        "A before B (B reads `cbstate.a`, which A writes); then B before A (A reads `cbstate.b`, which B writes)"
+        "A before B: B reads `cbstate.a`, which A writes\n    B before A: A reads `cbstate.b`, which B writes\n"
         in problem
     )
 
 
-def test_a_circle_is_one_problem_at_however_many_events_it_is() -> None:
+def test_a_cycle_is_one_problem_at_however_many_events_it_is() -> None:
     at = "on_step_begin on_step_end forward"
     assert (
         len(problems(make("A", at=at, r="cbstate.b", w="cbstate.a"), make("B", at=at, r="cbstate.a", w="cbstate.b")))
@@ -554,19 +573,21 @@ def test_a_circle_is_one_problem_at_however_many_events_it_is() -> None:
     )
 
 
-def test_a_circle_through_one_that_does_not_handle_the_event_gives_the_whole_reason() -> None:
+def test_a_cycle_through_one_that_does_not_handle_the_event_gives_the_whole_reason() -> None:
     a = make("A", after=("B",), w="cbstate.x")
     b = make("B", at="on_epoch_end", after=("C",))
     c = make("C", r="cbstate.y")
     d = make("D", r="cbstate.x", w="cbstate.y")
     (problem,) = problems(a, b, c, d)
     assert problem.startswith(
-        "The order at `on_step_end` goes in a circle: A before D (D reads `cbstate.x`, which A writes); then D before "
-        "C (C reads `cbstate.y`, which D writes); then C before A (B.run_after names C, A.run_after names B)."
+        "The order at `on_step_end` has a cycle: A -> D -> C -> A\n"
+        "    A before D: D reads `cbstate.x`, which A writes\n"
+        "    D before C: C reads `cbstate.y`, which D writes\n"
+        "    C before A: B.run_after names C, A.run_after names B\n"
     )
 
 
-def test_an_edge_that_one_event_needs_closes_no_circle_in_another() -> None:
+def test_an_edge_that_one_event_needs_closes_no_cycle_in_another() -> None:
     a = make("A", at="on_step_begin on_epoch_end", r="cbstate.c", w="cbstate.a")
     b = make("B", at="on_step_begin on_step_end", r="cbstate.a", w="cbstate.b")
     c = make("C", at="on_step_end on_epoch_end", r="cbstate.b", w="cbstate.c")
@@ -575,7 +596,7 @@ def test_an_edge_that_one_event_needs_closes_no_circle_in_another() -> None:
     assert order(EpochEnd, a, b, c) == ["C", "A"]
 
 
-def test_an_edge_that_one_phase_needs_closes_no_circle_in_another() -> None:
+def test_an_edge_that_one_phase_needs_closes_no_cycle_in_another() -> None:
     a = handling("A", TrainingPhase, r="cbstate.c", w="cbstate.a")
     b = handling("B", Phase, r="cbstate.a", w="cbstate.b")
     c = handling("C", ValidationPhase, r="cbstate.b", w="cbstate.c")
@@ -594,9 +615,7 @@ def test_a_read_of_cbstate_has_a_writer_whose_path_overlaps_wherever_it_writes(w
 @pytest.mark.parametrize("written", ["cbstate.xy", "cbstate.y.x", "step.x"])
 def test_another_path_is_none(written) -> None:
     (problem,) = problems(make("Reader", r="cbstate.x"), make("Writer", at="on_init", w=written))
-    assert problem.startswith(
-        "Reader reads `cbstate.x`, and no callback writes it.\n    Fix: add a callback that writes it"
-    )
+    assert problem.startswith("Reader reads `cbstate.x`, and no callback writes it.\nFix: add a callback of your own")
 
 
 @pytest.mark.parametrize("path", ["step.anything", "data.test", "model", "cbstate"])
@@ -627,7 +646,8 @@ def test_a_problem_holds_the_callbacks_that_it_concerns() -> None:
     (problem,) = refused.value.problems
     assert isinstance(problem, Problem)
     assert problem.callbacks == (first, second)
-    assert str(refused.value) == f"The callbacks have 1 problem that must be solved before training:\n1. {problem}"
+    indented = str(problem).replace("\n", "\n   ")
+    assert str(refused.value) == f"The callbacks have 1 problem that must be solved before training:\n1. {indented}"
 
 
 def test_each_pair_is_one_problem_however_many_paths_and_events_it_shares() -> None:
@@ -638,9 +658,9 @@ def test_each_pair_is_one_problem_however_many_paths_and_events_it_shares() -> N
 @pytest.mark.parametrize(
     ("callbacks", "message"),
     [
-        ([Callback], r"Callback is a class, not a callback\. Make an instance: Callback\(\)"),
-        ([3], r"3 is no callback"),
-        ("A", r"callbacks is a list, got 'A'"),
+        ([Callback], r"Callback is a class, not a Callback\.\nFix: make an instance:\n    Callback\(\)"),
+        ([3], r"3 is not a Callback"),
+        ("A", r"callbacks must be a list, got 'A'"),
     ],
 )
 def test_the_graph_is_of_callbacks(callbacks, message) -> None:
@@ -650,7 +670,7 @@ def test_the_graph_is_of_callbacks(callbacks, message) -> None:
 
 def test_the_graph_is_of_different_callbacks() -> None:
     a = make("A")
-    with pytest.raises(CallbackError, match="A is given twice, the same object"):
+    with pytest.raises(CallbackError, match="A is in the list twice, the same object"):
         callback_graph([a, a])
 
 
@@ -814,9 +834,9 @@ def final_state(classes: list[type[Updater]], names: list[str], runner) -> dict[
     for callback, name in zip(callbacks, names, strict=True):
         callback.name = name
         callback.answers = {
-            type(other): RunFirst(callback if said == "self" else other)
+            type(other): RunFirst(callback if chosen == "self" else other)
             for other in callbacks
-            for cls, said in type(callback).answers.items()
+            for cls, chosen in type(callback).answers.items()
             if type(other) is cls
         }
     writer = make("Zero", at="on_init", w="cbstate")
@@ -859,7 +879,7 @@ def test_a_thousand_callbacks() -> None:
     assert [callback.name for callback in ordering.order(StepEnd, TrainingPhase)] == [f"C{i:04}" for i in range(1000)]
 
 
-def test_wrappers_and_answers_are_ordered_as_handlers_are() -> None:
+def test_wrappers_and_overrides_are_ordered_as_handlers_are() -> None:
     class Outer(Callback):
         @hookimpl(wrapper=True)
         def forward(self):

@@ -132,17 +132,20 @@ def test_a_name_that_only_type_checkers_import_is_found_among_the_phases() -> No
     [
         (
             "Trainingphase",
-            r"annotates `phase` with 'Trainingphase', and name 'Trainingphase' is not defined\. Import that",
+            r"annotates `phase` with 'Trainingphase', and name 'Trainingphase' is not defined\.\nFix: import",
         ),
         ("treadle.Nothing", r"annotates `phase` with 'treadle\.Nothing', and module 'treadle' has no attribute"),
         ("Training Phase", r"annotates `phase` with 'Training Phase', and "),
-        (int, r"annotates `phase` with <class 'int'>, which is no type of phase\..*phase: TrainingPhase"),
-        ("TrainingPhase()", r"annotates `phase` with TrainingPhase\(\), which is no type of phase"),
-        ("TrainingPhase | None", r"annotates `phase` with <class 'NoneType'>, which is no type of phase"),
-        (StepEnd, r"annotates `phase` with <class 'treadle\.events\.StepEnd'>, which is no type of phase"),
+        (
+            int,
+            r"annotates `phase` with <class 'int'>, which is not a type of phase\.\nFix: .*:\n    phase: TrainingPhase",
+        ),
+        ("TrainingPhase()", r"annotates `phase` with TrainingPhase\(\), which is not a type of phase"),
+        ("TrainingPhase | None", r"annotates `phase` with <class 'NoneType'>, which is not a type of phase"),
+        (StepEnd, r"annotates `phase` with <class 'treadle\.events\.StepEnd'>, which is not a type of phase"),
     ],
 )
-def test_an_annotation_that_is_no_type_of_phase_is_refused(annotation, message) -> None:
+def test_an_annotation_that_is_not_a_type_of_phase_is_refused(annotation, message) -> None:
     class Mine(Callback):
         def on_step_end(self, phase): ...
 
@@ -174,7 +177,7 @@ def test_a_decorated_handler_is_what_it_decorates() -> None:
     assert calls == ["on_epoch_end", "ValidationPhase"]
 
 
-# What is no handler.
+# What is not a handler.
 
 
 @pytest.mark.parametrize(
@@ -192,7 +195,7 @@ def test_a_method_that_looks_like_a_handler_of_no_event_is_refused(name, guess) 
     ) as refused:
         toy_learner(mine())
     assert str(refused.value).endswith(
-        "A custom event is declared by subclassing treadle.Event before the callback is used."
+        "\nFix: rename it, or declare the event as a subclass of treadle.Event before using the callback."
     )
 
 
@@ -205,7 +208,7 @@ def test_a_method_marked_as_a_hook_that_there_is_not_is_refused() -> None:
         handlers(Mine())
 
 
-def test_a_function_kept_under_the_name_of_an_operation_is_no_handler() -> None:
+def test_a_function_kept_under_the_name_of_an_operation_is_not_a_handler() -> None:
     class Keeps(Callback):
         def __init__(self) -> None:
             self.loss = nn.functional.mse_loss
@@ -228,11 +231,11 @@ class Called:
 @pytest.mark.parametrize(
     ("value", "kind"), [(property(lambda self: print), "property"), (Called(), "Called"), (3, "int")]
 )
-def test_what_is_named_for_an_event_and_is_no_method_is_refused(value, kind) -> None:
+def test_what_is_named_for_an_event_and_is_not_a_method_is_refused(value, kind) -> None:
     with pytest.raises(
         CallbackError,
-        match=rf"^Mine\.on_step_end is a {kind}, and only a method takes part in the loop\. "
-        r"Write: def on_step_end\(self, learner, phase\): \.\.\.$",
+        match=rf"^Mine\.on_step_end is a {kind}, and only a method takes part in the loop\.\n"
+        r"Fix: write a method:\n    def on_step_end\(self, learner, phase\): \.\.\.$",
     ):
         handlers(type("Mine", (Callback,), {"on_step_end": value})())
 

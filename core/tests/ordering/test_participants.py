@@ -1,7 +1,7 @@
 from treadle import Callback, Phase, TrainingPhase, ValidationPhase
 from treadle.events import EpochEnd, FitEnd, StepEnd
 from treadle.ordering.handlers import handlers
-from treadle.ordering.participants import bits, meetings, members
+from treadle.ordering.participants import bits, meetings, participants
 
 
 class Special(TrainingPhase):
@@ -34,14 +34,14 @@ def test_the_positions_of_an_integers_ones() -> None:
 
 
 def test_who_takes_part_in_a_hook_in_a_type_of_phase() -> None:
-    assert members(HANDLERS, StepEnd, TrainingPhase) == 0b101
-    assert members(HANDLERS, StepEnd, ValidationPhase) == 0b110
-    assert members(HANDLERS, StepEnd, Phase) == 0b100
-    assert members(HANDLERS, EpochEnd, TrainingPhase) == 0b100
+    assert participants(HANDLERS, StepEnd, TrainingPhase) == 0b101
+    assert participants(HANDLERS, StepEnd, ValidationPhase) == 0b110
+    assert participants(HANDLERS, StepEnd, Phase) == 0b100
+    assert participants(HANDLERS, EpochEnd, TrainingPhase) == 0b100
 
 
 def test_what_has_no_phase_brings_together_all_who_handle_it() -> None:
-    assert members(HANDLERS, FitEnd, None) == members(HANDLERS, FitEnd, TrainingPhase) == 0b011
+    assert participants(HANDLERS, FitEnd, None) == participants(HANDLERS, FitEnd, TrainingPhase) == 0b011
 
 
 def test_the_sets_that_meet_with_the_hooks_where_they_do() -> None:

@@ -1,4 +1,5 @@
 import itertools
+import xml.etree.ElementTree as ET
 
 import pytest
 from treadle import (
@@ -116,7 +117,7 @@ def test_no_callbacks() -> None:
 
 def test_callbacks_that_handle_nothing() -> None:
     assert str(toy_learner(Callback()).plan()) == (
-        "Nobody waits for anybody.\n\nWhere they come from\n  Callback: not installed as a plugin"
+        "No ordering constraints.\n\nWhere they come from\n  Callback: not installed as a plugin"
     )
 
 
@@ -150,7 +151,7 @@ def test_every_permutation_gives_the_same_plan() -> None:
     callbacks = [Odd(), Announcer(), Keeper(), throttle(Callback(), StepEnd, freq=2)]
     plans = [toy_learner(*given).plan() for given in itertools.permutations(callbacks)]
     shown = [(str(p), p.mermaid(), p.dot(), p.svg(), p._repr_html_(), p.edges, p.callbacks) for p in plans]
-    assert all(each == shown[0] for each in shown)
+    assert all(other == shown[0] for other in shown)
 
 
 class Zweite(Phase):
@@ -216,3 +217,66 @@ def test_a_plan_that_was_taken_stays_as_it_was(event) -> None:
     before = str(plan)
     learner.fit(1) if event == "fit" else learner.set_callbacks([])
     assert str(plan) == before
+
+
+# The picture.
+
+
+def texts(svg: str) -> list[str]:
+    return [element.text for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_as_a_picture() -> None:
+    assert texts(small().svg()) == [
+        "Outside of the phases",
+        "on_init",
+        "Keeper",
+        "TrainingPhase",
+        "on_step_end",
+        "Keeper",
+        "Announcer",
+        "ValidationPhase",
+        "on_step_end",
+        "Keeper",
+        'a "b" <c> \\ `d`',
+        "Why in this order",
+        "Keeper before Announcer: Announcer reads cbstate.kept, which Keeper writes",
+        'Keeper before a "b" <c> \\ `d`: a "b" <c> \\ d.run_after names Keeper',
+    ]
+
+
+def test_the_whole_picture_of_one_callback() -> None:
+    font = "font-family='DejaVu Sans Mono, Menlo, Consolas, monospace' font-size='12'"
+    box = "width='59.8' height='24' rx='6' fill='#e8f0fe' stroke='#5f6368'/>"
+    assert toy_learner(Keeper()).plan([TrainingPhase()]).svg() == (
+        "<svg xmlns='http://www.w3.org/2000/svg' width='242' height='183' viewBox='0 0 242 183'>"
+        "<rect width='100%' height='100%' fill='white'/>"
+        f"<text x='20.0' y='36.0' fill='#202124' {font} font-weight='bold'>Outside of the phases</text>"
+        f"<text x='32.0' y='63.2' fill='#80868b' {font}>on_init</text>"
+        f"<rect x='170.0' y='47.2' {box}"
+        f"<text x='178.0' y='63.2' fill='#202124' {font}>Keeper</text>"
+        f"<text x='20.0' y='107.4' fill='#202124' {font} font-weight='bold'>TrainingPhase</text>"
+        f"<text x='32.0' y='134.6' fill='#80868b' {font}>on_step_end</text>"
+        f"<rect x='170.0' y='118.6' {box}"
+        f"<text x='178.0' y='134.6' fill='#202124' {font}>Keeper</text>"
+        "</svg>"
+    )
+
+
+def test_who_runs_before_whom_is_joined_by_an_arrow() -> None:
+    svg = toy_learner(Announcer(), Keeper()).plan().svg()
+    (arrow,) = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")
+    assert arrow.get("d").startswith("M235.8 130.6 h16")
+
+
+def test_the_pictures_boxes_and_words_lie_inside_of_it() -> None:
+    root = ET.fromstring(small().svg())
+    width, height = float(root.get("width")), float(root.get("height"))
+    for element in list(root)[1:]:
+        if element.tag.endswith(("text", "rect")):
+            assert 0 <= float(element.get("x")) <= width
+            assert 0 <= float(element.get("y")) <= height
+
+
+def test_without_callbacks_the_picture_is_empty() -> None:
+    assert texts(toy_learner().plan().svg()) == []

@@ -113,17 +113,17 @@ class Needs(Callback):
 def test_a_read_of_what_nobody_writes_names_who_would_provide_it(keeper) -> None:
     with pytest.raises(
         CallbackConflictError,
-        match=r"Needs reads `cbstate\.kept`, and no callback writes it\.\n    Fix: add Keeper \(of keeper-plugin, "
-        r"`keeper`\) to the learner's callbacks\.",
+        match=r"Needs reads `cbstate\.kept`, and no callback writes it\.\n   Fix: add Keeper \(of keeper-plugin\) to "
+        r"the learner's callbacks:\n       callbacks=\[\"keeper\", \.\.\.\]",
     ):
         toy_learner(Needs())
     assert not any(name.startswith("keeper_plugin") for name in sys.modules)
 
 
-def test_where_nobody_would_the_mend_is_to_write_one() -> None:
+def test_where_nobody_would_the_fix_is_to_write_one() -> None:
     with pytest.raises(
         CallbackConflictError,
-        match=r"Needs reads `cbstate\.kept`.*\n    Fix: add a callback that writes it; no installed plugin says that "
-        r'it does\. Its class declares "cbstate\.kept": Write\.',
+        match=r"Needs reads `cbstate\.kept`.*\n   Fix: add a callback of your own, for no installed one writes it:\n"
+        r'       state_access = {"cbstate\.kept": Write}',
     ):
         toy_learner(Needs())

@@ -1,25 +1,13 @@
-from dataclasses import dataclass
-
 import pytest
 import torch
 from torch import nn
 from treadle import (
-    AccessError,
     ArgumentTypeError,
     ArgumentValueError,
-    Callback,
-    CallbackError,
     DataError,
     Learner,
-    PluginError,
     PropDict,
-    StepEnd,
-    TreadleError,
-    Write,
-    throttle,
-    toy_learner,
 )
-from treadle.plugins.discovery import CALLBACKS
 
 BATCH = (torch.ones(2, 1), torch.ones(2, 1))
 MODEL = nn.Linear(1, 1)
@@ -276,111 +264,3 @@ def test_what_are_no_data_is_refused_also_for_one_fit(data, error, message) -> N
         made.fit(1, data)
     assert made.data is before
     assert made.fit(1).steps == 1
-
-
-# Callbacks.
-
-
-def at_step_end(**body) -> type[Callback]:
-    return type("Mine", (Callback,), {"on_step_end": lambda self: None, **body})
-
-
-@dataclass
-class ByValue(Callback):
-    number: int = 3
-
-
-class Equal(Callback):
-    def __eq__(self, other):
-        return True
-
-
-@dataclass(eq=False)
-class ByIdentity(Callback):
-    number: int = 3
-
-
-@pytest.mark.parametrize(
-    ("callbacks", "error", "message"),
-    [
-        ([Callback], CallbackError, r"^Callback is a class, not a callback\. Make an instance: Callback\(\)$"),
-        (
-            [3],
-            CallbackError,
-            r"^3 is no callback\. Subclass treadle\.Callback, or wrap a function: CustomCallback\(f, StepEnd\)$",
-        ),
-        ([print], CallbackError, r"is no callback\. .*wrap a function"),
-        ([None], CallbackError, r"^None is no callback"),
-        (Callback(), CallbackError, r"^callbacks is a list, got <Callback>: callbacks=\[Callback\(\)\]$"),
-        ("recorder", CallbackError, r"^callbacks is a list, got 'recorder': callbacks=\['recorder'\]$"),
-        (None, CallbackError, r"^callbacks is a list, got None: callbacks=\[\]$"),
-        (["no_such_plugin_at_all"], PluginError, r"^There is no plugin called 'no_such_plugin_at_all' installed\."),
-        (
-            [ByValue()],
-            CallbackError,
-            r"^ByValue compares by value, .*as a data class, write @dataclass\(eq=False\) above it\.$",
-        ),
-        ([Equal()], CallbackError, r"^Equal compares by value"),
-        ([at_step_end(name=3)()], CallbackError, r"^Mine\.name is 3, not a text\.\nFix: name it:\n    name = "),
-        ([at_step_end(state_access={"stp": Write})()], AccessError, r"a learner has no `stp`\. Did you mean `step`\?"),
-        ([at_step_end(run_after="recorder")()], AccessError, r"Mine\.run_after is 'recorder'; it is a tuple"),
-        (
-            [at_step_end(on_batch=lambda self: None)()],
-            CallbackError,
-            r"Mine has a method `on_batch`, and there is no such event",
-        ),
-    ],
-)
-def test_what_is_no_callback_is_refused(callbacks, error, message) -> None:
-    assert issubclass(error, TreadleError)
-    with pytest.raises(error, match=message):
-        learner(callbacks=callbacks)
-    with pytest.raises(error, match=message):
-        learner(callbacks=callbacks, use_default_callbacks=True)
-    kept = Callback()
-    made = learner(callbacks=[kept], data=([BATCH],))
-    with pytest.raises(error, match=message):
-        made.set_callbacks(callbacks)
-    assert (made.callbacks, made.fit(1).steps) == ((kept,), 1)
-
-
-def test_a_callback_is_given_once() -> None:
-    callback = Callback()
-    with pytest.raises(
-        CallbackError, match=r"^Callback is given twice, the same object\. Give it once, or make another one\.$"
-    ):
-        learner(callbacks=[callback, Callback(), callback])
-
-
-def test_a_callback_inside_of_another_is_given_already() -> None:
-    callback = at_step_end()()
-    with pytest.raises(CallbackError, match=r"Mine is given twice, the same object"):
-        learner(callbacks=[callback, throttle(callback, StepEnd, freq=2)])
-
-
-def test_a_data_class_that_compares_by_identity_is_a_callback() -> None:
-    assert toy_learner(ByIdentity(), ByIdentity()).fit(1).steps == 16
-
-
-@pytest.mark.parametrize("kind", [list, tuple, iter, set])
-def test_callbacks_come_in_any_collection(kind) -> None:
-    callback = Callback()
-    assert learner(callbacks=kind([callback])).callbacks == (callback,)
-
-
-def test_a_name_whose_class_has_arguments_says_how_to_make_it(install) -> None:
-    install(
-        "needs-plugin",
-        files={
-            "needs_plugin.py": (
-                "from treadle import Callback\nclass Needs(Callback):\n    def __init__(self, folder, *, keep=3): ...\n"
-            )
-        },
-        entry_points={CALLBACKS: {"needs": "needs_plugin:Needs"}},
-    )
-    with pytest.raises(
-        CallbackError,
-        match=r"^'needs' cannot be given by its name alone, for Needs has arguments \(missing a required argument: "
-        r"'folder'\)\. Make it: from needs_plugin import Needs; callbacks=\[Needs\(\.\.\.\)\]$",
-    ):
-        learner(callbacks=["needs"])

@@ -480,9 +480,7 @@ def test_an_order_that_contradicts_it_is_refused_before_training(tmp_path):
         def resolve_conflict(self, other):
             return RunFirst(self)
 
-    with pytest.raises(
-        CallbackConflictError, match=r"settle their order differently: A.resolve_conflict answers RunFirst\(A\)"
-    ):
+    with pytest.raises(CallbackConflictError, match=r"differ about their order: RunFirst\(A\) from A.resolve_conflict"):
         toy_learner(First("A"), Checkpointer(tmp_path))
 
 

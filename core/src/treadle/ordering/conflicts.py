@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 
 from treadle.access import Permission, Read, Write, parts
@@ -11,101 +10,111 @@ from treadle.callback import Callback, ConflictResolution, NotDefined, RunFirst,
 from treadle.errors import AccessError, Problem
 from treadle.events import Hook
 from treadle.operations import Operation
-from treadle.ordering.handlers import Handler
-from treadle.ordering.participants import bits
+from treadle.ordering.participants import Handlers, bits
+from treadle.ordering.run_after import Edge
+from treadle.plugins.providers import providers
 
+#: What a callback declares: paths and permissions.
 Access = Mapping[str, type[Permission]]
-
 
 #: Two paths that overlap, the first callback's and the second's, with the permissions declared.
 Overlap = tuple[str, type[Permission], str, type[Permission]]
 
+#: For pairs of positions, the smaller first, what the two share.
+Shared = dict[tuple[int, int], list[Overlap]]
 
-def shared_state(accesses: Sequence[Access]) -> dict[tuple[int, int], list[Overlap]]:
+#: Asked about a pair, beside the callbacks themselves: who gives a resolution, and which.
+Resolver = Callable[[Callback, Callback], Iterable[tuple[str, ConflictResolution | None]]]
+
+
+# Which callbacks use the same state.
+
+
+def shared_state(accesses: Sequence[Access]) -> Shared:
     """Every pair of callbacks whose paths overlap, with a `Write` on at least one side.
 
     A callback that reads `callbacks` may look at the others' own state, which has no path: it makes a pair with
     each of them.
 
-    Args:
-        accesses: What each callback declares.
-
-    Returns:
-        For each pair of positions, the smaller first, the paths that overlap.
-
     Example:
         >>> list(shared_state([{"step": Write}, {"step.loss": Read}, {"model": Read}]))
         [(0, 1)]
     """
-    holders: dict[str, tuple[list[int], list[int]]] = {}  # path: those who read it, those who write it
+    users: dict[str, tuple[list[int], list[int]]] = {}  # path: those who read it, those who write it
     for i, access in enumerate(accesses):
         for path, permission in access.items():
-            holders.setdefault(path, ([], []))[permission is Write].append(i)
-    pairs: dict[tuple[int, int], list[Overlap]] = {}
+            users.setdefault(path, ([], []))[permission is Write].append(i)
+    shared: Shared = {}
 
-    def note(i: int, path: str, mode: type[Permission], j: int, other: str, other_mode: type[Permission]) -> None:
+    def add(i: int, path: str, mode: type[Permission], j: int, other: str, other_mode: type[Permission]) -> None:
         if i < j:
-            pairs.setdefault((i, j), []).append((path, mode, other, other_mode))
+            shared.setdefault((i, j), []).append((path, mode, other, other_mode))
         elif j < i:
-            pairs.setdefault((j, i), []).append((other, other_mode, path, mode))
+            shared.setdefault((j, i), []).append((other, other_mode, path, mode))
 
-    for path, (readers, writers) in holders.items():
+    for path, (readers, writers) in users.items():
         for i, j in combinations(writers, 2):
-            note(i, path, Write, j, path, Write)
+            add(i, path, Write, j, path, Write)
         for i in writers:
             for j in readers:
-                note(i, path, Write, j, path, Read)
+                add(i, path, Write, j, path, Read)
         for prefix in prefixes(path):
-            readers_above, writers_above = holders.get(prefix, ((), ()))
+            readers_above, writers_above = users.get(prefix, ((), ()))
             for j in writers_above:
                 for i in writers:
-                    note(i, path, Write, j, prefix, Write)
+                    add(i, path, Write, j, prefix, Write)
                 for i in readers:
-                    note(i, path, Read, j, prefix, Write)
+                    add(i, path, Read, j, prefix, Write)
             for j in readers_above:
                 for i in writers:
-                    note(i, path, Write, j, prefix, Read)
-    for i in holders.get("callbacks", ((), ()))[0]:
+                    add(i, path, Write, j, prefix, Read)
+    for i in users.get("callbacks", ((), ()))[0]:
         for j in range(len(accesses)):
             if j != i:
-                pairs.setdefault((min(i, j), max(i, j)), [])
-    return pairs
+                shared.setdefault((min(i, j), max(i, j)), [])
+    return shared
 
 
-def shared_answers(
-    handlers: Sequence[Mapping[str, Handler]], groups: Mapping[int, Sequence[type[Hook]]]
-) -> dict[tuple[int, int], list[Overlap]]:
-    """Every pair of callbacks that answer one operation in the same phase, as if they wrote it.
+def shared_overrides(handlers: Handlers, groups: Mapping[int, Sequence[type[Hook]]]) -> Shared:
+    """Every pair of callbacks that override one operation in the same phase, as if they wrote it.
 
-    Only the first answer counts, so their order makes a difference. Wrappers do not answer.
+    Only the first override counts, so their order makes a difference. Wrappers do not override.
 
     Args:
-        handlers: For each callback its handlers, by the name of the method.
         groups: The sets of callbacks that meet, each with the hooks where they do.
-
-    Returns:
-        For each pair of positions, the smaller first, the operations, written as calls.
     """
-    pairs: dict[tuple[int, int], list[Overlap]] = {}
+    shared: Shared = {}
     for group, hooks in groups.items():
         for operation in hooks:
             if issubclass(operation, Operation):
-                answering = [i for i in bits(group) if not handlers[i][operation.hook].wrapper]
+                overriding = [i for i in bits(group) if not handlers[i][operation.hook].wrapper]
                 call = f"{operation.hook}()"
-                for pair in combinations(answering, 2):
-                    pairs.setdefault(pair, []).append((call, Write, call, Write))
-    return pairs
+                for pair in combinations(overriding, 2):
+                    shared.setdefault(pair, []).append((call, Write, call, Write))
+    return shared
 
 
-def unwritten_reads(accesses: Sequence[Access]) -> Iterator[tuple[int, str]]:
-    """Every read of an entry of `cbstate` that no callback writes: the reader's position and the path."""
+def missing_writers(callbacks: Sequence[Callback], accesses: Sequence[Access]) -> list[Problem]:
+    """A problem for every entry of `cbstate` that a callback reads and none writes."""
     written = {path for access in accesses for path, mode in access.items() if mode is Write}
     reached = written | {prefix for path in written for prefix in prefixes(path)}
-    for i, access in enumerate(accesses):
+    problems = []
+    for reader, access in zip(callbacks, accesses, strict=True):
         for path, mode in access.items():
-            there = path in reached or not written.isdisjoint(prefixes(path))
-            if mode is Read and path.startswith("cbstate.") and not there:
-                yield i, path
+            missing = path not in reached and written.isdisjoint(prefixes(path))
+            if mode is Read and path.startswith("cbstate.") and missing:
+                what = f"{reader.name} reads `{path}`, and no callback writes it."
+                problems.append(Problem((reader,), what, writer_fix(path)))
+    return problems
+
+
+def writer_fix(path: str) -> str:
+    """How an entry of `cbstate` gets a writer: an installed callback that declares it, or one of the user's own."""
+    installed = providers(path)
+    if not installed:
+        return f'add a callback of your own, for no installed one writes it:\n    state_access = {{"{path}": Write}}'
+    offers = " or ".join(f"{plugin.value.partition(':')[2]} (of {plugin.distribution})" for plugin in installed)
+    return f'add {offers} to the learner\'s callbacks:\n    callbacks=["{installed[0].name}", ...]'
 
 
 def prefixes(path: str) -> list[str]:
@@ -115,83 +124,88 @@ def prefixes(path: str) -> list[str]:
         >>> prefixes("cbstate.hyperparams.LearningRate")
         ['cbstate', 'cbstate.hyperparams']
     """
-    steps = parts(path)
-    return [".".join(steps[:length]) for length in range(1, len(steps))]
+    names = parts(path)
+    return [".".join(names[:length]) for length in range(1, len(names))]
 
 
-#: Asked for a pair that clashes, beside the callbacks themselves: who answers, and what.
-Resolver = Callable[[Callback, Callback], Iterable[tuple[str, ConflictResolution | None]]]
+# How two that use the same state are ordered.
 
 
-@dataclass(frozen=True)
-class Edge:
-    """One callback runs before another.
-
-    Args:
-        before: The one that runs first.
-        after: The other.
-        reason: A sentence that says why.
-    """
-
-    before: Callback
-    after: Callback
-    reason: str
-
-
-def settle(first: Callback, second: Callback, overlap: list[Overlap], resolve: Resolver) -> list[Edge] | Problem:
-    """Order two callbacks by what they, or a plugin, say about it; else the writer before the reader.
-
-    Args:
-        first: One of the two.
-        second: The other.
-        overlap: The paths of the first and the second that overlap, with a `Write` among each two.
-        resolve: Asked in both orders.
+def resolve(first: Callback, second: Callback, overlap: list[Overlap], resolver: Resolver) -> list[Edge] | Problem:
+    """Order two callbacks by the resolution that they or a plugin give; without one, the writer before the reader.
 
     Returns:
         The edges, none if any order is right; or the problem, if there is no order.
 
     Raises:
-        AccessError: if somebody answers what is no resolution for these two.
+        AccessError: for a resolution that is none, or that is not about these two.
     """
-    answers = opinions(first, second, resolve)
-    if not answers:
-        return by_flow(first, second, overlap)
-    who, answer = answers[0]
-    if any(not same(answer, other) for _, other in answers):
-        said = "; ".join(f"{source} answers {shown(other)}" for source, other in answers)
-        shared = f"both use {paths_of(overlap)}, and they settle it" if overlap else "settle their order"
+    found = resolutions(first, second, resolver)
+    if not found:
+        return by_data_flow(first, second, overlap)
+    source, resolution = found[0]
+    if len({Unresolvable() if isinstance(other, Unresolvable) else other for _, other in found}) > 1:
+        both = f"both use {paths_of(overlap)}, and their resolutions differ" if overlap else "differ about their order"
+        listed = "; ".join(f"{shown(other)} from {who}" for who, other in found)
         return Problem(
             (first, second),
-            f"{first.name} and {second.name} {shared} differently: {said}.",
-            "let one of them answer NotDefined(), or both the same.",
+            f"{first.name} and {second.name} {both}: {listed}.",
+            f"leave {first.name} or {second.name} out, or let one of the resolutions give way (of a callback: in a "
+            f"subclass):\n    return NotDefined()",
         )
-    if isinstance(answer, RunFirst):
-        after = second if answer.callback is first else first
-        return [Edge(answer.callback, after, f"RunFirst({answer.callback.name}), says {who}")]
-    if isinstance(answer, Unresolvable):
-        shared = f"; both use {paths_of(overlap)}" if overlap else ""
-        reason = f": {answer.reason}" if answer.reason else f"{shared}."
+    if isinstance(resolution, RunFirst):
+        before, after = (first, second) if resolution.callback is first else (second, first)
+        return [Edge(before, after, f"{shown(resolution)}, from {source}")]
+    if isinstance(resolution, Unresolvable):
+        both = f"; both use {paths_of(overlap)}" if overlap else ""
+        reason = f": {resolution.reason}" if resolution.reason else f"{both}."
         return Problem(
             (first, second),
-            f"{first.name} and {second.name} cannot be used together, says {who}{reason}",
-            f"leave one of them out of the callbacks, {first.name} or {second.name}.",
+            f"{first.name} and {second.name} cannot be used together (from {source}){reason}",
+            f"leave {first.name} or {second.name} out of the learner's callbacks.",
         )
     return []
 
 
-def by_flow(first: Callback, second: Callback, overlap: list[Overlap]) -> list[Edge] | Problem:
+def resolutions(first: Callback, second: Callback, resolver: Resolver) -> list[tuple[str, ConflictResolution]]:
+    """Who gives which resolution for a pair: the callbacks first; without those who leave it open."""
+    one, other = unwrap(first), unwrap(second)
+    asked: list[tuple[str, ConflictResolution | None]] = [
+        (f"{first.name}.resolve_conflict", one.resolve_conflict(other)),
+        (f"{second.name}.resolve_conflict", other.resolve_conflict(one)),
+        *resolver(one, other),
+        *resolver(other, one),
+    ]
+    found = []
+    for source, resolution in asked:
+        if resolution is None or isinstance(resolution, NotDefined):
+            continue
+        if not isinstance(resolution, ConflictResolution):
+            raise AccessError(
+                f"{source} returned {resolution!r} for {first.name} and {second.name}, which is not a resolution.\n"
+                f"Fix: return RunFirst(callback), NoConflict(), Unresolvable() or NotDefined():\n"
+                f"    return NoConflict()"
+            )
+        if isinstance(resolution, RunFirst):
+            chosen = resolution.callback
+            in_use = [callback for callback in (first, second) if chosen is callback or chosen is unwrap(callback)]
+            if not in_use:
+                raise AccessError(
+                    f"{source} returned RunFirst({chosen!r}) for {first.name} and {second.name}, and it is neither.\n"
+                    f"Fix: return one of the two:\n    return RunFirst(self)"
+                )
+            resolution = RunFirst(in_use[0])
+        found.append((source, resolution))
+    return found
+
+
+def by_data_flow(first: Callback, second: Callback, overlap: list[Overlap]) -> list[Edge] | Problem:
     """The writer before the reader; two writers are a problem."""
     for path, mode, other, other_mode in overlap:
         if mode is other_mode is Write:
-            does = "answer" if path.endswith("()") else "write"  # an operation has no path, and is written as a call
-            a, b = type(unwrap(first)).__name__, type(unwrap(second)).__name__
-            order = f"let one run after the other, in {b}: run_after = ({a},)" if a != b else "use only one of them"
-            return Problem(
-                (first, second),
-                f"{first.name} and {second.name} both {does} {both(path, other)}, and nothing orders them.",
-                f"{order}; or let {a}.resolve_conflict(self, other) answer RunFirst(self or other), NoConflict() "
-                f"or Unresolvable().",
-            )
+            does = "override" if path.endswith("()") else "write"  # an operation has no path, and is written as a call
+            what = f"{first.name} and {second.name} both {does} {both_paths(path, other)}, and nothing orders them."
+            return Problem((first, second), what, order_fix(first, second))
     edges = []
     for path, mode, other, _ in overlap:
         writer, reader, written, read = (first, second, path, other) if mode is Write else (second, first, other, path)
@@ -200,57 +214,39 @@ def by_flow(first: Callback, second: Callback, overlap: list[Overlap]) -> list[E
     return edges
 
 
-def opinions(first: Callback, second: Callback, resolve: Resolver) -> list[tuple[str, ConflictResolution]]:
-    """What is said about a pair, and by whom; without those who have no opinion."""
-    inner, other = unwrap(first), unwrap(second)
-    given: list[tuple[str, ConflictResolution | None]] = [
-        (f"{first.name}.resolve_conflict", inner.resolve_conflict(other)),
-        (f"{second.name}.resolve_conflict", other.resolve_conflict(inner)),
-    ]
-    for pair in ((inner, other), (other, inner)):
-        given += resolve(*pair)
-    said = []
-    for who, answer in given:
-        if answer is None or isinstance(answer, NotDefined):
-            continue
-        if not isinstance(answer, ConflictResolution):
-            raise AccessError(
-                f"{who} answered {answer!r} for {first.name} and {second.name}. It answers with an instance: "
-                f"RunFirst(callback), NoConflict(), Unresolvable() or NotDefined()."
-            )
-        if isinstance(answer, RunFirst):
-            answer = RunFirst(one_of(answer.callback, first, second, who))
-        said.append((who, answer))
-    return said
-
-
-def one_of(chosen: Callback, first: Callback, second: Callback, who: str) -> Callback:
-    """Which of the two a `RunFirst` means; the one in use, if it names one inside of a wrapper."""
-    for callback in (first, second):
-        if chosen is callback or chosen is unwrap(callback):
-            return callback
-    raise AccessError(
-        f"{who} answered RunFirst({chosen!r}) for {first.name} and {second.name}; it has to be one of the two."
+def order_fix(first: Callback, second: Callback) -> str:
+    """How two writers get an order: first by the user, who may own neither, then by an author."""
+    a, b = type(unwrap(first)).__name__, type(unwrap(second)).__name__
+    if (a, first.name) == (b, second.name):
+        user = "use only one of them."
+    else:
+        inherited = f"*{b}.run_after, " if unwrap(second).run_after else ""
+        earlier = a if a != b else f'"{first.name}"'
+        user = (
+            f"leave one of them out, or let one run after the other, in a subclass:\n"
+            f"    class My{b}({b}):\n        run_after = ({inherited}{earlier},)"
+        )
+    return (
+        f"{user}\nOr, if you wrote {a if a == b else f'{a} or {b}'}, decide there:\n"
+        f"    def resolve_conflict(self, other):\n"
+        f"        return RunFirst(self)  # or RunFirst(other), NoConflict(), Unresolvable()"
     )
 
 
-def same(answer: ConflictResolution, other: ConflictResolution) -> bool:
-    """Whether two answers mean the same; the reason of an `Unresolvable` does not count."""
-    if isinstance(answer, Unresolvable) and isinstance(other, Unresolvable):
-        return True
-    return answer == other
+# In messages.
 
 
-def both(path: str, other: str) -> str:
-    """One path, or two that overlap, in a message."""
+def both_paths(path: str, other: str) -> str:
+    """One path, or two that overlap."""
     return f"`{path}`" if path == other else f"`{path}` and `{other}`"
 
 
 def paths_of(overlap: list[Overlap]) -> str:
-    """All paths that overlap, in a message; there are none if one looks at the other's own state."""
-    return ", ".join(dict.fromkeys(both(path, other) for path, _, other, _ in overlap)) or "`callbacks`"
+    """All paths that overlap; there are none if one looks at the other's own state."""
+    return ", ".join(dict.fromkeys(both_paths(path, other) for path, _, other, _ in overlap)) or "`callbacks`"
 
 
-def shown(answer: ConflictResolution) -> str:
-    """A resolution, in a message."""
-    return f"RunFirst({answer.callback.name})" if isinstance(answer, RunFirst) else f"{type(answer).__name__}()"
+def shown(resolution: ConflictResolution) -> str:
+    """A resolution as it is written."""
+    name = resolution.callback.name if isinstance(resolution, RunFirst) else ""
+    return f"{type(resolution).__name__}({name})"

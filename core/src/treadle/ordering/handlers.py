@@ -20,13 +20,7 @@ from treadle.phases import Phase
 
 @dataclass(frozen=True)
 class Handler:
-    """One callback's part in one hook.
-
-    Args:
-        hook: The event or operation.
-        phases: The types of phase it is restricted to.
-        wrapper: Whether it wraps what the others do.
-    """
+    """One callback's part in one hook: in which types of phase, and whether it wraps what the others do."""
 
     hook: type[Hook]
     phases: tuple[type[Phase], ...]
@@ -50,12 +44,11 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
     """The handlers of a callback, by the name of the method.
 
     Args:
-        callback: The callback.
-        hooks: The hooks there are. Default: all that are declared.
+        hooks: The events and operations there are. Default: all that are declared.
 
     Raises:
-        CallbackError: for a method called `on_...` that is no event, for an argument that the hook
-            does not have, and for an annotation of `phase` that is no type of phase.
+        CallbackError: for a method called `on_...` that is not an event's, and for an annotation of
+            `phase` that is not a type of phase.
 
     Example:
         >>> from treadle import TrainingPhase
@@ -114,30 +107,29 @@ def handles(callback: Callback, hook: type[Hook] | str, phase: type[Phase] | Pha
 def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str]:
     """The names of the callback's methods that take part in a hook."""
     cls: Any = type(callback)
-    own = [name for name, value in vars(callback).items() if callable(value) and _claims(callback, name)]
-    names = [name for name in (*_candidates(cls), *own) if name in hooks or _claims(callback, name)]
+    assigned = [name for name, value in vars(callback).items() if callable(value) and _is_handler(callback, name)]
+    names = [name for name in (*_methods(cls), *assigned) if name in hooks or _is_handler(callback, name)]
     for name in names:
         if name not in hooks:
             raise CallbackError(
-                f"{callback.name} has a method `{name}`, and there is no such event. "
-                f"{did_you_mean(name, hooks)} A custom event is declared by subclassing treadle.Event "
-                f"before the callback is used."
+                f"{callback.name} has a method `{name}`, and there is no such event. {did_you_mean(name, hooks)}\n"
+                f"Fix: rename it, or declare the event as a subclass of treadle.Event before using the callback."
             )
-    for name in (*_objects(cls), *own):
+    for name in (*_not_methods(cls), *assigned):
         value = inspect.getattr_static(callback, name)
         if name in hooks and value is not None and not inspect.isroutine(value):
             raise CallbackError(
-                f"{callback.name}.{name} is a {type(value).__name__}, and only a method takes part in the loop. "
-                f"Write: def {name}(self, {', '.join(hooks[name].arguments)}): ..."
+                f"{callback.name}.{name} is a {type(value).__name__}, and only a method takes part in the loop.\n"
+                f"Fix: write a method:\n    def {name}(self, {', '.join(hooks[name].arguments)}): ..."
             )
     return names
 
 
-def _claims(callback: Callback, name: str) -> bool:
-    """Whether something callable says that it takes part in a hook.
+def _is_handler(callback: Callback, name: str) -> bool:
+    """Whether something callable is meant to take part in a hook.
 
-    It does by its name, by `@hookimpl`, or as a method of a callback inside; a function that a
-    callback keeps under the name of an operation, such as `self.loss`, does not.
+    It is by its name, by `@hookimpl`, or as a method of a callback inside; a function that a
+    callback keeps under the name of an operation, such as `self.loss`, is not.
     """
     value = getattr(callback, name)
     of_callback = isinstance(getattr(value, "__self__", None), Callback)
@@ -145,7 +137,7 @@ def _claims(callback: Callback, name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _candidates(cls: Any) -> tuple[str, ...]:
+def _methods(cls: Any) -> tuple[str, ...]:
     base = set(dir(Callback))
     return tuple(
         name
@@ -155,8 +147,8 @@ def _candidates(cls: Any) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _objects(cls: Any) -> tuple[str, ...]:
-    """What a class has under names like those of events and is no method, such as a property."""
+def _not_methods(cls: Any) -> tuple[str, ...]:
+    """What a class has under names like those of events and is not a method, such as a property."""
     return tuple(
         name for name in dir(cls) if name.startswith("on_") and not inspect.isroutine(inspect.getattr_static(cls, name))
     )
@@ -173,8 +165,8 @@ def handler_phases(callback: Callback, method: Callable[..., Any]) -> tuple[type
     for alternative in alternatives:
         if not (isinstance(alternative, type) and issubclass(alternative, Phase)):
             raise CallbackError(
-                f"{callback.name}.{function.__name__} annotates `phase` with {alternative!r}, which is no type of "
-                f"phase. Annotate it with one, or with a union of them: phase: TrainingPhase"
+                f"{callback.name}.{function.__name__} annotates `phase` with {alternative!r}, which is not a "
+                f"type of phase.\nFix: annotate it with one, or with a union of them:\n    phase: TrainingPhase"
             )
     return alternatives
 
@@ -190,8 +182,8 @@ def _evaluated(annotation: str, function: Callable[..., Any], callback: Callback
         if len(known) == 1:
             return known[0]
         raise CallbackError(
-            f"{callback.name}.{function.__name__} annotates `phase` with {annotation!r}, and {error}. "
-            f"Import that type of phase in {function.__module__} (not only for type checkers)."
+            f"{callback.name}.{function.__name__} annotates `phase` with {annotation!r}, and {error}.\n"
+            f"Fix: import that type of phase in {function.__module__}, not only for type checkers."
         ) from None
 
 

@@ -1,6 +1,6 @@
 """Who meets whom: the sets of callbacks that take part in one hook in the same phase.
 
-A set of callbacks is an integer with a bit for each.
+A set of callbacks is an integer with a bit for each position.
 """
 
 from __future__ import annotations
@@ -11,44 +11,39 @@ from treadle.events import Hook
 from treadle.ordering.handlers import Handler
 from treadle.phases import AbstractTrainingPhase, AbstractValidationPhase, Phase, TrainingPhase, ValidationPhase
 
+#: For each callback its handlers, by the name of the method.
 Handlers = Sequence[Mapping[str, Handler]]
-
 
 #: The core's types of phase, in which callbacks can meet whether or not one of them is named.
 KINDS = (Phase, AbstractTrainingPhase, TrainingPhase, AbstractValidationPhase, ValidationPhase)
 
 
-def meetings(handlers: Handlers) -> dict[int, list[type[Hook]]]:
-    """The sets of callbacks that meet, each with the hooks where they do.
+def participants(handlers: Handlers, hook: type[Hook], phase: type[Phase] | None) -> int:
+    """The set of callbacks that take part in a hook in a type of phase."""
+    name, where = hook.hook, phase if hook.phased else None
+    return sum(1 << i for i, by_name in enumerate(handlers) if name in by_name and by_name[name].handles(where))
 
-    Args:
-        handlers: For each callback its handlers, by the name of the method.
-    """
-    groups: dict[int, list[type[Hook]]] = {}
+
+def meetings(handlers: Handlers) -> dict[int, list[type[Hook]]]:
+    """The sets of callbacks that meet, each with the hooks where they do."""
     by_hook: dict[type[Hook], list[tuple[int, Handler]]] = {}
-    for i, own in enumerate(handlers):
-        for handler in own.values():
+    for i, by_name in enumerate(handlers):
+        for handler in by_name.values():
             by_hook.setdefault(handler.hook, []).append((i, handler))
-    named = [phase for own in handlers for handler in own.values() for phase in handler.phases]
-    phases: dict[type[Phase], None] = dict.fromkeys(
-        [*KINDS, *named]
-    )  # not all that exist: somebody else's must not change this order
+    # Not all types of phase that exist: one that another library declares must not change this order.
+    named = [phase for taking_part in by_hook.values() for _, handler in taking_part for phase in handler.phases]
+    phases: dict[type[Phase], None] = dict.fromkeys([*KINDS, *named])
+    groups: dict[int, list[type[Hook]]] = {}
     for hook, taking_part in by_hook.items():
-        kinds = {handler.phases for _, handler in taking_part}
+        restrictions = {handler.phases for _, handler in taking_part}
         for phase in phases if hook.phased else [None]:
-            matching = {kind for kind in kinds if phase is None or issubclass(phase, kind)}
+            matching = {kinds for kinds in restrictions if phase is None or issubclass(phase, kinds)}
             group = sum(1 << i for i, handler in taking_part if handler.phases in matching)
             hooks = groups.setdefault(group, [])
             if hook not in hooks:
                 hooks.append(hook)
     groups.pop(0, None)
     return groups
-
-
-def members(handlers: Handlers, hook: type[Hook], phase: type[Phase] | None) -> int:
-    """The set of callbacks that take part in a hook in a type of phase."""
-    name, where = hook.hook, phase if hook.phased else None
-    return sum(1 << i for i, own in enumerate(handlers) if name in own and own[name].handles(where))
 
 
 def bits(group: int) -> Iterator[int]:

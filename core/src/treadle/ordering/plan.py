@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import groupby
@@ -21,7 +20,6 @@ class Plan:
     `print(plan)` shows it as text, a notebook as a table; `mermaid()`, `dot()` and `svg()` draw it.
 
     Args:
-        ordering: The order of a learner's callbacks.
         phases: The types of phase to show. Default: those of `fit`, and every other that a handler names
             and that can be run.
 
@@ -72,7 +70,7 @@ class Plan:
 
     @property
     def edges(self) -> list[tuple[Callback, Callback, str, tuple[str, ...]]]:
-        """Each edge: who runs before whom, the reason, and the hooks at which both meet."""
+        """The edges: who runs before whom, the reason, and the hooks at which both meet."""
         return sorted(
             (
                 (before, after, data["reason"], tuple(hook.hook for hook in data["events"]))
@@ -93,7 +91,7 @@ class Plan:
                 heading = phase
                 lines += ["", phase or "Outside of the phases"]
             lines.append(f"  {hook:<{width}}  {' > '.join(callback.name for callback in ordered)}")
-        lines += ["", "Why in this order"] if self.edges else ["", "Nobody waits for anybody."]
+        lines += ["", "Why in this order"] if self.edges else ["", "No ordering constraints."]
         lines += [f"  {before.name} before {after.name}: {reason}." for before, after, reason, _ in self.edges]
         lines += ["", "Where they come from"]
         for callback in sorted(self.callbacks, key=lambda callback: callback.name):
@@ -132,12 +130,12 @@ class Plan:
         if not self.callbacks:
             return f"<p>{self}</p>"
         rows = "".join(
-            f"<tr><td>{html.escape(phase)}</td><td><code>{hook}</code></td>"
-            f"<td>{' &gt; '.join(html.escape(callback.name) for callback in ordered)}</td></tr>"
+            f"<tr><td>{escape(phase)}</td><td><code>{hook}</code></td>"
+            f"<td>{' &gt; '.join(escape(callback.name) for callback in ordered)}</td></tr>"
             for phase, hook, ordered in self.rows
         )
         reasons = "".join(
-            f"<li>{html.escape(before.name)} before {html.escape(after.name)}: {html.escape(reason)}</li>"
+            f"<li>{escape(before.name)} before {escape(after.name)}: {escape(reason)}</li>"
             for before, after, reason, _ in self.edges
         )
         return (
@@ -148,7 +146,7 @@ class Plan:
 
 def named_phases(ordering: Ordering) -> Iterator[type[Phase]]:
     """The phases of `fit`, and every other that a handler names and that can be run."""
-    named = {phase for own in ordering.handlers for handler in own.values() for phase in handler.phases}
+    named = {phase for by_name in ordering.handlers for handler in by_name.values() for phase in handler.phases}
     yield TrainingPhase
     yield ValidationPhase
     for phase in sorted(subclasses(Phase), key=lambda phase: (phase.__name__, phase.__module__)):
@@ -157,7 +155,7 @@ def named_phases(ordering: Ordering) -> Iterator[type[Phase]]:
 
 
 def _escaped(text: str) -> str:
-    return html.escape(text, quote=True).replace("`", "")
+    return escape(text, quote=True).replace("`", "")
 
 
 def _quoted(text: str) -> str:
@@ -165,21 +163,15 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
+# The picture: pixels, font and colours.
+
 CHARACTER, LINE, MARGIN, LABEL = 7.3, 34, 20, 150
-
-
 FONT = "font-family='DejaVu Sans Mono, Menlo, Consolas, monospace' font-size='12'"
-
-
 BOX, ARROW, INK, FAINT = "#e8f0fe", "#5f6368", "#202124", "#80868b"
 
 
 def draw(plan: Plan) -> str:
-    """The plan as an SVG document: a line for each event of each phase, and the reasons below.
-
-    Args:
-        plan: The plan.
-    """
+    """The plan as an SVG document: a line for each event of each phase, and the reasons below."""
     parts: list[str] = []
     y, width = float(MARGIN), 0.0
 

@@ -1,13 +1,4 @@
-"""Plugins: callbacks and hooks of other distributions, found through entry points.
-
-Installing a distribution makes its callbacks available; naming one makes it active. Nothing is
-imported until it is asked for by name, and a plugin that cannot be used is data until then.
-
-Entry-point groups:
-    `treadle.callbacks`: a name and the class of a callback.
-    `treadle.plugins`: a name and a module with functions marked `@hookimpl`; it takes part when a
-    callback of its distribution does, or when it is named among a learner's callbacks.
-"""
+"""Discovery: the entry points of installed distributions, and the names by which they are called."""
 
 from __future__ import annotations
 
@@ -25,10 +16,7 @@ from treadle.errors import PluginError, did_you_mean
 from treadle.events import snake_case
 
 CALLBACKS = "treadle.callbacks"
-
-
 PLUGINS = "treadle.plugins"
-
 
 #: Names of plugins or distributions to leave out, separated by commas; or "all".
 DISABLE = "TREADLE_DISABLE_PLUGINS"
@@ -39,11 +27,9 @@ class Plugin:
     """An entry point of an installed distribution.
 
     Args:
-        name: The entry point's name; what `run_after` and error messages use.
+        name: What `run_after` and error messages use.
         group: `treadle.callbacks` or `treadle.plugins`.
         value: Where the object is: `module:Class`, or `module`.
-        distribution: The distribution's name.
-        version: The distribution's version.
     """
 
     name: str
@@ -52,6 +38,11 @@ class Plugin:
     distribution: str
     version: str
     entry_point: importlib_metadata.EntryPoint = field(repr=False, compare=False)
+
+    @property
+    def package(self) -> str:
+        """The top-level package that it comes from."""
+        return self.value.partition(":")[0].partition(".")[0]
 
     @property
     def disabled(self) -> bool:
@@ -77,19 +68,22 @@ class Plugin:
         """
         where = f"{self.name!r} ({self.distribution} {self.version}, {self.value})"
         if self.disabled:
-            raise PluginError(f"The plugin {where} is disabled: take it out of {DISABLE}.")
+            raise PluginError(f"The plugin {where} is disabled.\nFix: take it out of {DISABLE}.")
         try:
             loaded = self.entry_point.load()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin's SystemExit must not end the program either
             raise PluginError(
-                f"The plugin {where} cannot be imported: {type(error).__name__}: {error}. "
-                f"Mend or uninstall {self.distribution}, or leave it out: {DISABLE}={self.name}"
+                f"The plugin {where} cannot be imported: {type(error).__name__}: {error}\n"
+                f"Fix: repair or uninstall {self.distribution}, or leave it out:\n    {DISABLE}={self.name}"
             ) from error
         is_callback = isinstance(loaded, type) and issubclass(loaded, Callback)
         if self.group == CALLBACKS and not is_callback:
-            raise PluginError(f"The plugin {where} is {loaded!r}, which is no subclass of treadle.Callback.")
+            raise PluginError(
+                f"The plugin {where} is {loaded!r}, which is not a subclass of treadle.Callback.\n"
+                f"Fix: let the entry point of {self.distribution} name a class of callbacks."
+            )
         return loaded
 
 
@@ -145,25 +139,24 @@ def find(name: str, group: str | None = None) -> Plugin:
     candidates = installed(group)
     matching = [plugin for plugin in candidates if plugin.name == name]
     if not matching:
+        guess = did_you_mean(name, {plugin.name for plugin in candidates})
         raise PluginError(
-            f"There is no plugin called {name!r} installed. "
-            f"{did_you_mean(name, {plugin.name for plugin in candidates})}"
+            f"There is no plugin called {name!r} installed. {guess}\n"
+            f"Fix: correct the name, or install the distribution that has it."
         )
     usable = [plugin for plugin in matching if not plugin.disabled] or matching
     if len({plugin.value for plugin in usable}) > 1:
         origins = ", ".join(f"{plugin.distribution} ({plugin.value})" for plugin in usable)
         raise PluginError(
-            f"Several distributions have a plugin called {name!r}: {origins}. Uninstall one of them, "
-            f"leave one out ({DISABLE}={usable[0].distribution}), or import the class that you mean."
+            f"Several distributions have a plugin called {name!r}: {origins}.\n"
+            f"Fix: import the class that you mean, uninstall one of them, or leave one out:\n"
+            f"    {DISABLE}={usable[0].distribution}"
         )
     return usable[0]
 
 
 def load(name: str) -> type[Callback]:
-    """The callback class that an installed distribution offers under a name.
-
-    Args:
-        name: The entry point's name.
+    """The callback class that an installed distribution offers under the name of an entry point.
 
     Raises:
         PluginError: if there is none, or it cannot be used; then with the reason as its cause.
@@ -173,12 +166,16 @@ def load(name: str) -> type[Callback]:
 
 
 def distribution_of(callback: Callback) -> str | None:
-    """The distribution, with its version, that a callback came from; None if it is no plugin's."""
-    root = type(unwrap(callback)).__module__.partition(".")[0]
-    for plugin in installed():
-        if plugin.value.partition(":")[0].partition(".")[0] == root:
-            return f"{plugin.distribution} {plugin.version}"
-    return None
+    """The distribution, with its version, that a callback came from; None if it is not a plugin's."""
+    package = package_of(callback)
+    return next(
+        (f"{plugin.distribution} {plugin.version}" for plugin in installed() if plugin.package == package), None
+    )
+
+
+def package_of(callback: Callback) -> str:
+    """The top-level package that a callback's class, without wrappers, was written in."""
+    return type(unwrap(callback)).__module__.partition(".")[0]
 
 
 def names_of(callback: Callback) -> set[str]:

@@ -1,4 +1,4 @@
-"""Hook modules: what a plugin says about pairs of callbacks, also of others."""
+"""Hook modules: how a plugin resolves conflicts between callbacks, also of others."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pluggy
 
-from treadle.callback import Callback, ConflictResolution, unwrap
+from treadle.callback import Callback, ConflictResolution
 from treadle.errors import PluginError
 from treadle.events import PROJECT, hookspec
-from treadle.plugins.discovery import CALLBACKS, PLUGINS, installed
+from treadle.plugins.discovery import CALLBACKS, PLUGINS, installed, package_of
 
 
 class Specifications:
@@ -19,9 +19,9 @@ class Specifications:
     @staticmethod
     @hookspec
     def resolve_conflict(first: Callback, second: Callback) -> ConflictResolution | None:
-        """Say how two callbacks that use the same state are used together.
+        """How two callbacks that use the same state are used together; None leaves it open.
 
-        Asked for each pair of callbacks that clash, in both orders. None is no opinion.
+        Asked for each pair of callbacks that conflict, in both orders.
         """
 
 
@@ -42,12 +42,8 @@ def modules_for(callbacks: Sequence[Callback], named: Iterable[str] = ()) -> lis
     modules = [plugin for plugin in installed(PLUGINS) if not plugin.disabled or plugin.name in named]
     if not modules:
         return []
-    roots = {type(unwrap(callback)).__module__.partition(".")[0] for callback in callbacks}
-    active = {
-        plugin.distribution
-        for plugin in installed(CALLBACKS)
-        if plugin.value.partition(":")[0].partition(".")[0] in roots
-    }
+    packages = {package_of(callback) for callback in callbacks}
+    active = {plugin.distribution for plugin in installed(CALLBACKS) if plugin.package in packages}
     return [
         (f"{plugin.distribution}:{plugin.name}", plugin.load())
         for plugin in modules
@@ -58,42 +54,33 @@ def modules_for(callbacks: Sequence[Callback], named: Iterable[str] = ()) -> lis
 def resolver(
     modules: Sequence[tuple[str, Any]],
 ) -> Callable[[Callback, Callback], list[tuple[str, ConflictResolution | None]]]:
-    """A function that asks modules how two callbacks are used together: each one's name and its answer.
+    """A function that asks modules how two callbacks are used together: their names and resolutions.
 
     Raises:
-        PluginError: if a module does not match the hooks.
+        PluginError: if a module implements what is not a hook, or with arguments that it does not have.
     """
-    plugins = manager(modules)
-    asked = {
-        name: plugins.subset_hook_caller("resolve_conflict", [other for _, other in modules if other is not module])
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(Specifications)
+    for name, module in modules:
+        try:
+            manager.register(module, name)
+            manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginError(
+                f"The plugin {name} does not match Treadle's hooks: {error}\n"
+                f"Fix: let the module implement this, and nothing else:\n"
+                f"    @hookimpl\n    def resolve_conflict(first, second): ..."
+            ) from error
+    callers = {
+        name: manager.subset_hook_caller("resolve_conflict", [other for _, other in modules if other is not module])
         for name, module in modules
     }
 
     def resolve(first: Callback, second: Callback) -> list[tuple[str, ConflictResolution | None]]:
         return [
-            (f"resolve_conflict of the plugin {name}", answer)
-            for name, ask in asked.items()
-            for answer in ask(first=first, second=second)
+            (f"resolve_conflict of the plugin {name}", resolution)
+            for name, call in callers.items()
+            for resolution in call(first=first, second=second)
         ]
 
     return resolve
-
-
-def manager(modules: Iterable[tuple[str, Any]]) -> pluggy.PluginManager:
-    """A pluggy manager with the modules registered, to ask `resolve_conflict`.
-
-    Raises:
-        PluginError: if a module implements what is no hook, or with arguments that it does not have.
-    """
-    plugins = pluggy.PluginManager(PROJECT)
-    plugins.add_hookspecs(Specifications)
-    for name, module in modules:
-        try:
-            plugins.register(module, name)
-            plugins.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise PluginError(
-                f"The plugin {name} does not match Treadle's hooks: {error}. "
-                f"A module can implement: resolve_conflict(first, second)."
-            ) from error
-    return plugins

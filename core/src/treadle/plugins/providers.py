@@ -13,12 +13,9 @@ from treadle.plugins.discovery import CALLBACKS, Plugin, installed
 
 
 def providers(path: str) -> list[Plugin]:
-    """The installed callbacks whose class says in its source that it writes a path.
+    """The installed callbacks whose class declares in its source that it writes a path.
 
     Nothing is imported: the class's `state_access` is read where it is written out as a dictionary.
-
-    Args:
-        path: A dotted path, for example "cbstate.history".
     """
     return [
         plugin

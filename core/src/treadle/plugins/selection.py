@@ -1,4 +1,4 @@
-"""Which callbacks a learner gets: those given, by object or by name, and the defaults."""
+"""Which callbacks a learner gets: those listed, by object or by name, and the defaults."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ def as_callbacks(callbacks: Any, *, use_default_callbacks: bool = False) -> tupl
         callbacks: Callbacks, or names: of an entry point, whose class is called without arguments,
             or of a plugin module.
         use_default_callbacks: Whether the five defaults join, where they are installed, no callback
-            of their class is given, and what they read is there.
+            of their class is listed, and what they read is there.
 
     Raises:
-        CallbackError: if one of them is a class, is given twice, or is no callback.
+        CallbackError: if one of them is a class, is listed twice, or is not a callback.
         PluginError: if a name is not that of a plugin that can be used.
     """
     if isinstance(callbacks, (str, Callback)) or not isinstance(callbacks, Iterable):
-        mend = "" if callbacks is None else shown(callbacks)
-        raise CallbackError(f"callbacks is a list, got {callbacks!r}: callbacks=[{mend}]")
-    given: list[Callback] = []
+        entry = f"{type(callbacks).__name__}()" if isinstance(callbacks, Callback) else repr(callbacks)
+        raise CallbackError(
+            f"callbacks must be a list, got {callbacks!r}.\n"
+            f"Fix: pass a list:\n    callbacks=[{'' if callbacks is None else entry}]"
+        )
+    listed: list[Callback] = []
     present: set[Callback] = set()
     modules: list[str] = []
     for callback in callbacks:
@@ -43,10 +46,12 @@ def as_callbacks(callbacks: Any, *, use_default_callbacks: bool = False) -> tupl
             callback = made_by_name(callback)
         check_callback_instance(callback)
         if unwrap(callback) in present:
-            raise CallbackError(f"{callback.name} is given twice, the same object. Give it once, or make another one.")
-        given.append(callback)
+            raise CallbackError(
+                f"{callback.name} is in the list twice, the same object.\nFix: list it once, or make another one."
+            )
+        listed.append(callback)
         present.add(unwrap(callback))
-    joined = (*given, *default_callbacks(given)) if use_default_callbacks else tuple(given)
+    joined = (*listed, *default_callbacks(listed)) if use_default_callbacks else tuple(listed)
     return joined, modules
 
 
@@ -57,25 +62,28 @@ def made_by_name(name: str) -> Callback:
         inspect.signature(cls).bind()
     except TypeError as error:
         raise CallbackError(
-            f"{name!r} cannot be given by its name alone, for {cls.__name__} has arguments ({error}). "
-            f"Make it: from {cls.__module__} import {cls.__name__}; callbacks=[{cls.__name__}(...)]"
+            f"{name!r} cannot be used by its name alone, for {cls.__name__} needs arguments ({error}).\n"
+            f"Fix: make it:\n    from {cls.__module__} import {cls.__name__}\n    callbacks=[{cls.__name__}(...)]"
         ) from None
     return cls()
 
 
 def check_callback_instance(callback: Any) -> None:
-    """Refuse what is no instance of `Callback`."""
+    """Refuse what is not an instance of `Callback`, or declares what does not fit."""
     if isinstance(callback, type):
-        raise CallbackError(f"{callback.__name__} is a class, not a callback. Make an instance: {callback.__name__}()")
+        raise CallbackError(
+            f"{callback.__name__} is a class, not a Callback.\nFix: make an instance:\n    {callback.__name__}()"
+        )
     if not isinstance(callback, Callback):
         raise CallbackError(
-            f"{callback!r} is no callback. Subclass treadle.Callback, or wrap a function: CustomCallback(f, StepEnd)"
+            f"{callback!r} is not a Callback.\n"
+            f"Fix: subclass treadle.Callback, or wrap a function:\n    CustomCallback(f, StepEnd)"
         )
     cls = type(callback)
     if cls.__eq__ is not object.__eq__ or cls.__hash__ is not object.__hash__:
         raise CallbackError(
-            f"{cls.__name__} compares by value, and two callbacks are equal only if they are the same object. "
-            f"Leave __eq__ and __hash__ as they are; as a data class, write @dataclass(eq=False) above it."
+            f"{cls.__name__} compares by value, and two callbacks are equal only if they are the same object.\n"
+            f"Fix: leave __eq__ and __hash__ as they are; above a data class, write:\n    @dataclass(eq=False)"
         )
     check_facets(callback)
 
@@ -108,13 +116,8 @@ def check_facets(callback: Callback) -> None:
         )
 
 
-def shown(value: Any) -> str:
-    """How a value is written in a message."""
-    return f"{type(value).__name__}()" if isinstance(value, Callback) else repr(value)
-
-
-def default_callbacks(given: list[Callback]) -> list[Callback]:
-    """The defaults that are installed and that fit beside the callbacks that were given."""
+def default_callbacks(listed: list[Callback]) -> list[Callback]:
+    """The defaults that are installed and that fit beside the callbacks that were listed."""
     joining: list[Callback] = []
     for name in DEFAULTS:
         candidates = [plugin for plugin in installed(CALLBACKS) if plugin.name == name and not plugin.disabled]
@@ -127,14 +130,14 @@ def default_callbacks(given: list[Callback]) -> list[Callback]:
 
             logger.warning(f"A default callback is left out. {error}")
             continue
-        if not any(isinstance(unwrap(callback), cls) for callback in given):
+        if not any(isinstance(unwrap(callback), cls) for callback in listed):
             joining.append(cls())
     while True:  # a default that reads what nobody writes steps back, and so may one that reads from it
-        present = [*given, *joining]
-        lacking = [callback for callback in joining if not readable_state(callback, present)]
-        if not lacking:
+        present = [*listed, *joining]
+        unreadable = [callback for callback in joining if not readable_state(callback, present)]
+        if not unreadable:
             return joining
-        joining = [callback for callback in joining if callback not in lacking]
+        joining = [callback for callback in joining if callback not in unreadable]
 
 
 def readable_state(callback: Callback, present: list[Callback]) -> bool:

@@ -51,7 +51,7 @@ def test_a_state_without_a_way_back_is_found(failed):
         def state_dict(self):
             return {"a": 1}
 
-    assert "OneWay was given state to take over and has no `load_state_dict`" in failed(OneWay)["state"]
+    assert "OneWay has no `load_state_dict`, and there is state to load: a." in failed(OneWay)["state"]
 
 
 def test_a_state_that_is_not_plain_is_found_with_its_place(Mean, failed):
