@@ -33,14 +33,14 @@ class Noisy(Dataset):
     """Data with noise from Python's, NumPy's and torch's generators, global ones and its own."""
 
     def __init__(self):
-        self.own = np.random.default_rng(1)
+        self.numpy = np.random.default_rng(1)
         self.python = random.Random(2)
 
     def __len__(self):
         return 24
 
     def __getitem__(self, i):
-        noise = np.random.rand() + self.own.random() + random.random() + self.python.random()
+        noise = np.random.rand() + self.numpy.random() + random.random() + self.python.random()
         xs = torch.full((3,), float(i) / 24) + 0.01 * noise + 0.01 * torch.rand(3)
         return xs, xs.sum(0, keepdim=True)
 
@@ -514,8 +514,8 @@ def test_the_phase_can_be_a_custom_one():
     learner = toy_learner()
     learner.data.doubled = learner.data.training
     usual = LRFinder(start=1e-6, end=1e-5, num_it=3).find(learner)
-    own = LRFinder(start=1e-6, end=1e-5, num_it=3).find(learner, phase=Doubled("loss"))
-    assert own.losses == pytest.approx([2 * loss for loss in usual.losses], rel=1e-3)
+    doubled = LRFinder(start=1e-6, end=1e-5, num_it=3).find(learner, phase=Doubled("loss"))
+    assert doubled.losses == pytest.approx([2 * loss for loss in usual.losses], rel=1e-3)
 
 
 class Clip(Callback):

@@ -31,10 +31,6 @@ class LogHistograms(StepLogger):
 
     Reads: `params`, `cbstate.history`; on request `step.grads`; on request `model`.
 
-    Raises:
-        ArgumentTypeError: for an argument of the wrong type.
-        ArgumentValueError: without a backend, or for a `freq` below one.
-
     Example:
         >>> from treadle import toy_learner
         >>> from treadle_logging import LoggerBackend

@@ -18,10 +18,6 @@ class LogHyperParams(SeriesLogger):
 
     Reads: `cbstate.hyperparams`.
 
-    Raises:
-        ArgumentTypeError: for an argument of the wrong type.
-        ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
-
     Example:
         >>> from pathlib import Path
         >>> from treadle import toy_learner

@@ -23,10 +23,6 @@ class LogMetrics(SeriesLogger):
 
     Reads: `cbstate.metricsstep`, `cbstate.metricsepoch`.
 
-    Raises:
-        ArgumentTypeError: for an argument of the wrong type.
-        ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
-
     Example:
         >>> from pathlib import Path
         >>> from treadle import toy_learner

@@ -19,10 +19,6 @@ class LogTraces(SeriesLogger):
 
     Reads: `cbstate.tracehistory`.
 
-    Raises:
-        ArgumentTypeError: for an argument of the wrong type.
-        ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
-
     Example:
         >>> from pathlib import Path
         >>> from treadle import TrainingPhase, toy_learner

@@ -41,14 +41,12 @@ class Logger(Callback):
     def __init__(self, *backends: LoggerBackend, strict: bool = False) -> None:
         self.backends = as_backends(backends, self.name)
         self.strict = strict
-        self._failures: Counter[tuple[int, str]] = Counter()
+        self._failures: Counter[tuple[int, str]] = Counter()  # in a row, of a backend's "log" and "flush"
         self._reported: set[int] = set()
-        self._left_alone: set[int] = set()
 
     def on_fit_begin(self) -> None:
         self._failures.clear()
         self._reported.clear()
-        self._left_alone.clear()
 
     def on_epoch_end(self, learner: Learner, phase: Phase) -> None:
         self.flush()
@@ -78,7 +76,7 @@ class Logger(Callback):
 
     def _attempt(self, what: str, action: Callable[[LoggerBackend], None]) -> None:
         for backend in self.backends:
-            if id(backend) in self._left_alone:
+            if any(self._failures[id(backend), kind] >= PATIENCE for kind in ("log", "flush")):
                 continue
             try:
                 action(backend)
@@ -102,7 +100,6 @@ class Logger(Callback):
                 f"Training goes on; {self.name}(..., strict=True) would raise this."
             )
         if self._failures[key, what] >= PATIENCE:
-            self._left_alone.add(key)
             logger.warning(
                 f"{self.name} leaves {name} alone for the rest of this fit: it failed {PATIENCE} times in a row."
             )

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from treadle import Learner, Permission, Read, TreadleError, Write
-from treadle.authoring import overlaps
 
 
 class HyperParameterError(TreadleError, ValueError):
@@ -130,11 +129,8 @@ def merged_access(declarations: Iterable[Mapping[str, type[Permission]]]) -> dic
     for declared in declarations:
         for path, permission in declared.items():
             merged[path] = Write if Write in (permission, merged.get(path)) else Read
-    return {path: permission for path, permission in merged.items() if not _covered(path, permission, merged)}
-
-
-def _covered(path: str, permission: type[Permission], merged: Mapping[str, type[Permission]]) -> bool:
-    """Whether a path above gives the permission anyway."""
-    return any(
-        overlaps(path, above) and len(above) < len(path) and issubclass(merged[above], permission) for above in merged
-    )
+    return {
+        path: permission
+        for path, permission in merged.items()
+        if not any(path.startswith(f"{above}.") and issubclass(merged[above], permission) for above in merged)
+    }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from collections.abc import Callable
 from os import PathLike
 from typing import Any
 
@@ -68,21 +67,26 @@ class TensorBoardBackend(LoggerBackend):
                 )
         self._writer: SummaryWriter | None = SummaryWriter(self.logdir, **options)
         self._not_finite: set[str] = set()
-        self._log: dict[type[Loggable], Callable[[SummaryWriter, Any, str, int], None]] = {
-            Value: self._value,
-            Text: self._text,
-            Image: self._image,
-            Audio: add_audio,
-            Histogram: self._histogram,
-            Graph: add_graph,
-            File: self._file,
-        }
 
     supported = (Value, Text, Image, Audio, Histogram, Graph, File)
 
     def log(self, loggable: Loggable, name: str, i: int, group: tuple[str, ...]) -> None:
-        kind = next(kind for kind in self._log if isinstance(loggable, kind))
-        self._log[kind](self._open(), loggable, self.tag(name, group), i)
+        writer, tag = self._open(), self.tag(name, group)
+        match loggable:
+            case Value():
+                writer.add_scalar(tag, loggable.number, i)
+            case Text():
+                writer.add_text(tag, loggable.data, i)
+            case Image():
+                writer.add_image(tag, loggable.bytes, i)
+            case Audio():
+                add_audio(writer, loggable, tag, i)
+            case Histogram():
+                self._histogram(writer, loggable, tag, i)
+            case Graph():
+                add_graph(writer, loggable)
+            case File():
+                add_file(writer, loggable, tag, i)
 
     def flush(self) -> None:
         self._open().flush()
@@ -100,15 +104,6 @@ class TensorBoardBackend(LoggerBackend):
             )
         return self._writer
 
-    def _value(self, writer: SummaryWriter, value: Value, tag: str, i: int) -> None:
-        writer.add_scalar(tag, value.number, i)
-
-    def _text(self, writer: SummaryWriter, text: Text, tag: str, i: int) -> None:
-        writer.add_text(tag, text.data, i)
-
-    def _image(self, writer: SummaryWriter, image: Image, tag: str, i: int) -> None:
-        writer.add_image(tag, image.bytes, i)
-
     def _histogram(self, writer: SummaryWriter, histogram: Histogram, tag: str, i: int) -> None:
         values = histogram.values
         finite = values[torch.isfinite(values)]
@@ -120,12 +115,6 @@ class TensorBoardBackend(LoggerBackend):
             )
         if len(finite):
             writer.add_histogram(tag, finite, i)
-
-    def _file(self, writer: SummaryWriter, file: File, tag: str, i: int) -> None:
-        text = file.text
-        if text is None:
-            raise UnsupportedLoggable(f"TensorBoard shows text, and the content of {file.file} is not text.")
-        writer.add_text(tag, f"**{file.file}**\n\n" + "".join(f"    {line}\n" for line in text.splitlines()), i)
 
 
 def add_audio(writer: SummaryWriter, audio: Audio, tag: str, i: int) -> None:
@@ -143,7 +132,7 @@ def add_audio(writer: SummaryWriter, audio: Audio, tag: str, i: int) -> None:
     writer.file_writer.add_summary(summary, i)
 
 
-def add_graph(writer: SummaryWriter, graph: Graph, tag: str, i: int) -> None:
+def add_graph(writer: SummaryWriter, graph: Graph) -> None:
     """Write a model's graph, and leave the model and the random generators as they are.
 
     `SummaryWriter.add_graph` runs the model, and sets every module of it to the mode of the whole.
@@ -154,3 +143,11 @@ def add_graph(writer: SummaryWriter, graph: Graph, tag: str, i: int) -> None:
         # torch's own writer still traces the graph by the means that torch has deprecated.
         warnings.filterwarnings("ignore", message=".*torch.jit.trace.* is deprecated", category=DeprecationWarning)
         writer.add_graph(model, tuple(tensor.detach() for tensor in inputs))
+
+
+def add_file(writer: SummaryWriter, file: File, tag: str, i: int) -> None:
+    """Write a file's name and its lines, if it is text."""
+    if file.text is None:
+        raise UnsupportedLoggable(f"TensorBoard shows text, and the content of {file.file} is not text.")
+    lines = "".join(f"    {line}\n" for line in file.text.splitlines())
+    writer.add_text(tag, f"**{file.file}**\n\n{lines}", i)
