@@ -24,6 +24,7 @@ from treadle import (
     throttle,
     toy_learner,
 )
+from treadle.errors import NotSaveableError
 from treadle.operations import Update
 from treadle_schedule import Exp, LearningRate, LRFinder, LRFinderError, ScheduleError, Scheduler
 from treadle_schedule.lr_finder import participants
@@ -479,7 +480,7 @@ class TestRefusals:
     def test_a_lazy_parameter(self):
         data = [(torch.ones(2, 3), torch.ones(2, 1))]
         learner = Learner(nn.LazyLinear(1), nn.functional.mse_loss, data=(data,), use_default_callbacks=False)
-        with pytest.raises(LRFinderError, match=r"lazy parameters, .* Show it a batch first: learner.model\(xs\)"):
+        with pytest.raises(NotSaveableError, match=r"lazy parameters, .*\nFix: show the model a batch first"):
             LRFinder().find(learner)
         learner.model(data[0][0])
         assert len(LRFinder(num_it=2).find(learner).lrs) == 2

@@ -28,7 +28,7 @@ from treadle import (
     Write,
     accesses,
 )
-from treadle.authoring import handlers, overlaps, preserved_random_state
+from treadle.authoring import handlers, overlaps, preserved_random_state, preserved_state
 from treadle.events import Init
 from treadle.operations import Epoch, Step
 
@@ -36,7 +36,6 @@ from treadle_schedule.hyperparameter import set_hyperparameter
 from treadle_schedule.lr_finder_result import LRFinderError, LRFinderResult
 from treadle_schedule.optimizer_values import LearningRate
 from treadle_schedule.schedule import Count, Positive, check
-from treadle_schedule.snapshot import Snapshot
 
 #: The weight of the earlier losses in the smoothed loss.
 BETA = 0.98
@@ -69,7 +68,7 @@ class LRFinder:
 
     Raises:
         ScheduleError: if an argument has an invalid value.
-        LRFinderError: if `end` is not greater than `start`; in `find`, if the trial could not be undone.
+        LRFinderError: if `end` is not greater than `start`.
 
     Example:
         >>> import torch
@@ -122,8 +121,9 @@ class LRFinder:
 
         Raises:
             DataError: if there are no data to train with.
-            LRFinderError: if the data are an iterator, which the trial would use up; or a parameter
-                of the model is lazy; or the steps of the phase have no loss.
+            LRFinderError: if the data are an iterator, which the trial would use up; or the steps of
+                the phase have no loss.
+            NotSaveableError: if a parameter of the model is lazy.
         """
         phase = phase or TrainingPhase()
         name = str(phase.data_name)
@@ -137,12 +137,9 @@ class LRFinder:
         chosen = participants(learner.callbacks) if callbacks is None else list(callbacks)
         if torch.cuda.is_available():
             torch.cuda.init()  # type: ignore[no-untyped-call]  # so that its random generators are there to be put back
-        with preserved_random_state():
-            snapshot = Snapshot([*learner.models, *learner.optimizers, learner.lossfn, *chosen], [data])
-            try:
-                return self._run(learner, {} if data is None else {name: data}, phase, chosen)
-            finally:
-                snapshot.restore()
+        holders = [*learner.models, *learner.optimizers, learner.lossfn, *chosen]
+        with preserved_random_state(), preserved_state(holders, [data]):
+            return self._run(learner, {} if data is None else {name: data}, phase, chosen)
 
     def _run(self, learner: Learner, data: dict[str, Any], phase: Phase, callbacks: list[Callback]) -> LRFinderResult:
         for model in learner.models:
