@@ -119,9 +119,10 @@ def test_a_model_that_differentiates_in_training_is_tried_with_gradients(log):
     ]
 
 
-def test_a_model_whose_shapes_are_open_is_not_tried(log):
+@pytest.mark.parametrize("layer", [nn.LazyLinear, lambda n: nn.Sequential(nn.Linear(n, n), nn.LazyBatchNorm1d())])
+def test_a_model_whose_shapes_are_open_is_not_tried(layer, log):
     xs = torch.ones(2, 3)
-    model = nn.LazyLinear(3)
+    model = layer(3)
     trained = learner(model, functional.mse_loss, (xs, xs), optimizer=torch.optim.SGD)
     trained.fit(1)
     assert "left out" in log[0]

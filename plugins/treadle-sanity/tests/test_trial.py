@@ -1,8 +1,20 @@
 import pytest
 import torch
-from treadle import Callback, Read, StepBegin, TrainingPhase, Write, hookimpl, step, throttle, toy_learner
+from torch import nn
+from treadle import (
+    Callback,
+    Read,
+    StepBegin,
+    TrainingPhase,
+    ValidationPhase,
+    Write,
+    hookimpl,
+    step,
+    throttle,
+    toy_learner,
+)
 from treadle_sanity import CHECKS, SkipCheck
-from treadle_sanity.trial import Trial, influences, moved, movers, shared_trials, trials
+from treadle_sanity.trial import Trial, influences, moved, movers, outputs, shared_trials, trials, without_trace
 
 
 class Mover(Callback):
@@ -55,6 +67,59 @@ def test_trials_are_made_once_for_all_checks():
 
 def test_every_check_can_be_run_by_itself():
     assert [check.fn(toy_learner()) for check in CHECKS] == [True] * len(CHECKS)
+
+
+# Looking leaves no trace.
+
+
+class Remembering(nn.Module):
+    """A model that keeps what it saw in every way a model may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.register_buffer("count", torch.zeros(()))
+        self.calls = 0
+        self.seen: list[int] = []
+        self.last = None
+
+    def forward(self, xs: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        self.calls += 1
+        self.seen.append(1)
+        self.last = xs
+        self.extra = nn.Linear(1, 1)
+        return self.layer(xs)
+
+
+def test_counters_containers_attributes_and_new_parts_are_gone_afterwards():
+    learner = toy_learner()
+    learner.model = model = Remembering()
+    count, seen = model.count, model.seen
+    with without_trace(learner, TrainingPhase()):
+        outputs(learner, torch.ones(1, 1))
+        assert (model.count.item(), model.calls, model.seen) == (1, 1, [1])
+    assert model.count is count
+    assert count.item() == 0
+    assert model.seen is seen
+    assert (model.calls, model.seen, model.last) == (0, [], None)
+    assert not hasattr(model, "extra")
+
+
+def test_modes_of_all_modules_are_as_before_also_after_an_error():
+    learner = toy_learner()
+    learner.model = model = nn.Sequential(nn.Linear(1, 1), nn.Dropout().eval())
+    with pytest.raises(ZeroDivisionError), without_trace(learner, ValidationPhase()):
+        _ = 1 / model.training  # which is False, as in validation
+    assert [module.training for module in model.modules()] == [True, True, False]
+
+
+def test_a_loss_function_that_counts_is_as_before():
+    learner = toy_learner()
+    learner.lossfn = nn.BatchNorm1d(1)
+    with without_trace(learner, TrainingPhase()):
+        learner.lossfn(torch.ones(4, 1))
+    assert learner.lossfn.num_batches_tracked.item() == 0
 
 
 # Which callbacks change a step.

@@ -383,6 +383,26 @@ def test_a_value_that_is_not_finite_is_never_the_best():
     assert weight == seen[1]
 
 
+def test_only_a_lower_finite_value_is_a_new_best():
+    values, seen = [math.nan, 2.0, 2.0, -math.inf, math.inf, 1.0, math.nan, 1.5], []
+    stopping = EarlyStopping(Never())
+    note = CustomCallback(lambda _: seen.append(stopping.best), EpochEnd, ValidationPhase)
+    note.name = "Note"  # after EarlyStopping
+    toy_learner(stopping, note).fit(len(values), (ANYTHING, validation(*values)))
+    assert seen == [None, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0]
+
+
+def test_buffers_are_restored_as_well_and_all_tensors_stay_where_they_are():
+    model = nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    tensors = [*model.parameters(), *model.buffers()]
+    stopping = EarlyStopping(Never(), restore_best=True)
+    learner = Learner(model, nn.functional.mse_loss, callbacks=[stopping], use_default_callbacks=False)
+    xs = torch.linspace(0, 1, 8).reshape(8, 1)
+    learner.fit(3, ([(xs, xs)], validation(1.0, 2.0, 3.0)))
+    assert model[1].num_batches_tracked.item() == 1
+    assert all(one is other for one, other in zip([*model.parameters(), *model.buffers()], tensors, strict=True))
+
+
 def test_without_any_best_the_weights_stay():
     weight, seen = trained(math.nan, math.nan)
     assert weight == seen[1]

@@ -12,14 +12,13 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from treadle import Callback, Phase, TrainingPhase, ValidationPhase, Write, accesses
-from treadle.authoring import by_name, handlers, overlaps, preserved_random_state
+from treadle.authoring import by_name, handlers, overlaps, preserved_random_state, preserved_state
 from treadle.errors import ArgumentTypeError, LossError
 
 from treadle_sanity.check import SkipCheck
 from treadle_sanity.loader_copy import first_batch
 from treadle_sanity.lossfns import out_of_range, title
 from treadle_sanity.tensors import map_tensors, others
-from treadle_sanity.untouched import untouched
 
 #: The state of a step that decides what model and loss function get and return.
 STEP_STATE = ("step.xs", "step.ys", "step.yhats", "step.loss")
@@ -57,15 +56,17 @@ class Trial:
         self.out_of_range: str | None = None
         self.error: Exception | None = None
         self.reason: SkipCheck | None = None
-        with without_trace(learner, phase):
-            try:
+        try:
+            with quiet(learner):
                 self._fetch(learner, name)
-                if self.is_pair:
-                    self._apply(learner, phase)
-            except SkipCheck as reason:
-                self.reason = reason
-            except Exception as error:
-                self.error = error
+            if self.is_pair:
+                refuse_open_shapes(learner)
+                with without_trace(learner, phase):
+                    self._apply(learner)
+        except SkipCheck as reason:
+            self.reason = reason
+        except Exception as error:
+            self.error = error
         self.yhats, self.loss = map_tensors(torch.Tensor.detach, (self.yhats, self.loss))
 
     def _fetch(self, learner: Any, name: str) -> None:
@@ -73,9 +74,7 @@ class Trial:
         self.fetched = True
         self.is_pair = isinstance(self.batch, (tuple, list)) and len(self.batch) == 2
 
-    def _apply(self, learner: Any, phase: Phase) -> None:
-        if any(is_lazy(tensor) for tensor in parameters(learner)):
-            raise SkipCheck("the shapes of the model's parameters are decided by the first batch")
+    def _apply(self, learner: Any) -> None:
         self.xs, self.ys = moved(learner, tuple(self.batch))
         self.yhats = outputs(learner, self.xs)
         self.out_of_range = out_of_range(self.yhats, self.ys, self.lossfn)
@@ -104,23 +103,33 @@ def shared_trials() -> Iterator[None]:
 
 
 @contextmanager
-def without_trace(learner: Any, phase: Phase) -> Iterator[None]:
-    """Leave random generators, models and loss function as they are, and warnings to the first step.
+def quiet(learner: Any) -> Iterator[None]:
+    """Leave random generators as they are, and warnings to the first step."""
+    with preserved_random_state(learner.data.values()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
-    Inside of it, models and gradients are as they are in a phase.
-    """
+
+@contextmanager
+def without_trace(learner: Any, phase: Phase) -> Iterator[None]:
+    """Have models and gradients as in a phase, and leave everything as it is; see `quiet`."""
     models = by_name(learner.model)
     with (
-        preserved_random_state(learner.data.values()),
-        untouched(*models.values(), learner.lossfn),
+        quiet(learner),
+        preserved_state([*models.values(), learner.lossfn], parameters=False),
         torch.set_grad_enabled(phase.training is not False),
-        warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore")
         if phase.training is False:  # while a training phase is under way its modes are set
             for model in models.values():
                 model.eval()
         yield
+
+
+def refuse_open_shapes(learner: Any) -> None:
+    """Skip the trial of a model with lazy layers."""
+    models = by_name(learner.model).values()
+    if any(is_lazy(tensor) for model in models for tensor in (*model.parameters(), *model.buffers())):
+        raise SkipCheck("the shapes of the model's parameters are decided by the first batch")
 
 
 def outputs(learner: Any, xs: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from math import isfinite
 from typing import Any
 
 from treadle import (
@@ -20,10 +21,9 @@ from treadle import (
     accesses,
     hookimpl,
 )
-from treadle.authoring import did_you_mean, one_of, overlaps, subclass_of, unwrap
+from treadle.authoring import did_you_mean, load_model_state, model_state, one_of, overlaps, subclass_of, unwrap
 from treadle.errors import ArgumentTypeError, ArgumentValueError, CancelFittingException, LossError
 
-from treadle_stopping.best import Best
 from treadle_stopping.criterion import Criterion, Never
 from treadle_stopping.losses import StepLosses
 from treadle_stopping.patience import Patience
@@ -132,15 +132,15 @@ class EarlyStopping(Callback):
 
     def _forget(self) -> None:
         self.stopper.reset()
-        self._best = Best()
+        self._best: float | None = None  # lower is better
+        self._best_weights: dict[str, Any] | None = None
         self._training, self._test = StepLosses(), StepLosses()  # of the epochs under way
         self._alone = False  # whether training stands in for test epochs, because there are none
 
     @property
     def best(self) -> float | None:
         """The best out-of-sample value of this fit, or None; values that are not finite do not count."""
-        value = self._best.value
-        return -value if value is not None and self.mode == "max" else value
+        return -self._best if self._best is not None and self.mode == "max" else self._best
 
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
@@ -213,8 +213,7 @@ class EarlyStopping(Callback):
             value = self._value(learner, phase, self._training if training else self._test)
             if value is not None:
                 self.stopper.update(value)
-                if self._best.improves(value) and self.restore_best:
-                    self._best.keep(learner.model)
+                self._remember(learner, value)
         if (fired := self.stopper.fired) != Never():
             stop = EarlyStop(self.stopper.message + self._explanation(), fired)
             if not self._inside:  # in an epoch that was not run by `treadle.epoch`
@@ -223,10 +222,19 @@ class EarlyStopping(Callback):
 
     def on_fit_end(self, learner: Any) -> None:
         self._alone = False
-        if self.restore_best:
-            self._best.restore(learner.model)
+        if self._best_weights is not None:
+            load_model_state(learner.model, self._best_weights)
             if not self.keep_state:
-                self._best.drop()
+                self._best_weights = None
+
+    def _remember(self, learner: Any, value: float) -> None:
+        """Keep a value that is the best, and its weights if they are to be restored."""
+        if not isfinite(value) or (self._best is not None and value >= self._best):
+            return
+        self._best = value
+        if self.restore_best:
+            self._best_weights = None  # first, so that there are never two copies
+            self._best_weights = model_state(learner.model)
 
     def _value(self, learner: Any, phase: Phase, losses: StepLosses) -> float | None:
         """The epoch's out-of-sample value, lower is better; None if no step ran to its end."""
@@ -257,12 +265,13 @@ class EarlyStopping(Callback):
             "training": self._training.state_dict(),
             "test": self._test.state_dict(),
             "alone": self._alone,
-            "best": self._best.state_dict(),
+            "best": self._best,
+            "best_weights": self._best_weights,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.stopper.load_state_dict(state["stopper"])
         self._training.load_state_dict(state["training"])
         self._test.load_state_dict(state["test"])
-        self._best.load_state_dict(state["best"])
+        self._best, self._best_weights = state["best"], state["best_weights"]
         self._alone = state["alone"]
