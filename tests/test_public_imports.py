@@ -12,18 +12,6 @@ PUBLIC = {"treadle"} | {
     f"treadle.{name}" for name in ("access", "authoring", "errors", "events", "operations", "phases", "plugins")
 }
 
-#: Files of plugins that import more, each with what; exactly those that do, so that the list can only shrink.
-KNOWN: dict[str, set[str]] = {
-    "treadle-checkpoint/src/treadle_checkpoint/callback_states.py": {"treadle.callback"},
-    "treadle-checkpoint/src/treadle_checkpoint/checkpointer.py": {"treadle.callback", "treadle.ordering.handlers"},
-    "treadle-checkpoint/src/treadle_checkpoint/fast_forward.py": {"treadle.state.random_state"},
-    "treadle-checkpoint/src/treadle_checkpoint/random_states.py": {"treadle.state.random_state"},
-    "treadle-checkpoint/src/treadle_checkpoint/snapshot.py": {"treadle.loop.progress", "treadle.state.random_state"},
-    "treadle-checkpoint/tests/test_fast_forward.py": {"treadle.state.random_state"},
-    "treadle-checkpoint/tests/test_random_states.py": {"treadle.state.random_state"},
-    "treadle-checkpoint/tests/test_resume.py": {"treadle.loop.batches"},
-}
-
 
 def imported(source: str) -> set[str]:
     """The modules of the core that a file imports, wherever the import stands; a submodule by its own name."""
@@ -49,7 +37,7 @@ FILES = sorted([*PLUGINS.glob("*/src/**/*.py"), *PLUGINS.glob("*/tests/**/*.py")
 def test_plugins_import_public_names_alone() -> None:
     assert len(FILES) > 100
     found = {file.relative_to(PLUGINS).as_posix(): names for file in FILES if (names := private(file))}
-    assert found == KNOWN
+    assert found == {}
 
 
 @pytest.mark.parametrize(

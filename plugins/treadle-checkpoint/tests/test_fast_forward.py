@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 from torch.utils.data import DataLoader, Sampler, TensorDataset
-from treadle.state.random_state import RandomState
+from treadle.authoring import RandomState
 from treadle_checkpoint import MismatchError, NotResumableError
 from treadle_checkpoint.batch_digest import batch_digest
 from treadle_checkpoint.fast_forward import fast_forward

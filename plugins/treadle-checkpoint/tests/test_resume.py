@@ -30,7 +30,7 @@ from treadle import (
     step,
     throttle,
 )
-from treadle.loop.batches import batches
+from treadle.authoring import batches
 from treadle_checkpoint import Checkpointer, checkpoints, latest, resume
 
 # What trains, and how.

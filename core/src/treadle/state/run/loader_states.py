@@ -19,6 +19,13 @@ def refuse_unresumable(data: Mapping[str, Any]) -> None:
 
     Raises:
         NotResumableError: naming the first of them, and why.
+
+    Example:
+        >>> refuse_unresumable({"training": [1, 2, 3]})
+        >>> refuse_unresumable({"training": iter([1, 2, 3])})
+        Traceback (most recent call last):
+        ...
+        treadle.errors.NotResumableError: A run over data.training could not be resumed: ...
     """
     for name, batches in data.items():
         if not has_state(batches) and (problem := unresumable(batches)) is not None:

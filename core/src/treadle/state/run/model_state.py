@@ -19,6 +19,10 @@ def models_by_name(model: Any) -> dict[str, nn.Module]:
 
     Raises:
         ArgumentTypeError: if it is neither a module nor a mapping of modules.
+
+    Example:
+        >>> models_by_name(nn.Flatten()), models_by_name({"critic": nn.Flatten()})
+        ({'': Flatten(start_dim=1, end_dim=-1)}, {'critic': Flatten(start_dim=1, end_dim=-1)})
     """
     models = by_name(model)
     if not all(isinstance(module, nn.Module) for module in models.values()):
@@ -81,6 +85,14 @@ def load_model_state(model: Any, state: Mapping[str, Any], where: str = "The sta
 
     Raises:
         MismatchError: if names or shapes differ; then nothing is loaded.
+
+    Example:
+        >>> small, large = nn.Linear(1, 1), nn.Linear(2, 1)
+        >>> load_model_state(large, model_state(small), "It")
+        Traceback (most recent call last):
+        ...
+        treadle.errors.MismatchError: It does not fit the model: weight has the shape (1, 1), in the model (1, 2).
+        Fix: build the model as it was when it was saved
     """
     for module, own_state in match_model_state(model, state, where):
         module.load_state_dict(own_state)

@@ -33,6 +33,12 @@ class RunState:
         model: The values of the models' `state_dict`, by name; see `model_state`.
         parts: All else, by part: what `flatten` returned for it.
         tensors: The tensors of the parts by name.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> state = capture_run(toy_learner())
+        >>> sorted(state.model), state.part("progress")["steps"]
+        (['weight'], 0)
     """
 
     def __init__(self, model: dict[str, Any], parts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
