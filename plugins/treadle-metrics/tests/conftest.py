@@ -1,11 +1,11 @@
 """Phases whose losses are scripted, tensors that are on no real device, and runs that are resumed."""
 
-import io
 from itertools import islice
 
 import pytest
 import torch
 from treadle import Callback, Phase, hookimpl, run_step, toy_learner
+from treadle.authoring import capture_run
 
 
 class Scripted(Phase):
@@ -21,7 +21,7 @@ class Other(Scripted):
     pass
 
 
-class Answers(Phase):
+class Outputs(Phase):
     """Its batches are outputs and targets."""
 
     def step(self, learner, batch):
@@ -30,7 +30,7 @@ class Answers(Phase):
 
 
 class FarTensor(torch.Tensor):
-    """A tensor that seems to be on an accelerator, and notes who makes the host wait for it."""
+    """A tensor that seems to be on an accelerator, and notes what makes the host wait for it."""
 
     waits: list[str] = []
 
@@ -61,47 +61,30 @@ class FarTensor(torch.Tensor):
 
 
 class Saved:
-    """A run as a file gives it back; another learner goes on from it, as `treadle.loop.position.Resumption` says."""
-
-    counters = ("epoch", "epochs", "steps", "updates", "accumulated")
+    """A run at one moment, which another learner resumes; see `treadle.loop.position.Resumption`."""
 
     def __init__(self, learner, phase=None, batches=0):
-        self.phase, self.batches, self.file = phase, batches, io.BytesIO()
-        state = {
-            "model": learner.model.state_dict(),
-            "cbstate": {name: entry.state_dict() for name, entry in learner.cbstate.items()},
-            "callbacks": {callback.name: callback.state_dict() for callback in learner.callbacks},
-            "progress": {name: getattr(learner.progress, name) for name in self.counters},
-            "rounds": learner.position.rounds,
-        }
-        torch.save(state, self.file)
+        self.phase, self.batches = phase, batches
+        self.state, self.rounds = capture_run(learner), learner.position.rounds
 
     def resume(self, learner):
         self.learner = learner
         learner.position.resumption = self
 
-    def put(self):
-        self.file.seek(0)
-        state = torch.load(self.file, weights_only=True)
-        self.learner.model.load_state_dict(state["model"])
-        for name, own in state["cbstate"].items():
-            self.learner.cbstate[name].load_state_dict(own)
-        for callback in self.learner.callbacks:
-            callback.load_state_dict(state["callbacks"][callback.name])
-        for name, count in state["progress"].items():
-            setattr(self.learner.progress, name, count)
-        self.learner.position.rounds = state["rounds"]
+    def put_back(self):
+        self.state.put_back(self.learner)
+        self.learner.position.rounds = self.rounds
 
     def begin(self, n, phases):
-        self.put()
+        self.put_back()
 
     def restore(self):
-        self.put()
+        self.put_back()
         if self.phase is None:
             self.learner.position.resumption = None
 
     def rest(self, phase, data):
-        self.put()
+        self.put_back()
         position = self.learner.position
         position.resumption, position.skipped, self.learner.progress.step = None, self.batches, self.batches
         return islice(data, self.batches, None)
@@ -168,13 +151,13 @@ def other():
 
 
 @pytest.fixture
-def answers():
-    return Answers()
+def outputs():
+    return Outputs()
 
 
 @pytest.fixture
 def learner():
-    """Makes a learner with some callbacks; what it trains plays no part."""
+    """Makes a learner with some callbacks; what it trains does not matter."""
     return toy_learner
 
 

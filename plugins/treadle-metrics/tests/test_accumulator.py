@@ -39,41 +39,41 @@ def run(phase, metric, batches=BATCHES):
     return list(steps.values), learner.cbstate.metricsepoch[phase][name].last[1]
 
 
-def test_a_step_has_the_value_of_its_batch_and_the_epoch_that_of_everything(answers):
-    steps, whole = run(answers, Share())
+def test_a_step_has_the_value_of_its_batch_and_the_epoch_that_of_everything(outputs):
+    steps, whole = run(outputs, Share())
     assert steps == [2 / 3, 1.0]
     assert whole == 4 / 5
 
 
-def test_the_same_holds_for_torchmetrics(answers):
-    steps, whole = run(answers, F1())
+def test_the_same_holds_for_torchmetrics(outputs):
+    steps, whole = run(outputs, F1())
     assert steps == pytest.approx([2 / 3, 1.0])
     assert whole == pytest.approx(6 / 7)
 
 
-def test_it_starts_anew_with_each_epoch(answers):
+def test_it_starts_anew_with_each_epoch(outputs):
     learner = toy_learner(Recorder(), Metrics(F1()))
-    epoch(learner, answers, BATCHES)
-    epoch(learner, answers, BATCHES[1:])
-    assert list(learner.cbstate.metricsepoch[answers]["BinaryF1Score"].values) == pytest.approx([6 / 7, 1.0])
+    epoch(learner, outputs, BATCHES)
+    epoch(learner, outputs, BATCHES[1:])
+    assert list(learner.cbstate.metricsepoch[outputs]["BinaryF1Score"].values) == pytest.approx([6 / 7, 1.0])
 
 
-def test_a_torchmetrics_object_works_as_a_statistic(answers):
+def test_a_torchmetrics_object_works_as_a_statistic(outputs):
     def largest(yhats, ys):
         return yhats.sum()
 
-    assert run(answers, Metric(largest, statistic=torchmetrics.MinMetric())) == ([2.0, 2.0], 2.0)
+    assert run(outputs, Metric(largest, statistic=torchmetrics.MinMetric())) == ([2.0, 2.0], 2.0)
 
 
-def test_with_a_statistic_the_epochs_value_is_made_of_the_steps(answers):
-    assert run(answers, Metric(Share(), statistic=torchmetrics.MeanMetric()))[1] == pytest.approx((2 / 3 + 1) / 2)
+def test_with_a_statistic_the_epochs_value_is_made_of_the_steps(outputs):
+    assert run(outputs, Metric(Share(), statistic=torchmetrics.MeanMetric()))[1] == pytest.approx((2 / 3 + 1) / 2)
 
 
-def test_a_torchmetrics_object_follows_the_outputs_to_their_device(answers):
+def test_a_torchmetrics_object_follows_the_outputs_to_their_device(outputs):
     metric = Metric(torchmetrics.MeanSquaredError())
     learner = toy_learner()
-    answers.step(learner, (torch.ones(2, device="meta"), torch.ones(2, device="meta")))
-    metric.step(learner, answers)
+    outputs.step(learner, (torch.ones(2, device="meta"), torch.ones(2, device="meta")))
+    metric.step(learner, outputs)
     assert metric.step_value().device.type == "meta"
 
 
@@ -103,14 +103,14 @@ def test_a_metric_resumed_in_the_middle_of_an_epoch_gives_the_same(make):
     assert torch.equal(torch.as_tensor(value(second)), torch.as_tensor(value(whole)))
 
 
-def test_a_state_that_no_checkpoint_can_hold_is_refused_by_name(answers):
+def test_a_state_that_no_checkpoint_can_hold_is_refused_by_name(outputs):
     learner = toy_learner(Recorder(), Metrics(Listing()))
-    epoch(learner, answers, BATCHES)
+    epoch(learner, outputs, BATCHES)
     with pytest.raises(MetricError, match=r"metric 'Listing': `seen` of Listing is a set.*\nFix: .*`load_state_dict`"):
         learner.get_callback(Metrics).state_dict()
 
 
-def test_several_values_at_once_are_refused_with_the_fix(answers):
+def test_several_values_at_once_are_refused_with_the_fix(outputs):
     collection = torchmetrics.MetricCollection([F1()])
     with pytest.raises(MetricError, match=r"'MetricCollection' gave a dict.*\nFix: .*\n    Metrics\(\*parts\)"):
-        run(answers, collection)
+        run(outputs, collection)

@@ -39,34 +39,34 @@ def measured(learner, phase, metric, batches):
     return list(steps.values), learner.cbstate.metricsepoch[phase][name].last[1]
 
 
-def test_a_function_is_measured_at_each_step_and_averaged_over_the_epoch(learner, answers):
+def test_a_function_is_measured_at_each_step_and_averaged_over_the_epoch(learner, outputs):
     batches = [([1.0, 2.0], [1.0, 2.0]), ([1.0, 2.0], [2.0, 4.0]), ([3.0], [0.0])]
-    assert measured(learner, answers, difference, batches) == ([0.0, 1.5, 3.0], 1.5)
+    assert measured(learner, outputs, difference, batches) == ([0.0, 1.5, 3.0], 1.5)
 
 
-def test_the_mean_is_over_steps_and_not_over_rows(learner, answers):
+def test_the_mean_is_over_steps_and_not_over_rows(learner, outputs):
     batches = [([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]), ([3.0], [0.0])]
-    assert measured(learner, answers, difference, batches)[1] == 1.5
+    assert measured(learner, outputs, difference, batches)[1] == 1.5
 
 
-def test_another_statistic_makes_the_epochs_value(learner, answers):
+def test_another_statistic_makes_the_epochs_value(learner, outputs):
     batches = [([1.0], [0.0]), ([5.0], [0.0]), ([3.0], [0.0])]
-    assert measured(learner, answers, Metric(difference, statistic=Maximum()), batches) == ([1.0, 5.0, 3.0], 5.0)
+    assert measured(learner, outputs, Metric(difference, statistic=Maximum()), batches) == ([1.0, 5.0, 3.0], 5.0)
 
 
-def test_a_statistic_of_steps_that_never_ran_gives_no_value(learner, answers, scripted):
+def test_a_statistic_of_steps_that_never_ran_gives_no_value(learner, outputs, scripted):
     learner = learner(Recorder(), Metrics(Metric(difference, statistic=Maximum())))
     epoch(learner, scripted, [1.0])
     assert list(learner.cbstate.metricsepoch[scripted]) == ["Loss"]
 
 
-def test_what_it_compares_can_be_brought_into_another_form(learner, answers):
+def test_what_it_compares_can_be_brought_into_another_form(learner, outputs):
     metric = Metric(difference, device=lambda yhats, ys: (yhats * 10, ys))
-    assert measured(learner, answers, metric, [([1.0], [0.0])]) == ([10.0], 10.0)
+    assert measured(learner, outputs, metric, [([1.0], [0.0])]) == ([10.0], 10.0)
 
 
-def test_a_function_may_return_a_plain_number(learner, answers):
-    assert measured(learner, answers, Metric(lambda yhats, ys: 3, name="Three"), [([1.0], [0.0])]) == ([3.0], 3.0)
+def test_a_function_may_return_a_plain_number(learner, outputs):
+    assert measured(learner, outputs, Metric(lambda yhats, ys: 3, name="Three"), [([1.0], [0.0])]) == ([3.0], 3.0)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ def test_it_is_measured_without_gradients(learner):
     assert seen == [(False, False), (False, False)]
 
 
-def test_outputs_that_are_not_a_tensor_are_measured_without_gradients(learner, answers):
+def test_outputs_that_are_not_a_tensor_are_measured_without_gradients(learner, outputs):
     weight = torch.ones(1, requires_grad=True)
     seen = []
     metric = Metric(lambda yhats, ys: seen.append((yhats["a"] * 2).requires_grad) or 1.0, name="Seen")
-    epoch(learner(Recorder(), Metrics(metric)), answers, [({"a": weight}, None)])
+    epoch(learner(Recorder(), Metrics(metric)), outputs, [({"a": weight}, None)])
     assert seen == [False]
 
 
@@ -122,28 +122,28 @@ def test_a_phase_without_outputs_has_no_value(learner, scripted):
     assert list(learner.cbstate.metricsstep[scripted]) == ["Loss"]
 
 
-def test_values_on_an_accelerator_stay_there(learner, answers, far):
+def test_values_on_an_accelerator_stay_there(learner, outputs, far):
     metric, learner = Metric(accuracy), learner()
     scores, classes = far(torch.eye(2)), far(torch.tensor([0, 0]))
     for _ in range(3):
-        answers.step(learner, (scores, classes))
-        metric.step(learner, answers)
+        outputs.step(learner, (scores, classes))
+        metric.step(learner, outputs)
     assert isinstance(metric.step_value(), far)
     assert metric.epoch_value().near.item() == 0.5
     assert far.waits == []
 
 
-def test_what_is_not_a_number_is_refused_by_name(learner, answers):
+def test_what_is_not_a_number_is_refused_by_name(learner, outputs):
     with pytest.raises(MetricError, match=r"'Sub' gave a tensor of shape \(2,\).*\nFix: reduce it"):
-        measured(learner, answers, Metric(torch.sub, name="Sub"), [([1.0, 2.0], [0.0, 0.0])])
+        measured(learner, outputs, Metric(torch.sub, name="Sub"), [([1.0, 2.0], [0.0, 0.0])])
 
 
-def test_an_error_of_the_function_is_passed_on_with_the_metrics_name(learner, answers):
+def test_an_error_of_the_function_is_passed_on_with_the_metrics_name(learner, outputs):
     def broken(yhats, ys):
         raise RuntimeError("no such class")
 
     with pytest.raises(RuntimeError, match="no such class") as info:
-        measured(learner, answers, broken, [([1.0], [0.0])])
+        measured(learner, outputs, broken, [([1.0], [0.0])])
     assert info.value.__notes__[0] == "Raised by the metric 'Broken'."
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from treadle import Callback, ConflictResolution, Learner, RunFirst, Unresolvable, Write
+from treadle.authoring import by_name
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_device.batch import map_tensors
@@ -106,11 +107,6 @@ class ToDevice(Callback):
         if moved is not model:
             self._made.add(moved)
         return moved
-
-
-def by_name(state: Any) -> dict[str, Any]:
-    """One or several models or optimizers, by name; a single one has the empty name."""
-    return dict(state) if isinstance(state, Mapping) else {"": state}
 
 
 def as_move(move: object, name: str) -> Callable[[Any], Any]:

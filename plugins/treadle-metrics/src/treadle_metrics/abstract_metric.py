@@ -90,7 +90,7 @@ class AbstractMetric(ABC):
         return attributes(self, self.name)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Take over what `state_dict` returned."""
         set_attributes(self, state)
 
     def __repr__(self) -> str:
@@ -136,37 +136,37 @@ def attributes(target: Any, owner: str) -> dict[str, Any]:
     """
     state = {}
     for name, value in vars(target).items():
-        if is_plain(value):
+        try:
             state[name] = copied(value)
-        elif not (callable(value) or isinstance(value, (torch.device, torch.dtype))):
-            raise MetricError(
-                f"A checkpoint cannot hold the state of the metric {owner!r}: `{name}` of {type(target).__name__} is a "
-                f"{type(value).__name__}, neither a tensor nor a plain value.\n"
-                f"Fix: give {type(target).__name__} the methods `state_dict` and `load_state_dict`."
-            )
+        except TypeError:
+            if not (callable(value) or isinstance(value, (torch.device, torch.dtype))):
+                raise MetricError(
+                    f"A checkpoint cannot hold the state of the metric {owner!r}: `{name}` of {type(target).__name__} "
+                    f"is a {type(value).__name__}, neither a tensor nor a plain value.\n"
+                    f"Fix: give {type(target).__name__} the methods `state_dict` and `load_state_dict`."
+                ) from None
     return state
 
 
 def set_attributes(target: Any, state: dict[str, Any]) -> None:
-    """Set an object's attributes to a copy of what `attributes` gave."""
+    """Set an object's attributes to a copy of what `attributes` returned."""
     for name, value in state.items():
         value = copied(value)
         setattr(target, name, tuple(value) if isinstance(getattr(target, name, None), tuple) else value)
 
 
-def is_plain(value: Any) -> bool:
-    """Whether a checkpoint can hold a value: a tensor, a number, a string, None, or a list or dict of these."""
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(map(is_plain, value))
-    return value is None or isinstance(value, (torch.Tensor, str, int, float))
-
-
 def copied(value: Any) -> Any:
-    """A copy of a plain value or a tensor, which no later change in place reaches; tuples become lists."""
+    """A copy of a tensor, a number, a string, None, or a list or dict of these; tuples become lists.
+
+    Raises:
+        TypeError: for anything else, which would come back from a checkpoint as something else.
+    """
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
-    if isinstance(value, dict):
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: copied(item) for key, item in value.items()}
-    return [copied(item) for item in value] if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return [copied(item) for item in value]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    raise TypeError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle import Phase
 from treadle.authoring import phase_key, phase_label
@@ -14,6 +14,9 @@ from treadle.events import subclasses
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: What is kept for a phase: something with `to_dict`, `state_dict` and `load_state_dict`.
+Record = TypeVar("Record", bound=Any)
+
 #: The size of one pair of axes, in inches.
 WIDTH, HEIGHT = 5.0, 3.6
 
@@ -22,26 +25,13 @@ class MissingExtra(TreadleError, ImportError):
     """Something was asked for that needs a library which is not installed."""
 
 
-class Record(Protocol):
-    """What `ByPhase` keeps for a phase."""
-
-    def to_dict(self) -> dict[str, Any]: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-T = TypeVar("T", bound=Record)
-
-
-class ByPhase(dict[Phase, T]):
+class ByPhase(dict[Phase, Record]):
     """Maps phases to records. Any phase equal to the one that ran finds its record.
 
     A phase that has not run gives an empty record, which is not kept; `of` keeps it.
 
     Args:
-        make: Makes an empty record.
+        make: Makes an empty record, with `to_dict`, `state_dict` and `load_state_dict`.
 
     Raises:
         ArgumentTypeError: if something is looked up that is not a phase.
@@ -57,12 +47,12 @@ class ByPhase(dict[Phase, T]):
         {'treadle.phases:TrainingPhase': {'epochs': 0, 'steps': 1, 'steps_epoch': 0}}
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
+    def __init__(self, make: Callable[[], Record]) -> None:
         super().__init__()
         self._make = make
         self._unclaimed: dict[str, dict[str, Any]] = {}
 
-    def __missing__(self, phase: Phase) -> T:
+    def __missing__(self, phase: Phase) -> Record:
         """Reached by `self[phase]` for a phase without a record."""
         if not isinstance(phase, Phase):
             fix = "pass a phase:\n    [TrainingPhase()]"
@@ -76,7 +66,7 @@ class ByPhase(dict[Phase, T]):
             self[phase] = record
         return record
 
-    def of(self, phase: Phase) -> T:
+    def of(self, phase: Phase) -> Record:
         """The record of a phase, to write to; made and kept if there is none yet."""
         record = self[phase]
         self.setdefault(phase, record)
@@ -113,7 +103,7 @@ class ByPhase(dict[Phase, T]):
         return {**self._unclaimed, **{phase_key(phase): record.state_dict() for phase, record in self.items()}}
 
     def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
-        """Take over what `state_dict` gave; an existing record stays the same object.
+        """Take over what `state_dict` returned; an existing record stays the same object.
 
         The state of a phase with fields, or of a type that does not exist yet, waits until an
         equal phase is looked up.

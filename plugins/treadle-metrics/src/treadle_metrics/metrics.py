@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -53,7 +53,9 @@ class Metrics(Callback):
     run_after = ("recorder",)
 
     def __init__(self, *metrics: Any) -> None:
-        self.metrics = tuple(with_loss(map(as_metric, metrics)))
+        others = [as_metric(metric) for metric in metrics]
+        losses = [metric for metric in others if type(metric) is Loss] or [Loss()]
+        self.metrics = (*losses, *(metric for metric in others if type(metric) is not Loss))
         names = [metric.name for metric in self.metrics]
         for name in names:
             if names.count(name) > 1:
@@ -162,10 +164,3 @@ def as_metric(value: Any) -> AbstractMetric:
             f"{value.__name__} is a class, not a metric.\nFix: make an instance:\n    Metrics({value.__name__}())"
         )
     return Metric(value)
-
-
-def with_loss(metrics: Iterable[AbstractMetric]) -> list[AbstractMetric]:
-    """The metrics with the loss as the first, which is added if it is not among them."""
-    metrics = list(metrics)
-    losses = [metric for metric in metrics if type(metric) is Loss]
-    return [*(losses or [Loss()]), *(metric for metric in metrics if type(metric) is not Loss)]
