@@ -118,13 +118,17 @@ def test_a_copy_has_records_of_its_own(duplicate):
 
 
 def test_a_class_is_refused_with_the_instance_to_write():
-    with pytest.raises(ArgumentTypeError, match=r"is not a phase\.\nFix: make an instance:\n    \[TrainingPhase\(\)\]"):
+    with pytest.raises(
+        ArgumentTypeError,
+        match=r"The phase of a record must be .*, got the class TrainingPhase\.\n.*\n    TrainingPhase\(\)",
+    ):
         ByPhase(History)[TrainingPhase]
 
 
 def test_what_is_not_a_phase_is_refused():
     with pytest.raises(
-        ArgumentTypeError, match=r"'training' is not a phase\.\nFix: pass a phase:\n    \[TrainingPhase\(\)\]"
+        ArgumentTypeError,
+        match=r"must be an instance of Phase, got 'training'\.\n.*\n    .*history\[TrainingPhase\(\)\]",
     ):
         ByPhase(History)["training"]
 

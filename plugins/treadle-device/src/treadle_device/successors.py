@@ -18,10 +18,6 @@ CANNOT_FOLLOW = (
 def successors(before: Parameters, after: Parameters) -> dict[torch.Tensor, torch.Tensor]:
     """The new parameter for each one that was replaced, matched by name, or else by order.
 
-    Args:
-        before: A module's parameters by name.
-        after: Those of the module that replaced it.
-
     Raises:
         ArgumentValueError: if the number of parameters or a shape differs.
     """

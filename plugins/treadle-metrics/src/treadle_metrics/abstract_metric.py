@@ -100,13 +100,8 @@ class AbstractMetric(ABC):
 def number(value: Any, owner: str, kind: str = "metric") -> float | torch.Tensor:
     """A measured value as it is kept: a float, or a detached tensor if it is on an accelerator.
 
-    Args:
-        value: A number, or a tensor with one element.
-        owner: The name of the metric or the trace, for the message.
-        kind: Which of the two it is.
-
     Raises:
-        MetricError: if it is not a number.
+        MetricError: if it is not a number; the message names the metric or trace, the `owner`.
     """
     if isinstance(value, torch.Tensor):
         if value.numel() == 1:
@@ -127,12 +122,8 @@ def number(value: Any, owner: str, kind: str = "metric") -> float | torch.Tensor
 def attributes(target: Any, owner: str) -> dict[str, Any]:
     """A copy of an object's attributes, apart from settings such as functions, classes and devices.
 
-    Args:
-        target: The object.
-        owner: The name of the metric that it belongs to, for the message.
-
     Raises:
-        MetricError: if one of them is neither a tensor nor a plain value.
+        MetricError: if one of them is neither a tensor nor a plain value; the message names the metric, the `owner`.
     """
     state = {}
     for name, value in vars(target).items():

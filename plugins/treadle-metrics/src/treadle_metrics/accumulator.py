@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import torch
+from treadle.authoring import has_state
 
 from treadle_metrics.abstract_metric import attributes, copied, number, set_attributes
 
@@ -70,18 +71,14 @@ class Accumulator:
                 self.target = self.target.to(value.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The running state of the object: torchmetrics' states, its `state_dict`, or its attributes.
-
-        Raises:
-            MetricError: if a checkpoint cannot hold it.
-        """
+        """The running state of the object: torchmetrics' states, its `state_dict`, or its attributes."""
         state: Any
         if modules := torchmetrics_in(self.target):
             state = {
                 name: {"_update_count": module._update_count, **copied(module.metric_state)}
                 for name, module in modules.items()
             }
-        elif callable(getattr(self.target, "state_dict", None)):
+        elif has_state(self.target):
             state = self.target.state_dict()
         else:
             state = attributes(self.target, self.owner)
@@ -94,7 +91,7 @@ class Accumulator:
                 set_attributes(module, state["target"][name])
                 module.to(module.device)  # the states were saved on a device, and may have been loaded on another
                 module._computed = None  # what it computed last belongs to another state
-        elif callable(getattr(self.target, "load_state_dict", None)):
+        elif has_state(self.target):
             self.target.load_state_dict(state["target"])
         else:
             set_attributes(self.target, state["target"])

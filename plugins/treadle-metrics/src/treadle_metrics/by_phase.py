@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle import Phase
-from treadle.authoring import phase_key, phase_label
-from treadle.errors import ArgumentTypeError, ArgumentValueError, TreadleError
+from treadle.authoring import instance_of, phase_key, phase_label
+from treadle.errors import ArgumentValueError, TreadleError
 from treadle.events import subclasses
 
 if TYPE_CHECKING:
@@ -54,11 +54,7 @@ class ByPhase(dict[Phase, Record]):
 
     def __missing__(self, phase: Phase) -> Record:
         """Reached by `self[phase]` for a phase without a record."""
-        if not isinstance(phase, Phase):
-            fix = "pass a phase:\n    [TrainingPhase()]"
-            if isinstance(phase, type) and issubclass(phase, Phase):
-                fix = f"make an instance:\n    [{phase.__name__}()]"
-            raise ArgumentTypeError(f"Records are kept by phase, and {phase!r} is not a phase.\nFix: {fix}")
+        instance_of(phase, "The phase of a record", Phase, "learner.cbstate.history[TrainingPhase()]")
         state = self._unclaimed.pop(phase_key(phase), None)
         record = self._make()
         if state is not None:
@@ -78,7 +74,7 @@ class ByPhase(dict[Phase, Record]):
 
     def rows(self) -> list[dict[str, Any]]:
         """A dictionary for each phase, with its label as "phase"; `pandas.DataFrame` takes it."""
-        return [{"phase": label, **record} for label, record in self.to_dict().items()]
+        return [{"phase": phase_label(phase), **record.to_dict()} for phase, record in self.items()]
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the records' numbers as bars: one pair of axes for each, in it a bar for each phase.
@@ -121,12 +117,10 @@ class ByPhase(dict[Phase, Record]):
 
 
 def drawn(titles: Sequence[str], draw: Callable[[Any, str], Any], path: str | Path | None) -> Figure:
-    """A figure, in no window, with a pair of axes for each title side by side.
+    """A figure, in no window, with a pair of axes for each title side by side; saved if there is a path.
 
     Args:
-        titles: What the axes are called.
         draw: Draws into a pair of axes, by its title, and returns the axis that has only whole numbers.
-        path: Where to save the picture, in a folder that is made if needed. Default: nowhere.
     """
     if not titles:
         raise ArgumentValueError(

@@ -135,11 +135,7 @@ class Metric(AbstractMetric):
 
 
 def name_of(fn: Any) -> str:
-    """The name of a function or an object's class, capitalised.
-
-    Raises:
-        ArgumentTypeError: for a lambda.
-    """
+    """The name of a function or an object's class, capitalised; a lambda is refused."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     name: str = getattr(fn, "__name__", type(fn).__name__)
@@ -152,11 +148,7 @@ def name_of(fn: Any) -> str:
 
 
 def checked_phase(phase: Any) -> Any:
-    """A type of phase, or a union or tuple of some.
-
-    Raises:
-        ArgumentTypeError: if it is not.
-    """
+    """The argument, which is a type of phase, or a union or tuple of some."""
     try:
         isinstance(None, phase)
     except TypeError:
@@ -168,14 +160,7 @@ def checked_phase(phase: Any) -> Any:
 
 
 def placement(device: Any) -> Callable[[Any, Any], Any]:
-    """A function that brings outputs and targets where they are compared.
-
-    Args:
-        device: A device or its name; a function of both; or a function of each.
-
-    Raises:
-        ArgumentTypeError: if it is none of these.
-    """
+    """A function that brings outputs and targets where they are compared; see `Metric`."""
     if callable(device):
         try:
             inspect.signature(device).bind(None, None)

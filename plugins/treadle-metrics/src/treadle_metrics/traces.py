@@ -58,8 +58,7 @@ class Traces(Callback):
             isinstance(name, str) and callable(fn) for name, fn in functions.items()
         ):
             raise ArgumentTypeError(
-                f"Traces takes functions of the learner by name, got {functions!r}.\n"
-                f"Fix: name them:\n"
+                f"Traces takes functions of the learner by name, got {functions!r}.\nFix: name them:\n"
                 f'    Traces({{"Squared loss": lambda learner: learner.step.loss**2}})'
             )
         self.functions = dict(functions)
@@ -84,7 +83,6 @@ class Traces(Callback):
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         if not isinstance(other, Traces):
             return NotDefined()
-        shared = self.functions.keys() & other.functions.keys()
-        if shared:
+        if shared := self.functions.keys() & other.functions.keys():
             return Unresolvable(f"Both record a trace called {min(shared)!r}. Rename one of the two.")
         return NoConflict()

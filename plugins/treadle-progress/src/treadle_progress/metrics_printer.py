@@ -101,12 +101,7 @@ class MetricsPrinter(Callback):
 
 
 class MetricsTable:
-    """A table with the columns epoch, phase and one for each metric. A column never changes its width.
-
-    Args:
-        names: The metrics, in the order of their columns.
-        phase: The width of the column of phases.
-    """
+    """A table with the columns epoch, phase and one for each metric. A column never changes its width."""
 
     def __init__(self, names: Sequence[str], phase: int = PHASE) -> None:
         self.names = tuple(names)
