@@ -1,5 +1,26 @@
+import gc
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pluggy
 import pytest
-from treadle import Callback, CallbackError, TrainingPhase, hookimpl, toy_learner
+from hypothesis import given
+from hypothesis import strategies as st
+from treadle import (
+    Callback,
+    CallbackError,
+    CancelStepException,
+    Operation,
+    TrainingPhase,
+    ValidationPhase,
+    hookimpl,
+    step,
+    toy_learner,
+)
+from treadle.events import PROJECT
+from treadle.operations import Forward
 
 
 class Around(Callback):
@@ -93,3 +114,224 @@ def test_a_wrapper_yields_once(hook, times) -> None:
     ):
         toy_learner(type("Mine", (Callback,), {hook: handle})()).fit(1)
     assert log == ["closed"]
+
+
+# As pluggy does it.
+
+
+class Compute(Operation):
+    """Whose result callbacks change."""
+
+    @staticmethod
+    def run(learner, phase):
+        return learner.core()
+
+
+ERRORS = [ValueError, KeyboardInterrupt, GeneratorExit, StopIteration, CancelStepException]
+
+
+def do(what: Any, name: str) -> Any:
+    """Return a value, or raise an error that says where it comes from."""
+    if isinstance(what, type):
+        raise what(name)
+    return what
+
+
+def override(name: str, what: Any, log: list[Any]) -> Callable[..., Any]:
+    def compute(self):
+        log.append(name)
+        return do(what, name)
+
+    return hookimpl(compute)
+
+
+def wrapper(name: str, before: Any, after: Any, log: list[Any]) -> Callable[..., Any]:
+    def compute(self):
+        log.append(f"{name} in")
+        do(before, name)
+        try:
+            result = yield
+        except BaseException as error:
+            log.append((f"{name} saw", type(error), str(error)))
+            if after == "pass on":
+                raise
+            if after == "replace":
+                raise KeyError(name) from error
+            return do(after, name)
+        log.append((f"{name} out", result))
+        return result if after == "pass on" else do(after, name)
+
+    return hookimpl(compute, wrapper=True)
+
+
+Drawn = tuple[bool, Any, Any]
+drawn_wrappers = st.tuples(
+    st.just(True),
+    st.sampled_from([None, None, None, *ERRORS]),
+    st.one_of(st.sampled_from(["pass on", "pass on", "replace", *ERRORS]), st.integers()),
+)
+drawn_overrides = st.tuples(st.just(False), st.one_of(st.sampled_from([None, None, *ERRORS]), st.integers()), st.none())
+
+
+def methods(drawn: Sequence[Drawn], log: list[Any]) -> dict[str, Callable[..., Any]]:
+    """The drawn wrappers and overrides, the wrappers first, by names in their order."""
+    ordered = enumerate(sorted(drawn, key=lambda part: not part[0]))
+    return {
+        f"C{i}": wrapper(f"C{i}", before, after, log) if wraps else override(f"C{i}", before, log)
+        for i, (wraps, before, after) in ordered
+    }
+
+
+def by_pluggy(drawn: Sequence[Drawn], core: Any, log: list[Any]) -> Any:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(type("Specs", (), {"compute": staticmethod(Compute.spec)}))
+    every = {"core": override("core", core, log), **dict(reversed(methods(drawn, log).items()))}
+    for name, method in every.items():  # pluggy calls the latest first
+        manager.register(type(name, (), {"compute": method})(), name)
+    return manager.hook.compute(learner=None, phase=None)
+
+
+def by_a_learner(drawn: Sequence[Drawn], core: Any, log: list[Any]) -> Any:
+    names: list[str] = []
+    callbacks = []
+    for name, method in methods(drawn, log).items():
+        callbacks.append(type(name, (Callback,), {"compute": method, "run_after": tuple(names)})())
+        names.append(name)
+    learner = toy_learner(*callbacks)
+    learner.core = lambda: override("core", core, log)(None)
+    return learner.handle(TrainingPhase())[Compute]()
+
+
+def outcome(compute: Callable[..., Any], *args: Any) -> tuple[Any, list[Any], BaseException | None]:
+    """What was returned or raised, and what was done for it."""
+    log: list[Any] = []
+    try:
+        return compute(*args, log), log, None
+    except BaseException as error:
+        return (type(error), str(error)), log, error
+
+
+@given(
+    st.lists(st.one_of(drawn_wrappers, drawn_overrides), max_size=5), st.one_of(st.sampled_from(ERRORS), st.integers())
+)
+def test_wrappers_and_overrides_do_what_pluggy_does(drawn, core) -> None:
+    expected, expected_log, _ = outcome(by_pluggy, drawn, core)
+    result, log, error = outcome(by_a_learner, drawn, core)
+    assert (result, log) == (expected, expected_log)
+    if error is not None:  # the note names who raised it, and nobody else
+        raiser = str(error.__context__ if isinstance(error, RuntimeError) else error).strip("'")
+        notes = [note.split()[2] for note in getattr(error, "__notes__", [])]
+        assert notes == ([] if raiser == "core" else [raiser])
+
+
+# What pluggy leaves undone.
+
+
+def test_the_outer_wrappers_unwind_also_around_one_that_yields_twice() -> None:
+    log: list[str] = []
+
+    class Twice(Callback):
+        @hookimpl(wrapper=True)
+        def on_step_end(self):
+            yield
+            yield
+
+    with pytest.raises(CallbackError, match=r"^Twice\.on_step_end is a wrapper and yields more than once"):
+        toy_learner(Around("A", log), Twice()).fit(1)
+    assert log == ["A in", "A out"]
+
+
+def test_an_error_while_one_that_yields_twice_is_closed_is_raised() -> None:
+    class Twice(Callback):
+        @hookimpl(wrapper=True)
+        def forward(self):
+            yield
+            try:
+                yield
+            finally:
+                raise ValueError("while closing")
+
+    with pytest.raises(ValueError, match="while closing") as raised:
+        toy_learner(Twice()).fit(1)
+    assert raised.value.__notes__[0] == "Raised by Twice in forward, TrainingPhase, epoch 1, step 1."
+
+
+HERE = (__file__.rpartition("/")[2], "forward")
+
+
+def frames(error: BaseException) -> list[tuple[str, str]]:
+    """The frames of a traceback from the loop's step on: the file's last part and the function."""
+    found = [(frame.filename.rpartition("/")[2], frame.name) for frame in traceback.extract_tb(error.__traceback__)]
+    return found[found.index(("phases.py", "step")) :]
+
+
+class Ring(Callback):
+    @hookimpl(wrapper=True)
+    def forward(self):
+        return (yield)
+
+
+class Broken(Callback):
+    def forward(self):
+        raise ValueError("broken")
+
+
+def test_a_traceback_through_wrappers_shows_one_frame_of_dispatch() -> None:
+    class Again(Ring): ...
+
+    with pytest.raises(ValueError, match="broken") as raised:
+        toy_learner(Ring(), Again(), Broken()).fit(1)
+    assert frames(raised.value) == [("phases.py", "step"), ("wrappers.py", "run_with_callbacks"), HERE, HERE, HERE]
+
+
+def test_a_wrapper_that_replaces_an_exception_leaves_the_traceback_of_the_first() -> None:
+    class Replaces(Callback):
+        @hookimpl(wrapper=True)
+        def forward(self):
+            try:
+                return (yield)
+            except ValueError as error:
+                raise KeyError("new") from error
+
+    with pytest.raises(KeyError) as raised:
+        toy_learner(Replaces(), Broken()).fit(1)
+    assert frames(raised.value) == [("phases.py", "step"), ("wrappers.py", "run_with_callbacks"), HERE]
+    cause = traceback.extract_tb(raised.value.__cause__.__traceback__)
+    assert [frame.name for frame in cause] == ["forward", "forward"]
+
+
+def test_an_exception_is_freed_without_the_garbage_collector() -> None:
+    class Referable(Exception): ...
+
+    class Raises(Callback):
+        def forward(self):
+            raise Referable
+
+    forward = toy_learner(Ring(), Raises()).handle(ValidationPhase())[Forward]
+    gc.disable()
+    try:
+        try:
+            forward()
+        except Referable as error:
+            kept = weakref.ref(error)
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+def test_an_operation_inside_of_itself_is_done_on_its_own() -> None:
+    log: list[str] = []
+
+    class Twice(Callback):
+        @hookimpl(wrapper=True)
+        def forward(self):
+            log.append("in")
+            if len(log) == 1:
+                learner.handle(ValidationPhase())[Forward]()
+            result = yield
+            log.append("out")
+            return result
+
+    learner = toy_learner(Twice())
+    step(learner, ValidationPhase(), learner.data.validation[0])
+    assert log == ["in", "in", "out", "out"]

@@ -10,7 +10,7 @@ from treadle.callback import Callback, unwrap
 from treadle.dispatch.call import Call
 from treadle.dispatch.registration import CallbackManager
 from treadle.dispatch.runners import Run
-from treadle.dispatch.wrappers import with_callbacks, without_first_frame
+from treadle.dispatch.wrappers import remove_first_frame, with_callbacks
 from treadle.errors import CallbackError
 from treadle.events import Event, Hook
 from treadle.operations import Operation
@@ -136,7 +136,8 @@ def run_all(calls: Sequence[Call]) -> Run:
             except BaseException as error:
                 call.annotate(error)
                 if first is None:
-                    first = without_first_frame(error)
+                    remove_first_frame(error)
+                    first = error
                 else:
                     first.add_note(f"After it, {call.callback.name} raised {error!r} in {call.hook.hook}.")
         if first is not None:

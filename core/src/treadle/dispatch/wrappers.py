@@ -49,7 +49,8 @@ def with_callbacks(
                 running = None
                 result = core(*passed)
         except BaseException as raised:
-            error = without_first_frame(raised)
+            remove_first_frame(raised)
+            error = raised
             if running is not None:
                 running.annotate(error)
         for call, generator in reversed(entered):
@@ -65,11 +66,10 @@ def with_callbacks(
                 if stop is not thrown:
                     result, error = stop.value, None
             except BaseException as raised:
-                if isinstance(thrown, StopIteration) and raised.__cause__ is thrown:
-                    continue  # Python's RuntimeError for a StopIteration that passes through a generator
-                error = without_first_frame(raised)
-                if error is not thrown:
-                    call.annotate(error)
+                remove_first_frame(raised)
+                if not passed_on(raised, thrown):
+                    call.annotate(raised)
+                    error = raised
         if error is not None:
             try:
                 raise error
@@ -82,9 +82,16 @@ def with_callbacks(
     return run_with_callbacks
 
 
-def without_first_frame(error: BaseException) -> BaseException:
-    """The exception, with a traceback that begins one frame further inside."""
-    return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+def passed_on(raised: BaseException, thrown: BaseException | None) -> bool:
+    """Whether a wrapper raised what was thrown into it; of a StopIteration, Python makes a RuntimeError there."""
+    if isinstance(thrown, StopIteration):
+        return isinstance(raised, RuntimeError) and raised.__cause__ is thrown
+    return raised is thrown
+
+
+def remove_first_frame(error: BaseException) -> None:
+    """Take the frame that caught an exception out of its traceback; it is in there again when it is raised again."""
+    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
 
 
 def wrong_yields(call: Call, times: str) -> CallbackError:
