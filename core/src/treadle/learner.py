@@ -215,7 +215,7 @@ class Learner:
         self.data = given
         try:
             try:
-                self.handle(None)(FitBegin)
+                self.handle(None)[FitBegin]()
                 self._epochs(n, in_turn)
             except CancelFittingException as cancel:
                 cancelled = cancel
@@ -248,7 +248,7 @@ class Learner:
     def _end(self, error: BaseException | None) -> None:
         """Dispatch `FitEnd`; an error that it makes does not hide the one that ended the fit."""
         try:
-            self.handle(None)(FitEnd)
+            self.handle(None)[FitEnd]()
         except BaseException as another:
             if error is None:
                 raise
@@ -338,7 +338,7 @@ class Learner:
         try:
             self._callbacks, self._modules = callbacks, modules
             self._compile(resolve)
-            self.current(Init)
+            self.current[Init]()
         except BaseException:
             vars(self).clear()
             vars(self).update(before[0])

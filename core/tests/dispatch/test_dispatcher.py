@@ -1,5 +1,7 @@
 import gc
+import traceback
 import tracemalloc
+import weakref
 
 import pytest
 import torch
@@ -7,6 +9,7 @@ from treadle import (
     Callback,
     CallbackError,
     Event,
+    LinearRunner,
     LossBegin,
     Phase,
     StepBegin,
@@ -19,7 +22,7 @@ from treadle import (
     step,
     toy_learner,
 )
-from treadle.dispatch.dispatcher import Handle, nothing
+from treadle.dispatch.dispatcher import KEPT, Handle, nothing
 from treadle.operations import Forward, Loss
 
 BATCH = (torch.ones(2, 1), torch.ones(2, 1))
@@ -159,3 +162,170 @@ def test_redeclaring_an_event_as_a_notebook_does_keeps_its_handlers() -> None:
         handle(first)
         handle(second)
     assert log == [1, 1]
+
+
+# Compiled once for equal phases.
+
+
+class Counting(LinearRunner):
+    """Counts what it compiles."""
+
+    compiled = 0
+
+    def compile(self, calls):
+        self.compiled += 1
+        return super().compile(calls)
+
+
+class Level(TrainingPhase):
+    """A phase with a field."""
+
+    def __init__(self, level) -> None:
+        self.level = level
+
+
+class Levels(Callback):
+    """Notes the phases that it is passed, by whatever way."""
+
+    def __init__(self) -> None:
+        self.seen = []
+
+    def on_step_begin(self, phase: TrainingPhase):
+        self.seen.append(phase)
+
+    @hookimpl(wrapper=True)
+    def on_step_end(self, phase: TrainingPhase):
+        self.seen.append(phase)
+        return (yield)
+
+    def forward(self, phase: TrainingPhase):
+        self.seen.append(phase)
+
+
+def test_a_thousand_fits_compile_nothing_after_the_first() -> None:
+    runner = Counting()
+    learner = toy_learner(Watch(), runner=runner, nbatches=1)
+    learner.fit(1)
+    first, order = runner.compiled, learner.ordering.order
+    learner.ordering.order = None  # nothing asks for an order any more
+    for _ in range(1000):
+        learner.fit(1)
+    learner.ordering.order = order
+    assert runner.compiled == first == 2  # once for each phase
+
+
+def test_equal_phases_are_compiled_once_and_each_is_passed_to_the_handlers() -> None:
+    runner, levels = Counting(), Levels()
+    learner = toy_learner(levels, runner=runner, nbatches=1)
+    phases = [Level(1), Level(1), Level(2), Level(1)]
+    for phase in phases:
+        step(learner, phase, BATCH)
+    assert runner.compiled == 2
+    assert [id(phase) for phase in levels.seen] == [id(phase) for phase in phases for _ in range(3)]
+
+
+def test_the_cores_part_of_an_operation_gets_the_phase_that_is_under_way() -> None:
+    class Scaled(TrainingPhase):
+        def step(self, learner, batch):
+            ran.append(self)
+
+    ran, learner = [], toy_learner()
+    first, second = Scaled(), Scaled()
+    for phase in (first, second, first):
+        step(learner, phase, BATCH)
+    assert [id(phase) for phase in ran] == [id(first), id(second), id(first)]
+
+
+def test_a_phase_may_change_its_fields_while_it_runs() -> None:
+    class Rising(Level):
+        def step(self, learner, batch):
+            self.level += 1
+            super().step(learner, batch)
+
+    levels = Levels()
+    learner = toy_learner(levels, nbatches=2)
+    for _ in range(2):
+        rising = Rising(0)
+        learner.fit(1, phases=[rising])
+        assert all(phase is rising for phase in levels.seen[-6:])
+    same = Rising(0)
+    learner.fit(1, phases=[same, same])
+    assert (len(levels.seen), same.level) == (24, 4)
+    assert all(phase is same for phase in levels.seen[-12:])
+
+
+def test_phases_whose_fields_cannot_be_compared_are_compiled_each_on_its_own() -> None:
+    runner, levels = Counting(), Levels()
+    learner = toy_learner(levels, runner=runner, nbatches=1)
+    phases = [Level(torch.ones(2)), Level(torch.ones(2))]
+    for phase in phases:
+        step(learner, phase, BATCH)
+        step(learner, phase, BATCH)
+    assert runner.compiled == 2
+    assert [id(phase) for phase in levels.seen] == [id(phase) for phase in phases for _ in range(6)]
+
+
+def test_phases_whose_fields_change_all_the_time_accumulate_nothing() -> None:
+    learner = toy_learner(Watch(), nbatches=1)
+    kept = []
+    for level in range(50):
+        phase = Level(level)
+        step(learner, phase, BATCH)
+        kept.append(weakref.ref(phase))
+        del phase
+    learner.get_callback(Watch).log.clear()
+    gc.collect()
+    assert sum(phase() is not None for phase in kept) <= KEPT
+
+
+def test_a_step_inside_a_step_of_an_equal_phase_is_a_step_of_its_own() -> None:
+    class Nested(Callback):
+        def on_step_begin(self, phase):
+            log.append(phase)
+            if phase is outer:
+                step(learner, inner, BATCH)
+
+    log, outer, inner = [], ValidationPhase(), ValidationPhase()
+    learner = toy_learner(Nested())
+    for _ in range(2):
+        step(learner, outer, BATCH)
+    assert [id(phase) for phase in log] == [id(outer), id(inner)] * 2
+
+
+# A traceback shows the loop and the user's line.
+
+
+def frames(error: BaseException) -> list[tuple[str, str]]:
+    """The frames of a traceback inside of the loop: the file's last part and the function."""
+    found = [(frame.filename.rpartition("/")[2], frame.name) for frame in traceback.extract_tb(error.__traceback__)]
+    return found[found.index(("learner.py", "fit")) :]
+
+
+@pytest.mark.parametrize(
+    ("hook", "loop", "dispatch"),
+    [
+        ("on_step_end", [("phases.py", "step"), ("loop.py", "__exit__")], ("runners.py", "run_handlers")),
+        ("on_loss_begin", [("phases.py", "step")], ("runners.py", "run_handlers")),
+        ("forward", [("phases.py", "step")], ("wrappers.py", "run_with_callbacks")),
+    ],
+)
+def test_the_traceback_of_a_handlers_error_shows_one_frame_of_dispatch(hook, loop, dispatch) -> None:
+    def handle(self):
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken") as raised:
+        toy_learner(type("Broken", (Callback,), {hook: handle})()).fit(1)
+    shown = frames(raised.value)
+    assert shown[-len(loop) - 2 :] == [*loop, dispatch, ("test_dispatcher.py", "handle")]
+    machinery = ("dispatcher.py", "runners.py", "wrappers.py", "call.py")
+    assert [frame for frame in shown if frame[0] in machinery] == [dispatch]
+
+
+def test_the_source_of_every_frame_is_shown() -> None:
+    class Broken(Callback):
+        def on_step_end(self):
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken") as raised:
+        toy_learner(Broken()).fit(1)
+    assert all(frame.line for frame in traceback.extract_tb(raised.value.__traceback__))

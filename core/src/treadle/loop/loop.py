@@ -57,7 +57,7 @@ class run_epoch:
         progress.epoch += bool(self._phase.training)
         progress.step = 0
         try:
-            handle(EpochBegin)
+            handle[EpochBegin]()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -71,9 +71,9 @@ class run_epoch:
         try:
             if kind is None:
                 progress.epochs += bool(self._phase.training)
-                self._handle(EpochEnd)
+                self._handle[EpochEnd]()
             elif cancelled:
-                self._handle(EpochEnd)
+                self._handle[EpochEnd]()
             elif error is not None and not isinstance(error, FitException):
                 note_place(error, self._learner, self._phase)
         except CancelEpochException:
@@ -214,7 +214,7 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
     position = learner.position
     rounds = position.rounds + (learner.progress.phase is None)
     try:
-        handle(Epoch, data)
+        handle[Epoch](data)
     except CancelEpochException:
         pass  # raised by a handler of EpochBegin, before the epoch's own scope could catch it
     finally:
