@@ -43,7 +43,7 @@ def test_what_is_set_or_deleted_is_written(seen):
 
 
 def test_what_is_refused_is_not_noted(seen):
-    with pytest.raises(ProtectedException, match=r'Change in Callback\.state_access: "params": Write'):
+    with pytest.raises(ProtectedException, match=r'Fix: change in Callback\.state_access:\n    "params": Write'):
         seen.view.params = {}
     with pytest.raises(ProtectedException, match='"model": Read'):
         _ = seen.view.model

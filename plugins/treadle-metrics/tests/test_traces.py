@@ -67,7 +67,7 @@ def test_other_state_is_read_when_it_is_declared():
 
 
 def test_other_state_is_protected_when_it_is_not_declared():
-    with pytest.raises(ProtectedException, match=r'Add to Traces.state_access: "params'):
+    with pytest.raises(ProtectedException, match=r'Fix: add to Traces.state_access:\n    "params'):
         toy_learner(Recorder(), Traces({"Weight": lambda learner: learner.params.weight})).fit(1)
 
 

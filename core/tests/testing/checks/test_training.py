@@ -46,4 +46,4 @@ def test_an_access_that_is_not_declared_is_reported_with_the_line_to_add(failed)
         def on_step_end(self, learner):
             return learner.step.loss
 
-    assert 'Add to Reads.state_access: "step.loss": Read' in failed(Reads)["training"]
+    assert 'Fix: add to Reads.state_access:\n    "step.loss": Read' in failed(Reads)["training"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from treadle import PropDict, ProtectedException
 from treadle.state.gradients import Gradients
-from treadle.state.views import ReadOnly
+from treadle.state.views.read_only import ReadOnly
 
 
 def test_it_shows_later_changes() -> None:
@@ -16,9 +16,9 @@ def test_it_shows_later_changes() -> None:
 
 def test_what_is_inside_is_read_only_as_well() -> None:
     view = ReadOnly(PropDict(inner=PropDict(a=1)), "cbstate")
-    with pytest.raises(ProtectedException, match=r'Add to state_access: "cbstate\.inner\.a": Write'):
+    with pytest.raises(ProtectedException, match=r'\nFix: add to state_access:\n    "cbstate\.inner\.a": Write'):
         view.inner.a = 2
-    with pytest.raises(ProtectedException, match=r'Add to state_access: "cbstate\.inner\.a": Write'):
+    with pytest.raises(ProtectedException, match=r'\nFix: add to state_access:\n    "cbstate\.inner\.a": Write'):
         view["inner"]["a"] = 2
 
 
@@ -36,8 +36,8 @@ def test_a_write_names_the_line_to_add(write) -> None:
     state = PropDict(loss=0)
     with pytest.raises(
         ProtectedException,
-        match=r"^`step` was declared `Read`, so `step\.loss` cannot be written\. "
-        r'Add to state_access: "step\.loss": Write$',
+        match=r"^`step` was declared `Read`, so `step\.loss` cannot be written\."
+        r'\nFix: add to state_access:\n    "step\.loss": Write$',
     ):
         write(ReadOnly(state, "step"))
     assert dict(state) == {"loss": 0}
@@ -45,7 +45,10 @@ def test_a_write_names_the_line_to_add(write) -> None:
 
 @pytest.mark.parametrize("method", ["update", "pop", "popitem", "clear", "setdefault"])
 def test_methods_that_change_it_are_refused(method) -> None:
-    with pytest.raises(ProtectedException, match=rf'`step\.{method}\(\.\.\.\)` cannot be called.*"step": Write'):
+    with pytest.raises(
+        ProtectedException,
+        match=rf'`step\.{method}\(\.\.\.\)` cannot be called.\nFix: add to state_access:\n    "step": Write',
+    ):
         getattr(ReadOnly(PropDict(loss=0), "step"), method)
 
 
@@ -72,6 +75,6 @@ def test_gradients_are_read_and_not_replaced() -> None:
     parameter.grad = torch.ones(1)
     inside = ReadOnly(PropDict(grads=Gradients(PropDict(weight=parameter))), "step").grads
     assert (list(inside), inside["weight"] is parameter.grad) == (["weight"], True)
-    with pytest.raises(ProtectedException, match=r'Add to state_access: "step\.grads\.weight": Write'):
+    with pytest.raises(ProtectedException, match=r'\nFix: add to state_access:\n    "step\.grads\.weight": Write'):
         inside["weight"] = torch.zeros(1)
     assert parameter.grad.item() == 1

@@ -19,6 +19,9 @@ from treadle import (
 )
 from treadle.state.views import view
 
+#: The fixes, before the line of code.
+ADD, CHANGE = (f".\nFix: {verb} Viewer.state_access:\n    " for verb in ("add to", "change in"))
+
 
 class Viewer(Callback):
     def __init__(self, **access) -> None:
@@ -103,7 +106,7 @@ def test_paths_go_as_deep_as_they_are_declared() -> None:
     mine = seen(learner, cbstate__a__b__c=Write)
     mine.cbstate.a.b.c = 7
     assert learner.cbstate.a.b.c == 7
-    with pytest.raises(ProtectedException, match=r'Viewer reads `cbstate\.a\.b\.d`.*"cbstate\.a\.b\.d": Read'):
+    with pytest.raises(ProtectedException, match=r'Viewer reads `cbstate\.a\.b\.d`[^"]*"cbstate\.a\.b\.d": Read'):
         _ = mine.cbstate.a.b.d
 
 
@@ -137,7 +140,7 @@ def test_a_parameter_with_dots_in_its_name_is_an_item() -> None:
     mine = view(learner, Viewer(**{"params.0.weight": Read}))
     assert mine.params["0.weight"] is learner.model[0].weight
     assert "0.weight" in mine.params
-    with pytest.raises(ProtectedException, match=r'Viewer reads `params\.0\.bias`.*"params\.0\.bias": Read'):
+    with pytest.raises(ProtectedException, match=r'Viewer reads `params\.0\.bias`[^"]*"params\.0\.bias": Read'):
         mine.params["0.bias"]
     with pytest.raises(ProtectedException, match=r'"params\.0\.weight": Write'):
         mine.params["0.weight"] = None
@@ -178,67 +181,67 @@ def test_several_models_can_be_read_by_name() -> None:
     [
         (
             lambda v: v.optimizer,
-            'Viewer reads `optimizer` and does not declare it. Add to Viewer.state_access: "optimizer": Read',
+            f'Viewer reads `optimizer` and does not declare it{ADD}"optimizer": Read',
         ),
         (
             lambda v: v.step.xs,
-            'Viewer reads `step.xs` and does not declare it. Add to Viewer.state_access: "step.xs": Read',
+            f'Viewer reads `step.xs` and does not declare it{ADD}"step.xs": Read',
         ),
         (
             lambda v: v.step["xs"],
-            'Viewer reads `step.xs` and does not declare it. Add to Viewer.state_access: "step.xs": Read',
+            f'Viewer reads `step.xs` and does not declare it{ADD}"step.xs": Read',
         ),
         (
             lambda v: v["model"],
-            'Viewer reads `model` and does not declare it. Add to Viewer.state_access: "model": Read',
+            f'Viewer reads `model` and does not declare it{ADD}"model": Read',
         ),
         (
             lambda v: setattr(v.step, "xs", 1),
-            'Viewer writes `step.xs` and does not declare it. Add to Viewer.state_access: "step.xs": Write',
+            f'Viewer writes `step.xs` and does not declare it{ADD}"step.xs": Write',
         ),
         (
             lambda v: v.step.__setitem__("xs", 1),
-            'Viewer writes `step.xs` and does not declare it. Add to Viewer.state_access: "step.xs": Write',
+            f'Viewer writes `step.xs` and does not declare it{ADD}"step.xs": Write',
         ),
         (
             lambda v: setattr(v.step, "loss", 1),
-            'Viewer writes `step.loss`, which it declares `Read`. Change in Viewer.state_access: "step.loss": Write',
+            f'Viewer writes `step.loss`, which it declares `Read`{CHANGE}"step.loss": Write',
         ),
         (
             lambda v: delattr(v.step, "loss"),
-            'Viewer deletes `step.loss`, which it declares `Read`. Change in Viewer.state_access: "step.loss": Write',
+            f'Viewer deletes `step.loss`, which it declares `Read`{CHANGE}"step.loss": Write',
         ),
         (
             lambda v: v.step.__delitem__("xs"),
-            'Viewer deletes `step.xs` and does not declare it. Add to Viewer.state_access: "step.xs": Write',
+            f'Viewer deletes `step.xs` and does not declare it{ADD}"step.xs": Write',
         ),
         (
             lambda v: setattr(v, "step", 1),
-            'Viewer writes `step` and does not declare it. Add to Viewer.state_access: "step": Write',
+            f'Viewer writes `step` and does not declare it{ADD}"step": Write',
         ),
         (
             lambda v: setattr(v, "lossfn", 1),
-            'Viewer writes `lossfn` and does not declare it. Add to Viewer.state_access: "lossfn": Write',
+            f'Viewer writes `lossfn` and does not declare it{ADD}"lossfn": Write',
         ),
         (
             lambda v: "xs" in v.step,
-            'Viewer asks for `step.xs` and does not declare it. Add to Viewer.state_access: "step.xs": Read',
+            f'Viewer asks for `step.xs` and does not declare it{ADD}"step.xs": Read',
         ),
         (
             lambda v: list(v.step),
-            'Viewer iterates over `step` and declares only parts of it: add to Viewer.state_access: "step": Read',
+            f'Viewer iterates over `step` and declares only parts of it{ADD}"step": Read',
         ),
         (
             lambda v: v.step.items(),
-            'Viewer iterates over `step` and declares only parts of it: add to Viewer.state_access: "step": Read',
+            f'Viewer iterates over `step` and declares only parts of it{ADD}"step": Read',
         ),
         (
             lambda v: v.step.get("xs"),
-            'Viewer asks for `step.xs` and does not declare it. Add to Viewer.state_access: "step.xs": Read',
+            f'Viewer asks for `step.xs` and does not declare it{ADD}"step.xs": Read',
         ),
         (
             lambda v: v.fit,
-            "Viewer reads `fit`, which is no state of the learner; what callbacks can declare and use is: "
+            "Viewer reads `fit`, which is not a state of the learner.\nFix: declare and use one of: "
             "model, optimizer, lossfn, data, params, step, callbacks, cbstate.",
         ),
         (
@@ -259,7 +262,7 @@ def test_an_undeclared_use_names_the_line_that_allows_it(use, message) -> None:
 def test_the_name_in_the_message_is_the_callbacks_own() -> None:
     viewer = Viewer()
     viewer.name = "second"
-    with pytest.raises(ProtectedException, match=r"second reads `model`.*second\.state_access"):
+    with pytest.raises(ProtectedException, match=r"second reads `model`[^`]*second\.state_access"):
         _ = view(toy_learner(), viewer).model
 
 
@@ -310,7 +313,7 @@ class Doubles(Callback):
 @pytest.mark.parametrize("path", ["step__grads", "step"])
 def test_a_gradient_that_may_be_read_cannot_be_replaced(path) -> None:
     learner = toy_learner(Doubles(**{path: Read}))
-    with pytest.raises(ProtectedException, match=r'Add to state_access: "step\.grads\.weight": Write'):
+    with pytest.raises(ProtectedException, match=r'Fix: add to state_access:\n    "step\.grads\.weight": Write'):
         learner.fit(1)
     assert learner.model.weight.item() == 0
 
@@ -349,7 +352,7 @@ def test_all_that_is_declared_read_can_be_iterated_also_beside_a_write() -> None
 def test_who_declares_nothing_is_told_the_whole_path(use, line) -> None:
     with pytest.raises(ProtectedException) as refused:
         use(seen())
-    assert str(refused.value).endswith(f"dd to Viewer.state_access: {line}")
+    assert str(refused.value).endswith(f"{ADD}{line}")
 
 
 def test_a_refusal_in_a_handler_reaches_the_caller_of_fit() -> None:
@@ -358,7 +361,8 @@ def test_a_refusal_in_a_handler_reaches_the_caller_of_fit() -> None:
             learner.step.loss = 0
 
     with pytest.raises(
-        ProtectedException, match=r'Sneaky writes `step\.loss`.*Sneaky\.state_access: "step\.loss": Write'
+        ProtectedException,
+        match=r'Sneaky writes `step\.loss`.*\nFix: add to Sneaky\.state_access:\n    "step\.loss": Write',
     ):
         toy_learner(Sneaky()).fit(1)
 

@@ -1,0 +1,104 @@
+"""What a reader gets instead of an object that has to stay as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from treadle.errors import ProtectedException
+from treadle.state.gradients import Gradients
+from treadle.state.propdict import PropDict, missing, named
+
+#: The types that a reader gets a `ReadOnly` of; of anything else the thing itself.
+VIEWED = frozenset({PropDict, Gradients})
+
+
+def read_only(value: Any, path: str) -> Any:
+    """The value, as a callback may have it that declares `Read` for this path."""
+    return ReadOnly(value, path) if type(value) in VIEWED else value
+
+
+class ReadOnly(Mapping[str, Any]):
+    """A mapping of state as somebody sees it who may read all of it and write nothing.
+
+    Args:
+        target: What is looked at; later changes of it show.
+        path: Where it stands in the learner, for the error message.
+    """
+
+    __slots__ = ("_path", "_target")
+
+    def __init__(self, target: PropDict | Gradients, path: str) -> None:
+        object.__setattr__(self, "_target", target)
+        object.__setattr__(self, "_path", path)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ReadOnly.__slots__:  # not set yet, while a copy is being made
+            raise AttributeError(name)
+        if name in self._target:
+            return self[name]
+        if hasattr(PropDict, name):  # `update`, `pop` and the like
+            raise self._refusal(f"`{self._path}.{name}(...)` cannot be called", self._path)
+        raise AttributeError(missing(name, self._target), name=name)
+
+    def __getitem__(self, name: str) -> Any:
+        return read_only(self._target[name], f"{self._path}.{name}")
+
+    def __setattr__(self, name: str, value: Any = None) -> None:
+        path = f"{self._path}.{name}"
+        raise self._refusal(f"`{path}` cannot be written", path)
+
+    __setitem__ = __setattr__
+    __delattr__ = __delitem__ = __setattr__
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._target
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._target)
+
+    def __len__(self) -> int:
+        return len(self._target)
+
+    def __reduce__(self) -> tuple[type[PropDict], tuple[dict[str, Any]]]:
+        """A copy is a `PropDict` of the reader's own."""
+        return PropDict, (dict(named(self._target)),)
+
+    def __repr__(self) -> str:
+        return f"ReadOnly({self._target!r})"
+
+    def _refusal(self, what: str, path: str) -> ProtectedException:
+        return ProtectedException(
+            f'`{self._path}` was declared `Read`, so {what}.\nFix: add to state_access:\n    "{path}": Write'
+        )
+
+
+class ReadOnlyObject:
+    """An object whose attributes can be read and not written.
+
+    Args:
+        target: The object.
+        refusal: The message for those who write.
+    """
+
+    __slots__ = ("_refusal", "_target")
+
+    def __init__(self, target: Any, refusal: str) -> None:
+        object.__setattr__(self, "_target", target)
+        object.__setattr__(self, "_refusal", refusal)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ReadOnlyObject.__slots__:  # not set yet, while a copy is being made
+            raise AttributeError(name)
+        return getattr(self._target, name)
+
+    def __setattr__(self, name: str, value: Any = None) -> None:
+        raise ProtectedException(self._refusal)
+
+    __delattr__ = __setattr__
+
+    def __reduce__(self) -> tuple[type[ReadOnlyObject], tuple[Any, str]]:
+        return ReadOnlyObject, (self._target, self._refusal)
+
+    def __repr__(self) -> str:
+        return repr(self._target)
