@@ -365,28 +365,28 @@ def test_run_after_holds_for_both_sides(named, wrap) -> None:
     assert list(callback_graph(callbacks).edges) == [(callbacks[1], callbacks[0])]
 
 
-class Settles(Writer):
-    """Answers about any other."""
+class Resolves(Writer):
+    """Resolves a conflict with any other."""
 
-    def __init__(self, answer) -> None:
+    def __init__(self, resolution) -> None:
         super().__init__()
-        self.answer = answer
+        self.resolution = resolution
 
     def resolve_conflict(self, other):
-        return self.answer(self, other)
+        return self.resolution(self, other)
 
 
 @pytest.mark.parametrize("wrap", [[], [0], [1], [0, 1]])
 @pytest.mark.parametrize(
-    ("answer", "edges"),
+    ("resolution", "edges"),
     [
         (lambda self, other: RunFirst(self), [(0, 1)]),
         (lambda self, other: RunFirst(other), [(1, 0)]),
         (lambda self, other: NoConflict(), []),
     ],
 )
-def test_resolve_conflict_holds_for_both_sides(wrap, answer, edges) -> None:
-    callbacks = [Settles(answer), Writer()]
+def test_resolve_conflict_holds_for_both_sides(wrap, resolution, edges) -> None:
+    callbacks = [Resolves(resolution), Writer()]
     for i in wrap:
         callbacks[i] = throttle(callbacks[i], StepEnd, freq=2)
     found = callback_graph(callbacks).edges
@@ -395,18 +395,18 @@ def test_resolve_conflict_holds_for_both_sides(wrap, answer, edges) -> None:
 
 @pytest.mark.parametrize("wrap", [[0], [1], [0, 1]])
 def test_what_cannot_be_resolved_stays_so(wrap) -> None:
-    callbacks = [Settles(lambda self, other: Unresolvable("They are alike.")), Writer()]
+    callbacks = [Resolves(lambda self, other: Unresolvable("They are alike.")), Writer()]
     for i in wrap:
         callbacks[i] = throttle(callbacks[i], StepEnd, freq=2)
-    with pytest.raises(CallbackConflictError, match=r"Settles and Writer cannot be used together.*They are alike\."):
+    with pytest.raises(CallbackConflictError, match=r"Resolves and Writer cannot be used together.*They are alike\."):
         toy_learner(*callbacks)
 
 
 def test_the_resolution_itself_names_the_one_in_use() -> None:
-    inner, other = Settles(lambda self, other: RunFirst(self)), Writer()
+    inner, other = Resolves(lambda self, other: RunFirst(self)), Writer()
     throttled = throttle(inner, StepEnd, freq=2)
     assert throttled.resolve_conflict(other) == RunFirst(throttled)
-    inner.answer = lambda self, other: RunFirst(other)
+    inner.resolution = lambda self, other: RunFirst(other)
     assert throttled.resolve_conflict(other) == RunFirst(other)
     assert throttle(Writer(), StepEnd, freq=2).resolve_conflict(other) == NotDefined()
 

@@ -201,8 +201,8 @@ class CustomCallback(Callback):
         phase: The type of phase in which to call it. Default: every phase.
         state_access: What `f` uses of the learner. Default: nothing.
 
-    Reads: what `state_access` says.
-    Writes: what `state_access` says.
+    Reads: what `state_access` declares.
+    Writes: what `state_access` declares.
 
     Raises:
         CallbackError: if `f` cannot be called, or `event` or `phase` is not such a class.

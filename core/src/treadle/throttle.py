@@ -126,9 +126,9 @@ class ConditionalCallback(Callback):
     """Another callback, whose handlers run only when a condition is met.
 
     Everything the inner callback declares holds for this one: its name, its handlers with their
-    phases, `state_access`, `run_after`, `resolve_conflict` and its state. The condition is asked at
-    events and operations; where it says no, the handler is not called, and an
-    operation runs as if the callback were not there. `on_init` always passes.
+    phases, `state_access`, `run_after`, `resolve_conflict`, its state, and whatever else others may
+    ask of it. The condition is asked at events and operations; where it returns False, the handler is
+    not called, and an operation runs as if the callback were not there. `on_init` always passes.
 
     Reads: what the inner callback reads.
     Writes: what the inner callback writes.

@@ -42,12 +42,12 @@ def wrapping(self):
     return (yield)
 
 
-def make(name: str, *, at: str = "on_step_end", after=(), answer=None, base: type = Callback, **access) -> Callback:
-    """A callback of a class of its own: what it handles, runs after, answers, reads (r=...) and writes (w=...)."""
+def make(name: str, *, at: str = "on_step_end", after=(), resolution=None, base: type = Callback, **access) -> Callback:
+    """A callback of a class of its own: what it handles, runs after, resolutions, reads (r=...) and writes (w=...)."""
     declared = dict.fromkeys(access.get("r", "").split(), Read) | dict.fromkeys(access.get("w", "").split(), Write)
     body = {method: wrapping if method in known_operations() else lambda self: None for method in at.split()}
-    if answer is not None:
-        body["resolve_conflict"] = lambda self, other: answer(self, other)
+    if resolution is not None:
+        body["resolve_conflict"] = lambda self, other: resolution(self, other)
     return type(name, (base,), {"state_access": declared, "run_after": after, **body})()
 
 
@@ -209,7 +209,7 @@ def test_a_phase_that_is_declared_later_is_ordered_when_it_comes() -> None:
 
     reader, writer = noting("Reader", First, r="cbstate.x"), noting("Writer", Second, w="cbstate.x")
     learner = toy_learner(reader, writer)
-    clashing = toy_learner(noting("A", First, w="cbstate.x"), noting("B", Second, w="cbstate.x"))
+    conflicting = toy_learner(noting("A", First, w="cbstate.x"), noting("B", Second, w="cbstate.x"))
 
     class Late(First, Second):
         """Both of them, declared after the learners were made."""
@@ -217,7 +217,7 @@ def test_a_phase_that_is_declared_later_is_ordered_when_it_comes() -> None:
     with run_step(learner, Late()):
         pass
     assert log == ["Writer", "Reader"]
-    with pytest.raises(CallbackConflictError, match="A and B both write"), run_step(clashing, Late()):
+    with pytest.raises(CallbackConflictError, match="A and B both write"), run_step(conflicting, Late()):
         pass
 
 
@@ -229,7 +229,7 @@ def test_a_type_of_phase_that_nobody_names_changes_nothing() -> None:
     type(validation).on_step_end.__annotations__["phase"] = ValidationPhase
 
     class Both(TrainingPhase, ValidationPhase):
-        """Somewhere in the process, in which the two would meet and clash."""
+        """Somewhere in the process, in which the two would meet and conflict."""
 
     assert callback_graph([training, validation]).number_of_edges() == 0
     with (
@@ -317,7 +317,7 @@ def test_run_after_goes_through_callbacks_that_do_not_handle_the_event() -> None
     assert order(EpochEnd, a, b, c) == ["C", "B", "A"]
 
 
-def test_run_after_settles_what_would_clash_also_through_others() -> None:
+def test_run_after_orders_what_would_conflict_also_through_others() -> None:
     a = make("A", after=("B",), w="cbstate.x")
     b = make("B", at="on_epoch_end", after=("C",))
     c = make("C", w="cbstate.x")
@@ -326,7 +326,7 @@ def test_run_after_settles_what_would_clash_also_through_others() -> None:
 
 def test_run_after_goes_before_the_data_flow_and_before_every_resolution() -> None:
     reader = make("Reader", r="cbstate.x")
-    writer = make("Writer", w="cbstate.x", after=("Reader",), answer=lambda self, other: RunFirst(self))
+    writer = make("Writer", w="cbstate.x", after=("Reader",), resolution=lambda self, other: RunFirst(self))
     assert edges(reader, writer) == [("Reader", "Writer")]
 
 
@@ -360,11 +360,11 @@ def test_run_after_is_any_collection(kind) -> None:
 # Resolutions.
 
 
-def both_writers(answer_of_first=None, answer_of_second=None) -> tuple[Callback, Callback]:
-    return make("First", w="cbstate.x", answer=answer_of_first), make("Second", w="cbstate.x", answer=answer_of_second)
+def both_writers(first=None, second=None) -> tuple[Callback, Callback]:
+    return make("First", w="cbstate.x", resolution=first), make("Second", w="cbstate.x", resolution=second)
 
 
-ANSWERS = [
+RESOLUTIONS = [
     (lambda first, second: RunFirst(first), [("First", "Second")]),
     (lambda first, second: RunFirst(second), [("Second", "First")]),
     (lambda first, second: NoConflict(), []),
@@ -373,16 +373,16 @@ ANSWERS = [
 
 @pytest.mark.parametrize("who", ["first", "second", "both", "plugin", "plugin, in one order"])
 @pytest.mark.parametrize("swap", [False, True])
-@pytest.mark.parametrize(("answer", "expected"), ANSWERS, ids=["first", "second", "no conflict"])
-def test_an_answer_counts_from_either_side_in_either_order_and_from_a_plugin(who, swap, answer, expected) -> None:
+@pytest.mark.parametrize(("resolution", "expected"), RESOLUTIONS, ids=["first", "second", "no conflict"])
+def test_a_resolution_counts_from_either_side_and_order_and_from_a_plugin(who, swap, resolution, expected) -> None:
     first, second = both_writers()
 
     def resolved(self, other):
-        return answer(first, second)
+        return resolution(first, second)
 
     def plugin(one, other):
         if who == "plugin" or (who == "plugin, in one order" and (one, other) == (first, second)):
-            return [("a plugin", answer(first, second))]
+            return [("a plugin", resolution(first, second))]
         return []
 
     for callback, name in ((first, "first"), (second, "second")):
@@ -401,21 +401,21 @@ def test_the_reason_says_who_decided() -> None:
     )
 
 
-@pytest.mark.parametrize("answer", [lambda self, other: RunFirst(self), lambda self, other: NoConflict()])
-def test_an_answer_counts_for_a_reader_and_a_writer_too(answer) -> None:
-    reader, writer = make("Reader", r="cbstate.x", answer=answer), make("Writer", w="cbstate.x")
-    expected = [("Reader", "Writer")] if isinstance(answer(reader, writer), RunFirst) else []
+@pytest.mark.parametrize("resolution", [lambda self, other: RunFirst(self), lambda self, other: NoConflict()])
+def test_a_resolution_counts_for_a_reader_and_a_writer_too(resolution) -> None:
+    reader, writer = make("Reader", r="cbstate.x", resolution=resolution), make("Writer", w="cbstate.x")
+    expected = [("Reader", "Writer")] if isinstance(resolution(reader, writer), RunFirst) else []
     assert edges(reader, writer) == expected
 
 
 def test_nobody_is_asked_where_nothing_is_shared_or_they_do_not_meet() -> None:
     asked = []
 
-    def answer(self, other):
+    def resolution(self, other):
         asked.append(other)
         return Unresolvable()
 
-    a = make("A", r="cbstate.x", answer=answer)
+    a = make("A", r="cbstate.x", resolution=resolution)
     assert edges(a, make("B", r="step.loss"), make("C", at="on_epoch_end", w="cbstate.x")) == []
     assert asked == []
 
@@ -453,7 +453,7 @@ def test_of_two_of_one_class_with_names_one_may_run_after_the_other_by_its_name(
     assert 'class MySame(Same):\n        run_after = (*Same.run_after, "Same",)' in problem
 
 
-def test_writers_at_overlapping_paths_clash_as_well() -> None:
+def test_writers_at_overlapping_paths_conflict_as_well() -> None:
     (problem,) = problems(make("A", w="cbstate.x"), make("B", w="cbstate.x.y"))
     assert problem.startswith("A and B both write `cbstate.x` and `cbstate.x.y`, and nothing orders them.")
 
@@ -472,7 +472,7 @@ def test_what_is_unresolvable_says_why_in_its_own_words(reason, why) -> None:
     )
 
 
-def test_two_different_answers_are_both_quoted() -> None:
+def test_two_different_resolutions_are_both_quoted() -> None:
     first, second = both_writers(lambda self, other: RunFirst(self), lambda self, other: NoConflict())
     assert problems(first, second) == [
         "First and Second both use `cbstate.x`, and their resolutions differ: RunFirst(First) from "
@@ -482,7 +482,7 @@ def test_two_different_answers_are_both_quoted() -> None:
     ]
 
 
-def test_each_for_itself_first_is_two_different_answers() -> None:
+def test_each_for_itself_first_is_two_different_resolutions() -> None:
     (problem,) = problems(*both_writers(*[lambda self, other: RunFirst(self)] * 2))
     assert "RunFirst(First) from First.resolve_conflict; RunFirst(Second) from Second.resolve_conflict." in problem
 
@@ -503,7 +503,7 @@ def test_two_that_are_both_unresolvable_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("resolution", "message"),
     [
         (
             lambda self, other: NoConflict,
@@ -519,9 +519,9 @@ def test_two_that_are_both_unresolvable_agree() -> None:
         ),
     ],
 )
-def test_an_answer_that_is_none_is_refused(answer, message) -> None:
+def test_a_resolution_that_is_none_is_refused(resolution, message) -> None:
     with pytest.raises(AccessError, match=message):
-        callback_graph(both_writers(answer))
+        callback_graph(both_writers(resolution))
 
 
 # Cycles.
@@ -633,7 +633,7 @@ def test_every_problem_is_reported_at_once() -> None:
         make("C", r="cbstate.nothing"),
         make("D", after=("E",), w="model"),
         make("E", after=("D",), w="model"),
-        make("F", w="step.xs", answer=lambda self, other: Unresolvable("No.")),
+        make("F", w="step.xs", resolution=lambda self, other: Unresolvable("No.")),
         make("G", r="step.xs"),
     )
     assert [problem.split(" ")[0] for problem in found] == ["A", "C", "F", "`run_after`"]
@@ -683,7 +683,7 @@ def test_the_graph_is_of_different_callbacks() -> None:
         (make("A", r="step.xs"), make("B", r="step.xs"), True),
         (make("A", r="step.xs"), make("B", w="step.xs"), False),
         (make("A"), make("B", after=("A",)), False),
-        (make("A", w="step.xs", answer=lambda self, other: NoConflict()), make("B", w="step.xs"), False),
+        (make("A", w="step.xs", resolution=lambda self, other: NoConflict()), make("B", w="step.xs"), False),
     ],
 )
 def test_two_are_independent_if_neither_waits_nor_writes_what_the_other_uses(one, other, outcome) -> None:
@@ -711,12 +711,12 @@ def drawn(draw, n: int) -> list[Callback]:
         hooks = draw(st.lists(st.sampled_from([*HOOKS]), min_size=1, max_size=2, unique=True))
         after = draw(st.lists(st.sampled_from([f"C{j}" for j in range(n) if j != i]), max_size=1)) if n > 1 else []
         first = draw(st.sampled_from([None, RunFirst, RunFirst, NoConflict, NoConflict, Unresolvable]))
-        callbacks.append(make(f"C{i}", at=" ".join(hooks), after=tuple(after), answer=first and answering(first)))
+        callbacks.append(make(f"C{i}", at=" ".join(hooks), after=tuple(after), resolution=first and resolving(first)))
         type(callbacks[-1]).state_access = access
     return callbacks
 
 
-def answering(kind):
+def resolving(kind):
     return lambda self, other: kind(min(self, other, key=lambda c: c.name)) if kind is RunFirst else kind()
 
 
@@ -776,9 +776,9 @@ class Updater(Callback):
             ) % 1_000_003
 
     def resolve_conflict(self, other):
-        return self.answers.get(type(other), NotDefined())
+        return self.resolutions.get(type(other), NotDefined())
 
-    answers: dict = {}
+    resolutions: dict = {}
 
 
 def handler(salt: int, phase: object, wraps: bool):
@@ -798,7 +798,7 @@ def handler(salt: int, phase: object, wraps: bool):
 
 @st.composite
 def updaters(draw) -> list[type[Updater]]:
-    """Classes of updaters. Those that write the same are ordered by `run_after` or by an answer."""
+    """Classes of updaters. Those that write the same are ordered by `run_after` or by a resolution."""
     classes: list[type[Updater]] = []
     for number in range(draw(st.integers(2, 4))):
         used = draw(st.dictionaries(st.sampled_from(ENTRIES), st.sampled_from([Read, Write]), min_size=1, max_size=3))
@@ -818,13 +818,13 @@ def updaters(draw) -> list[type[Updater]]:
         classes.append(type(f"Updater{number}", (Updater,), body))
     for i, j in itertools.combinations(range(len(classes)), 2):
         one, other = classes[i], classes[j]
-        how = draw(st.sampled_from(["nothing", "run_after", "answer"]))
+        how = draw(st.sampled_from(["nothing", "run_after", "resolution"]))
         if set(one.writes) & set(other.writes) and how == "nothing":
             how = "run_after"
         if how == "run_after":
             other.run_after = (*other.run_after, one)
-        elif how == "answer":
-            one.answers = {**one.answers, other: draw(st.sampled_from(["self", "other"]))}
+        elif how == "resolution":
+            one.resolutions = {**one.resolutions, other: draw(st.sampled_from(["self", "other"]))}
     return classes
 
 
@@ -833,10 +833,10 @@ def final_state(classes: list[type[Updater]], names: list[str], runner) -> dict[
     callbacks = [cls() for cls in classes]
     for callback, name in zip(callbacks, names, strict=True):
         callback.name = name
-        callback.answers = {
+        callback.resolutions = {
             type(other): RunFirst(callback if chosen == "self" else other)
             for other in callbacks
-            for cls, chosen in type(callback).answers.items()
+            for cls, chosen in type(callback).resolutions.items()
             if type(other) is cls
         }
     writer = make("Zero", at="on_init", w="cbstate")

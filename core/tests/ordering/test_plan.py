@@ -149,7 +149,7 @@ def test_edges_name_both_the_reason_and_the_hooks() -> None:
 
 def test_every_permutation_gives_the_same_plan() -> None:
     callbacks = [Odd(), Announcer(), Keeper(), throttle(Callback(), StepEnd, freq=2)]
-    plans = [toy_learner(*given).plan() for given in itertools.permutations(callbacks)]
+    plans = [toy_learner(*permuted).plan() for permuted in itertools.permutations(callbacks)]
     shown = [(str(p), p.mermaid(), p.dot(), p.svg(), p._repr_html_(), p.edges, p.callbacks) for p in plans]
     assert all(other == shown[0] for other in shown)
 

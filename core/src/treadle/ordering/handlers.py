@@ -128,12 +128,10 @@ def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str
 def _is_handler(callback: Callback, name: str) -> bool:
     """Whether something callable is meant to take part in a hook.
 
-    It is by its name, by `@hookimpl`, or as a method of a callback inside; a function that a
-    callback keeps under the name of an operation, such as `self.loss`, is not.
+    It is by its name or by `@hookimpl`; a function that a callback keeps under the name of an
+    operation, such as `self.loss`, is not.
     """
-    value = getattr(callback, name)
-    of_callback = isinstance(getattr(value, "__self__", None), Callback)
-    return name.startswith("on_") or hasattr(value, f"{PROJECT}_impl") or (of_callback and name in vars(callback))
+    return name.startswith("on_") or hasattr(getattr(callback, name), f"{PROJECT}_impl")
 
 
 @functools.lru_cache(maxsize=1024)

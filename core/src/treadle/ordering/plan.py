@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def rows(self) -> list[tuple[str, str, tuple[Callback, ...]]]:
-        """For each phase and hook that somebody handles: their names, and the callbacks in order.
+        """For each phase and hook that is handled: their names, and the callbacks in order.
 
         What belongs to no phase comes first, under an empty name.
         """

@@ -21,7 +21,7 @@ class Edge:
 
 
 def explicit_edges(callbacks: Sequence[Callback]) -> list[Edge]:
-    """The edges that `run_after` makes between callbacks; who names a callback that is not there waits for nobody.
+    """The edges that `run_after` makes between callbacks; a name that none of them has makes no edge.
 
     Raises:
         AccessError: for a `run_after` that is not a collection of classes and names.

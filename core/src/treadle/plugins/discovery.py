@@ -7,13 +7,14 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
-
-import importlib_metadata
+from typing import TYPE_CHECKING, Any
 
 from treadle.callback import Callback, unwrap
 from treadle.errors import PluginError, did_you_mean
 from treadle.events import snake_case
+
+if TYPE_CHECKING:
+    import importlib_metadata
 
 CALLBACKS = "treadle.callbacks"
 PLUGINS = "treadle.plugins"
@@ -120,6 +121,8 @@ def _modified(path: str) -> int:
 
 
 def _scan() -> Iterable[Plugin]:
+    import importlib_metadata  # not needed by who imports treadle alone
+
     found: dict[tuple[str, str, str], Plugin] = {}
     for group in (CALLBACKS, PLUGINS):
         for entry in importlib_metadata.entry_points(group=group):

@@ -132,7 +132,7 @@ def default_callbacks(listed: list[Callback]) -> list[Callback]:
             continue
         if not any(isinstance(unwrap(callback), cls) for callback in listed):
             joining.append(cls())
-    while True:  # a default that reads what nobody writes steps back, and so may one that reads from it
+    while True:  # a default that reads what none writes is left out, and then those that read from it
         present = [*listed, *joining]
         unreadable = [callback for callback in joining if not readable_state(callback, present)]
         if not unreadable:
@@ -141,7 +141,7 @@ def default_callbacks(listed: list[Callback]) -> list[Callback]:
 
 
 def readable_state(callback: Callback, present: list[Callback]) -> bool:
-    """Whether somebody writes every entry of `cbstate` that a callback reads."""
+    """Whether some callback writes every entry of `cbstate` that a callback reads."""
     written = {path for other in present for path in accesses(other, Write)}
     read = {path for path in accesses(callback, Read) if path.startswith("cbstate.")}
     return all(any(overlaps(path, other) for other in written) for path in read)
