@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from treadle import AbstractTrainingPhase, Learner, Read, hookimpl
+from treadle.authoring import by_name
 
 from treadle_logging.backend import LoggerBackend
 from treadle_logging.loggable import Histogram
@@ -113,10 +115,7 @@ def flat(tensors: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
 
 @contextmanager
 def collected_outputs(model: torch.nn.Module | Mapping[str, torch.nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
-    """While it is open, collect the last output of every layer, a module without modules inside.
-
-    Args:
-        model: A model, or several by name.
+    """While it is open, collect the last output of every layer (a module without modules) of one or several models.
 
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())
@@ -127,18 +126,15 @@ def collected_outputs(model: torch.nn.Module | Mapping[str, torch.nn.Module]) ->
     """
     outputs: dict[str, torch.Tensor] = {}
 
-    def collect(layer: torch.nn.Module, name: str) -> torch.utils.hooks.RemovableHandle:
-        def keep(layer: torch.nn.Module, inputs: Any, output: Any) -> None:
-            output = output[0] if isinstance(output, tuple) and output else output  # as recurrent layers return
-            if isinstance(output, torch.Tensor) and output.is_floating_point() and output.numel():
-                outputs[name] = output.detach()
-
-        return layer.register_forward_hook(keep)
+    def keep(name: str, layer: torch.nn.Module, inputs: Any, output: Any) -> None:
+        output = output[0] if isinstance(output, tuple) and output else output  # as recurrent layers return
+        if isinstance(output, torch.Tensor) and output.is_floating_point() and output.numel():
+            outputs[name] = output.detach()
 
     with ExitStack() as hooks:
-        for prefix, module in model.items() if isinstance(model, Mapping) else [("", model)]:
+        for prefix, module in by_name(model).items():
             for path, layer in module.named_modules():
                 if next(layer.children(), None) is None:
                     name = "/".join(filter(None, (prefix, path))) or type(layer).__name__
-                    hooks.callback(collect(layer, name).remove)
+                    hooks.callback(layer.register_forward_hook(partial(keep, name)).remove)
         yield outputs

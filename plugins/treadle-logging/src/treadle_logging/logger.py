@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from loguru import logger
 from treadle import Callback, Learner, Phase, Series
@@ -67,19 +67,15 @@ class Logger(Callback):
 
     def flush(self) -> None:
         """Flush every backend."""
-
-        def flush(backend: LoggerBackend) -> None:
-            with backend.lock:
-                backend.flush()
-
-        self._attempt("flush", flush)
+        self._attempt("flush", lambda backend: backend.flush())
 
     def _attempt(self, what: str, action: Callable[[LoggerBackend], None]) -> None:
         for backend in self.backends:
             if any(self._failures[id(backend), kind] >= PATIENCE for kind in ("log", "flush")):
                 continue
             try:
-                action(backend)
+                with backend.lock:
+                    action(backend)
             except FitException:  # a request to stop is not a failure
                 raise
             except Exception as error:
@@ -185,15 +181,13 @@ class SeriesLogger(Logger):
         """Write what was noted."""
         noted, self._noted = self._noted, []
         self._since = time.monotonic()
-        self.send(_entries(noted))
+        self.send(
+            (Value(series.values[index]), name, series.iterations[index], group)
+            for series, index, name, group in noted
+            if index < len(series)  # otherwise it was cut back and has lost the value
+        )
 
     def flush(self) -> None:
         """Write what was noted, and flush the backends."""
         self.write()
         super().flush()
-
-
-def _entries(noted: list[tuple[Series, int, str, Groups]]) -> Iterator[Entry]:
-    for series, index, name, group in noted:
-        if index < len(series):  # otherwise it was cut back and has lost the value
-            yield Value(series.values[index]), name, series.iterations[index], group

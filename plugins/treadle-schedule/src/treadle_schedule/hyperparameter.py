@@ -52,12 +52,7 @@ class HyperParameter(ABC):
 
     @abstractmethod
     def set(self, learner: Learner, value: Any) -> None:
-        """Set it.
-
-        Args:
-            learner: The learner, or a callback's view of it.
-            value: The value; most take a number.
-        """
+        """Set it to a value. The learner may be a callback's view of it."""
 
     def clashes_with(self, other: HyperParameter) -> bool:
         """Whether setting the other may undo what setting this one did. Default: if one's class is the other's."""
@@ -126,9 +121,8 @@ def merged_access(declarations: Iterable[Mapping[str, type[Permission]]]) -> dic
         {'model': <class 'treadle.access.Read'>, 'optimizer': <class 'treadle.access.Write'>}
     """
     merged: dict[str, type[Permission]] = {}
-    for declared in declarations:
-        for path, permission in declared.items():
-            merged[path] = Write if Write in (permission, merged.get(path)) else Read
+    for path, permission in (item for declared in declarations for item in declared.items()):
+        merged[path] = Write if Write in (permission, merged.get(path)) else Read
     return {
         path: permission
         for path, permission in merged.items()

@@ -8,29 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from treadle import (
-    AbstractTrainingPhase,
-    Callback,
-    CancelFittingException,
-    ConflictResolution,
-    EpochBegin,
-    EpochEnd,
-    FitBegin,
-    FitEnd,
-    Learner,
-    NotDefined,
-    Operation,
-    Phase,
-    Read,
-    RunFirst,
-    StepEnd,
-    TrainingPhase,
-    Write,
-    accesses,
-)
+from treadle import Callback, ConflictResolution, Learner, NotDefined, Read, RunFirst, Write, accesses
 from treadle.authoring import handlers, overlaps, preserved_random_state, preserved_state
-from treadle.events import Init
-from treadle.operations import Epoch, Step
+from treadle.errors import CancelFittingException
+from treadle.events import EpochBegin, EpochEnd, FitBegin, FitEnd, Init, StepEnd
+from treadle.operations import Epoch, Operation, Step
+from treadle.phases import AbstractTrainingPhase, Phase, TrainingPhase
 
 from treadle_schedule.hyperparameter import set_hyperparameter
 from treadle_schedule.lr_finder_result import LRFinderError, LRFinderResult
@@ -158,10 +141,7 @@ class LRFinder:
 
 
 class Sweep(Callback):
-    """Raise the learning rate geometrically from step to step, note the losses, and end the fit in time.
-
-    Args:
-        finder: Says from where to where, in how many steps, and whether to stop early.
+    """Raise the learning rate geometrically from step to step as a finder says, note the losses, and end the fit.
 
     Reads: step.loss
     Writes: optimizer

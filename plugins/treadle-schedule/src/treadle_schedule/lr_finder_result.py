@@ -105,8 +105,7 @@ class LRFinderResult:
     """The losses at rising learning rates, and the learning rates that they suggest.
 
     Args:
-        lrs: The learning rate of each step.
-        losses: The loss of each step.
+        lrs, losses: The learning rate and the loss of each step.
         smoothed: The loss of each step, smoothed over those before it.
         num_it: How many steps the whole sweep would have taken.
         stopped: Why it ended.
@@ -174,10 +173,16 @@ class LRFinderResult:
             PlotError: if matplotlib is not installed.
             LRFinderError: if one of `rules` has nothing to suggest.
         """
+        try:
+            suggestions = [(rule, self.suggestion(rule)) for rule in rules or ("valley",)]
+        except LRFinderError:
+            if rules:
+                raise
+            suggestions = []
         figure, axes = new_figure()
         axes.plot(self.lrs, self.losses, color="0.8", linewidth=1, label="loss")
         axes.plot(self.lrs, self.smoothed, label="smoothed")
-        for i, (rule, lr) in enumerate(self._suggestions(rules)):
+        for i, (rule, lr) in enumerate(suggestions):
             loss = self.smoothed[min(range(len(self.lrs)), key=lambda k: abs(math.log(self.lrs[k] / lr)))]
             name = rule if isinstance(rule, str) else getattr(rule, "__name__", repr(rule))
             axes.plot([lr], [loss], "o", color=f"C{i + 1}", label=f"{name}: {lr:.2e}")
@@ -187,14 +192,6 @@ class LRFinderResult:
             axes.set_ylim(min(finite) - margin, max(finite) + margin)
         axes.legend()
         return figure
-
-    def _suggestions(self, rules: tuple[str | Rule, ...]) -> list[tuple[str | Rule, float]]:
-        if rules:
-            return [(rule, self.suggestion(rule)) for rule in rules]
-        try:
-            return [("valley", self.suggestion("valley"))]
-        except LRFinderError:
-            return []
 
     def __repr__(self) -> str:
         if not self.lrs:

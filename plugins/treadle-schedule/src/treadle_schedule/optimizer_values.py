@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import torch
 from treadle import Learner, Permission, Write
+from treadle.authoring import by_name
 
 from treadle_schedule.hyperparameter import HyperParameter, HyperParameterError
 from treadle_schedule.schedule import AT_LEAST_0, Must, is_number, is_whole
@@ -129,8 +130,7 @@ class OptimizerValue(HyperParameter):
                     f"{self.name} means an optimizer called {self.optimizer!r}. {error}\n"
                     f"Fix: with a single optimizer, leave the name out:\n    {type(self).__name__}()"
                 ) from error
-        optimizers = (optimizer,) if isinstance(optimizer, torch.optim.Optimizer) else optimizer.values()
-        return [group for optimizer in optimizers for group in optimizer.param_groups]
+        return [group for optimizer in by_name(optimizer).values() for group in optimizer.param_groups]
 
     def _chosen(self, groups: list[Group]) -> list[Group]:
         if self.group is None:
@@ -153,9 +153,6 @@ class OptimizerValue(HyperParameter):
 class LearningRate(OptimizerValue):
     """The learning rate, `lr`. The arguments are those of `OptimizerValue`.
 
-    Reads: optimizer
-    Writes: optimizer
-
     Example:
         >>> from treadle import toy_learner
         >>> from treadle_schedule import get_hyperparameter, set_hyperparameter
@@ -172,9 +169,6 @@ class Momentum(OptimizerValue):
     """The momentum: `momentum` of SGD and its like, the first of the `betas` of Adam and its like.
 
     The arguments are those of `OptimizerValue`.
-
-    Reads: optimizer
-    Writes: optimizer
 
     Example:
         >>> import torch
@@ -202,9 +196,6 @@ class Momentum(OptimizerValue):
 @dataclass(frozen=True, repr=False)
 class WeightDecay(OptimizerValue):
     """The weight decay, `weight_decay`. The arguments are those of `OptimizerValue`.
-
-    Reads: optimizer
-    Writes: optimizer
 
     Example:
         >>> from treadle import toy_learner

@@ -155,13 +155,10 @@ def onecycle(
     """Up along a quarter of a sine and down along another, in `nsteps` steps; `end_val` after them.
 
     Args:
-        nsteps: The number of steps.
-        max_val: The highest value, taken at the first step of the way down.
+        nsteps, max_val, pct_start: As in `OneCycle`.
         start_val: The value at step 1. Default: `max_val / div`.
         end_val: Where the way down leads, reached one step after the last. Default: `max_val / divfinal`.
-        pct_start: The part of the steps on the way up. Default: a quarter.
-        div: What the default of `start_val` divides by.
-        divfinal: What the default of `end_val` divides by.
+        div, divfinal: What the defaults divide by.
 
     Raises:
         ScheduleError: if an argument has an invalid value.

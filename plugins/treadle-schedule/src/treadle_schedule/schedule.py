@@ -119,8 +119,15 @@ class Schedule(ABC):
         check(type(self), vars(self))
 
     def __call__(self, t: int) -> Any:
-        if not 1 <= t <= self.length:
-            raise ScheduleRangeError(_out_of_range(self, t))
+        if t < 1:
+            raise ScheduleRangeError(
+                f"{self} was called with step {t}, and steps are counted from 1.\nFix: start with step 1."
+            )
+        if t > self.length:
+            raise ScheduleRangeError(
+                f"{self} has {self.length} steps and was called with step {t}.\nFix: make it longer, or say what "
+                f"follows, here 0.001:\n    Sequence((schedule, {self.length}), (0.001, 1))"
+            )
         return self.at(t)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -174,15 +181,6 @@ def as_schedule(value: object, owner: str) -> AnySchedule:
     raise ScheduleError(
         f"{owner}: {value!r} is not a schedule.\nFix: pass a number or a callable from the step's number, counted "
         f"from 1, to a value:\n    Exp(start=0.1, decay=0.9)"
-    )
-
-
-def _out_of_range(schedule: Schedule, t: int) -> str:
-    if t < 1:
-        return f"{schedule} was called with step {t}, and steps are counted from 1.\nFix: start with step 1."
-    return (
-        f"{schedule} has {schedule.length} steps and was called with step {t}.\nFix: make it longer, or say what "
-        f"follows, here 0.001:\n    Sequence((schedule, {schedule.length}), (0.001, 1))"
     )
 
 

@@ -5,18 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from treadle import (
-    AbstractTrainingPhase,
-    Callback,
-    ConflictResolution,
-    Learner,
-    NoConflict,
-    NotDefined,
-    PropDict,
-    Series,
-    Unresolvable,
-    Write,
-)
+from treadle import Callback, ConflictResolution, Learner, NoConflict, NotDefined, PropDict, Series, Unresolvable, Write
+from treadle.phases import AbstractTrainingPhase
 
 from treadle_schedule.hyperparameter import (
     AnyHyperParameter,

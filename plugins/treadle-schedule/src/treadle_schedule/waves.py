@@ -11,12 +11,7 @@ from treadle_schedule.schedule import NotNegative, Number, Positive, Schedule
 
 @dataclass(frozen=True)
 class Wave(Schedule):
-    """A wave between two bounds: `min(l0, l1) + abs(l0 - l1) * height(t) * shape(periods)`.
-
-    Args:
-        l0, l1: The bounds, in any order.
-        period: How many steps the wave takes.
-    """
+    """A wave between two bounds: `min(l0, l1) + abs(l0 - l1) * height(t) * shape(t)`."""
 
     l0: Number
     l1: Number
