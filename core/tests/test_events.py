@@ -4,9 +4,11 @@ import pluggy
 import pytest
 import treadle
 from treadle import (
+    ArgumentTypeError,
     BackwardBegin,
     BackwardEnd,
     Callback,
+    CallbackError,
     EpochBegin,
     EpochEnd,
     Event,
@@ -50,8 +52,8 @@ def test_an_event_carries_its_pluggy_specification(hook, arguments) -> None:
 
 
 def test_the_core_declares_these_events_and_no_others() -> None:
-    own = [each for each in vars(events_module).values() if isinstance(each, type) and issubclass(each, Event)]
-    assert {event.hook for event in own if event is not Event} == set(EVENTS)
+    declared = [value for value in vars(events_module).values() if isinstance(value, type) and issubclass(value, Event)]
+    assert {event.hook for event in declared if event is not Event} == set(EVENTS)
 
 
 PUBLIC = [EpochBegin, EpochEnd, StepBegin, StepEnd, LossBegin, BackwardBegin, BackwardEnd, FitBegin, FitEnd, Event]
@@ -110,20 +112,20 @@ def test_an_event_of_ones_own_has_a_hook_named_for_it() -> None:
 
 
 def test_a_phase_dispatches_it_and_callbacks_handle_it_by_its_name() -> None:
-    told = []
+    handled = []
 
     class Listener(Callback):
         def on_batch_mixed(self, phase: TrainingPhase):
-            told.append(phase)
+            handled.append(phase)
 
         def on_announced(self):
-            told.append("announced")
+            handled.append("announced")
 
     learner, phase = toy_learner(Listener()), TrainingPhase()
     with run_epoch(learner, phase) as handle, run_step(learner, phase) as (step_handle, _):
         step_handle(BatchMixed)
         handle(Announced)
-    assert told == [phase, "announced"]
+    assert handled == [phase, "announced"]
 
 
 def test_an_event_declared_after_the_learner_was_made_can_be_dispatched() -> None:
@@ -210,3 +212,112 @@ def test_unphased_events_are_those_of_fit() -> None:
 def test_a_specification_is_one_for_pluggy() -> None:
     marker = f"{hookspec.project_name}_spec"
     assert getattr(EpochBegin.spec, marker)["firstresult"] is False
+
+
+# The specification of an event stands in its class, or is a default.
+
+
+@pytest.mark.parametrize("hook", EVENTS)
+def test_a_search_for_the_hook_finds_its_definition(hook) -> None:
+    event = known_events()[hook]
+    assert f"    @hookspec\n    def {hook}({EVENTS[hook][0]}: Learner" in inspect.getsource(event)
+    assert event.spec is getattr(event, hook)
+
+
+class Written(Event):
+    """Its specification is written."""
+
+    @staticmethod
+    @hookspec
+    def on_written(learner, phase): ...
+
+
+class WrittenPlainly(Event, phased=False):
+    """Its specification is written, and nothing else."""
+
+    def on_written_plainly(learner): ...  # noqa: N805
+
+
+class Narrow(Event):
+    """A handler may ask for the phase alone."""
+
+    @staticmethod
+    @hookspec
+    def on_narrow(phase): ...
+
+
+def test_an_event_of_ones_own_may_write_its_specification() -> None:
+    assert (Written.arguments, WrittenPlainly.arguments, Narrow.arguments) == (
+        ("learner", "phase"),
+        ("learner",),
+        ("phase",),
+    )
+    handled = []
+
+    class Listens(Callback):
+        def on_written(self, learner, phase):
+            handled.append("written")
+
+        def on_written_plainly(self, learner):
+            handled.append("plainly")
+
+        def on_narrow(self, phase):
+            handled.append("narrow")
+
+    with run_step(toy_learner(Listens()), TrainingPhase()) as (handle, _):
+        for event in (Written, WrittenPlainly, Narrow):
+            handle(event)
+    assert handled == ["written", "plainly", "narrow"]
+
+
+def test_its_handlers_are_held_to_it() -> None:
+    class Asks(Callback):
+        def on_narrow(self, learner, phase): ...
+
+    with pytest.raises(CallbackError, match=r"^Asks\.on_narrow does not match the hook of its name\."):
+        toy_learner(Asks())
+
+
+@pytest.mark.parametrize("wrong", [["on_other"], ["on_wrong_name", "on_other"], ["on_other", "on_another"]])
+def test_a_specification_of_another_name_is_refused_by_name(wrong) -> None:
+    specs = {name: staticmethod(hookspec(lambda learner: None)) for name in wrong}
+    others = "`, `".join(name for name in wrong if name != "on_wrong_name")
+    with pytest.raises(
+        ArgumentTypeError,
+        match=rf"^WrongName defines the hook specification `{others}`, and its hook is `on_wrong_name`\.\n"
+        r"Fix: define that one and no other:\n    @staticmethod\n    @hookspec\n    def on_wrong_name\(",
+    ):
+        type("WrongName", (Event,), specs)
+    assert "on_wrong_name" not in known_events()
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        (
+            lambda learner, batch, phase, row: None,
+            {},
+            r"^Greedy\.on_greedy asks for `batch`, `row`, and an event passes `learner` and `phase`\.\n"
+            r"Fix: take out what is not passed; what passes more is an Operation:\n    @staticmethod\n    @hookspec\n"
+            r"    def on_greedy\(learner, phase\): \.\.\.$",
+        ),
+        (
+            lambda learner, phase: None,
+            {"phased": False},
+            r"asks for `phase`, and an event with phased=False passes `learner`\.\nFix: .*on_greedy\(learner\): ",
+        ),
+        (lambda self, learner: None, {}, r"asks for `self`, and an event passes `learner` and `phase`"),
+    ],
+)
+def test_a_specification_asks_for_what_an_event_passes(spec, options, message) -> None:
+    with pytest.raises(ArgumentTypeError, match="(?s)" + message):
+        type("Greedy", (Event,), {"on_greedy": staticmethod(hookspec(spec))}, **options)
+    assert "on_greedy" not in known_events()
+
+
+def test_what_inherits_from_an_event_is_an_event_of_its_own() -> None:
+    class LateStepEnd(StepEnd):
+        """After all others."""
+
+    assert (LateStepEnd.hook, LateStepEnd.arguments) == ("on_late_step_end", ("learner", "phase"))
+    assert StepEnd.hook == "on_step_end"

@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 from torch import nn
@@ -5,6 +7,7 @@ from treadle import (
     ArgumentTypeError,
     Callback,
     CallbackConflictError,
+    CallbackError,
     CancelStepException,
     Learner,
     LossError,
@@ -20,6 +23,7 @@ from treadle import (
     step,
     toy_learner,
 )
+from treadle.events import hookspec
 from treadle.operations import Backward, Epoch, Forward, Loss, Step, Update, known_operations
 
 HOOKS = {
@@ -465,3 +469,89 @@ def test_the_result_of_an_override_is_checked() -> None:
     with run_step(toy_learner(Rates()), TrainingPhase()) as (handle, _):
         assert handle(Rate) == 5
     assert heard == [5]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_search_for_the_hook_finds_its_definition(hook) -> None:
+    operation = known_operations()[hook]
+    assert f"    @hookspec(firstresult=True)\n    def {hook}(learner: Learner" in inspect.getsource(operation)
+    assert operation.spec is getattr(operation, hook)
+
+
+class Turn(Operation):
+    """Turn an image; its specification is written."""
+
+    @staticmethod
+    @hookspec(firstresult=True)
+    def turn(learner, phase, degrees): ...
+
+    @staticmethod
+    def run(learner, phase, degrees):
+        return degrees
+
+
+def test_an_operation_of_ones_own_may_write_its_specification() -> None:
+    class Turns(Callback):
+        def turn(self, degrees):
+            return degrees + 1 if degrees else None
+
+    handle = toy_learner(Turns()).handle(TrainingPhase())
+    assert (handle(Turn, 90), handle(Turn, 0)) == (91, 0)
+    assert (Turn.hook, Turn.arguments, Turn.spec) == ("turn", ("learner", "phase", "degrees"), Turn.turn)
+
+
+@pytest.mark.parametrize("operation", [Mix, Turn])
+def test_its_handlers_are_held_to_its_arguments(operation) -> None:
+    method = {operation.hook: lambda self, learner, other: None}
+    with pytest.raises(CallbackError, match=rf"^Asks\.{operation.hook} does not match .*'other'"):
+        toy_learner(type("Asks", (Callback,), method)())
+
+
+def test_a_specification_with_other_arguments_than_run_is_refused() -> None:
+    with pytest.raises(
+        ArgumentTypeError,
+        match=r"^Crop\.crop takes \(learner, phase\), and Crop\.run takes \(learner, phase, size\)\.\n"
+        r"Fix: give both the same arguments:\n    @staticmethod\n    @hookspec\(firstresult=True\)\n"
+        r"    def crop\(learner, phase, size\): \.\.\.$",
+    ):
+
+        class Crop(Operation):
+            @staticmethod
+            @hookspec(firstresult=True)
+            def crop(learner, phase): ...
+
+            @staticmethod
+            def run(learner, phase, size): ...
+
+    assert "crop" not in known_operations()
+
+
+def test_a_specification_of_another_name_is_refused() -> None:
+    with pytest.raises(ArgumentTypeError, match=r"^Crop defines the hook specification `cut`, and its hook is `crop`"):
+
+        class Crop(Operation):
+            @staticmethod
+            @hookspec(firstresult=True)
+            def cut(learner, phase): ...
+
+            @staticmethod
+            def run(learner, phase): ...
+
+
+@pytest.mark.parametrize(
+    ("run", "shown"),
+    [
+        (lambda self, learner, phase: None, r"\(self, learner, phase\)"),
+        (lambda phase, learner: None, r"\(phase, learner\)"),
+        (lambda learner, phase, size=3: None, r"\(learner, phase, size=3\)"),
+        (lambda learner, phase, *sizes: None, r"\(learner, phase, \*sizes\)"),
+        (lambda learner, phase, *, size: None, r"\(learner, phase, \*, size\)"),
+    ],
+)
+def test_run_begins_with_learner_and_phase_and_is_called_by_position(run, shown) -> None:
+    with pytest.raises(
+        ArgumentTypeError,
+        match=rf"^Crop\.run takes {shown}; an operation is called with the learner, the phase, .*\.\n"
+        r"Fix: begin with these two, in a static method:\n    @staticmethod\n    def run\(learner, phase\): \.\.\.$",
+    ):
+        type("Crop", (Operation,), {"run": staticmethod(run)})

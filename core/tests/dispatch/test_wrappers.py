@@ -6,7 +6,7 @@ from typing import Any
 
 import pluggy
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from treadle import (
     Callback,
@@ -211,6 +211,7 @@ def outcome(compute: Callable[..., Any], *args: Any) -> tuple[Any, list[Any], Ba
         return (type(error), str(error)), log, error
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.one_of(drawn_wrappers, drawn_overrides), max_size=5), st.one_of(st.sampled_from(ERRORS), st.integers())
 )

@@ -1,0 +1,171 @@
+import pytest
+from treadle import (
+    Callback,
+    CallbackCondition,
+    CancelFittingException,
+    ConditionalCallback,
+    Operation,
+    StepEnd,
+    TrainingPhase,
+    hookimpl,
+    step,
+    toy_learner,
+)
+
+BATCH = toy_learner().data.training[0]
+
+
+class Answer(CallbackCondition):
+    """Notes that it is asked, and gives an answer."""
+
+    def __init__(self, name, answer, log) -> None:
+        self.name, self.answer, self.log = name, answer, log
+
+    def should_run(self, event, phase):
+        self.log.append((self.name, event.__name__, phase))
+        return self.answer
+
+
+class Logs(Callback):
+    def __init__(self, log) -> None:
+        self.log = log
+
+    def on_init(self):
+        self.log.append("init")
+
+    def on_step_end(self, phase: TrainingPhase):
+        self.log.append("ran")
+
+
+# A call and its arguments.
+
+
+def test_a_call_is_called_without_arguments_and_knows_its_handler() -> None:
+    class Asks(Callback):
+        def on_step_end(self, phase, learner):
+            seen.append((phase, learner.progress.steps))
+            return 3
+
+    seen, phase = [], TrainingPhase()
+    asks = Asks()
+    (call,) = toy_learner(asks)._dispatcher.calls(StepEnd, phase)
+    assert call() == 3
+    assert seen == [(phase, 0)]
+    assert (call.callback, call.hook, call.names, call.wrapper) == (asks, StepEnd, ("phase", "learner"), False)
+
+
+class Scale(Operation):
+    """Scale by a factor and a power."""
+
+    @staticmethod
+    def run(learner, phase, factor, power):
+        return factor**power
+
+
+def test_an_operations_arguments_stand_in_the_handlers_order() -> None:
+    class Asks(Callback):
+        def scale(self, power, phase, factor):
+            seen.append((power, phase, factor))
+
+    seen, phase = [], TrainingPhase()
+    learner = toy_learner(Asks())
+    assert learner.handle(phase)(Scale, 3, 2) == 9
+    assert seen == [(2, phase, 3)]
+
+
+# Conditions.
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_condition_is_asked_before_the_handler_and_not_before_on_init(answer) -> None:
+    log, phase = [], TrainingPhase()
+    step(toy_learner(ConditionalCallback(Logs(log), Answer("c", answer, log))), phase, BATCH)
+    assert log == ["init", ("c", "StepEnd", phase), *(["ran"] if answer else [])]
+
+
+@pytest.mark.parametrize(("outer", "inner"), [(True, True), (True, False), (False, True)])
+def test_an_inner_condition_is_asked_only_if_the_outer_one_is_met(outer, inner) -> None:
+    log: list[object] = []
+    guarded = ConditionalCallback(ConditionalCallback(Logs(log), Answer("in", inner, log)), Answer("out", outer, log))
+    step(toy_learner(guarded), TrainingPhase(), BATCH)
+    asked = [entry[0] for entry in log if isinstance(entry, tuple)]
+    assert asked == (["out", "in"] if outer else ["out"])
+    assert ("ran" in log) == (outer and inner)
+
+
+def test_a_condition_gets_the_phase_that_is_under_way() -> None:
+    log: list[object] = []
+    learner = toy_learner(ConditionalCallback(Logs(log), Answer("c", False, log)))
+    phases = [TrainingPhase(), TrainingPhase()]
+    for phase in phases:
+        step(learner, phase, BATCH)
+    assert [id(phase) for _, _, phase in log[1:]] == [id(phase) for phase in phases]
+
+
+@pytest.mark.parametrize("answer", [True, False])
+@pytest.mark.parametrize("error", [None, ValueError("x"), StopIteration("x"), KeyboardInterrupt("x")])
+def test_a_wrapper_inside_of_a_condition_passes_on_results_and_exceptions(answer, error) -> None:
+    class Ring(Callback):
+        @hookimpl(wrapper=True)
+        def scale(self):
+            log.append("in")
+            try:
+                return (yield)
+            finally:
+                log.append("out")
+
+    class Inside(Callback):
+        def scale(self):
+            if error is not None:
+                raise error
+            return 5
+
+    log: list[str] = []
+    learner = toy_learner(ConditionalCallback(Ring(), Answer("c", answer, [])), Inside())
+    scale = learner.handle(TrainingPhase())[Scale]
+    if error is None:
+        assert scale(1, 1) == 5
+    else:
+        with pytest.raises(type(error)) as raised:
+            scale(1, 1)
+        assert raised.value is error
+        assert len(error.__notes__) == 1
+        del error.__notes__
+    assert log == (["in", "out"] if answer else [])
+
+
+def test_an_error_of_a_condition_is_attributed_to_its_callback() -> None:
+    class Breaks(CallbackCondition):
+        def should_run(self, event, phase):
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken") as raised:
+        toy_learner(ConditionalCallback(Logs([]), Breaks())).fit(1)
+    assert raised.value.__notes__ == ["Raised by Logs in on_step_end, TrainingPhase, epoch 1, step 1."]
+
+
+# Notes on exceptions.
+
+
+def test_the_note_outside_of_all_phases_names_no_place_in_the_loop() -> None:
+    class Breaks(Callback):
+        def on_fit_begin(self):
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken") as raised:
+        toy_learner(Breaks()).fit(1)
+    assert raised.value.__notes__ == ["Raised by Breaks in on_fit_begin."]
+
+
+def test_a_cancel_knows_its_callback_once() -> None:
+    class Stops(Callback):
+        def on_step_end(self):
+            raise CancelFittingException("enough")
+
+    stops = Stops()
+    (call,) = toy_learner(stops)._dispatcher.calls(StepEnd, TrainingPhase())
+    cancel = CancelFittingException("enough")
+    call.annotate(cancel)
+    call.annotate(cancel)
+    assert cancel.callback is stops
+    assert cancel.__notes__ == ["Raised by Stops in on_step_end, TrainingPhase, epoch 0, step 0."]
