@@ -47,13 +47,7 @@ class ToDevice(Callback):
     """
 
     move_data: Callable[[Any], Any]
-    state_access = {
-        "model": Write,
-        "params": Write,
-        "optimizer": Write,
-        "step.xs": Write,
-        "step.ys": Write,
-    }
+    state_access = {"model": Write, "params": Write, "optimizer": Write, "step.xs": Write, "step.ys": Write}
 
     def __init__(
         self,

@@ -52,13 +52,7 @@ class Metric(AbstractMetric):
     state_access = {"step.yhats": Read, "step.ys": Read}
 
     def __init__(
-        self,
-        fn: Any,
-        *,
-        name: str | None = None,
-        statistic: Any = None,
-        device: Any = None,
-        phase: Any = Phase,
+        self, fn: Any, *, name: str | None = None, statistic: Any = None, device: Any = None, phase: Any = Phase
     ) -> None:
         if not (is_accumulator(fn) or callable(fn)) or isinstance(fn, type):
             raise ArgumentTypeError(

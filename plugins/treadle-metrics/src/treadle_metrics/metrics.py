@@ -16,8 +16,7 @@ from treadle_metrics.metric import Metric
 from treadle_metrics.recorder import History
 from treadle_metrics.series_by_phase import SeriesByName, SeriesByPhase
 
-Value = float | torch.Tensor | None
-Column = tuple[str, Callable[[Any, Phase], None], Callable[[], Value]]
+Column = tuple[str, Callable[[Any, Phase], None], Callable[[], float | torch.Tensor | None]]
 
 
 class Metrics(Callback):

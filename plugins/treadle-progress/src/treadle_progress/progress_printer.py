@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from time import monotonic
 from typing import IO, Any
 
@@ -60,16 +61,16 @@ class ProgressPrinter(Callback):
         self.show, self.file, self.loss, self.leave = show, file, loss, leave
         if not loss:
             self.state_access = {"data": Read}
-        self._ended: dict[str, int] = {}
+        self._ended: Counter[str] = Counter()  # epochs, by the phase's label
         self._bars: list[tuple[Phase, Bar]] = []  # an epoch may run inside of another one
 
     def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
         self._close(phase)  # that of an epoch whose end was not dispatched
-        title = f"Epoch {self._ended.get(phase_label(phase), 0) + 1} {phase_label(phase)}"
+        label = phase_label(phase)
+        title = f"Epoch {self._ended[label] + 1} {label}"
         data = None if phase.data_name is None else learner.data.get(phase.data_name)
-        disable = None if self.show is None else not self.show
-        if self.show is None and self.file not in (None, sys.stdout, sys.stderr):
-            disable = False
+        standard = self.file in (None, sys.stdout, sys.stderr)  # for these, tqdm finds out whether somebody looks
+        disable = not self.show if self.show is not None else None if standard else False
         bar = Bar(title, data, self.mininterval, disable=disable, file=self.file, leave=self.leave)
         if not bar.disable:
             self._bars.append((phase, bar))
@@ -81,7 +82,7 @@ class ProgressPrinter(Callback):
                 bar.show(learner.step.get("loss") if self.loss else None)
 
     def on_epoch_end(self, phase: Phase) -> None:
-        self._ended[phase_label(phase)] = self._ended.get(phase_label(phase), 0) + 1
+        self._ended[phase_label(phase)] += 1
         self._close(phase)
 
     def on_fit_end(self) -> None:
@@ -99,7 +100,7 @@ class ProgressPrinter(Callback):
         return {"epochs": dict(self._ended)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._ended = dict(state["epochs"])
+        self._ended = Counter(state["epochs"])
 
 
 class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
