@@ -264,8 +264,9 @@ def test_two_with_a_folder_each_get_on(tmp_path):
 
 def test_data_that_cannot_be_resumed_are_refused_unless_the_model_alone_is_wanted(tmp_path):
     data = toy_learner().data.training
-    with pytest.raises(NotResumableError, match=r"data.training could not be resumed: list_iterator is an iterator"):
+    with pytest.raises(NotResumableError, match=r"data.training could not .*: list_iterator is an iterator") as refused:
         toy_learner(Checkpointer(tmp_path), data=(iter(data),)).fit(1)
+    assert "    Checkpointer(folder, whole_run=False)" in refused.value.__notes__[0]
     toy_learner(Checkpointer(tmp_path, whole_run=False), data=(iter(data),)).fit(1)
     assert latest(tmp_path).whole_run is False
     load_model(toy_learner().model, latest(tmp_path).path)
@@ -291,6 +292,15 @@ class Keeps(Callback):
 
     def state_dict(self):
         return {"own": self.own}
+
+
+def test_the_model_alone_is_saved_also_beside_what_no_checkpoint_can_hold(tmp_path):
+    class Prints(Callback):
+        def state_dict(self):
+            return {"function": print}
+
+    toy_learner(Prints(), Checkpointer(tmp_path, whole_run=False)).fit(1)
+    assert latest(tmp_path).whole_run is False
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def saved(tmp_path, *callbacks, **settings):
     [
         (
             [],
-            r"it has the state of Counter, which the learner does not have.\nFix: .*\n    .* without=\['Counter'\]\)",
+            r"it has the state of Counter, which the learner does not have.\nFix: .*\n    without=\['Counter'\]",
         ),
         ([Counter(), Counter("new")], r"it has no state of new, which the learner has"),
         ([throttle(Counter(), StepEnd, freq=2)], r"Counter was a Counter and is a ConditionalCallback of Counter"),

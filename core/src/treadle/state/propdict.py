@@ -83,9 +83,9 @@ def named(mapping: Mapping[str, Any]) -> dict[str, Any]:
     return vars(mapping) if isinstance(mapping, PropDict) else dict(mapping)
 
 
-def missing(name: str, there: Mapping[str, Any]) -> str:
+def missing(name: str, known: Mapping[str, Any]) -> str:
     """The message for a name that is not there."""
-    return f"There is no `{name}` here. {did_you_mean(name, there)}"
+    return f"There is no `{name}` here. {did_you_mean(name, known)}"
 
 
 def by_name(state: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def test_callbacks_that_share_a_name_are_told_apart_by_their_order() -> None:
 )
 def test_callbacks_that_are_missing_new_or_others_are_named_with_a_fix(callbacks, message) -> None:
     saved = capture([Counter()])
-    with pytest.raises(MismatchError, match=message + r"\nFix: resume with .*:\n    resume\(learner, path, without=\["):
+    with pytest.raises(MismatchError, match=message + r"\nFix: use the callbacks .*:\n    without=\["):
         check(callbacks, saved, ())
     check(callbacks, saved, ("Counter", "new"))
 

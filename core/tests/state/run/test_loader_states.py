@@ -65,6 +65,5 @@ def test_what_can_be_iterated_again_in_the_same_order_is_fine(batches):
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,
 )
 def test_what_cannot_is_refused_with_a_fix(batches, message):
-    with pytest.raises(NotResumableError, match=message) as refused:
+    with pytest.raises(NotResumableError, match=message):
         refuse_unresumable({"validation": [1], "training": batches})
-    assert "Checkpointer(folder, whole_run=False)" in str(refused.value)

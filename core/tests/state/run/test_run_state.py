@@ -94,7 +94,7 @@ def test_what_is_not_copied_changes_with_the_run() -> None:
     assert shared.model["weight"].item() == learner.model.weight.item() != 0
 
 
-def test_it_consists_of_plain_values_and_tensors_which_another_process_can_put_together() -> None:
+def test_it_consists_of_plain_values_and_tensors_of_which_another_process_can_make_one() -> None:
     learner = toy_learner()
     learner.fit(1)
     state = capture_run(learner)

@@ -104,10 +104,10 @@ class Checkpointer(Callback):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = file_path(folder, "Checkpointer(folder)", "Checkpointer('runs/digits')")
-        least = {"keep_top_k": (keep_top_k, 0), "every_epochs": (every_epochs, 1), "every_steps": (every_steps, 1)}
-        for name, (value, lowest) in least.items():
-            if value is not None:
-                whole_number(value, name, f"Checkpointer(folder, {name}=3)", least=lowest)
+        counts = (("keep_top_k", keep_top_k, 0), ("every_epochs", every_epochs, 1), ("every_steps", every_steps, 1))
+        for name, count, least in counts:
+            if count is not None:
+                whole_number(count, name, f"Checkpointer(folder, {name}=3)", least=least)
         if every_minutes is not None:
             real_number(every_minutes, "every_minutes", "Checkpointer(folder, every_minutes=10)", above=0)
         one_of(mode, "Checkpointer(mode)", ("min", "max"))
@@ -236,7 +236,12 @@ class Checkpointer(Callback):
         if self._checked:
             return
         if self._files.whole_run:
-            refuse_unresumable(learner.data)
+            try:
+                refuse_unresumable(learner.data)
+            except NotResumableError as error:
+                alone = "Or keep the model alone, which needs nothing of the data"
+                error.add_note(f"{alone}:\n    Checkpointer(folder, whole_run=False)")
+                raise
             refuse_unsaveable(capture_run(learner, copy=False).tensors)
         for other in map(unwrap, learner.callbacks):
             if isinstance(other, Checkpointer) and other is not self and other._files.is_that_of(self._files):

@@ -9,7 +9,7 @@ from typing import Any
 
 from loguru import logger
 from safetensors import SafetensorError
-from treadle.authoring import capture_run
+from treadle.authoring import RunState, capture_run, model_state
 
 from treadle_checkpoint.durable import clear_remainders
 from treadle_checkpoint.errors import FolderInUseError
@@ -83,7 +83,11 @@ class RunFolder:
             "score": score.as_dict(),
         }
         try:
-            write(path, capture_run(learner, copy=False), place, about, whole_run=self.whole_run)
+            if self.whole_run:
+                state = capture_run(learner, copy=False)
+            else:
+                state = RunState(model_state(learner.model, copy=False), {}, {})
+            write(path, state, place, about, whole_run=self.whole_run)
         except (OSError, SafetensorError) as error:
             error.add_note(f"{path.name} could not be saved. The checkpoints before it are as they were.")
             raise

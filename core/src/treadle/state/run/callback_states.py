@@ -78,8 +78,8 @@ def check(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Coll
     if problems:
         raise MismatchError(
             f"The checkpoint does not fit the learner's callbacks: {'; '.join(problems.values())}.\n"
-            f"Fix: resume with the callbacks that the saved run had, or go on without these states:\n"
-            f"    resume(learner, path, without={list(problems)!r})"
+            f"Fix: use the callbacks that the saved run had, or go on without these states:\n"
+            f"    without={list(problems)!r}"
         )
 
 

@@ -30,11 +30,7 @@ def refuse_unresumable(data: Mapping[str, Any]) -> None:
     for name, batches in data.items():
         if not has_state(batches) and (problem := unresumable(batches)) is not None:
             what, fix = problem
-            raise NotResumableError(
-                f"A run over data.{name} could not be resumed: {what}.\n"
-                f"Fix: {fix}; or keep the model alone, which needs nothing of the data:\n"
-                f"    Checkpointer(folder, whole_run=False)"
-            )
+            raise NotResumableError(f"A run over data.{name} could not be resumed: {what}.\nFix: {fix}.")
 
 
 def unresumable(batches: Any) -> tuple[str, str] | None:

@@ -28,8 +28,7 @@ def models_by_name(model: Any) -> dict[str, nn.Module]:
     if not all(isinstance(module, nn.Module) for module in models.values()):
         kind = model.__name__ if isinstance(model, type) else type(model).__name__
         raise ArgumentTypeError(
-            f"A model is a module or a mapping of modules, got {kind}.\n"
-            f"Fix: pass the learner's:\n    save_model(learner.model, path)"
+            f"A model is a module or a mapping of modules, got {kind}.\nFix: pass, for example, learner.model."
         )
     return models
 
