@@ -166,11 +166,19 @@ def test_the_number_of_epochs_may_come_from_numpy() -> None:
 @pytest.mark.parametrize(
     ("n", "error", "message"),
     [
-        (-1, ArgumentValueError, r"^The number of epochs is 0 or more, got -1: learner\.fit\(10\)$"),
-        (2.0, ArgumentTypeError, r"^The number of epochs is a whole number, got 2\.0: learner\.fit\(10\)$"),
-        ("3", ArgumentTypeError, r"is a whole number, got '3'"),
-        (None, ArgumentTypeError, r"is a whole number, got None"),
-        (True, ArgumentTypeError, r"is a whole number, got True"),
+        (
+            -1,
+            ArgumentValueError,
+            r"^n must be a whole number of at least 0, got -1\.\nFix: .*:\n    learner\.fit\(10\)$",
+        ),
+        (
+            2.0,
+            ArgumentTypeError,
+            r"^n must be a whole number of at least 0, got 2\.0\.\nFix: .*:\n    learner\.fit\(10\)$",
+        ),
+        ("3", ArgumentTypeError, r"^n must be a whole number of at least 0, got '3'"),
+        (None, ArgumentTypeError, r"^n must be a whole number of at least 0, got None"),
+        (True, ArgumentTypeError, r"^n must be a whole number of at least 0, got True"),
     ],
 )
 def test_the_number_of_epochs_is_a_whole_number(n, error, message) -> None:
@@ -185,7 +193,8 @@ def test_the_number_of_epochs_is_a_whole_number(n, error, message) -> None:
 def test_a_fit_without_data_is_refused_with_the_line_that_gives_them() -> None:
     learner = Learner(nn.Linear(1, 1), nn.functional.l1_loss, use_default_callbacks=False)
     with pytest.raises(
-        DataError, match=r"TrainingPhase\(\) runs over learner\.data\.training.*data=\{'training': data\}"
+        DataError,
+        match=r"TrainingPhase\(\) runs over learner\.data\.training.*\nFix: .*\n.*data=\{'training': data\}\)$",
     ):
         learner.fit(1)
     assert learner.fit(1, ([BATCH],)).steps == 1
@@ -358,7 +367,8 @@ def test_remove_callback_removes_the_first_of_a_class() -> None:
 @pytest.mark.parametrize("cls", ["Reader", Callback(), int, None])
 def test_these_take_a_class_of_callbacks(method, cls) -> None:
     with pytest.raises(
-        CallbackError, match=r"A class of callbacks is needed, got .*: learner\.get_callback\(Recorder\)"
+        CallbackError,
+        match=r"^A callback is looked up by its class, got .*\nFix: .*:\n    learner\.get_callback\(Recorder\)$",
     ):
         getattr(toy_learner(), method)(cls)
 
@@ -560,7 +570,7 @@ def test_after_an_error_a_fit_goes_on_from_where_the_learner_was(fault) -> None:
     assert learner.fit(1) == FitResult(1, 1, None)
 
 
-def test_a_model_that_no_optimizer_knows_is_told_before_it_is_trained_in_vain() -> None:
+def test_a_model_that_no_optimizer_holds_is_warned_of_before_it_is_trained_in_vain() -> None:
     messages: list[str] = []
     sink = logger.add(lambda message: messages.append(message.record["message"]), level="WARNING")
     try:
@@ -571,6 +581,7 @@ def test_a_model_that_no_optimizer_knows_is_told_before_it_is_trained_in_vain() 
     finally:
         logger.remove(sink)
     assert messages == [
-        "No optimizer holds a parameter of the model, so the model stays as it is. After a new model, make a new "
-        "optimizer: learner.optimizer = torch.optim.Adam(learner.model.parameters())"
+        "No optimizer holds a parameter of the model, so the model stays as it is.\n"
+        "Fix: after setting a new model, make a new optimizer:\n"
+        "    learner.optimizer = torch.optim.Adam(learner.model.parameters())"
     ]

@@ -43,7 +43,7 @@ from treadle.events import (
     hookimpl,
 )
 from treadle.learner import Learner, fit
-from treadle.loop import epoch, run_epoch, run_step, step
+from treadle.loop.loop import epoch, run_epoch, run_step, step
 from treadle.loop.result import FitResult
 from treadle.operations import Operation
 from treadle.ordering.graph import callback_graph

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from treadle.errors import ArgumentTypeError, ArgumentValueError, CancelStepException, DataError
+from treadle.arguments import instance_of, list_of
+from treadle.errors import ArgumentTypeError, ArgumentValueError, DataError
 from treadle.events import BackwardBegin, BackwardEnd, LossBegin
-from treadle.loop.batches import batches, empty_data
-from treadle.loop.loop import run_epoch, run_step
-from treadle.operations import Backward, Forward, Loss, Step, Update
+from treadle.loop.loop import over_batches, run_step
+from treadle.operations import Backward, Forward, Loss, Update
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
 
 
 __all__ = ["AbstractTrainingPhase", "AbstractValidationPhase", "Phase", "TrainingPhase", "ValidationPhase"]
-
-
-NO_BATCH: Any = object()
 
 
 class Phase:
@@ -53,32 +49,20 @@ class Phase:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if vars(cls).keys().isdisjoint(("__eq__", "__hash__")):
-            cls.__hash__ = cls.__hash__  # type: ignore[method-assign]  # its own, or @dataclass would take it away
+            cls.__hash__ = cls.__hash__  # type: ignore[method-assign]  # defined here, or @dataclass would remove it
 
     def epoch(self, learner: Learner, data: Any) -> None:
         """Run an epoch: a step for each batch.
 
-        Args:
-            learner: The learner.
-            data: An iterable of batches.
-
         Raises:
-            DataError: if there is no batch in it.
+            DataError: if there is no batch in the data.
         """
-        with run_epoch(learner, self) as handle:
-            run, batch = handle[Step], NO_BATCH
-            for batch in batches(learner, self, data):
-                try:
-                    run(batch)
-                except CancelStepException:  # by a handler of StepBegin; see treadle.step
-                    continue
-            if batch is NO_BATCH and not learner.position.skipped:
-                raise empty_data(data, str(self))
+        over_batches(learner, self, data)
 
     def step(self, learner: Learner, batch: Any) -> Any:
         """Run a step. Every phase defines its own, with `run_step`."""
         raise NotImplementedError(
-            f"{type(self).__name__} does not say how to run a step. Define it:\n"
+            f"{type(self).__name__} does not say how to run a step.\nFix: define it:\n"
             f"    def step(self, learner, batch):\n"
             f"        with run_step(learner, self, xs=batch) as (handle, state): ..."
         )
@@ -203,8 +187,9 @@ def pair(batch: Any, phase: Phase) -> tuple[Any, Any]:
     elif isinstance(batch, (tuple, list)):
         kind += f" of {len(batch)}"
     raise DataError(
-        f"{type(phase).__name__} needs batches that are pairs (xs, ys), and got a {kind}. Let the loader yield "
-        f"(inputs, targets), several inputs as a tuple or a mapping: ((x1, x2), ys); or write a phase of your own."
+        f"{type(phase).__name__} needs batches that are pairs (xs, ys), got a {kind}.\n"
+        f"Fix: let the loader yield inputs and targets, several inputs as a tuple or a mapping; or write a phase of "
+        f"your own:\n    ((x1, x2), ys)"
     )
 
 
@@ -242,29 +227,24 @@ def as_phases(phases: Any) -> tuple[Phase, ...]:
     """Phases, as `fit` and `plan` take them.
 
     Raises:
-        ArgumentTypeError: if it is no list of phases.
+        ArgumentTypeError: if it is not a list of phases.
         ArgumentValueError: if it is empty.
     """
-    if not isinstance(phases, Iterable):
-        shown = f"{phases.__name__}()" if isinstance(phases, type) else repr(phases)
-        raise ArgumentTypeError(f"phases is a list, got {phases!r}: phases=[{shown}]")
-    given = tuple(phases)
-    if not given:
-        raise ArgumentValueError("phases is empty, so there is nothing to do: phases=[TrainingPhase()]")
-    for phase in given:
+    example = repr(phases) if isinstance(phases, Phase) else "TrainingPhase()"
+    found: tuple[Phase, ...] = list_of(phases, "phases", Phase, f"phases=[{example}]")
+    if not found:
+        raise ArgumentValueError("phases is empty.\nFix: write, for example:\n    phases=[TrainingPhase()]")
+    for phase in found:
         check_phase(phase)
-    return given
+    return found
 
 
 def check_phase(phase: Any) -> None:
-    """Refuse what is no instance of a phase."""
-    if isinstance(phase, type) and issubclass(phase, Phase):
-        raise ArgumentTypeError(f"{phase.__name__} is a class, not a phase. Make an instance: {phase.__name__}()")
-    if not isinstance(phase, Phase):
-        raise ArgumentTypeError(f"A phase is needed, got {phase!r}: TrainingPhase()")
+    """Refuse what is not an instance of a phase, or cannot be hashed."""
+    instance_of(phase, "The phase", Phase, "TrainingPhase()")
     if type(phase).__hash__ is None:
         name = type(phase).__name__
         raise ArgumentTypeError(
-            f"{name} cannot be hashed, so nothing can be kept for it. It has an __eq__ of its own: take that out, or "
-            f"define __hash__ beside it."
+            f"{name} cannot be hashed, so nothing can be kept for it: it defines __eq__ alone.\n"
+            f"Fix: delete {name}.__eq__, or define __hash__ as well."
         )

@@ -81,21 +81,21 @@ def test_a_phase_without_data_is_refused():
         DataError, match=r"runs over learner\.data\.test, and the learner has no such data \(there is: training, val"
     ):
         toy_learner().fit(1, phases=[HeldOut()])
-    with pytest.raises(DataError, match=r"and the learner has no such data \(there is: nothing\)\. Pass them: epoch\("):
+    with pytest.raises(DataError, match=r"no such data \(there is: nothing\)\.\nFix: pass them:\n    epoch\("):
         toy_learner(data=()).fit(1)
 
 
 @pytest.mark.parametrize(
-    ("phases", "mend"),
+    ("phases", "message"),
     [
-        (Idle(), r"phases=\[Idle\(\)\]"),
-        (Idle, r"phases=\[Idle\(\)\]"),
-        ([Idle], r"Make an instance: Idle\(\)"),
-        (["training"], "A phase is needed, got 'training'"),
+        (Idle(), r"^phases must be a list, got Idle\(\)\.\nFix: .*:\n    phases=\[Idle\(\)\]$"),
+        (Idle, r"^phases must be a list, got the class Idle\.\nFix: .*:\n    phases=\[TrainingPhase\(\)\]$"),
+        ([Idle], r"^phases\[0\] must be .*, got the class Idle\.\nFix: make an instance:\n    Idle\(\)$"),
+        (["training"], r"^phases\[0\] must be an instance of Phase, got 'training'\."),
     ],
 )
-def test_what_is_no_list_of_phases_is_refused(phases, mend):
-    with pytest.raises(ArgumentTypeError, match=mend):
+def test_what_is_not_a_list_of_phases_is_refused(phases, message):
+    with pytest.raises(ArgumentTypeError, match=message):
         toy_learner().fit(1, phases=phases)
 
 
@@ -115,7 +115,7 @@ def test_the_plan_shows_the_phases_that_were_asked_for():
     ]
 
 
-def test_the_plan_of_what_is_no_list_of_phases_is_refused():
+def test_the_plan_of_what_is_not_a_list_of_phases_is_refused():
     with pytest.raises(ArgumentTypeError, match=r"phases=\[Idle\(\)\]"):
         toy_learner().plan(Idle())
 

@@ -89,7 +89,7 @@ def test_a_module_frozen_by_eval_stays_frozen_in_training_and_afterwards() -> No
     assert model[1].num_batches_tracked.item() == 0
 
 
-def test_a_model_wholly_in_eval_mode_is_trained_with_one_word_and_left_in_eval_mode(warnings) -> None:
+def test_a_model_wholly_in_eval_mode_is_trained_with_one_warning_and_left_in_eval_mode(warnings) -> None:
     watch, model = Watch(), net().eval()
     learner = learner_of(model, ([BATCH],), watch)
     learner.fit(3)
@@ -97,12 +97,12 @@ def test_a_model_wholly_in_eval_mode_is_trained_with_one_word_and_left_in_eval_m
     assert watch.seen["TrainingPhase"] == ([True] * 5, True)
     assert mode(model) == [False] * 5
     assert warnings == [
-        "Sequential was wholly in eval mode; it trains in training mode. To keep parts of it frozen, call "
+        "Sequential was wholly in eval mode; it trains in training mode.\nFix: to keep parts of it frozen, call "
         "model.train() and then .eval() on those parts."
     ]
 
 
-def test_a_model_in_eval_mode_but_for_its_head_trains_so_with_one_word(warnings) -> None:
+def test_a_model_in_eval_mode_but_for_its_head_trains_so_with_one_warning(warnings) -> None:
     watch, model = Watch(), net().eval()
     model[3].train()
     before = model[1].running_mean.clone()
@@ -111,8 +111,8 @@ def test_a_model_in_eval_mode_but_for_its_head_trains_so_with_one_word(warnings)
     assert mode(model) == [False, False, False, False, True]
     assert torch.equal(model[1].running_mean, before)
     assert warnings == [
-        "Sequential is in eval mode but for some of its parts, so 4 of its 5 modules stay frozen while it trains. "
-        "If that is not meant, call model.train()."
+        "Sequential is in eval mode but for some of its parts, so 4 of its 5 modules stay frozen while it trains.\n"
+        "Fix: if that is not meant, call model.train()."
     ]
 
 

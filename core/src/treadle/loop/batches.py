@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sized
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,11 +22,6 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
 
     A phase with an `epoch` of its own goes over its data with this, inside of `run_epoch`: then its
     epochs can be resumed as well.
-
-    Args:
-        learner: The learner.
-        phase: The phase.
-        data: An iterable of batches.
 
     Example:
         >>> from treadle import Phase, epoch, run_epoch, step, toy_learner
@@ -49,14 +45,6 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
     return iter(data)
 
 
-def check_data(data: Any, user: str) -> None:
-    """Refuse data over which no epoch can run."""
-    if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
-        raise DataError(f"{user} needs an iterable of batches, got {data!r}. Pass a DataLoader or a list.")
-    if length_of(data) == 0:
-        raise empty_data(data, user)
-
-
 def length_of(data: Any) -> int | None:
     """The number of batches, or None if the data do not know it.
 
@@ -70,12 +58,53 @@ def length_of(data: Any) -> int | None:
         return None
 
 
+@contextmanager
+def data_for(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
+    """The data of an epoch: those of its phase, or those that were passed, which stand in `learner.data` meanwhile.
+
+    Raises:
+        DataError: if there are none.
+    """
+    name, before = phase.data_name, learner.data
+    if data is None:
+        if name is None:
+            raise DataError(
+                f"{phase} has no data of its own in the learner.\n"
+                f"Fix: pass them, or say where they are:\n"
+                f'    epoch(learner, {phase}, data)\n    data_name = "training"  # in {type(phase).__name__}'
+            )
+        if name not in before:
+            raise DataError(
+                f"{phase} runs over learner.data.{name}, and the learner has no such data (there is: "
+                f"{', '.join(before) or 'nothing'}).\n"
+                f"Fix: pass them:\n    epoch(learner, {phase}, data)  # or Learner(..., data={{{name!r}: data}})"
+            )
+        data = before[name]
+    check_data(data, str(phase))
+    if name is None or (name in before and before[name] is data):
+        yield data
+        return
+    learner.data = PropDict({**vars(before), name: data})
+    try:
+        yield data
+    finally:
+        learner.data = before
+
+
+def check_data(data: Any, user: str) -> None:
+    """Refuse data over which no epoch can run."""
+    if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
+        raise DataError(f"{user} needs an iterable of batches, got {data!r}.\nFix: pass a DataLoader or a list.")
+    if length_of(data) == 0:
+        raise empty_data(data, user)
+
+
 def empty_data(data: Any, user: str) -> DataError:
     """The error for data without a batch."""
-    mend = "Pass a loader with at least one batch (with `drop_last=True`, a batch may be larger than the data)."
+    fix = "pass a loader with at least one batch (with `drop_last=True`, a batch may be larger than the data)."
     if iter(data) is data:
-        mend = "It is an iterator and may be used up: pass a list or a DataLoader, which can be run over again."
-    return DataError(f"{user} got no batch from {type(data).__name__}. {mend}")
+        fix = "pass a list or a DataLoader, which can be run over again; it is an iterator and may be used up."
+    return DataError(f"{user} got no batch from {type(data).__name__}.\nFix: {fix}")
 
 
 def as_data(data: Any) -> PropDict:
@@ -86,26 +115,26 @@ def as_data(data: Any) -> PropDict:
 
     Raises:
         ArgumentTypeError: if it is none of these.
-        DataError: if one of them is no iterable, or is known to be empty.
+        DataError: if one of them is not an iterable, or is known to be empty.
     """
     if isinstance(data, Mapping):
         loaders = dict(named(data))
         if not all(isinstance(name, str) for name in loaders):
             raise ArgumentTypeError(
-                f"A mapping of data has names as its keys, got {list(loaders)!r}: {{'training': loader}}"
+                f"The names of data must be texts, got {list(loaders)!r}.\n"
+                f"Fix: write, for example:\n    data={{'training': loader}}"
             )
-    elif (
-        isinstance(data, (tuple, list)) and len(data) <= 2 and not any(isinstance(each, torch.Tensor) for each in data)
-    ):
+    elif isinstance(data, (tuple, list)) and len(data) <= 2 and not any(isinstance(x, torch.Tensor) for x in data):
         loaders = dict(zip(("training", "validation"), data, strict=False))
     else:
-        kind = (
-            f"{len(data)} things in a {type(data).__name__}" if isinstance(data, (tuple, list)) else type(data).__name__
-        )
+        kind = type(data).__name__
+        if isinstance(data, (tuple, list)):
+            kind += f" of {len(data)}"
         raise ArgumentTypeError(
-            f"The data are (), (training,), (training, validation) or a mapping of names to iterables of batches, got "
-            f"{kind}. One loader alone is written with a comma: data=(loader,)"
+            f"data must be (), (training,), (training, validation) or a mapping of names to iterables of batches, "
+            f"got a {kind}.\n"
+            f"Fix: write one loader alone with a comma:\n    data=(loader,)"
         )
-    for name, batches in loaders.items():
-        check_data(batches, f"data.{name}")
+    for name, loader in loaders.items():
+        check_data(loader, f"data.{name}")
     return PropDict(loaders)

@@ -1,18 +1,43 @@
-"""The loop's scopes: an epoch and a step, with their begin, their end and their cancels."""
+"""The loop: what happens in a fit, in which order.
+
+    fit
+      FitBegin
+      for each phase in turn:
+        epoch               an operation: `Phase.epoch`, by default `over_batches`
+          EpochBegin        run_epoch
+          for each batch:
+            step            an operation: `Phase.step`
+              StepBegin     run_step
+              ...           what the phase does with a batch
+              StepEnd
+          EpochEnd
+      FitEnd
+
+The functions stand in this order, and after them the scopes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import cycle, islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
-from treadle.errors import ArgumentTypeError, CancelEpochException, CancelStepException, DataError, FitException
-from treadle.events import EpochBegin, EpochEnd, StepBegin, StepEnd
-from treadle.loop.batches import check_data
+from treadle.errors import (
+    ArgumentTypeError,
+    CancelEpochException,
+    CancelFittingException,
+    CancelStepException,
+    FitException,
+)
+from treadle.events import EpochBegin, EpochEnd, FitBegin, FitEnd, StepBegin, StepEnd
+from treadle.loop.batches import batches, data_for, empty_data
+from treadle.loop.result import FitResult
 from treadle.operations import Epoch, Step
+from treadle.state.models import warn_if_untrained
 from treadle.state.modes import modes
 from treadle.state.propdict import PropDict
 from treadle.state.random_state import preserved_random_state
@@ -22,6 +47,105 @@ if TYPE_CHECKING:
     from treadle.learner import Learner
     from treadle.phases import Phase
 
+NO_BATCH: Any = object()
+
+
+def fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]) -> FitResult:
+    """Run the phases in turn, `n` times over; see `Learner.fit`, which checks the arguments."""
+    progress, position = learner.progress, learner.position
+    epochs, steps = progress.epochs, progress.steps
+    cancelled: CancelFittingException | None = None
+    with fit_scope(learner, n, data, phases):
+        try:
+            learner.handle(None)[FitBegin]()
+            if n:
+                warn_if_untrained(learner.models, learner.optimizers)
+            drop_gradients(learner)
+            if position.resumption is not None:
+                position.resumption.restore()
+            for phase in islice(cycle(phases), position.rounds, n * len(phases)):
+                epoch(learner, phase)
+        except CancelFittingException as cancel:
+            cancelled = cancel
+        except BaseException as error:
+            try:
+                learner.handle(None)[FitEnd]()
+            except BaseException as another:  # it does not hide the one that ended the fit
+                error.add_note(f"After it, a handler of on_fit_end raised {another!r}.")
+            raise
+        try:
+            learner.handle(None)[FitEnd]()
+        except CancelFittingException as cancel:
+            cancelled = cancelled or cancel  # it is at its end anyway
+    return FitResult(progress.epochs - epochs, progress.steps - steps, cancelled)
+
+
+def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
+    """Run one epoch.
+
+    Args:
+        learner: The learner.
+        phase: The phase; its `epoch` method says how.
+        data: An iterable of batches, which stands in `learner.data` while the epoch runs. Default: the
+            learner's data of that phase.
+
+    Raises:
+        DataError: if the phase has no data, or there is no batch in it.
+
+    Example:
+        >>> from treadle import TrainingPhase, toy_learner
+        >>> learner = toy_learner()
+        >>> epoch(learner, TrainingPhase())
+        >>> learner.progress.steps
+        16
+    """
+    handle, position = learner.handle(phase or no_phase()), learner.position
+    rounds = position.rounds + (learner.progress.phase is None)
+    with data_for(learner, phase, data) as data:
+        try:
+            handle[Epoch](data)
+        except CancelEpochException:
+            pass  # raised by a handler of EpochBegin, before the epoch's own scope could catch it
+    position.rounds = rounds  # also if a callback overrides the epoch, or runs others inside of it
+
+
+def over_batches(learner: Learner, phase: Phase, data: Any) -> None:
+    """An epoch as most phases run it: a step for each batch."""
+    with run_epoch(learner, phase) as handle:
+        run, batch = handle[Step], NO_BATCH
+        for batch in batches(learner, phase, data):
+            try:
+                run(batch)
+            except CancelStepException:  # raised by a handler of StepBegin, as in `step`
+                continue
+        if batch is NO_BATCH and not learner.position.skipped:
+            raise empty_data(data, str(phase))
+
+
+def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
+    """Run one step.
+
+    Args:
+        learner: The learner.
+        phase: The phase; its `step` method says how.
+        batch: What the phase takes; for the phases of this package a pair (inputs, targets).
+
+    Returns:
+        The step's state.
+
+    Example:
+        >>> from treadle import TrainingPhase, toy_learner
+        >>> learner = toy_learner()
+        >>> state = step(learner, TrainingPhase(), learner.data.training[0])
+        >>> sorted(state)
+        ['grads', 'loss', 'xs', 'yhats', 'ys']
+    """
+    try:
+        learner.handle(phase or no_phase())[Step](batch)
+    except CancelStepException:
+        pass  # raised by a handler of StepBegin, before the step's own scope could catch it
+    return learner.step
+
 
 class run_epoch:
     """The scope of an epoch: `with run_epoch(learner, phase) as handle:`.
@@ -29,10 +153,6 @@ class run_epoch:
     Dispatches `EpochBegin` and `EpochEnd`; `EpochEnd` follows a full epoch and one that was ended
     by `CancelEpochException`, but neither a cancelled fit nor an error. `handle(Event)` dispatches
     an event, `handle(Operation)` does an operation and returns its result.
-
-    Args:
-        learner: The learner.
-        phase: The phase.
 
     Example:
         >>> from treadle import CancelEpochException, TrainingPhase, step, toy_learner
@@ -66,22 +186,21 @@ class run_epoch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        cancelled = isinstance(error, CancelEpochException)
-        progress = self._learner.progress
+        learner, phase = self._learner, self._phase
+        full, cancelled = error is None, isinstance(error, CancelEpochException)
         try:
-            if kind is None:
-                progress.epochs += bool(self._phase.training)
+            if full:
+                learner.progress.epochs += bool(phase.training)
+            if full or cancelled:
                 self._handle[EpochEnd]()
-            elif cancelled:
-                self._handle[EpochEnd]()
-            elif error is not None and not isinstance(error, FitException):
-                note_place(error, self._learner, self._phase)
+            else:
+                note_place(error, learner, phase)
         except CancelEpochException:
-            cancelled = True  # it ends anyway
+            cancelled = True  # by a handler of EpochEnd: it ends anyway
         finally:
             self._scope.__exit__(None, None, None)
-        if progress.phase is None and (kind is None or cancelled):
-            self._learner.position.rounds += 1
+        if learner.progress.phase is None and (full or cancelled):
+            learner.position.rounds += 1
         return cancelled
 
 
@@ -143,16 +262,15 @@ class run_step:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        progress = self._learner.progress
+        learner, phase = self._learner, self._phase
         try:
             if error is None:
-                if self._phase.training:
-                    progress.steps += 1
+                if phase.training:
+                    learner.progress.steps += 1
                 self._handle[StepEnd]()
                 return False
-            self._learner.position.clear_gradients, progress.accumulated = True, 0
-            if not isinstance(error, FitException):
-                note_place(error, self._learner, self._phase)
+            drop_gradients(learner)
+            note_place(error, learner, phase)
             return isinstance(error, CancelStepException)
         except CancelStepException:  # by a handler of StepEnd: it ends anyway
             return True
@@ -161,96 +279,32 @@ class run_step:
                 self._scope.__exit__(None, None, None)
 
 
-def no_phase() -> NoReturn:
-    """Refuse None, which stands for what happens outside of all phases."""
-    raise ArgumentTypeError("A phase is needed, got None: TrainingPhase()")
-
-
-def note_place(error: BaseException, learner: Learner, phase: Phase) -> None:
-    """Note on an exception where the learner stood, unless that is noted already."""
-    if not any(note.startswith("Raised ") for note in getattr(error, "__notes__", ())):
-        progress = learner.progress
-        error.add_note(f"Raised in {type(phase).__name__}, epoch {progress.epoch}, step {progress.step}.")
-
-
-def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
-    """Run one epoch.
-
-    Args:
-        learner: The learner.
-        phase: The phase; its `epoch` method says how.
-        data: An iterable of batches. Default: the learner's data of that phase. What is given here
-            stands in `learner.data` while the epoch runs.
-
-    Raises:
-        DataError: if the phase has no data, or there is no batch in it.
-
-    Example:
-        >>> from treadle import TrainingPhase, toy_learner
-        >>> learner = toy_learner()
-        >>> epoch(learner, TrainingPhase())
-        >>> learner.progress.steps
-        16
-    """
-    handle = learner.handle(phase or no_phase())
-    name, before = phase.data_name, learner.data
-    if data is None:
-        if name is None:
-            raise DataError(
-                f"{phase} has no data of its own in the learner. Pass them: epoch(learner, {phase}, data); or say "
-                f'where they are: data_name = "training" in {type(phase).__name__}'
-            )
-        if name not in before:
-            raise DataError(
-                f"{phase} runs over learner.data.{name}, and the learner has no such data (there is: "
-                f"{', '.join(before) or 'nothing'}). "
-                f"Pass them: epoch(learner, {phase}, data), or Learner(..., data={{{name!r}: data}})"
-            )
-        data = before[name]
-    check_data(data, f"{phase}")
-    given = name is not None and (name not in before or before[name] is not data)
-    if name is not None and given:
-        learner.data = PropDict({**vars(before), name: data})
+@contextmanager
+def fit_scope(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]) -> Iterator[None]:
+    """Say in the learner what is run and over which data, and put back what was there before."""
     position = learner.position
-    rounds = position.rounds + (learner.progress.phase is None)
+    outer = position.n, position.phases, position.rounds, learner.data
+    if position.resumption is not None:
+        position.resumption.begin(n, phases)
+    else:
+        position.rounds = 0
     try:
-        handle[Epoch](data)
-    except CancelEpochException:
-        pass  # raised by a handler of EpochBegin, before the epoch's own scope could catch it
+        position.n, position.phases, learner.data = n, phases, data
+        yield
+    except FitException as cancel:
+        unit = "step" if isinstance(cancel, CancelStepException) else "epoch"
+        cancel.add_note(
+            f"{type(cancel).__name__} was raised where no {unit} was under way.\n"
+            f"Fix: to end the fit, raise CancelFittingException."
+        )
+        raise
     finally:
-        if given:
-            learner.data = before
-    position.rounds = rounds  # also if a callback answered for the epoch, or ran others inside of it
-
-
-def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
-    """Run one step.
-
-    Args:
-        learner: The learner.
-        phase: The phase; its `step` method says how.
-        batch: What the phase takes; for the phases of this package a pair (inputs, targets).
-
-    Returns:
-        The step's state.
-
-    Example:
-        >>> from treadle import TrainingPhase, toy_learner
-        >>> learner = toy_learner()
-        >>> state = step(learner, TrainingPhase(), learner.data.training[0])
-        >>> sorted(state)
-        ['grads', 'loss', 'xs', 'yhats', 'ys']
-    """
-    try:
-        learner.handle(phase or no_phase())[Step](batch)
-    except CancelStepException:
-        pass  # raised by a handler of StepBegin, before the step's own scope could catch it
-    return learner.step
+        position.n, position.phases, position.rounds, learner.data = outer
 
 
 @contextmanager
 def phase_scope(learner: Learner, phase: Phase) -> Iterator[None]:
-    """Make the learner's models ready for a phase, and leave them as they were.
+    """Make the learner's models ready for a phase, and put back what was there before.
 
     A training phase wants models in training mode, a validation phase in eval mode, without
     gradients and without a trace in the random generators; see `Phase.training`.
@@ -269,3 +323,22 @@ def phase_scope(learner: Learner, phase: Phase) -> Iterator[None]:
             yield
         finally:
             progress.phase, progress.step, position.skipped, position.at_entry, position.at_start = outer
+
+
+def drop_gradients(learner: Learner) -> None:
+    """Let the next step begin without the gradients of the batches so far."""
+    learner.position.clear_gradients, learner.progress.accumulated = True, 0
+
+
+def no_phase() -> NoReturn:
+    """Refuse None, which stands for what happens outside of all phases."""
+    raise ArgumentTypeError("The phase must be an instance of Phase, got None.\nFix: pass one:\n    TrainingPhase()")
+
+
+def note_place(error: BaseException | None, learner: Learner, phase: Phase) -> None:
+    """Note on an error where the learner was, unless that is noted already."""
+    if error is None or isinstance(error, FitException):
+        return
+    if not any(note.startswith("Raised ") for note in getattr(error, "__notes__", ())):
+        progress = learner.progress
+        error.add_note(f"Raised in {type(phase).__name__}, epoch {progress.epoch}, step {progress.step}.")

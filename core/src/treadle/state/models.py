@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from treadle.arguments import function
 from treadle.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from treadle.operations import name_of
 from treadle.state.propdict import PropDict, named
@@ -26,15 +27,20 @@ def as_model(model: Any) -> Any:
             isinstance(name, str) and isinstance(part, nn.Module) for name, part in named(model).items()
         ):
             raise ArgumentTypeError(
-                f'A mapping of models maps names to modules, got {model!r}: {{"generator": nn.Linear(1, 1)}}'
+                f"A mapping of models must map names to modules, got {model!r}.\n"
+                f"Fix: write, for example:\n    {{'generator': nn.Linear(1, 1)}}"
             )
-        models = models_of(model)
-    elif isinstance(model, nn.Module):
-        models = [model]
-    else:
-        kind = model.__name__ if isinstance(model, type) else type(model).__name__
-        mend = f"Make an instance: {kind}(...)" if isinstance(model, type) else "Pass a torch.nn.Module."
-        raise ArgumentTypeError(f"The model is a module or a mapping of modules, got {kind}. {mend}")
+    elif isinstance(model, type):
+        raise ArgumentTypeError(
+            f"The model must be a module or a mapping of modules, got the class {model.__name__}.\n"
+            f"Fix: make an instance:\n    {model.__name__}(...)"
+        )
+    elif not isinstance(model, nn.Module):
+        raise ArgumentTypeError(
+            f"The model must be a module or a mapping of modules, got a {type(model).__name__}.\n"
+            f"Fix: pass a torch.nn.Module."
+        )
+    models = models_of(model)
     if not any(True for part in models for _ in part.parameters()):
         names = ", ".join(type(part).__name__ for part in models)
         raise ArgumentValueError(f"The model {names} has no parameters, so there is nothing to train.")
@@ -59,41 +65,58 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
     Args:
         optimizer: An optimizer, a function that makes one of parameters, or for several models a
             mapping of these by the name of the model.
-        model: What `as_model` gave.
+        model: What `as_model` returned.
 
     Raises:
-        ArgumentTypeError: if it is none of these, or names a model that there is not.
+        ArgumentTypeError: if it is none of these, or names a model that does not exist.
     """
     if isinstance(optimizer, Mapping):
         if isinstance(model, nn.Module):
             raise ArgumentTypeError(
-                "There are several optimizers and one model. Pass one optimizer, or a mapping of models."
+                "There are several optimizers and one model.\nFix: pass one optimizer, or a mapping of models."
             )
         for name in optimizer:
             if name not in model:
                 raise ArgumentTypeError(
                     f"There is an optimizer for {name!r}, and no such model. {did_you_mean(str(name), model)}"
                 )
-        return PropDict({name: as_optimizer(each, model[name]) for name, each in named(optimizer).items()})
+        return PropDict({name: as_optimizer(part, model[name]) for name, part in named(optimizer).items()})
     if isinstance(optimizer, torch.optim.Optimizer):
         return optimizer
     if not callable(optimizer):
         raise ArgumentTypeError(
-            f"The optimizer is an instance or a function of the parameters, got {optimizer!r}: "
-            f"optimizer=torch.optim.SGD(model.parameters(), lr=0.1), or optimizer=torch.optim.Adam"
+            f"The optimizer must be an instance or a function of the parameters, got {optimizer!r}.\n"
+            f"Fix: write, for example:\n    optimizer=torch.optim.Adam"
         )
     parameters = list(dict.fromkeys(parameter for part in models_of(model) for parameter in part.parameters()))
     try:
         made = optimizer(parameters)
     except TypeError as error:
         error.add_note(
-            f"Raised while {name_of(optimizer)} was called with the parameters alone. Give it what else it needs: "
-            f"optimizer=functools.partial({name_of(optimizer)}, lr=0.1)"
+            f"Raised while {name_of(optimizer)} was called with the parameters alone.\n"
+            f"Fix: pass it with its other arguments:\n"
+            f"    optimizer=functools.partial({name_of(optimizer)}, lr=0.1)"
         )
         raise
     if not isinstance(made, torch.optim.Optimizer):
-        raise ArgumentTypeError(f"{name_of(optimizer)} made {made!r} of the parameters, which is no torch optimizer.")
+        raise ArgumentTypeError(
+            f"{name_of(optimizer)} made {made!r} of the parameters, which is not a torch optimizer."
+        )
     return made
+
+
+def as_lossfn(lossfn: Any) -> Callable[..., Any]:
+    """A function of outputs and targets.
+
+    Raises:
+        ArgumentTypeError: if it is not one, but for example a class.
+    """
+    if isinstance(lossfn, type):
+        raise ArgumentTypeError(
+            f"lossfn must be a function of outputs and targets, got the class {lossfn.__name__}.\n"
+            f"Fix: make an instance:\n    {lossfn.__name__}()"
+        )
+    return function(lossfn, "lossfn", "Learner(model, torch.nn.functional.mse_loss)")
 
 
 def optimizers_of(optimizer: Any) -> list[torch.optim.Optimizer]:
@@ -101,13 +124,34 @@ def optimizers_of(optimizer: Any) -> list[torch.optim.Optimizer]:
     return list(dict.fromkeys(named(optimizer).values())) if isinstance(optimizer, Mapping) else [optimizer]
 
 
-def warn_of_strangers(models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> None:
+def without_optimizer(models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> list[nn.Parameter]:
+    """The parameters of the models that no optimizer holds."""
+    groups = [group["params"] for optimizer in optimizers for group in optimizer.param_groups]
+    held = {id(parameter) for group in groups for parameter in group}
+    return [parameter for model in models for parameter in model.parameters() if id(parameter) not in held]
+
+
+def clear_gradients(others: Iterable[nn.Parameter], optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    """Clear the gradients of the parameters that the optimizers hold, and of others."""
+    for parameter in others:
+        parameter.grad = None
+    for optimizer in optimizers:
+        if type(optimizer).zero_grad is torch.optim.Optimizer.zero_grad:  # the same, for a tenth of its cost
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
+        else:
+            optimizer.zero_grad()
+
+
+def warn_if_untrained(models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> None:
     """Warn if no optimizer holds a parameter of a model, as after a new model was set."""
-    held = {id(each) for optimizer in optimizers for group in optimizer.param_groups for each in group["params"]}
-    if not any(id(parameter) in held for model in models for parameter in model.parameters()):
+    models = list(models)
+    if len(without_optimizer(models, optimizers)) == sum(1 for model in models for _ in model.parameters()):
         from loguru import logger  # needed rarely, and loaded then
 
         logger.warning(
-            "No optimizer holds a parameter of the model, so the model stays as it is. After a new model, make a new "
-            "optimizer: learner.optimizer = torch.optim.Adam(learner.model.parameters())"
+            "No optimizer holds a parameter of the model, so the model stays as it is.\n"
+            "Fix: after setting a new model, make a new optimizer:\n"
+            "    learner.optimizer = torch.optim.Adam(learner.model.parameters())"
         )

@@ -14,8 +14,8 @@ def modes(models: Iterable[torch.nn.Module], *, training: bool) -> Iterator[None
     """Set models to training or eval mode, and put back the mode of every module after it.
 
     A module that was frozen by `.eval()` stays frozen while training, as long as any module of its
-    model is in training mode. A model that is wholly in eval mode is set to training mode; who may
-    not have meant it so is told, once for a model.
+    model is in training mode. A model that is wholly in eval mode is set to training mode; where
+    that may not be meant, it is warned of, once for each model.
     """
     before: list[tuple[torch.nn.Module, bool]] = []
     try:
@@ -27,17 +27,17 @@ def modes(models: Iterable[torch.nn.Module], *, training: bool) -> Iterator[None
             elif not any(module.training for module in modules):
                 model.train()
                 if len(modules) > 1:
-                    tell(
+                    warn_once(
                         model,
-                        "was wholly in eval mode; it trains in training mode. To keep parts of it frozen, call "
-                        "model.train() and then .eval() on those parts.",
+                        "was wholly in eval mode; it trains in training mode.\n"
+                        "Fix: to keep parts of it frozen, call model.train() and then .eval() on those parts.",
                     )
             elif not model.training:
                 frozen = sum(not module.training for module in modules)
-                tell(
+                warn_once(
                     model,
                     f"is in eval mode but for some of its parts, so {frozen} of its {len(modules)} modules stay "
-                    f"frozen while it trains. If that is not meant, call model.train().",
+                    f"frozen while it trains.\nFix: if that is not meant, call model.train().",
                 )
         yield
     finally:
@@ -45,14 +45,13 @@ def modes(models: Iterable[torch.nn.Module], *, training: bool) -> Iterator[None
             module.training = mode
 
 
-#: Models whose mode was spoken of, which is done once for each.
-told: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+warned: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
 
-def tell(model: torch.nn.Module, what: str) -> None:
+def warn_once(model: torch.nn.Module, what: str) -> None:
     """Warn about a model's mode, unless that was done before."""
-    if model not in told:
-        told.add(model)
+    if model not in warned:
+        warned.add(model)
         from loguru import logger  # needed rarely, and loaded then
 
         logger.warning(f"{type(model).__name__} {what}")
