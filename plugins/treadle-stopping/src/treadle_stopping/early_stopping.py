@@ -79,17 +79,13 @@ class EarlyStopping(Callback):
     Attributes:
         stopper: What the criteria have seen; its `criterion` is all of them as one.
 
-    Reads:
-        `data`, to see whether there are test data; `step.loss`; with `monitor`, `cbstate.metricsepoch`, and
-        `step.loss` only for criteria that use training losses.
-
-    Writes:
-        `model`, with `restore_best` only.
+    Reads: `data`; `step.loss`; with `monitor`, `cbstate.metricsepoch`, and `step.loss` only for criteria that
+        use training losses.
+    Writes: `model`, with `restore_best` only.
 
     Raises:
         EarlyStop: when it stops; `fit` returns it as `FitResult.cancelled`, with `.criterion`.
-        ArgumentTypeError: if an argument is not a criterion or not a type of phase.
-        ArgumentValueError: if `mode` is neither "min" nor "max", or there is no metric called `monitor`.
+        ArgumentTypeError, ArgumentValueError: if an argument is invalid, or there is no metric called `monitor`.
         LossError: if the steps of a phase have no loss to look at.
 
     Example:

@@ -29,8 +29,7 @@ class TimeLimit(Criterion):
         clock: Where the time in seconds is read. Default: `time.monotonic`.
 
     Raises:
-        ArgumentTypeError: if `t` is neither a number nor a `timedelta`.
-        ArgumentValueError: if `t`, rounded, is not positive, or too long for a `timedelta`.
+        ArgumentTypeError, ArgumentValueError: if `t` is not a positive time that a `timedelta` can hold.
 
     Example:
         >>> TimeLimit(0.5) == TimeLimit(timedelta(minutes=30))
@@ -91,8 +90,7 @@ class NumberLimit(Criterion):
         n: The number of losses, at least 1. Default: 100.
 
     Raises:
-        ArgumentTypeError: if `n` is not a whole number.
-        ArgumentValueError: if `n` is less than 1.
+        ArgumentTypeError, ArgumentValueError: if `n` is not a whole number of at least 1.
 
     Example:
         >>> from treadle_stopping import stopping_time

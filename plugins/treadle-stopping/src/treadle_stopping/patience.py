@@ -21,8 +21,7 @@ class Patience(Criterion):
         n: The number of rises, at least 1. Default: 5.
 
     Raises:
-        ArgumentTypeError: if `n` is not a whole number.
-        ArgumentValueError: if `n` is less than 1.
+        ArgumentTypeError, ArgumentValueError: if `n` is not a whole number of at least 1.
 
     Example:
         >>> from treadle_stopping import stopping_time
@@ -64,8 +63,7 @@ class NumberSinceBest(Criterion):
         n: The number of losses, at least 1. Default: 6.
 
     Raises:
-        ArgumentTypeError: if `n` is not a whole number.
-        ArgumentValueError: if `n` is less than 1.
+        ArgumentTypeError, ArgumentValueError: if `n` is not a whole number of at least 1.
 
     Example:
         >>> from treadle_stopping import stopping_time

@@ -57,8 +57,7 @@ class GL(Criterion):
         alpha: The percentage. Default: 2.
 
     Raises:
-        ArgumentTypeError: if `alpha` is not a number.
-        ArgumentValueError: if `alpha` is not positive.
+        ArgumentTypeError, ArgumentValueError: if `alpha` is not a number above 0.
 
     Example:
         >>> from treadle_stopping import stopping_time
@@ -104,9 +103,8 @@ class PQ(Criterion):
         tol: The progress that counts as none. Default: the machine epsilon, 2.22e-16.
 
     Raises:
-        ArgumentTypeError: if one of them is not a number, or `k` not a whole one.
-        ArgumentValueError: if `alpha` or `tol` is not positive, or `k` less than 2; and for an
-            out-of-sample loss with fewer than two training losses on record.
+        ArgumentTypeError, ArgumentValueError: if an argument is invalid; and for an out-of-sample loss with
+            fewer than two training losses on record.
 
     Example:
         >>> from treadle_stopping import stopping_time

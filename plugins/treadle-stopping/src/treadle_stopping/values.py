@@ -41,8 +41,7 @@ class Threshold(Criterion):
         value: The value; a loss equal to it goes on. Default: 0.
 
     Raises:
-        ArgumentTypeError: if `value` is not a number.
-        ArgumentValueError: if `value` is NaN.
+        ArgumentTypeError, ArgumentValueError: if `value` is not a number, or NaN.
 
     Example:
         >>> from treadle_stopping import stopping_time
