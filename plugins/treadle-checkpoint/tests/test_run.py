@@ -26,8 +26,10 @@ from treadle_checkpoint import (
     NonFiniteWeightsError,
     NotResumableError,
     checkpoints,
+    manifest,
     resume,
     save_run,
+    tensor_file,
 )
 
 
@@ -334,3 +336,14 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path):
         ArgumentTypeError, match=r"without must be a list, got 'Counter'.\nFix: .*\n    without=\['Counter'\]"
     ):
         resume(toy_learner(), tmp_path, without="Counter")
+
+
+def test_the_weights_are_digested_once_while_they_are_saved_and_once_while_they_are_read(tmp_path, monkeypatch):
+    tensors, files = [], []
+    of_tensors, of_file = tensor_file.digest, manifest.digest
+    monkeypatch.setattr(tensor_file, "digest", lambda named, notes: tensors.extend(named) or of_tensors(named, notes))
+    monkeypatch.setattr(manifest, "digest", lambda file: files.append(file.name) or of_file(file))
+    save_run(toy_learner(), tmp_path / "run")
+    assert (tensors.count("weight"), files) == (1, ["state.json"])
+    resume(toy_learner(), tmp_path / "run")
+    assert (tensors.count("weight"), files) == (2, ["state.json", "state.json"])
