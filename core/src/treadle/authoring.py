@@ -11,7 +11,8 @@
   optimizers and callbacks: `preserved_state`.
 - Capture the state of a run and put it back: `capture_run`, `RunState`, `refuse_unresumable`, `position_of` (all others
   read `learner.progress`); of its models alone: `model_state`, `load_model_state`, `models_by_name`.
-- Make plain values and named tensors of a state, for a file: `flatten`, `unflatten`, `has_state`.
+- Make plain values and named tensors of a state, for a file: `flatten`, `unflatten`, `has_state`,
+  `refuse_unsaveable`.
 
 The first-party plugins import these names and no others from inside the core, so whatever they do, yours can do.
 """
@@ -41,7 +42,7 @@ from treadle.state.run.loader_states import refuse_unresumable
 from treadle.state.run.model_state import load_model_state, model_state, models_by_name
 from treadle.state.run.preserved import preserved_state
 from treadle.state.run.run_state import RunState, capture_run
-from treadle.state.run.values import flatten, has_state, unflatten
+from treadle.state.run.values import flatten, has_state, refuse_unsaveable, unflatten
 
 __all__ = [
     "DeviceNumber",
@@ -72,6 +73,7 @@ __all__ = [
     "preserved_state",
     "real_number",
     "refuse_unresumable",
+    "refuse_unsaveable",
     "subclass_of",
     "unflatten",
     "unwrap",

@@ -10,9 +10,12 @@ import torch
 
 from treadle.access import Read, Write, accesses
 from treadle.callback import Callback
+from treadle.errors import NotSaveableError
 from treadle.learner import Learner
 from treadle.loop.result import FitResult
 from treadle.phases import TrainingPhase
+from treadle.state.run.entries import capture
+from treadle.state.run.values import flatten, unflatten
 from treadle.testing.frozen import frozen, same
 from treadle.testing.report import Finding
 
@@ -92,10 +95,13 @@ class Run:
         assert self.callback is not None
         # A callback that ends a fit at a step's end may run before the trail, which then lacks the last step.
         steps = self.trail.steps[: self.learner.progress.steps - 1]
-        entries = {f"the contents of `{path}`": entry(self.learner.cbstate, path) for path in written(self.callback)}
+        entries = {
+            f"the contents of `{path}`": capture({path: entry(self.learner.cbstate, path)})
+            for path in written(self.callback)
+        }
         weights = [model.state_dict() for model in self.learner.models]
         found = {"the weights": [steps, weights], "the values of state_dict": self.callback.state_dict(), **entries}
-        return {name: frozen(value) for name, value in found.items()}
+        return {name: frozen(as_saved(value)) for name, value in found.items()}
 
 
 def written(callback: Callback) -> list[str]:
@@ -111,3 +117,12 @@ def entry(cbstate: Mapping[str, Any], path: str) -> Any:
             return None
         value = value[name]
     return value
+
+
+def as_saved(value: Any) -> Any:
+    """A value as it comes back from a checkpoint: a number of NumPy as one of Python. If it cannot be saved, itself."""
+    tensors: dict[str, torch.Tensor] = {}
+    try:
+        return unflatten(flatten(value, "value", tensors), tensors)
+    except NotSaveableError:
+        return value

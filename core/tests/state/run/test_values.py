@@ -111,6 +111,12 @@ def test_keys_that_look_alike_are_kept_apart():
         ),
         (torch.empty(2, device="meta"), r"a tensor of layout torch.strided on meta"),
         (numpy.array(["a"]), r"cannot hold tree, a NumPy array of <U1.\nFix: use an array of numbers"),
+        (numpy.longdouble(1), r"cannot hold tree, a NumPy array of \w+.\nFix: use an array of numbers"),
+        (
+            torch.ones(1, dtype=torch.complex128),
+            r"cannot hold tree, a tensor of torch.complex128.\nFix: [^\n]*\n    torch.view_as_real\(tensor\)",
+        ),
+        ({(1, torch.ones(1)): 2}, r"its key .* is a tuple.\nFix: use strings or numbers as keys"),
     ],
 )
 def test_what_no_checkpoint_can_hold_is_named(value, message):

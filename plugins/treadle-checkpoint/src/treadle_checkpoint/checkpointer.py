@@ -29,6 +29,7 @@ from treadle.authoring import (
     position_of,
     real_number,
     refuse_unresumable,
+    refuse_unsaveable,
     subclass_of,
     unwrap,
     whole_number,
@@ -39,7 +40,6 @@ from treadle_checkpoint.errors import FolderInUseError, NotResumableError
 from treadle_checkpoint.resumption import Place, between_epochs
 from treadle_checkpoint.run_folder import RunFolder
 from treadle_checkpoint.score import Score, loss_of, recorded
-from treadle_checkpoint.tensor_file import refuse_unsaveable
 
 
 class Checkpointer(Callback):
@@ -242,7 +242,7 @@ class Checkpointer(Callback):
                 alone = "Or keep the model alone, which needs nothing of the data"
                 error.add_note(f"{alone}:\n    Checkpointer(folder, whole_run=False)")
                 raise
-            refuse_unsaveable(capture_run(learner, copy=False).tensors)
+            refuse_unsaveable(capture_run(learner, copy=False).model)
         for other in map(unwrap, learner.callbacks):
             if isinstance(other, Checkpointer) and other is not self and other._files.is_that_of(self._files):
                 raise FolderInUseError(f"Two Checkpointers save to {self.folder}.\nFix: give each a folder of its own.")

@@ -11,34 +11,12 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
+from treadle.authoring import refuse_unsaveable
 
-from treadle_checkpoint.errors import DamagedCheckpointError, NotSaveableError
+from treadle_checkpoint.errors import DamagedCheckpointError
 
 #: Where the digest and the notes stand in the file's own metadata: under one name, since the format keeps no order.
 METADATA = "treadle"
-
-#: What the format can hold.
-DTYPES = {
-    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
-    *(torch.uint16, torch.uint32, torch.uint64, torch.complex64),
-    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-    *(torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz),
-}
-
-
-def refuse_unsaveable(tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse tensors of a type that the format does not know.
-
-    Raises:
-        NotSaveableError: naming the first of them.
-    """
-    for name, tensor in tensors.items():
-        if tensor.dtype not in DTYPES:
-            raise NotSaveableError(
-                f"A checkpoint cannot hold {name}, a tensor of {tensor.dtype}.\n"
-                f"Fix: let the state_dict that it comes from return another type, for example of a complex tensor:\n"
-                f"    torch.view_as_real(tensor)"
-            )
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], notes: Any = None) -> str:

@@ -19,6 +19,14 @@ from treadle.errors import DamagedCheckpointError, NotSaveableError
 #: A dictionary with one key that starts with this marker stands for a value that JSON does not have.
 MARKER = "$"
 
+#: The types of tensors that can be saved: those of the safetensors format.
+DTYPES = {
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.uint16, torch.uint32, torch.uint64, torch.complex64),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz),
+}
+
 Tensors = Mapping[str, torch.Tensor]
 
 
@@ -99,6 +107,39 @@ def unflatten(value: Any, tensors: Tensors) -> Any:
     return BUILDERS[marker](value, tensors)
 
 
+def refuse_unsaveable(state: Mapping[str, Any]) -> None:
+    """Refuse tensors of a type or layout that cannot be saved.
+
+    Args:
+        state: Values by name; those that are not tensors are left out.
+
+    Raises:
+        NotSaveableError: naming the first of them.
+
+    Example:
+        >>> refuse_unsaveable({"waves": torch.zeros(2, dtype=torch.complex128)})
+        Traceback (most recent call last):
+        treadle.errors.NotSaveableError: A checkpoint cannot hold waves, a tensor of torch.complex128.
+        Fix: let the state_dict that it comes from return another type, for example of a complex tensor:
+            torch.view_as_real(tensor)
+    """
+    for name, tensor in state.items():
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise NotSaveableError(
+                f"A checkpoint cannot hold {name}, a tensor of layout {tensor.layout} on {tensor.device}.\n"
+                f"Fix: let the state_dict that it comes from return dense tensors, such as the indices and values of "
+                f"a sparse one"
+            )
+        if tensor.dtype not in DTYPES:
+            raise NotSaveableError(
+                f"A checkpoint cannot hold {name}, a tensor of {tensor.dtype}.\n"
+                f"Fix: let the state_dict that it comes from return another type, for example of a complex tensor:\n"
+                f"    torch.view_as_real(tensor)"
+            )
+
+
 def has_state(value: Any) -> bool:
     """Whether an object has a `state_dict` and a `load_state_dict`.
 
@@ -113,8 +154,11 @@ def has_state(value: Any) -> bool:
 
 def _flatten_key(key: Any, name: str) -> Any:
     """A key of a dictionary, which must be plain and hashable."""
+    tensors: dict[str, torch.Tensor] = {}
     if isinstance(key, (tuple, str, int, float, bool, bytes)) or key is None:
-        return flatten(key, name, {})
+        flat = flatten(key, name, tensors)
+        if not tensors:
+            return flat
     raise NotSaveableError(
         f"A checkpoint cannot hold {name}: its key {key!r} is a {type(key).__qualname__}.\n"
         f"Fix: use strings or numbers as keys"
@@ -123,12 +167,7 @@ def _flatten_key(key: Any, name: str) -> Any:
 
 def _flatten_tensor(tensor: torch.Tensor, name: str, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     """A reference to a tensor."""
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
-        raise NotSaveableError(
-            f"A checkpoint cannot hold {name}, a tensor of layout {tensor.layout} on {tensor.device}.\n"
-            f"Fix: let the state_dict that it comes from return dense tensors, such as the indices and values of a "
-            f"sparse one"
-        )
+    refuse_unsaveable({name: tensor})
     while name in tensors:  # keys 1 and "1" of one dictionary
         name += "'"
     tensors[name] = tensor.detach()
@@ -140,7 +179,8 @@ def _flatten_tensor(tensor: torch.Tensor, name: str, tensors: dict[str, torch.Te
 
 def _flatten_numpy(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
     """A NumPy number as a plain one, an array as a reference to a tensor."""
-    if isinstance(value, sys.modules["numpy"].generic):
+    numpy = sys.modules["numpy"]
+    if isinstance(value, numpy.generic) and not isinstance(value.item(), numpy.generic):  # as a longdouble's is
         return flatten(value.item(), name, tensors)
     try:
         tensor = torch.from_numpy(value.copy())
