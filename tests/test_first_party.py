@@ -121,9 +121,9 @@ def test_all_together_the_order_of_the_list_changes_nothing_in_a_checkpoint(tmp_
         random.Random(seed).shuffle(callbacks)
         with seeded():
             noisy_learner(*callbacks, nbatches=4).fit(1)
-        contents.append([vars(read(checkpoint.path)) for checkpoint in checkpoints(saving.folder)])
+        contents.append([vars(read(checkpoint.path)[0]) for checkpoint in checkpoints(saving.folder)])
         for content in contents[-1]:
-            assert content["rest"]["callbacks"]["Checkpointer"]["state"].pop("run")  # each run has a name of its own
+            assert content["parts"]["callbacks"]["Checkpointer"]["state"].pop("run")  # each run has a name of its own
     assert len(contents[0]) == 4
     assert same(contents[0], contents[1])
     assert same(contents[0], contents[2])
