@@ -121,9 +121,11 @@ def test_all_together_the_order_of_the_list_changes_nothing_in_a_checkpoint(tmp_
         random.Random(seed).shuffle(callbacks)
         with seeded():
             noisy_learner(*callbacks, nbatches=4).fit(1)
-        contents.append([vars(read(checkpoint.path)[0]) for checkpoint in checkpoints(saving.folder)])
-        for content in contents[-1]:
-            assert content["parts"]["callbacks"]["Checkpointer"]["state"].pop("run")  # each run has a name of its own
+        contents.append(
+            [(vars(state), place) for state, place in (read(entry.path) for entry in checkpoints(saving.folder))]
+        )
+        for state, _ in contents[-1]:
+            assert state["parts"]["callbacks"]["Checkpointer"]["state"].pop("run")  # unique to the run
     assert len(contents[0]) == 4
     assert same(contents[0], contents[1])
     assert same(contents[0], contents[2])

@@ -18,7 +18,7 @@ from treadle import (
     toy_learner,
 )
 from treadle.errors import ArgumentTypeError
-from treadle.testing import CallbackContract
+from treadle.testing import audit
 from treadle_sanity import CHECKS, Check, SanityCheck, SanityCheckException, SkipCheck
 
 
@@ -256,6 +256,12 @@ def test_modes_buffers_and_gradients_are_found_as_they_were():
     assert look.gradients == [None] * 6
 
 
+def test_an_audit_sees_no_change():
+    learner = noisy_learner(SanityCheck())
+    with audit(learner):
+        assert learner.fit(1).epochs == 1
+
+
 def test_an_iterator_keeps_its_first_batch_and_the_log_says_what_was_left_out(log):
     learner = toy_learner(nbatches=3)
     batches = iter(learner.data.training)
@@ -324,8 +330,3 @@ def test_what_another_callback_may_fix_is_not_a_failure(log):
     batch = torch.ones(4, 1, 1), torch.ones(4, 1)
     toy_learner(SanityCheck(), Flatten(), data=([batch], [batch])).fit(1)
     assert log == ['SanityCheck left out "Outputs and targets have one shape": Flatten may change what is in a step.']
-
-
-class TestContract(CallbackContract):
-    def make(self) -> SanityCheck:
-        return SanityCheck()
