@@ -1,5 +1,6 @@
 """Which callbacks a learner gets: those listed, and the defaults."""
 
+import inspect
 import os
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from treadle import (
     toy_learner,
 )
 from treadle.plugins.discovery import CALLBACKS, DISABLE, installed, load
-from treadle.plugins.selection import DEFAULTS
+from treadle.plugins.selection import DEFAULTS, FACETS
 
 
 def learner(callbacks, *, use_default_callbacks: bool = False) -> Learner:
@@ -79,7 +80,7 @@ class ByIdentity(Callback):
             r"^ByValue compares by value, .*\nFix: leave .*above a data class, write:\n    @dataclass\(eq=False\)$",
         ),
         ([Equal()], CallbackError, r"^Equal compares by value"),
-        ([at_step_end(name=3)()], CallbackError, r"^Mine\.name is 3, not a text\.\nFix: name it:\n    name = "),
+        ([at_step_end(name=3)()], CallbackError, r"^Mine\.name is 3, not a text\.\nFix: declare"),
         ([at_step_end(state_access={"stp": Write})()], AccessError, r"a learner has no `stp`\. Did you mean `step`\?"),
         ([at_step_end(run_after="recorder")()], AccessError, r"Mine\.run_after is 'recorder', not a tuple"),
         (
@@ -142,6 +143,11 @@ def test_a_name_whose_class_has_arguments_says_how_to_make_it(install) -> None:
         r"'folder'\)\.\nFix: make it:\n    from needs_plugin import Needs\n    callbacks=\[Needs\(\.\.\.\)\]$",
     ):
         learner(["needs"])
+
+
+def test_whatever_others_may_ask_of_a_callback_is_checked() -> None:
+    public = {name for name, value in vars(Callback).items() if name[0] != "_" and not inspect.isfunction(value)}
+    assert public == {*FACETS, "state_access", "run_after"}
 
 
 # Defaults.

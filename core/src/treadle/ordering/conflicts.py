@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations, product
 
 from treadle.access import Permission, Read, Write, parts
 from treadle.callback import Callback, ConflictResolution, NotDefined, RunFirst, Unresolvable, unwrap
@@ -45,29 +45,18 @@ def shared_state(accesses: Sequence[Access]) -> Shared:
         for path, permission in access.items():
             users.setdefault(path, ([], []))[permission is Write].append(i)
     shared: Shared = {}
-
-    def add(i: int, path: str, mode: type[Permission], j: int, other: str, other_mode: type[Permission]) -> None:
-        if i < j:
-            shared.setdefault((i, j), []).append((path, mode, other, other_mode))
-        elif j < i:
-            shared.setdefault((j, i), []).append((other, other_mode, path, mode))
-
     for path, (readers, writers) in users.items():
-        for i, j in combinations(writers, 2):
-            add(i, path, Write, j, path, Write)
-        for i in writers:
-            for j in readers:
-                add(i, path, Write, j, path, Read)
-        for prefix in prefixes(path):
-            readers_above, writers_above = users.get(prefix, ((), ()))
-            for j in writers_above:
-                for i in writers:
-                    add(i, path, Write, j, prefix, Write)
-                for i in readers:
-                    add(i, path, Read, j, prefix, Write)
-            for j in readers_above:
-                for i in writers:
-                    add(i, path, Write, j, prefix, Read)
+        for above in (path, *prefixes(path)):
+            readers_above, writers_above = users.get(above, ((), ()))
+            for i, mode, j, mode_above in chain(
+                product(writers, (Write,), writers_above, (Write,)),
+                product(writers, (Write,), readers_above, (Read,)),
+                product(readers, (Read,), writers_above, (Write,)),
+            ):
+                if i < j:
+                    shared.setdefault((i, j), []).append((path, mode, above, mode_above))
+                elif j < i and above != path:  # at one path every pair comes both ways
+                    shared.setdefault((j, i), []).append((above, mode_above, path, mode))
     for i in users.get("callbacks", ((), ()))[0]:
         for j in range(len(accesses)):
             if j != i:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from treadle.access import Read, Write, accesses, overlaps
@@ -90,30 +90,29 @@ def check_callback_instance(callback: Any) -> None:
 
 def check_facets(callback: Callback) -> None:
     """Refuse a callback whose declared attributes are not of the types that `Callback` documents."""
-    cls = type(callback).__name__
-    if not isinstance(callback.name, str):
-        raise CallbackError(f'{cls}.name is {callback.name!r}, not a text.\nFix: name it:\n    name = "{cls}"')
-    if not isinstance(callback.optional_state, bool):
-        raise CallbackError(
-            f"{callback.name}.optional_state is {callback.optional_state!r}, not True or False.\n"
-            f"Fix: say whether a run may be resumed without {cls}:\n    optional_state = True"
-        )
-    declared = callback.hyperparameters
-    if not isinstance(declared, (tuple, list)) or not all(callable(getattr(H, "clashes_with", None)) for H in declared):
-        raise CallbackError(
-            f"{callback.name}.hyperparameters is {declared!r}, not a tuple of hyperparameters.\n"
-            f"Fix: list what {cls} sets of the optimizers:\n    hyperparameters = (LearningRate(),)"
-        )
-    if callback.move_data is not None and not callable(callback.move_data):
-        raise CallbackError(
-            f"{callback.name}.move_data is {callback.move_data!r}, not a function.\n"
-            f"Fix: write a method that returns the tensor moved:\n    def move_data(self, tensor): ..."
-        )
-    if callback.wrapped is not None and not isinstance(callback.wrapped, Callback):
-        raise CallbackError(
-            f"{callback.name}.wrapped is {callback.wrapped!r}, not a Callback.\n"
-            f"Fix: keep something else under another name, and in `wrapped` the callback that {cls} forwards to."
-        )
+    for facet, (fits, expected, example) in FACETS.items():
+        value = getattr(callback, facet)
+        if not fits(value):
+            cls = type(callback).__name__
+            raise CallbackError(
+                f"{cls}.{facet} is {value!r}, not {expected}.\nFix: declare, for example, in {cls}:\n    {example}"
+            )
+
+
+def are_hyperparameters(value: Any) -> bool:
+    """Whether a value is a sequence of what two callbacks must not both set."""
+    return isinstance(value, (tuple, list)) and all(callable(getattr(H, "clashes_with", None)) for H in value)
+
+
+#: What others may ask of a callback: whether a value fits, what it must be, and an example. The graph checks
+#: `state_access` and `run_after`.
+FACETS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+    "name": (lambda value: isinstance(value, str), "a text", 'name = "first"'),
+    "optional_state": (lambda value: isinstance(value, bool), "True or False", "optional_state = True"),
+    "hyperparameters": (are_hyperparameters, "a tuple of hyperparameters", "hyperparameters = (LearningRate(),)"),
+    "move_data": (lambda value: value is None or callable(value), "a function", "def move_data(self, tensor): ..."),
+    "wrapped": (lambda value: value is None or isinstance(value, Callback), "a Callback", "wrapped = Printer()"),
+}
 
 
 def default_callbacks(listed: list[Callback]) -> list[Callback]:
