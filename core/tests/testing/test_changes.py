@@ -121,6 +121,14 @@ def test_a_layer_that_is_replaced_is_found_with_its_parameters():
     ]
 
 
+def test_a_buffer_that_was_changed_and_restored_is_as_it_was():
+    learner = gan()
+    before = Moment(learner)
+    learner.model.d.running_mean.add_(1)
+    learner.model.d.running_mean.sub_(1)
+    assert before.changes(Moment(learner)) == []
+
+
 def test_a_nested_batch_is_looked_through():
     learner = trained()
     learner.step.xs = {"image": (torch.zeros(1), "name")}

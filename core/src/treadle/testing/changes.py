@@ -157,8 +157,9 @@ def _model(path: str, model: nn.Module) -> Iterator[Part]:
     yield Part(path, f"the structure of `{path}`", [Identity(module) for module in modules.values()], (path,))
     modes = {name: module.training for name, module in modules.items()}
     yield Part(path, f"a training mode in `{path}`", modes, (path,))
-    for name, buffer in model.named_buffers():
-        yield Part(f"{path}.{name}", f"the buffer {name} of `{path}`", FrozenTensor(buffer), (path,))
+    for name, buffer in model.named_buffers():  # in which a forward pass counts, and whoever makes one restores it
+        state = FrozenTensor(buffer, counted=False)
+        yield Part(f"{path}.{name}", f"the buffer {name} of `{path}`", state, (path,))
     for name, parameter in model.named_parameters():
         where = f"{params}.{name}"
         yield Part(where, f"`{where}`", FrozenTensor(parameter), (params, path, where))

@@ -23,6 +23,9 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None), Phase, enum.Enum)
 class FrozenTensor:
     """A tensor as it was.
 
+    Args:
+        counted: Whether a change in place counts that leaves the content as it was. Default: yes.
+
     Attributes:
         tensor: The tensor itself, which may change.
         version: The number of changes in place, by torch's count.
@@ -31,11 +34,11 @@ class FrozenTensor:
 
     __slots__ = ("copy", "requires_grad", "tensor", "version")
 
-    def __init__(self, tensor: torch.Tensor) -> None:
+    def __init__(self, tensor: torch.Tensor, *, counted: bool = True) -> None:
         self.tensor = tensor
         self.version, self.copy, self.requires_grad = None, None, tensor.requires_grad
         if not nn.parameter.is_lazy(tensor):  # its shape is not decided yet
-            self.version = None if tensor.is_inference() else tensor._version
+            self.version = tensor._version if counted and not tensor.is_inference() else None
             self.copy = tensor.detach().clone()
 
     def change(self, now: FrozenTensor) -> str | None:
