@@ -237,7 +237,9 @@ def test_on_init_has_the_callbacks_permissions() -> None:
         def on_init(self, learner):
             learner.cbstate.mine = 1
 
-    with pytest.raises(ProtectedException, match=r'Sneaky writes `cbstate\.mine`.*"cbstate\.mine": Write') as raised:
+    with pytest.raises(
+        ProtectedException, match=r'Sneaky writes `cbstate\.mine`.*\nFix: .*\n    "cbstate\.mine": Write'
+    ) as raised:
         toy_learner(Sneaky())
     assert raised.value.__notes__ == ["Raised by Sneaky in on_init."]
 

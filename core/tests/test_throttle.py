@@ -329,7 +329,7 @@ def test_state_access_holds_and_is_enforced() -> None:
         def on_step_end(self, learner):
             return learner.model
 
-    with pytest.raises(ProtectedException, match=r"Sneaky reads `model`.*Sneaky\.state_access"):
+    with pytest.raises(ProtectedException, match=r"Sneaky reads `model`.*\nFix: add to Sneaky\.state_access"):
         toy_learner(throttle(Sneaky(), StepEnd, freq=1)).fit(1)
 
 

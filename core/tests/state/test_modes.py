@@ -21,7 +21,7 @@ from treadle import (
     toy_learner,
 )
 from treadle.state.modes import modes
-from treadle.state.random_state import RandomState, own_generators, preserved_random_state
+from treadle.state.random_state import RandomState, own_generators
 
 BATCH = (torch.ones(2, 3), torch.ones(2, 1))
 
@@ -320,23 +320,6 @@ def test_generators_in_a_data_set_and_its_transforms_are_put_back_as_well() -> N
     fresh = DataLoader(Augmented(), batch_size=2)
     epoch(learner_of(net()), ValidationPhase(), fresh)
     assert all(map(torch.equal, first, [xs for xs, _ in fresh]))
-
-
-def test_each_generator_is_found_once() -> None:
-    generator = torch.Generator()
-    data = TensorDataset(torch.ones(4, 1))
-    sampler = torch.utils.data.RandomSampler(data, generator=generator)
-    loader = DataLoader(data, sampler=sampler, generator=generator)
-    assert list(own_generators([loader, loader, None, [generator], "text"])) == [generator]
-
-
-def test_preserved_random_state_holds_after_an_exception() -> None:
-    state = RandomState()
-    with pytest.raises(IndexError), preserved_random_state():
-        _ = draw()[3]
-    drawn = draw()
-    state.put_back()
-    assert drawn == draw()
 
 
 class Shy:

@@ -6,7 +6,7 @@ import torch
 from loguru import logger
 from torch.utils.data import DataLoader, TensorDataset
 from treadle.errors import MismatchError
-from treadle.state.random_state import RandomState
+from treadle.state.random_state import RandomState, own_generators, preserved_random_state
 from treadle.state.run.values import flatten, unflatten
 
 
@@ -58,3 +58,32 @@ def test_states_of_devices_that_are_not_here_are_left_out_with_a_warning():
     assert RandomState.from_dict(states, []).devices == {}
     logger.remove(sink)
     assert warned == ["The checkpoint has random states of other cuda devices than there are here; they are left out."]
+
+
+def test_each_generator_is_found_once():
+    generator = torch.Generator()
+    data = TensorDataset(torch.ones(4, 1))
+    sampler = torch.utils.data.RandomSampler(data, generator=generator)
+    loader = DataLoader(data, sampler=sampler, generator=generator)
+    assert list(own_generators([loader, loader, None, [generator], "text"])) == [generator]
+
+
+def test_preserved_random_state_holds_after_an_exception():
+    state = RandomState()
+    with pytest.raises(IndexError), preserved_random_state():
+        _ = [torch.rand(1)][1]
+    drawn = torch.rand(1)
+    state.put_back()
+    assert torch.equal(drawn, torch.rand(1))
+
+
+def test_a_generator_is_found_under_any_name_and_one_without_a_state_is_left_out():
+    sampler = torch.utils.data.SequentialSampler([1, 2])
+    sampler.chance, sampler.bits, sampler.system = random.Random(1), numpy.random.PCG64(2), random.SystemRandom()
+    sampler.older = numpy.random.RandomState(3)
+    source = DataLoader([1, 2], sampler=sampler)
+    assert set(own_generators([source])) == {sampler.chance, sampler.bits, sampler.older}
+    state = RandomState([source])
+    first = sampler.chance.random(), sampler.bits.random_raw(), sampler.older.rand()
+    state.put_back()
+    assert (sampler.chance.random(), sampler.bits.random_raw(), sampler.older.rand()) == first

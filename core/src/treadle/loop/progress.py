@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from treadle.phases import Phase
 
-#: What is counted over a whole run, and so belongs to a checkpoint.
-COUNTERS = ("epoch", "epochs", "steps", "updates", "accumulated")
-
 
 class Progress:
     """How far a learner has come. Only the loop writes it; every callback may read it.
