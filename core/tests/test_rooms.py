@@ -1,6 +1,8 @@
 """The rooms of the core: imports point one way, and a folder is small enough to be read at once."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,3 +155,9 @@ def test_the_top_level_is_the_rooms() -> None:
     present = {name.removesuffix(".py") for name in entries(CORE) - {"__init__.py", "py.typed"}}
     assert present <= set(ROOMS)
     assert len(ROOMS) <= 16
+
+
+def test_importing_treadle_loads_no_library_that_is_needed_rarely() -> None:
+    program = "import sys, treadle; print({'importlib_metadata', 'loguru', 'networkx'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -85,16 +85,15 @@ class Plan:
         rows = self.rows
         width = max((len(hook) for _, hook, _ in rows), default=0)
         lines = []
-        heading = None
-        for phase, hook, ordered in rows:
-            if phase != heading:
-                heading = phase
-                lines += ["", phase or "Outside of the phases"]
-            lines.append(f"  {hook:<{width}}  {' > '.join(callback.name for callback in ordered)}")
-        lines += ["", "Why in this order"] if self.edges else ["", "No ordering constraints."]
+        for phase, group in groupby(rows, key=lambda row: row[0]):
+            lines += ["", phase or "Outside of the phases"]
+            lines += [
+                f"  {hook:<{width}}  {' > '.join(callback.name for callback in ordered)}" for _, hook, ordered in group
+            ]
+        lines += ["", "Why in this order" if self.edges else "No ordering constraints."]
         lines += [f"  {before.name} before {after.name}: {reason}." for before, after, reason, _ in self.edges]
         lines += ["", "Where they come from"]
-        for callback in sorted(self.callbacks, key=lambda callback: callback.name):
+        for callback in self.callbacks:
             lines.append(f"  {callback.name}: {distribution_of(callback) or 'not installed as a plugin'}")
         return "\n".join(lines[1:])
 
