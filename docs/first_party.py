@@ -1,4 +1,4 @@
-"""The first-party distributions, their callbacks as their contract tests make them, and how each pair gets on."""
+"""The first-party distributions, their callbacks as their contract tests make them, and how each pair combines."""
 
 import functools
 import importlib.util
@@ -43,18 +43,15 @@ def distributions() -> list[Distribution]:
     """The distributions: the core, the standard ones in the order of the root's dependencies, the others by name."""
     standard = [Requirement(line).name for line in project(ROOT)["dependencies"]]
     folders = [ROOT / "core", *(file.parent for file in ROOT.glob("plugins/*/pyproject.toml"))]
-    found = [
-        Distribution(
-            own["name"],
-            str(folder.relative_to(ROOT)),
-            own["description"],
-            own.get("entry-points", {}).get("treadle.callbacks", {}),
-        )
-        for folder in folders
-        for own in [project(folder)]
-    ]
     rank = {name: place for place, name in enumerate(standard)}
-    return sorted(found, key=lambda each: (rank.get(each.name, len(rank)), each.name))
+    found = map(distribution, folders)
+    return sorted(found, key=lambda distribution: (rank.get(distribution.name, len(rank)), distribution.name))
+
+
+def distribution(folder: Path) -> Distribution:
+    table = project(folder)
+    callbacks = table.get("entry-points", {}).get("treadle.callbacks", {})
+    return Distribution(table["name"], str(folder.relative_to(ROOT)), table["description"], callbacks)
 
 
 def project(folder: Path) -> dict[str, Any]:
@@ -137,14 +134,14 @@ def load(value: str) -> type[Callback]:
 
 @dataclass(frozen=True)
 class Pair:
-    """How two callbacks get on.
+    """How two callbacks combine.
 
     Args:
         first: The one that runs first, if they are ordered; else the one whose name is first.
         second: The other one.
         verdict: "ordered", "compatible" or "refused".
         reason: Why.
-        hooks: Where they meet, if they are ordered.
+        hooks: What both handle, if they are ordered.
     """
 
     first: str
@@ -156,7 +153,7 @@ class Pair:
 
 @functools.cache
 def pairs() -> tuple[tuple[Example, Example, Pair], ...]:
-    """Every pair of the examples, also two of a kind, and how they get on."""
+    """Every pair of the examples, also two of a kind, and how they combine."""
     return tuple((one, other, pair(one, other)) for one, other in combinations_with_replacement(examples(), 2))
 
 
@@ -166,7 +163,7 @@ def pair(one: Example, other: Example) -> Pair:
 
 
 def providers(callbacks: Sequence[Callback], known: Sequence[Example]) -> list[Callback]:
-    """Callbacks that write the entries of `cbstate` which the given ones read, and which those read in turn."""
+    """Callbacks that write the entries of `cbstate` that the others, and they themselves, read."""
     present = list(callbacks)
     while True:
         written = {path for callback in present for path, mode in callback.state_access.items() if mode is Write}
@@ -187,13 +184,13 @@ def judged(label: str, a: Callback, other_label: str, b: Callback, present: Sequ
         graph = callback_graph([a, b, *present])
     except CallbackConflictError as error:
         (problem,) = error.problems
-        if not {a, b} <= set(problem.callbacks):  # the providers do not fit, which says nothing about the pair
+        if not {a, b} <= set(problem.callbacks):  # the providers do not fit, whatever the pair does
             raise
         return Pair(label, other_label, "refused", problem.what)
     for before, after, names in ((a, b, (label, other_label)), (b, a, (other_label, label))):
         if path := path_at_an_event(graph, before, after):
             reason = "; ".join(graph.edges[edge]["reason"] for edge in path)
-            hooks = tuple(hook.hook for hook in meeting(a, b))
+            hooks = tuple(hook.hook for hook in shared_hooks(a, b))
             return Pair(*names, "ordered", reason, hooks)
     return Pair(label, other_label, "compatible", why_compatible(a, b))
 
@@ -203,7 +200,7 @@ def path_at_an_event(graph: nx.DiGraph, before: Callback, after: Callback) -> li
 
     An edge that the data flow made holds at the hooks where its ends meet, one of `run_after` everywhere.
     """
-    for hook in meeting(before, after):
+    for hook in shared_hooks(before, after):
         here = nx.DiGraph()
         here.add_nodes_from(graph)
         here.add_edges_from(
@@ -214,7 +211,7 @@ def path_at_an_event(graph: nx.DiGraph, before: Callback, after: Callback) -> li
     return []
 
 
-def meeting(a: Callback, b: Callback) -> list[Any]:
+def shared_hooks(a: Callback, b: Callback) -> list[Any]:
     """The hooks that both handle in one phase."""
     return sorted(meetings([handlers(a), handlers(b)]).get(0b11, []), key=lambda hook: LOOP.index(hook.hook))
 
@@ -231,7 +228,7 @@ def why_compatible(a: Callback, b: Callback) -> str:
         return "they use no state in common"
     if not written:
         return "neither writes what the other uses"
-    if not meeting(a, b):
+    if not shared_hooks(a, b):
         return f"they never meet at an event, though both use {listed(written)}"
     return f"any order is right for {listed(written)}, from `resolve_conflict`"
 

@@ -1,4 +1,4 @@
-"""All first-party callbacks together keep what is promised of them; each by itself does in its plugin's tests."""
+"""All first-party callbacks together keep the guarantees; each by itself does in its plugin's tests."""
 
 import random
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def seeded() -> Iterator[None]:
         yield
 
 
-def everybody(*left_out: str) -> list[Callback]:
+def all_callbacks(*left_out: str) -> list[Callback]:
     """One of each first-party callback that can be together, with the option that uses the most."""
     last = {example.entry_point: example for example in first_party.examples()}
     return [example.make() for name, example in last.items() if name not in ("to_gpu", *left_out)]
@@ -69,7 +69,7 @@ def test_every_callback_has_a_contract_in_the_tests_of_its_plugin() -> None:
 def test_all_together_the_order_of_the_list_changes_neither_the_plan_nor_the_run() -> None:
     outcomes = []
     for seed in range(4):
-        callbacks = everybody("checkpointer")
+        callbacks = all_callbacks("checkpointer")
         random.Random(seed).shuffle(callbacks)
         with seeded():
             learner = noisy_learner(*callbacks, nbatches=4)
@@ -83,7 +83,7 @@ def test_all_together_the_order_of_the_list_changes_neither_the_plan_nor_the_run
 def test_all_who_write_nothing_but_cbstate_together_leave_the_weights_as_they_are_without_them() -> None:
     watching = [
         callback
-        for callback in everybody()
+        for callback in all_callbacks()
         if all(overlaps(path, "cbstate") for path in accesses(callback, Write)) and callback.name != "LogHyperParams"
     ]
     assert len(watching) >= 12
@@ -108,7 +108,7 @@ def test_with_or_without_validation_from_a_shuffled_loader_the_weights_are_the_s
 
 def test_all_together_an_audit_finds_nothing() -> None:
     with seeded():
-        learner = noisy_learner(*everybody(), nbatches=4)
+        learner = noisy_learner(*all_callbacks(), nbatches=4)
         with audit(learner):
             assert learner.fit(2).epochs == 2
 
@@ -117,7 +117,7 @@ def test_all_together_the_order_of_the_list_changes_nothing_in_a_checkpoint(tmp_
     contents = []
     for seed in range(3):
         saving = Checkpointer(tmp_path / str(seed), every_steps=1)
-        callbacks = [*everybody("checkpointer"), saving]
+        callbacks = [*all_callbacks("checkpointer"), saving]
         random.Random(seed).shuffle(callbacks)
         with seeded():
             noisy_learner(*callbacks, nbatches=4).fit(1)
@@ -134,7 +134,7 @@ def test_all_together_the_order_of_the_list_changes_nothing_in_a_checkpoint(tmp_
 def test_all_together_a_run_is_resumed_after_any_step_to_the_same_bits(tmp_path: Path) -> None:
     def make(folder: Path) -> Learner:
         saving = Checkpointer(folder, every_epochs=1, every_steps=1, phase=Phase, during=Phase)
-        return noisy_learner(*everybody("checkpointer"), saving, nbatches=4, optimizer=torch.optim.Adam)
+        return noisy_learner(*all_callbacks("checkpointer"), saving, nbatches=4, optimizer=torch.optim.Adam)
 
     with seeded():
         whole = make(tmp_path / "whole")
