@@ -86,7 +86,7 @@ def test_only_fit_end_always_runs_every_handler() -> None:
     assert [hook for hook in EVENTS if known_events()[hook].always] == ["on_fit_end"]
 
 
-# Events of one's own.
+# Custom events.
 
 
 class BatchMixed(Event):
@@ -101,7 +101,7 @@ class Cleanup(Event, always=True):
     """Everybody cleans up, whatever happens."""
 
 
-def test_an_event_of_ones_own_has_a_hook_named_for_it() -> None:
+def test_a_custom_event_has_a_hook_named_for_it() -> None:
     assert (BatchMixed.hook, BatchMixed.arguments, BatchMixed.phased) == (
         "on_batch_mixed",
         ("learner", "phase"),
@@ -246,7 +246,7 @@ class Narrow(Event):
     def on_narrow(phase): ...
 
 
-def test_an_event_of_ones_own_may_write_its_specification() -> None:
+def test_a_custom_event_may_write_its_specification() -> None:
     assert (Written.arguments, WrittenPlainly.arguments, Narrow.arguments) == (
         ("learner", "phase"),
         ("learner",),

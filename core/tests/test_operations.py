@@ -38,7 +38,7 @@ BATCH = (torch.ones(2, 1), torch.ones(2, 1))
 
 
 @pytest.mark.parametrize(("hook", "arguments"), HOOKS.items())
-def test_an_operation_is_a_hook_of_which_the_first_answer_wins(hook, arguments) -> None:
+def test_an_operation_is_a_hook_of_which_the_first_result_wins(hook, arguments) -> None:
     operation = known_operations()[hook]
     assert (operation.hook, operation.arguments) == (hook, arguments)
     assert operation.spec.treadle_spec["firstresult"] is True
@@ -103,7 +103,7 @@ def test_several_models_need_a_phase_that_says_what_each_does(xs) -> None:
     ],
 )
 @pytest.mark.parametrize("phase", [TrainingPhase(), ValidationPhase()], ids=["training", "validation"])
-def test_a_loss_that_is_no_number_is_refused(lossfn, message, phase) -> None:
+def test_a_loss_that_is_not_one_number_is_refused(lossfn, message, phase) -> None:
     learner = Learner(nn.Linear(1, 1), lossfn, use_default_callbacks=False)
     with pytest.raises(LossError, match=message):
         step(learner, phase, BATCH)
@@ -135,11 +135,11 @@ def test_in_validation_a_loss_needs_no_gradient() -> None:
     assert not step(learner, ValidationPhase(), BATCH).loss.requires_grad
 
 
-# A callback answers an operation, or wraps it.
+# A callback overrides an operation, or wraps it.
 
 
-class Answers(Callback):
-    """Answers the forward operation by a constant."""
+class Overrides(Callback):
+    """Overrides the forward operation by a constant."""
 
     state_access = {"step.xs": Read}
 
@@ -151,16 +151,16 @@ class Answers(Callback):
 
 
 def test_a_result_that_is_not_none_wins() -> None:
-    state = step(toy_learner(Answers(7.0)), ValidationPhase(), BATCH)
+    state = step(toy_learner(Overrides(7.0)), ValidationPhase(), BATCH)
     assert state.yhats.tolist() == [[7.0], [7.0]]
 
 
 def test_none_leaves_it_to_the_core() -> None:
-    assert step(toy_learner(Answers(None)), ValidationPhase(), BATCH).yhats.tolist() == [[0.0], [0.0]]
+    assert step(toy_learner(Overrides(None)), ValidationPhase(), BATCH).yhats.tolist() == [[0.0], [0.0]]
 
 
-def test_of_several_answers_the_first_in_the_order_wins() -> None:
-    first, second = Answers(1.0), Answers(2.0)
+def test_of_several_overrides_the_first_in_the_order_wins() -> None:
+    first, second = Overrides(1.0), Overrides(2.0)
     first.name, second.name = "b", "a"
     second.run_after = ("b",)
     assert step(toy_learner(first, second), ValidationPhase(), BATCH).yhats[0].item() == 1.0
@@ -168,14 +168,14 @@ def test_of_several_answers_the_first_in_the_order_wins() -> None:
     assert step(toy_learner(first, second), ValidationPhase(), BATCH).yhats[0].item() == 2.0
 
 
-def test_two_answers_that_nothing_orders_are_refused() -> None:
-    first, second = Answers(1.0), Answers(2.0)
+def test_two_overrides_that_nothing_orders_are_refused() -> None:
+    first, second = Overrides(1.0), Overrides(2.0)
     first.name, second.name = "b", "a"
     with pytest.raises(CallbackConflictError, match=r"a and b both override `forward\(\)`, and nothing orders them"):
         toy_learner(first, second)
 
 
-def test_two_answers_in_different_phases_get_along() -> None:
+def test_two_overrides_in_different_phases_are_compatible() -> None:
     class InTraining(Callback):
         def loss(self, phase: TrainingPhase): ...
         def on_step_end(self): ...
@@ -187,16 +187,16 @@ def test_two_answers_in_different_phases_get_along() -> None:
     assert toy_learner(InTraining(), InValidation()).fit(1).epochs == 1
 
 
-def test_an_answer_and_a_wrapper_get_along() -> None:
+def test_an_override_and_a_wrapper_are_compatible() -> None:
     class Wraps(Callback):
         @hookimpl(wrapper=True)
         def forward(self):
             return 10 * (yield)
 
-    assert step(toy_learner(Answers(1.0), Wraps()), ValidationPhase(), BATCH).yhats[0].item() == 10.0
+    assert step(toy_learner(Overrides(1.0), Wraps()), ValidationPhase(), BATCH).yhats[0].item() == 10.0
 
 
-def test_an_answer_that_is_no_loss_is_refused_in_the_name_of_the_callbacks() -> None:
+def test_a_result_of_an_override_that_is_not_a_loss_is_refused() -> None:
     class Number(Callback):
         def loss(self):
             return 0.5
@@ -205,7 +205,7 @@ def test_an_answer_that_is_no_loss_is_refused_in_the_name_of_the_callbacks() -> 
         toy_learner(Number()).fit(1)
 
 
-def test_an_answer_holds_in_its_phase() -> None:
+def test_an_override_holds_in_its_phase() -> None:
     class OnlyTraining(Callback):
         def loss(self, learner, phase: TrainingPhase):
             return torch.zeros((), requires_grad=True)
@@ -215,7 +215,7 @@ def test_an_answer_holds_in_its_phase() -> None:
     assert step(learner, ValidationPhase(), BATCH).loss.item() == 1.0
 
 
-def test_an_answer_is_given_the_arguments_that_it_asks_for() -> None:
+def test_an_override_gets_the_arguments_that_it_asks_for() -> None:
     asked = {}
 
     class Everything(Callback):
@@ -231,19 +231,19 @@ def test_an_answer_is_given_the_arguments_that_it_asks_for() -> None:
     assert asked == {"epoch": (phase, data), "step": BATCH}
 
 
-def test_an_epoch_that_is_answered_runs_no_step() -> None:
+def test_an_epoch_that_is_overridden_runs_no_step() -> None:
     class Skip(Callback):
         def epoch(self, phase: ValidationPhase):
             return "skipped"
 
-    told = []
+    seen = []
 
     class Count(Callback):
         def on_step_end(self, phase: ValidationPhase):
-            told.append(phase)
+            seen.append(phase)
 
     result = toy_learner(Skip(), Count()).fit(2)
-    assert (result.epochs, told) == (2, [])
+    assert (result.epochs, seen) == (2, [])
 
 
 class Wraps(Callback):
@@ -279,9 +279,9 @@ def test_of_several_wrappers_the_first_in_the_order_is_outermost(swap) -> None:
     assert state.yhats[0].item() == 3.0
 
 
-def test_a_wrapper_goes_around_an_answer_too() -> None:
+def test_a_wrapper_goes_around_an_override_too() -> None:
     log: list[str] = []
-    state = step(toy_learner(Wraps("w", log), Answers(5.0)), ValidationPhase(), BATCH)
+    state = step(toy_learner(Wraps("w", log), Overrides(5.0)), ValidationPhase(), BATCH)
     assert (log, state.yhats[0].item()) == (["w in", "w out"], 6.0)
 
 
@@ -304,7 +304,7 @@ def test_wrappers_unwind_from_the_inside_on_every_exception(error) -> None:
     assert log == ["a in", "b in", f"b saw {kind}", f"a saw {kind}"]
 
 
-def test_a_wrapper_can_answer_for_an_error() -> None:
+def test_a_wrapper_can_return_a_result_instead_of_an_error() -> None:
     class Rescue(Callback):
         @hookimpl(wrapper=True)
         def forward(self):
@@ -347,8 +347,8 @@ def test_what_a_wrapper_changes_around_an_epoch_it_puts_back_whatever_happens() 
     assert learner.model.weight.item() == 0.0
 
 
-def test_update_is_answered_by_a_callback_that_steps_by_itself() -> None:
-    class Own(Callback):
+def test_update_is_overridden_by_a_callback_that_steps_by_itself() -> None:
+    class Adds(Callback):
         state_access = {"model": Write}
 
         def update(self, learner):
@@ -356,7 +356,7 @@ def test_update_is_answered_by_a_callback_that_steps_by_itself() -> None:
                 learner.model.weight.add_(1.0)
             return True
 
-    learner = toy_learner(Own())
+    learner = toy_learner(Adds())
     learner.fit(1)
     assert learner.model.weight.item() == 16.0
 
@@ -414,7 +414,7 @@ def test_another_type_error_of_an_optimizer_is_left_alone() -> None:
     assert raised.value.__notes__ == ["Raised in TrainingPhase, epoch 1, step 1."]
 
 
-# Operations of one's own.
+# Custom operations.
 
 
 class Mix(Operation):
@@ -425,7 +425,7 @@ class Mix(Operation):
         return learner.step.xs * amount
 
 
-def test_an_operation_of_ones_own_runs_unless_somebody_answers() -> None:
+def test_a_custom_operation_runs_unless_a_callback_overrides_it() -> None:
     class Mixes(Callback):
         def mix(self, amount):
             return "mixed" if amount > 1 else None
@@ -490,7 +490,7 @@ class Turn(Operation):
         return degrees
 
 
-def test_an_operation_of_ones_own_may_write_its_specification() -> None:
+def test_a_custom_operation_may_write_its_specification() -> None:
     class Turns(Callback):
         def turn(self, degrees):
             return degrees + 1 if degrees else None

@@ -307,7 +307,7 @@ def declared(parent: type[H]) -> dict[str, type[H]]:
 
 
 def subclasses(parent: type[T]) -> Iterator[type[T]]:
-    """All subclasses of a class that exist, each once, parents before children."""
+    """All subclasses of a class that exist, without repetition, parents before children."""
     seen: dict[type[T], None] = {}
     waiting = parent.__subclasses__()
     while waiting:

@@ -1,9 +1,9 @@
 """Operations: what the loop does between its events, as hooks that a callback can wrap or override.
 
-Events tell, operations do. Each is a hook with the core's own implementation, `run`, last in line: a
-callback's method of that name overrides it by returning anything but None, and wraps it with
-`@hookimpl(wrapper=True)`. A change that must be undone is a wrapper. An operation that nobody
-touches costs a plain function call.
+Events report, operations do. An operation is a hook with the core's own implementation, `run`, last in
+line: a callback's method of that name overrides it by returning anything but None, and wraps it with
+`@hookimpl(wrapper=True)`. A change that must be undone is a wrapper. An operation in which no
+callback takes part costs a plain function call.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Forward(Operation):
         if not callable(model):
             raise ArgumentTypeError(
                 f"{phase} applies one model, and the learner has several: {', '.join(model)}.\n"
-                f"Fix: write a phase that says what each of them does:\n    def step(self, learner, batch): ..."
+                f"Fix: write a phase that says what the models do:\n    def step(self, learner, batch): ..."
             )
         if isinstance(xs, torch.Tensor):
             return model(xs)

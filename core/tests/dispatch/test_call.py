@@ -15,15 +15,15 @@ from treadle import (
 BATCH = toy_learner().data.training[0]
 
 
-class Answer(CallbackCondition):
-    """Notes that it is asked, and gives an answer."""
+class Always(CallbackCondition):
+    """Notes that it is asked, and returns always the same."""
 
-    def __init__(self, name, answer, log) -> None:
-        self.name, self.answer, self.log = name, answer, log
+    def __init__(self, name, met, log) -> None:
+        self.name, self.met, self.log = name, met, log
 
     def should_run(self, event, phase):
         self.log.append((self.name, event.__name__, phase))
-        return self.answer
+        return self.met
 
 
 class Logs(Callback):
@@ -76,17 +76,17 @@ def test_an_operations_arguments_stand_in_the_handlers_order() -> None:
 # Conditions.
 
 
-@pytest.mark.parametrize("answer", [True, False])
-def test_a_condition_is_asked_before_the_handler_and_not_before_on_init(answer) -> None:
+@pytest.mark.parametrize("met", [True, False])
+def test_a_condition_is_asked_before_the_handler_and_not_before_on_init(met) -> None:
     log, phase = [], TrainingPhase()
-    step(toy_learner(ConditionalCallback(Logs(log), Answer("c", answer, log))), phase, BATCH)
-    assert log == ["init", ("c", "StepEnd", phase), *(["ran"] if answer else [])]
+    step(toy_learner(ConditionalCallback(Logs(log), Always("c", met, log))), phase, BATCH)
+    assert log == ["init", ("c", "StepEnd", phase), *(["ran"] if met else [])]
 
 
 @pytest.mark.parametrize(("outer", "inner"), [(True, True), (True, False), (False, True)])
 def test_an_inner_condition_is_asked_only_if_the_outer_one_is_met(outer, inner) -> None:
     log: list[object] = []
-    guarded = ConditionalCallback(ConditionalCallback(Logs(log), Answer("in", inner, log)), Answer("out", outer, log))
+    guarded = ConditionalCallback(ConditionalCallback(Logs(log), Always("in", inner, log)), Always("out", outer, log))
     step(toy_learner(guarded), TrainingPhase(), BATCH)
     asked = [entry[0] for entry in log if isinstance(entry, tuple)]
     assert asked == (["out", "in"] if outer else ["out"])
@@ -95,16 +95,16 @@ def test_an_inner_condition_is_asked_only_if_the_outer_one_is_met(outer, inner) 
 
 def test_a_condition_gets_the_phase_that_is_under_way() -> None:
     log: list[object] = []
-    learner = toy_learner(ConditionalCallback(Logs(log), Answer("c", False, log)))
+    learner = toy_learner(ConditionalCallback(Logs(log), Always("c", False, log)))
     phases = [TrainingPhase(), TrainingPhase()]
     for phase in phases:
         step(learner, phase, BATCH)
     assert [id(phase) for _, _, phase in log[1:]] == [id(phase) for phase in phases]
 
 
-@pytest.mark.parametrize("answer", [True, False])
+@pytest.mark.parametrize("met", [True, False])
 @pytest.mark.parametrize("error", [None, ValueError("x"), StopIteration("x"), KeyboardInterrupt("x")])
-def test_a_wrapper_inside_of_a_condition_passes_on_results_and_exceptions(answer, error) -> None:
+def test_a_wrapper_inside_of_a_condition_passes_on_results_and_exceptions(met, error) -> None:
     class Ring(Callback):
         @hookimpl(wrapper=True)
         def scale(self):
@@ -121,7 +121,7 @@ def test_a_wrapper_inside_of_a_condition_passes_on_results_and_exceptions(answer
             return 5
 
     log: list[str] = []
-    learner = toy_learner(ConditionalCallback(Ring(), Answer("c", answer, [])), Inside())
+    learner = toy_learner(ConditionalCallback(Ring(), Always("c", met, [])), Inside())
     scale = learner.handle(TrainingPhase())[Scale]
     if error is None:
         assert scale(1, 1) == 5
@@ -131,7 +131,7 @@ def test_a_wrapper_inside_of_a_condition_passes_on_results_and_exceptions(answer
         assert raised.value is error
         assert len(error.__notes__) == 1
         del error.__notes__
-    assert log == (["in", "out"] if answer else [])
+    assert log == (["in", "out"] if met else [])
 
 
 def test_an_error_of_a_condition_is_attributed_to_its_callback() -> None:

@@ -50,7 +50,7 @@ def test_a_handle_dispatches_events_and_does_operations() -> None:
     assert watch.log == [phase, phase]
 
 
-def test_what_nobody_handles_costs_no_call_of_python() -> None:
+def test_an_event_without_handlers_costs_no_call_of_python() -> None:
     with run_epoch(toy_learner(), TrainingPhase()) as handle:
         assert handle[LossBegin] is nothing
         assert handle(LossBegin) is None
@@ -64,7 +64,7 @@ def test_a_hook_is_compiled_once_for_a_phase() -> None:
     assert learner.handle(phase)[StepBegin] is first
 
 
-def test_phases_of_one_type_are_told_apart() -> None:
+def test_phases_of_one_type_with_other_fields_are_passed_as_they_are() -> None:
     class Named(TrainingPhase):
         def __init__(self, name):
             self.name = name
@@ -100,7 +100,7 @@ def test_only_hooks_can_be_handled(hook) -> None:
 
 @pytest.mark.parametrize("wraps", [False, True])
 def test_an_event_has_no_result(wraps) -> None:
-    class Answers(Callback):
+    class Returns(Callback):
         def on_step_end(self):
             return 3
 
@@ -109,7 +109,7 @@ def test_an_event_has_no_result(wraps) -> None:
         def on_step_end(self):
             return (yield)
 
-    with run_step(toy_learner(Answers(), *([Wraps()] if wraps else [])), TrainingPhase()) as (handle, _):
+    with run_step(toy_learner(Returns(), *([Wraps()] if wraps else [])), TrainingPhase()) as (handle, _):
         assert handle(StepEnd) is None
 
 

@@ -100,12 +100,12 @@ def test_an_argument_with_a_default_is_refused_because_it_would_never_be_passed(
         toy_learner(Hopeful())
 
 
-def test_a_default_of_an_argument_of_ones_own_stays() -> None:
-    class Own(Callback):
+def test_a_default_of_an_argument_that_the_hook_does_not_have_stays() -> None:
+    class Remembers(Callback):
         def on_step_end(self, seen=[]):  # noqa: B006
             seen.append(1)
             self.seen = seen
 
-    own = Own()
-    toy_learner(own, nbatches=1).fit(1)
-    assert own.seen == [1, 1]
+    remembers = Remembers()
+    toy_learner(remembers, nbatches=1).fit(1)
+    assert remembers.seen == [1, 1]

@@ -160,10 +160,10 @@ def test_a_handlers_result_means_nothing() -> None:
     assert toy_learner(make("A", lambda: 3), make("B", lambda: False)).fit(1).steps == 16
 
 
-# A runner of one's own.
+# A custom runner.
 
 
-def test_a_runner_of_ones_own_gets_the_calls_in_their_order() -> None:
+def test_a_custom_runner_gets_the_calls_in_their_order() -> None:
     compiled = []
 
     class Backwards(CallbackRunner):

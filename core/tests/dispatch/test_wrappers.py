@@ -106,10 +106,10 @@ def test_a_wrapper_yields_once(hook, times) -> None:
         finally:
             log.append("closed")
 
-    said = "nothing" if times == 0 else "more than once"
+    count = "nothing" if times == 0 else "more than once"
     with pytest.raises(
         CallbackError,
-        match=rf"^Mine\.{hook} is a wrapper and yields {said}\.\n"
+        match=rf"^Mine\.{hook} is a wrapper and yields {count}\.\n"
         rf"Fix: yield once; what it wraps runs there:\n    result = yield\n    return",
     ):
         toy_learner(type("Mine", (Callback,), {hook: handle})()).fit(1)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: How many different phases of one type keep their compiled functions.
 KEPT = 8
 
-#: What is done at an event that nobody handles: nothing, and without entering a Python function.
+#: What is done at an event without handlers: nothing, and without entering a Python function.
 nothing: Callable[[], None] = type(None)
 
 
