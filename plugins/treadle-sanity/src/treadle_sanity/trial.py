@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -114,25 +114,15 @@ def quiet(learner: Any) -> Iterator[None]:
 def without_trace(learner: Any, phase: Phase) -> Iterator[None]:
     """Have models and gradients as in a phase, and leave everything as it is; see `quiet`."""
     models = by_name(learner.model)
-    modules = [*models.values(), learner.lossfn]
     with (
         quiet(learner),
-        preserved_state(modules, parameters=False),
+        preserved_state([*models.values(), learner.lossfn], parameters=False),
         torch.set_grad_enabled(phase.training is not False),
     ):
-        use_copies_of_buffers(modules)
         if phase.training is False:  # while a training phase is under way its modes are set
             for model in models.values():
                 model.eval()
         yield
-
-
-def use_copies_of_buffers(roots: Iterable[Any]) -> None:
-    """Let modules change copies of their buffers, so that not even the version of a buffer shows the trial."""
-    copies: dict[torch.Tensor, torch.Tensor] = {}
-    for module in {module: None for root in roots if isinstance(root, nn.Module) for module in root.modules()}:
-        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
-            setattr(module, name, copies.setdefault(buffer, buffer.detach().clone()))
 
 
 def refuse_open_shapes(learner: Any) -> None:
