@@ -66,11 +66,11 @@ class ProgressPrinter(Callback):
 
     def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
         self._close(phase)  # that of an epoch whose end was not dispatched
-        label = phase_label(phase)
-        title = f"Epoch {self._ended[label] + 1} {label}"
+        title = f"Epoch {self._ended[phase_label(phase)] + 1} {phase_label(phase)}"
         data = None if phase.data_name is None else learner.data.get(phase.data_name)
-        standard = self.file in (None, sys.stdout, sys.stderr)  # for these, tqdm finds out whether somebody looks
-        disable = not self.show if self.show is not None else None if standard else False
+        disable = None if self.show is None else not self.show  # None: tqdm shows it in terminals and notebooks
+        if self.show is None and self.file not in (None, sys.stdout, sys.stderr):
+            disable = False
         bar = Bar(title, data, self.mininterval, disable=disable, file=self.file, leave=self.leave)
         if not bar.disable:
             self._bars.append((phase, bar))
