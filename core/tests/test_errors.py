@@ -20,7 +20,15 @@ from treadle import (
     ProtectedException,
     TreadleError,
 )
-from treadle.errors import Problem, did_you_mean
+from treadle.errors import (
+    CheckpointError,
+    DamagedCheckpointError,
+    MismatchError,
+    NotResumableError,
+    NotSaveableError,
+    Problem,
+    did_you_mean,
+)
 
 
 @pytest.mark.parametrize("cancel", [CancelStepException, CancelEpochException, CancelFittingException])
@@ -49,6 +57,13 @@ def test_an_error_is_treadles_and_of_pythons_kind(error, kind) -> None:
     assert issubclass(error, TreadleError)
     assert issubclass(error, kind)
     assert getattr(treadle, error.__name__) is error
+
+
+@pytest.mark.parametrize("error", [DamagedCheckpointError, MismatchError, NotResumableError, NotSaveableError])
+def test_an_error_of_the_state_of_a_run_is_a_checkpoint_error(error) -> None:
+    assert issubclass(error, CheckpointError)
+    assert issubclass(error, ValueError)
+    assert issubclass(error, TypeError) == (error is NotSaveableError)
 
 
 def test_a_problem_is_what_and_fix() -> None:
