@@ -445,6 +445,17 @@ def test_the_best_of_one_fit_is_not_that_of_the_next():
     assert learner.model.weight.item() == weights.seen[3]
 
 
+def test_best_weights_of_a_saved_state_are_restored_only_if_asked_for():
+    saving = EarlyStopping(Never(), restore_best=True, keep_state=True)
+    learner = toy_learner(saving)
+    learner.fit(2, (learner.data.training, validation(0.25, 2.0)))
+    resuming = EarlyStopping(Never(), keep_state=True)
+    resuming.load_state_dict(saving.state_dict())
+    learner = toy_learner(resuming)
+    learner.fit(0)
+    assert (resuming.best, learner.model.weight.item()) == (0.25, toy_learner().model.weight.item())
+
+
 def test_with_keep_state_the_best_is_that_of_all_fits():
     weights = Weights()
     learner = toy_learner(EarlyStopping(Never(), restore_best=True, keep_state=True), weights)

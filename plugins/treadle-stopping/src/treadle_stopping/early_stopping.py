@@ -218,7 +218,7 @@ class EarlyStopping(Callback):
 
     def on_fit_end(self, learner: Any) -> None:
         self._alone = False
-        if self._best_weights is not None:
+        if self.restore_best and self._best_weights is not None:
             load_model_state(learner.model, self._best_weights)
             if not self.keep_state:
                 self._best_weights = None
