@@ -47,7 +47,7 @@ def open_short_sections(app, what, name, obj, options, lines):
 def link_to_pages(app, relative_docname, parent_docname, source):
     """Let the links between READMEs, which work in the repository, lead to the pages that include them."""
     source[0] = re.sub(r"\]\(\.\./treadle-([\w-]+)/README\.md", r"](\1.md", source[0])
-    source[0] = source[0].replace("](../../docs/", "](../")
+    source[0] = source[0].replace("](../../docs/", "](../").replace("](core/README.md", "](reference/core.md")
 
 
 def setup(app):

@@ -1,4 +1,4 @@
-"""The batches of an epoch that are left, after so many of them were done."""
+"""The batches of an epoch that are left when a run is resumed in the middle of it."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def without(loader: DataLoader[Any], skipped: int) -> DataLoader[Any]:
 
 
 class Rest(Iterable[Any]):
-    """What is left of an iterable after so many."""
+    """An iterable without its first items."""
 
     def __init__(self, whole: Iterable[Any], skipped: int) -> None:
         self.whole, self.skipped = whole, skipped

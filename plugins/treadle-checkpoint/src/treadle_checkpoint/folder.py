@@ -76,7 +76,7 @@ def numbered(folder: Path) -> list[tuple[int, Path]]:
 
 
 def read_entry(number: int, path: Path) -> Checkpoint:
-    """What the manifest of an entry says.
+    """The checkpoint that the manifest of an entry describes.
 
     Raises:
         DamagedCheckpointError: if it cannot be read.

@@ -39,7 +39,7 @@ class Place:
 
 
 def between_epochs(position: Any, rounds: int) -> Place:
-    """The place between two epochs, after so many of the fit under way."""
+    """The place between two epochs, after this number of rounds of the fit under way."""
     return Place(position.n, rounds, tuple(phase_key(type(phase)) for phase in position.phases))
 
 

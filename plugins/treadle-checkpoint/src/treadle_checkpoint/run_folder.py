@@ -59,13 +59,13 @@ class RunFolder:
             )
 
     def save(self, learner: Any, place: Place, loss: float | None, score: Score) -> None:
-        """Save a checkpoint, unless the model has weights that are not finite; that is warned of.
+        """Save a checkpoint; if the model has weights that are not finite, warn instead.
 
         Args:
             learner: The learner, or what a callback that may read all of it sees.
             place: Where in its fit the run is.
             loss: The training loss, for the name.
-            score: By what the checkpoint is compared with others.
+            score: What the checkpoint is compared with others by.
         """
         if (name := non_finite(learner.model)) is not None:
             logger.warning(f"No checkpoint was saved: {name} is NaN or infinite. The ones before it stay.")

@@ -96,7 +96,7 @@ def is_callback(value: Any) -> bool:
 
 
 def tensor_undo(tensor: torch.Tensor) -> Undo:
-    """A function that gives a tensor back its values, its memory and its gradient."""
+    """A function that restores a tensor: its values, its memory and its gradient."""
     if is_lazy(tensor):
         raise NotSaveableError(
             "A model has lazy parameters, which cannot become lazy again once a batch has decided their shapes.\n"
@@ -118,7 +118,7 @@ def tensor_undo(tensor: torch.Tensor) -> Undo:
 
 
 def container_undo(container: Any) -> Undo:
-    """A function that gives a dictionary, list, set or deque back what it held."""
+    """A function that restores the items of a dictionary, list, set or deque."""
     before = copy.copy(container)
     fill = container.extend if isinstance(container, list | deque) else container.update
 
@@ -135,7 +135,7 @@ def generator_undo(generator: Any) -> Undo:
 
 
 def state_undo(holder: Any) -> Undo:
-    """A function that gives an object back what its `state_dict` returned."""
+    """A function that loads what the `state_dict` of an object returned."""
     state = copy.deepcopy(holder.state_dict())
 
     def undo() -> None:

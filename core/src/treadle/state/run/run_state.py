@@ -133,7 +133,9 @@ class RunState:
 def capture_run(learner: Any, *, copy: bool = True) -> RunState:
     """Capture the state of a run, between two steps or two epochs.
 
-    A checkpoint captures without copying and writes at once; whoever keeps the state in memory copies.
+    A checkpoint captures without copying and writes at once. What is kept in memory is copied, as in the check of the
+    state in `treadle.testing`; for the models alone there is `model_state`, for a trial with the learner's own
+    objects `preserved_state`.
 
     Args:
         learner: The learner, or the view of a callback that declares to read all of it.
