@@ -53,9 +53,9 @@ NO_BATCH: Any = object()
 def fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]) -> FitResult:
     """Run the phases in turn, `n` times over; see `Learner.fit`, which checks the arguments."""
     progress, position = learner.progress, learner.position
-    epochs, steps = progress.epochs, progress.steps
     cancelled: CancelFittingException | None = None
     with fit_scope(learner, n, data, phases):
+        epochs, steps = progress.epochs, progress.steps  # of a run that is resumed, those that were done before
         try:
             learner.handle(None)[FitBegin]()
             if n:
