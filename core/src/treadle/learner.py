@@ -25,16 +25,7 @@ from treadle.phases import Phase, TrainingPhase, ValidationPhase, as_phases, che
 from treadle.plugins.modules import modules_for, resolver
 from treadle.plugins.selection import as_callbacks, check_callback_instance
 from treadle.state.gradients import Gradients
-from treadle.state.models import (
-    as_lossfn,
-    as_model,
-    as_optimizer,
-    clear_gradients,
-    models_of,
-    optimizers_of,
-    parameters_of,
-    without_optimizer,
-)
+from treadle.state.models import as_lossfn, as_model, as_optimizer, models_of, optimizers_of, parameters_of
 from treadle.state.propdict import PropDict
 
 
@@ -117,7 +108,7 @@ class Learner:
     @model.setter
     def model(self, model: Any) -> None:
         self._model = as_model(model)
-        self._without_optimizer: list[nn.Parameter] | None = None
+        self.without_optimizer: list[nn.Parameter] | None = None
         self.models = models_of(self._model)
         self.params = parameters_of(self._model)
         self.grads = Gradients(self.params)
@@ -130,19 +121,13 @@ class Learner:
     @optimizer.setter
     def optimizer(self, optimizer: Any) -> None:
         self._optimizer = as_optimizer(optimizer, self._model)
-        self._without_optimizer = None
+        self.without_optimizer = None  # these parameters are worked out when they are needed
         self.optimizers = optimizers_of(self._optimizer)
 
     @property
     def callbacks(self) -> tuple[Callback, ...]:
         """The callbacks, in the order given; `plan()` shows in which order they run."""
         return self._callbacks
-
-    def clear_gradients(self) -> None:
-        """Clear the gradients of all parameters, those of the models and those that an optimizer holds."""
-        if self._without_optimizer is None:
-            self._without_optimizer = without_optimizer(self.models, self.optimizers)
-        clear_gradients(self._without_optimizer, self.optimizers)
 
     # Training.
 

@@ -37,7 +37,7 @@ from treadle.events import EpochBegin, EpochEnd, FitBegin, FitEnd, StepBegin, St
 from treadle.loop.batches import batches, data_for, empty_data
 from treadle.loop.result import FitResult
 from treadle.operations import Epoch, Step
-from treadle.state.models import warn_if_untrained
+from treadle.state.models import clear_gradients, warn_if_untrained
 from treadle.state.modes import modes
 from treadle.state.propdict import PropDict
 from treadle.state.random_state import preserved_random_state
@@ -249,7 +249,7 @@ class run_step:
         if phase.training:
             position = learner.position
             if position.clear_gradients:
-                learner.clear_gradients()
+                clear_gradients(learner)
                 progress.accumulated = 0
             position.clear_gradients = True
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -12,6 +12,9 @@ from treadle.arguments import function
 from treadle.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from treadle.operations import name_of
 from treadle.state.propdict import PropDict, named
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
 
 
 def as_model(model: Any) -> Any:
@@ -131,11 +134,14 @@ def without_optimizer(models: Iterable[nn.Module], optimizers: Iterable[torch.op
     return [parameter for model in models for parameter in model.parameters() if id(parameter) not in held]
 
 
-def clear_gradients(others: Iterable[nn.Parameter], optimizers: Iterable[torch.optim.Optimizer]) -> None:
-    """Clear the gradients of the parameters that the optimizers hold, and of others."""
+def clear_gradients(learner: Learner) -> None:
+    """Clear the gradients of all parameters, those of the models and those that an optimizer holds."""
+    others = learner.without_optimizer
+    if others is None:
+        others = learner.without_optimizer = without_optimizer(learner.models, learner.optimizers)
     for parameter in others:
         parameter.grad = None
-    for optimizer in optimizers:
+    for optimizer in learner.optimizers:
         if type(optimizer).zero_grad is torch.optim.Optimizer.zero_grad:  # the same, for a tenth of its cost
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
