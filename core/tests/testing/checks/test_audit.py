@@ -137,7 +137,7 @@ def test_what_is_declared_may_be_changed():
         assert learner.fit(1).steps == 16
 
 
-def test_who_writes_gradients_may_change_them_in_place():
+def test_a_callback_that_writes_gradients_may_change_them_in_place():
     class Clip(Callback):
         state_access = {"step.grads": Write}
 
@@ -263,7 +263,7 @@ def test_a_wrapper_may_turn_gradients_off_while_the_operation_runs():
         assert learner.fit(1).steps == 16
 
 
-def test_who_overrides_forward_may_draw_numbers_and_change_buffers():
+def test_a_callback_that_overrides_forward_may_draw_numbers_and_change_buffers():
     class Override(Callback):
         state_access = {"model": Read, "step.xs": Read}
 
@@ -275,7 +275,7 @@ def test_who_overrides_forward_may_draw_numbers_and_change_buffers():
         assert learner.fit(1).steps == 16
 
 
-def test_who_overrides_update_declares_what_it_changes():
+def test_a_callback_that_overrides_update_declares_what_it_changes():
     class Override(Callback):
         state_access = {"optimizer": Read}
 
@@ -292,7 +292,7 @@ def test_who_overrides_update_declares_what_it_changes():
     )
 
 
-def test_who_overrides_a_whole_step_is_not_audited_there():
+def test_a_callback_that_overrides_a_whole_step_is_not_audited_there():
     class Twice(Callback):
         def step(self, learner, phase, batch):
             random.random()

@@ -29,7 +29,7 @@ def test_a_number_that_is_drawn_in_the_end_is_found(failed):
     )
 
 
-def test_who_declares_a_write_may_change_the_training(skipped):
+def test_a_callback_that_declares_a_write_may_change_the_training(skipped):
     class MixesIn(Callback):
         state_access = {"step.xs": Write}
 
@@ -42,7 +42,7 @@ def test_who_declares_a_write_may_change_the_training(skipped):
     }
 
 
-def test_who_stops_the_fit_only_makes_it_shorter(skipped):
+def test_a_callback_that_stops_the_fit_only_makes_it_shorter(skipped):
     class Stops(Callback):
         state_access = {"step.loss": Read}
         steps = 0
@@ -61,7 +61,7 @@ def test_who_stops_the_fit_only_makes_it_shorter(skipped):
     assert skipped(check_callback(Stops)) == {"init": "It has no on_init."}
 
 
-def test_who_stops_the_fit_at_once_has_no_state_to_go_on_from(skipped):
+def test_a_callback_that_stops_the_fit_at_once_has_no_state_to_go_on_from(skipped):
     class Stops(Callback):
         def on_step_end(self, learner):
             raise CancelFittingException("enough")
@@ -71,7 +71,7 @@ def test_who_stops_the_fit_at_once_has_no_state_to_go_on_from(skipped):
     )
 
 
-def test_who_cancels_epochs_changes_the_training_by_an_exception(skipped):
+def test_a_callback_that_cancels_epochs_changes_the_training_by_an_exception(skipped):
     class Short(Callback):
         def on_step_begin(self, learner, phase: TrainingPhase):
             raise CancelEpochException
