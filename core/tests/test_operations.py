@@ -555,3 +555,32 @@ def test_run_begins_with_learner_and_phase_and_is_called_by_position(run, shown)
         r"Fix: begin with these two, in a static method:\n    @staticmethod\n    def run\(learner, phase\): \.\.\.$",
     ):
         type("Crop", (Operation,), {"run": staticmethod(run)})
+
+
+class Grow(Operation):
+    """Grow by an amount, and report it."""
+
+    reported: list[object] = []
+
+    @staticmethod
+    def run(learner, phase, amount):
+        return amount
+
+    @staticmethod
+    def check_result(learner, result):
+        Grow.reported.append(("checked", result))
+
+    @staticmethod
+    def after(learner, result):
+        Grow.reported.append(("after", result))
+
+
+def test_after_is_called_whoever_did_the_operation_and_the_check_where_a_callback_takes_part() -> None:
+    class Grows(Callback):
+        def grow(self, amount):
+            return 10 * amount
+
+    Grow.reported.clear()
+    assert toy_learner().handle(TrainingPhase())(Grow, 1) == 1
+    assert toy_learner(Grows()).handle(TrainingPhase())(Grow, 2) == 20
+    assert Grow.reported == [("after", 1), ("checked", 20), ("after", 20)]

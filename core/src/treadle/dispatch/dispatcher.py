@@ -106,10 +106,11 @@ class Dispatcher:
         """The function that does a hook with these handlers: dispatches an event, or does an operation."""
         if issubclass(hook, Operation):
             core = functools.partial(hook.run, self._learner, phase)
-            check, after = (f and functools.partial(f, self._learner) for f in (hook.check_result, hook.after))
-            if calls:
-                return with_callbacks(calls, core, [follow for follow in (check, after) if follow])
-            return followed(core, after) if after else core
+            if hook.after is not None and not calls and len(hook.arguments) == 2:
+                return followed(hook.run, hook.after, self._learner, phase)
+            functions = (hook.check_result, hook.after) if calls else (hook.after,)
+            follow = [functools.partial(function, self._learner) for function in functions if function is not None]
+            return with_callbacks(calls, core, follow) if calls or follow else core
         plain, wrappers = [call for call in calls if not call.wrapper], [call for call in calls if call.wrapper]
         run: Run = nothing
         if plain:
@@ -149,12 +150,12 @@ def run_all(calls: Sequence[Call]) -> Run:
     return run_all_handlers
 
 
-def followed(core: Callable[..., Any], after: Callable[[Any], None]) -> Callable[..., Any]:
-    """A function that does an operation in which no callback takes part, and then what follows it."""
+def followed(run: Callable[..., Any], after: Callable[..., None], learner: Learner, phase: Any) -> Callable[[], Any]:
+    """What `with_callbacks` gives without any, as a call of a function less: this is in every step."""
 
-    def run_and_follow(*passed: Any) -> Any:
-        result = core(*passed)
-        after(result)
+    def run_and_follow() -> Any:
+        result = run(learner, phase)
+        after(learner, result)
         return result
 
     return run_and_follow
