@@ -109,7 +109,7 @@ def test_a_fit_counts_what_it_did_itself() -> None:
     assert learner.fit(1) == FitResult(1, 2, None)
 
 
-def test_a_cancelled_fit_is_no_error_and_says_who_and_why() -> None:
+def test_a_cancelled_fit_is_not_an_error_and_says_who_and_why() -> None:
     class Stops(Callback):
         def on_step_end(self, phase: TrainingPhase):
             raise CancelFittingException("The loss is small enough.")
@@ -134,20 +134,20 @@ def test_fit_learns() -> None:
     assert learner.model.weight.item() == pytest.approx(-2.0, abs=0.1)
 
 
-def test_given_data_are_used_while_the_fit_runs() -> None:
+def test_data_that_are_passed_are_used_while_the_fit_runs() -> None:
     seen = []
     look = CustomCallback(lambda learner: seen.append(dict(learner.data)), EpochBegin, Phase, {"data": Read})
     learner = toy_learner(look, nbatches=2)
     before = learner.data
-    given = [BATCH] * 3
-    assert learner.fit(1, (given,)).steps == 3
-    assert seen == [{"training": given}]
+    passed = [BATCH] * 3
+    assert learner.fit(1, (passed,)).steps == 3
+    assert seen == [{"training": passed}]
     assert learner.data is before
-    assert learner.fit(1, {"training": given, "validation": given, "other": [1]}).steps == 3
+    assert learner.fit(1, {"training": passed, "validation": passed, "other": [1]}).steps == 3
     assert len(seen) == 3
 
 
-def test_given_data_are_gone_also_after_an_error() -> None:
+def test_data_that_are_passed_are_gone_also_after_an_error() -> None:
     class Raises(Callback):
         def on_step_end(self):
             raise ZeroDivisionError
@@ -524,7 +524,7 @@ def test_a_copy_of_a_learner_has_callbacks_and_state_of_its_own(runner, wrap) ->
     other = copy.deepcopy(learner)
     other.fit(1)
     assert (learner.cbstate.tally, other.cbstate.tally) == (4, 8)
-    assert [unwrap(each.get_callback(Tallies)).count for each in (learner, other)] == [4, 8]
+    assert [unwrap(one.get_callback(Tallies)).count for one in (learner, other)] == [4, 8]
     assert learner.model.weight.item() != other.model.weight.item()
     learner.fit(1)
     assert torch.equal(learner.model.weight, other.model.weight)
@@ -542,7 +542,7 @@ def test_a_copy_does_not_initialise_its_callbacks_again() -> None:
 
 
 class Faulty(nn.Linear):
-    """Fails when it is told to."""
+    """Fails on request."""
 
     fails = False
 

@@ -289,7 +289,7 @@ def test_handlers_of_a_type_of_phase_run_in_its_subtypes() -> None:
     assert seen == ["abstract", "training", "log"]
 
 
-def test_a_handler_is_given_the_phase_as_it_is() -> None:
+def test_a_handler_gets_the_phase_as_it_is() -> None:
     seen = []
 
     class Watch(Callback):

@@ -43,7 +43,7 @@ class Learner:
             a mapping of these is possible. Default: Adam.
         callbacks: Callbacks, in any order; also names of installed ones. Default: none.
         use_default_callbacks: Whether `Recorder`, `Metrics`, `MetricsPrinter`, `ProgressPrinter` and
-            `StopOnNaNLoss` join, where they are installed and none of their class is given.
+            `StopOnNaNLoss` join, where they are installed and none of their class is passed.
         runner: How the handlers of an event are run. Default: `LinearRunner()`.
 
     Attributes:

@@ -362,12 +362,12 @@ def test_whatever_is_raised_wherever_a_fit_ends_in_order(script) -> None:
     except (*KINDS,) as error:
         raised = error
 
-    told = [event for event in trouble.events if event is not Forward]
-    assert (told[0], told[-1], told.count(FitBegin), told.count(FitEnd)) == (FitBegin, FitEnd, 1, 1)
-    epochs = [event for event in told if event in (EpochBegin, EpochEnd)]
+    kept = [event for event in trouble.events if event is not Forward]
+    assert (kept[0], kept[-1], kept.count(FitBegin), kept.count(FitEnd)) == (FitBegin, FitEnd, 1, 1)
+    epochs = [event for event in kept if event in (EpochBegin, EpochEnd)]
     assert EpochEnd not in epochs[:1]
     assert (EpochEnd, EpochEnd) not in itertools.pairwise(epochs)
-    steps = [event for event in told if event in (StepBegin, StepEnd, EpochBegin)]
+    steps = [event for event in kept if event in (StepBegin, StepEnd, EpochBegin)]
     assert all(before is StepBegin for before, event in itertools.pairwise(steps) if event is StepEnd)
     fired = {(event, n) for event, n in script if trouble.events.count(event) >= n}
     assert (raised is None) or any(type(raised) is script[place] for place in fired)
@@ -483,7 +483,7 @@ def test_a_phase_is_an_instance(use, phase, message) -> None:
 # epoch and its data.
 
 
-def test_an_epoch_runs_over_the_phases_data_or_over_those_given() -> None:
+def test_an_epoch_runs_over_the_phases_data_or_over_those_passed() -> None:
     learner = small()
     epoch(learner, TrainingPhase())
     assert learner.progress.steps == 2
@@ -491,14 +491,14 @@ def test_an_epoch_runs_over_the_phases_data_or_over_those_given() -> None:
     assert learner.progress.steps == 7
 
 
-def test_what_is_given_stands_in_the_learners_data_while_the_epoch_runs() -> None:
+def test_what_is_passed_stands_in_the_learners_data_while_the_epoch_runs() -> None:
     seen = []
     learner = small(
         CustomCallback(lambda learner: seen.append(learner.data.training), EpochBegin, Phase, {"data": Read})
     )
-    before, given = learner.data, [BATCH]
-    epoch(learner, TrainingPhase(), given)
-    assert seen == [given]
+    before, passed = learner.data, [BATCH]
+    epoch(learner, TrainingPhase(), passed)
+    assert seen == [passed]
     assert learner.data is before
 
 
@@ -589,7 +589,7 @@ def test_data_can_be_what_only_has_items() -> None:
     assert toy_learner(data=(Items(),)).fit(1).steps == 3
 
 
-def test_a_phase_may_be_given_data_that_it_has_no_name_for() -> None:
+def test_a_phase_may_be_passed_data_that_it_has_no_name_for() -> None:
     learner = small()
     before = learner.data
     epoch(learner, Bare(), ["a", "b"])
@@ -599,8 +599,8 @@ def test_a_phase_may_be_given_data_that_it_has_no_name_for() -> None:
 # Gradients.
 
 
-class Answer(Callback):
-    """Answers `update` by a script: True, False, or None."""
+class Override(Callback):
+    """Overrides `update` by a script: True, False, or None."""
 
     def __init__(self, *script: bool | None) -> None:
         self.script = list(script)
@@ -658,20 +658,20 @@ def test_gradients_can_be_read_until_the_next_step_begins() -> None:
     assert seen == [1.0, 1.0, None]
 
 
-def test_an_update_that_is_answered_false_keeps_the_gradients_for_the_next_step() -> None:
+def test_an_update_that_is_overridden_with_false_keeps_the_gradients_for_the_next_step() -> None:
     grads = Grads()
-    one_weight(grads, Answer(False, False, True, None)).fit(1)
+    one_weight(grads, Override(False, False, True, None)).fit(1)
     assert grads.at == [1.0, 2.0, 3.0, 1.0]
 
 
 def test_what_was_kept_goes_over_the_end_of_an_epoch_but_not_into_the_next_fit() -> None:
     grads = Grads()
-    learner = one_weight(grads, Answer(*[False] * 3), batches=2)
+    learner = one_weight(grads, Override(*[False] * 3), batches=2)
     learner.fit(1)
     learner.position.clear_gradients = False
     epoch(learner, TrainingPhase())
     assert grads.at == [1.0, 2.0, 3.0, 4.0]
-    learner.get_callback(Answer).script = [False]
+    learner.get_callback(Override).script = [False]
     learner.fit(1)
     assert grads.at[4:] == [1.0, 2.0]
 
@@ -694,7 +694,7 @@ def test_a_cancelled_step_ends_what_was_being_added_up() -> None:
             if self.count == 2:
                 raise CancelStepException("bad batch")
 
-    one_weight(grads, Second(), Answer(False, False)).fit(1)
+    one_weight(grads, Second(), Override(False, False)).fit(1)
     assert grads.at == [1.0, 2.0, 1.0, 2.0]
 
 
@@ -778,7 +778,7 @@ def test_in_a_custom_phase_gradients_are_cleared_at_each_step_too(phase) -> None
     assert grads.at == [1.0] * 4
 
 
-def test_in_a_custom_phase_an_update_can_be_answered_false_too() -> None:
+def test_in_a_custom_phase_an_update_can_be_overridden_with_false_too() -> None:
     grads = Grads()
-    epoch(one_weight(grads, Answer(False, False, True)), Manual())
+    epoch(one_weight(grads, Override(False, False, True)), Manual())
     assert grads.at == [1.0, 2.0, 3.0, 1.0]

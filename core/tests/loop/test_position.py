@@ -29,21 +29,21 @@ class Saved:
     """A run that was saved after so many epochs, or so many batches of the next one."""
 
     def __init__(self, learner, rounds, done=None):
-        self.learner, self.rounds, self.done, self.told = learner, rounds, done, []
+        self.learner, self.rounds, self.done, self.calls = learner, rounds, done, []
 
     def begin(self, n, phases):
-        self.told.append(("begin", n, phases))
+        self.calls.append(("begin", n, phases))
         if n == 1:
             raise ArgumentValueError("That fit is over.")
         self.learner.position.rounds = self.rounds
 
     def restore(self):
-        self.told.append("restore")
+        self.calls.append("restore")
         if self.done is None:
             self.learner.position.resumption = None
 
     def rest(self, phase, data):
-        self.told.append(("rest", phase))
+        self.calls.append(("rest", phase))
         self.learner.position.resumption = None
         if self.done is None:
             return None
@@ -89,18 +89,18 @@ def test_a_fit_does_what_is_left_and_dispatches_the_begin_of_what_was_under_way(
     learner, saved = resumed(*where)
     assert learner.fit(2).cancelled is None
     assert learner.callbacks[0].seen == ["fit", *seen]
-    assert saved.told[:2] == [("begin", 2, PHASES), "restore"]
+    assert saved.calls[:2] == [("begin", 2, PHASES), "restore"]
     assert learner.position.resumption is None
 
 
 def test_the_state_is_put_back_after_the_begin_and_before_the_first_batch():
     learner, saved = resumed(0, 1)
     seen = learner.callbacks[0].seen
-    saved.restore = lambda: saved.told.append(list(seen))
+    saved.restore = lambda: saved.calls.append(list(seen))
     rest = saved.rest
-    saved.rest = lambda phase, data: saved.told.append(list(seen)) or rest(phase, data)
+    saved.rest = lambda phase, data: saved.calls.append(list(seen)) or rest(phase, data)
     learner.fit(2)
-    assert saved.told[1:3] == [["fit"], ["fit", ("TrainingPhase", 0)]]
+    assert saved.calls[1:3] == [["fit"], ["fit", ("TrainingPhase", 0)]]
 
 
 def test_a_fit_that_is_refused_dispatches_nothing_and_can_be_tried_again():
@@ -187,7 +187,7 @@ def test_the_states_before_the_first_batch_give_the_same_order_again():
 def test_all_generators_that_loaders_hold_are_found_and_put_back():
     loader = DataLoader(Noisy(), generator=torch.Generator())
     found = list(own_generators([loader, loader]))
-    assert {type(each) for each in found} == {torch.Generator, numpy.random.Generator, random.Random}
+    assert {type(generator) for generator in found} == {torch.Generator, numpy.random.Generator, random.Random}
 
     def draw():
         return (

@@ -116,7 +116,7 @@ def test_a_model_in_eval_mode_but_for_its_head_trains_so_with_one_warning(warnin
     ]
 
 
-def test_a_model_of_one_module_in_eval_mode_needs_no_word(warnings) -> None:
+def test_a_model_of_one_module_in_eval_mode_needs_no_warning(warnings) -> None:
     learner = toy_learner()
     learner.model.eval()
     learner.fit(1)
@@ -286,7 +286,7 @@ def test_a_loaders_own_generator_is_put_back_after_validation() -> None:
     assert torch.equal(loader.generator.get_state(), before)
 
 
-def test_a_loader_that_is_given_for_one_epoch_counts_too() -> None:
+def test_a_loader_that_is_passed_for_one_epoch_counts_too() -> None:
     loader = shuffled(own=True)
     before = loader.generator.get_state()
     epoch(learner_of(net()), ValidationPhase(), loader)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from treadle.errors import CancelFittingException
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a fit went. A fit that a callback cancelled is no error.
+    """How a fit went. A fit that a callback cancelled is not an error.
 
     Args:
         epochs: Training epochs that ran to their end.
