@@ -510,9 +510,8 @@ def test_its_handlers_are_held_to_its_arguments(operation) -> None:
 def test_a_specification_with_other_arguments_than_run_is_refused() -> None:
     with pytest.raises(
         ArgumentTypeError,
-        match=r"^Crop\.crop takes \(learner, phase\), and Crop\.run takes \(learner, phase, size\)\.\n"
-        r"Fix: give both the same arguments:\n    @staticmethod\n    @hookspec\(firstresult=True\)\n"
-        r"    def crop\(learner, phase, size\): \.\.\.$",
+        match=r"^Crop\.crop takes \(learner, phase\), and what is passed is \(learner, phase, size\)\.\n"
+        r"Fix: take these arguments:\n    @staticmethod\n    @hookspec\n    def crop\(learner, phase, size\): \.\.\.$",
     ):
 
         class Crop(Operation):

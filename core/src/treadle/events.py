@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import pluggy
 
@@ -56,25 +56,26 @@ class Hook:
     spec: ClassVar[Callable[..., object]]
 
     @classmethod
-    def declare(cls, name: str, spec: Callable[..., object]) -> None:
-        """Make this class the hook called `name`."""
-        cls.arguments, cls.spec, cls.hook = arguments_of(spec), staticmethod(spec), name
-
-    @classmethod
-    def written_spec(cls, name: str, *, firstresult: bool = False) -> Any:
-        """The specification that stands in this class as a `def`, or None; one of another name is refused."""
-        marker = f"{PROJECT}_spec"
+    def declare(cls, name: str, default: Callable[..., object]) -> None:
+        """Make this class the hook called `name`. Its specification is a `def` in the class, or else the default."""
+        marker, arguments = f"{PROJECT}_spec", arguments_of(default)
+        fix = f"    @staticmethod\n    @hookspec\n    def {name}({', '.join(arguments)}): ..."
         others = [other for other in vars(cls) if other != name and hasattr(getattr(cls, other), marker)]
         if others:
             raise ArgumentTypeError(
                 f"{cls.__name__} defines the hook specification `{'`, `'.join(others)}`, and its hook is `{name}`.\n"
-                f"Fix: define that one and no other:\n"
-                f"    @staticmethod\n    @hookspec\n    def {name}(learner, phase): ..."
+                f"Fix: define that one and no other:\n{fix}"
             )
-        spec = getattr(cls, name) if name in vars(cls) else None
-        if spec is not None:
-            spec.__doc__ = spec.__doc__ or cls.__doc__
-        return spec if spec is None or hasattr(spec, marker) else hookspec(spec, firstresult=firstresult)
+        spec = getattr(cls, name) if name in vars(cls) else default
+        if arguments_of(spec) != arguments:
+            raise ArgumentTypeError(
+                f"{cls.__name__}.{name} takes ({', '.join(arguments_of(spec))}), and what is passed is "
+                f"({', '.join(arguments)}).\nFix: take these arguments:\n{fix}"
+            )
+        if not hasattr(spec, marker):
+            hookspec(spec, **getattr(default, marker))
+        spec.__doc__ = spec.__doc__ or cls.__doc__
+        cls.arguments, cls.spec, cls.hook = arguments, staticmethod(spec), name
 
 
 def arguments_of(function: Callable[..., object]) -> tuple[str, ...]:
@@ -94,8 +95,8 @@ class Event(Hook):
         always: Whether every handler runs, also after one of them raised. Default: False.
 
     Raises:
-        ArgumentTypeError: if the class defines a hook specification of another name, or one with
-            arguments that an event does not pass.
+        ArgumentTypeError: if the class defines a hook specification of another name, or with other
+            arguments.
 
     Example:
         >>> class SampleDrawn(Event):
@@ -112,20 +113,7 @@ class Event(Hook):
     def __init_subclass__(cls, *, phased: bool = True, always: bool = False) -> None:
         super().__init_subclass__()
         cls.phased, cls.always = phased, always
-        default = on_event if phased else on_event_without_phase
-        name = f"on_{snake_case(cls.__name__)}"
-        spec = cls.written_spec(name)
-        if spec is not None:
-            passed = arguments_of(default)
-            unknown = [argument for argument in arguments_of(spec) if argument not in passed]
-            if unknown:
-                raise ArgumentTypeError(
-                    f"{cls.__name__}.{name} asks for `{'`, `'.join(unknown)}`, and an event "
-                    f"{'' if phased else 'with phased=False '}passes `{'` and `'.join(passed)}`.\n"
-                    f"Fix: take out what is not passed; what passes more is an Operation:\n"
-                    f"    @staticmethod\n    @hookspec\n    def {name}({', '.join(passed)}): ..."
-                )
-        cls.declare(name, spec or default)
+        cls.declare(f"on_{snake_case(cls.__name__)}", on_event if phased else on_event_without_phase)
 
 
 @hookspec

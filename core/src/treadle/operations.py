@@ -55,30 +55,20 @@ class Operation(Hook):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        name = snake_case(cls.__name__)
         if not inspect.isroutine(getattr(cls, "run", None)):
             raise ArgumentTypeError(
                 f"The operation {cls.__name__} has no `run`.\n"
                 f"Fix: say what it does unless a callback overrides it:\n"
                 f"    @staticmethod\n    def run(learner, phase): ..."
             )
-        arguments = arguments_of(cls.run)
-        if arguments[:2] != ("learner", "phase") or not by_position(cls.run):
+        if arguments_of(cls.run)[:2] != ("learner", "phase") or not by_position(cls.run):
             raise ArgumentTypeError(
                 f"{cls.__name__}.run takes {inspect.signature(cls.run)}; an operation is called with the learner, the "
                 f"phase, and whatever else it needs, by position and without defaults.\n"
                 f"Fix: begin with these two, in a static method:\n"
                 f"    @staticmethod\n    def run(learner, phase): ..."
             )
-        spec = cls.written_spec(name, firstresult=True)
-        if spec is not None and arguments_of(spec) != arguments:
-            raise ArgumentTypeError(
-                f"{cls.__name__}.{name} takes ({', '.join(arguments_of(spec))}), and {cls.__name__}.run takes "
-                f"({', '.join(arguments)}).\n"
-                f"Fix: give both the same arguments:\n"
-                f"    @staticmethod\n    @hookspec(firstresult=True)\n    def {name}({', '.join(arguments)}): ..."
-            )
-        cls.declare(name, spec or spec_of(cls.run))
+        cls.declare(snake_case(cls.__name__), spec_of(cls.run))
 
 
 def by_position(function: Callable[..., Any]) -> bool:
