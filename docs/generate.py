@@ -107,7 +107,7 @@ def run_after(callback: Callback) -> list[str]:
 
 
 def taking_part(callback: Callback) -> Iterator[str]:
-    """The hooks of a callback, each with the phases it is restricted to and with how it takes part."""
+    """The hooks of a callback, each with the phases it is restricted to and with how it is handled."""
     for name, handler in sorted(handlers(callback).items(), key=lambda item: LOOP.index(item[0])):
         how = f"`{name}`"
         if not name.startswith("on_"):

@@ -201,7 +201,7 @@ def test_a_result_of_an_override_that_is_not_a_loss_is_refused() -> None:
         def loss(self):
             return 0.5
 
-    with pytest.raises(LossError, match=r"The operation `loss`, in which a callback takes part, returned 0\.5; a loss"):
+    with pytest.raises(LossError, match=r"The operation `loss`, which a callback handles, returned 0\.5; a loss"):
         toy_learner(Number()).fit(1)
 
 

@@ -17,18 +17,6 @@ from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 T = TypeVar("T")
 
-__all__ = [
-    "file_path",
-    "function",
-    "instance_of",
-    "list_of",
-    "one_of",
-    "real_number",
-    "subclass_of",
-    "whole_number",
-    "writable",
-]
-
 
 def whole_number(value: Any, name: str, example: str, *, least: int | None = None) -> int:
     """The value as an int. NumPy's integers are whole numbers as well, bools are not.

@@ -103,7 +103,7 @@ class RunFirst(ConflictResolution):
 
 
 class Callback:
-    """Something optional that takes part in a training.
+    """Something optional in a training: it handles events, and can wrap or override operations.
 
     A subclass declares what state of the learner it uses and handles events with methods named
     for them. A handler asks for any of `learner` and `phase` by name; an annotation of `phase`
@@ -200,9 +200,6 @@ class CustomCallback(Callback):
         event: The event's class.
         phase: The type of phase in which to call it. Default: every phase.
         state_access: What `f` uses of the learner. Default: nothing.
-
-    Reads: what `state_access` declares.
-    Writes: what `state_access` declares.
 
     Raises:
         CallbackError: if `f` cannot be called, or `event` or `phase` is not such a class.

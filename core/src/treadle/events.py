@@ -41,10 +41,10 @@ def snake_case(name: str) -> str:
 
 
 class Hook:
-    """Something of the loop that callbacks take part in: an `Event` or an `Operation`.
+    """Something of the loop that callbacks can handle: an `Event` or an `Operation`.
 
     Attributes:
-        hook: The name of the method by which a callback takes part.
+        hook: The name of the method with which a callback handles it.
         arguments: The names of the arguments that the method may ask for.
         phased: Whether it happens in a phase.
         spec: Its pluggy hook specification.

@@ -2,8 +2,8 @@
 
 Events report, operations do. An operation is a hook with the core's own implementation, `run`, last in
 line: a callback's method of that name overrides it by returning anything but None, and wraps it with
-`@hookimpl(wrapper=True)`. A change that must be undone is a wrapper. An operation in which no
-callback takes part costs a plain function call.
+`@hookimpl(wrapper=True)`. A change that must be undone is a wrapper. An operation that no
+callback handles costs a plain function call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Operation(Hook):
     The hook's name is the class's name in snake_case. Its arguments are those of `run`, `learner` and
     `phase` first; what `run` returns is the result unless a callback overrides it. The specification
     may be written in the class, so that a search for the hook's name finds it. A static method
-    `check_result(learner, result)` is called with the result wherever a callback takes part, a static
+    `check_result(learner, result)` is called with the result wherever a callback handles it, a static
     method `after(learner, result)` after every operation.
 
     Raises:
@@ -152,7 +152,7 @@ class Loss(Operation):
     def check_result(learner: Learner, loss: Any) -> None:
         """Refuse what a callback returned that is not a loss."""
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-            raise not_a_loss(loss, "The operation `loss`, in which a callback takes part, returned")
+            raise not_a_loss(loss, "The operation `loss`, which a callback handles, returned")
 
 
 class Backward(Operation):
@@ -215,11 +215,7 @@ class Update(Operation):
 
 
 def not_a_loss(loss: Any, origin: str) -> LossError:
-    """The error for what is not a loss.
-
-    Args:
-        origin: The beginning of the sentence: who returned it.
-    """
+    """The error for what is not a loss; its message begins with the `origin`: who returned it."""
     got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"{loss!r}"
     return LossError(
         f"{origin} {got}; a loss is one number in a tensor.\n"

@@ -30,12 +30,7 @@ class CallbackCondition:
     """
 
     def should_run(self, event: type[Hook], phase: Phase | None) -> bool:
-        """Whether a dispatch goes through.
-
-        Args:
-            event: The event's class.
-            phase: The phase, or None for an event outside of all phases.
-        """
+        """Whether a dispatch of an event goes through; `phase` is None for an event outside of all phases."""
         raise NotImplementedError(
             f"{type(self).__name__} has no method `should_run`.\n"
             f"Fix: define when to run:\n    def should_run(self, event, phase): return True"
@@ -129,9 +124,6 @@ class ConditionalCallback(Callback):
     phases, `state_access`, `run_after`, `resolve_conflict`, its state, and whatever else others may
     ask of it. The condition is asked at events and operations; where it returns False, the handler is
     not called, and an operation runs as if the callback were not there. `on_init` always passes.
-
-    Reads: what the inner callback reads.
-    Writes: what the inner callback writes.
 
     Example:
         >>> from treadle import CustomCallback, StepEnd, TrainingPhase, toy_learner

@@ -234,7 +234,7 @@ class Called:
 def test_what_is_named_for_an_event_and_is_not_a_method_is_refused(value, kind) -> None:
     with pytest.raises(
         CallbackError,
-        match=rf"^Mine\.on_step_end is a {kind}, and only a method takes part in the loop\.\n"
+        match=rf"^Mine\.on_step_end is a {kind}, and only a method can be a handler\.\n"
         r"Fix: write a method:\n    def on_step_end\(self, learner, phase\): \.\.\.$",
     ):
         handlers(type("Mine", (Callback,), {"on_step_end": value})())
@@ -243,7 +243,7 @@ def test_what_is_named_for_an_event_and_is_not_a_method_is_refused(value, kind) 
 def test_what_is_set_on_the_callback_for_an_event_is_a_function() -> None:
     callback = Callback()
     callback.on_step_end = functools.partial(print, "a step")
-    with pytest.raises(CallbackError, match=r"^Callback\.on_step_end is a partial, and only a method takes part"):
+    with pytest.raises(CallbackError, match=r"^Callback\.on_step_end is a partial, and only a method can be a handler"):
         handlers(callback)
 
 

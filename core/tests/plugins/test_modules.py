@@ -1,4 +1,4 @@
-"""Hook modules: which take part, and how they resolve conflicts between callbacks."""
+"""Hook modules: which are used, and how they resolve conflicts between callbacks."""
 
 import sys
 

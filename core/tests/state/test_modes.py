@@ -111,7 +111,7 @@ def test_a_model_in_eval_mode_but_for_its_head_trains_so_with_one_warning(warnin
     assert mode(model) == [False, False, False, False, True]
     assert torch.equal(model[1].running_mean, before)
     assert warnings == [
-        "Sequential is in eval mode but for some of its parts, so 4 of its 5 modules stay frozen while it trains.\n"
+        "Sequential is in eval mode except for some of its parts, so 4 of its 5 modules stay frozen while it trains.\n"
         "Fix: if that is not meant, call model.train()."
     ]
 

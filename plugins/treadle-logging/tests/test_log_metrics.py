@@ -150,7 +150,7 @@ def test_a_backend_that_fails_does_not_end_the_training(new_memory, warnings) ->
     assert warnings == [
         "LogMetrics could not log to Memory: OSError: the disk is full. Training goes on; "
         "LogMetrics(..., strict=True) would raise this.",
-        "LogMetrics leaves Memory alone for the rest of this fit: it failed 3 times in a row.",
+        "LogMetrics stops logging to Memory for the rest of this fit: it failed 3 times in a row.",
     ]
 
 

@@ -30,7 +30,7 @@ def test_after_three_failures_in_a_row_a_backend_is_left_alone(new_memory, warni
         logger.send(entries(number))
         logger.flush()
     assert broken.calls == 3
-    assert warnings[1:] == ["Logger leaves Memory alone for the rest of this fit: it failed 3 times in a row."]
+    assert warnings[1:] == ["Logger stops logging to Memory for the rest of this fit: it failed 3 times in a row."]
 
 
 def test_a_success_starts_the_count_again(new_memory, warnings) -> None:

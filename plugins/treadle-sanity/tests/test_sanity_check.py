@@ -64,7 +64,7 @@ def test_all_failures_are_reported_in_one_exception():
         toy_learner(SanityCheck(checks, use_default=False)).fit(1)
     assert str(caught.value) == (
         "2 sanity checks failed, so no step was made:\n"
-        "1. First: that is not so.\n    Fix: Do this.\n"
+        "1. First: the check returned False.\n    Fix: Do this.\n"
         "2. Second: 3 of 8 are wrong.\n    Fix: Do this."
     )
     assert [failure.check.name for failure in caught.value.failures] == ["First", "Second"]
@@ -81,7 +81,7 @@ def test_no_step_is_made_after_a_failure():
 def test_a_check_that_only_warns_is_logged_and_training_goes_on(log):
     learner = toy_learner(SanityCheck([check(failing, "Data are plenty", throw_error=False)]))
     assert learner.fit(1).epochs == 1
-    assert log == ["SanityCheck: Data are plenty: that is not so.\n    Fix: Do this."]
+    assert log == ["SanityCheck: Data are plenty: the check returned False.\n    Fix: Do this."]
 
 
 def test_a_check_whose_function_raises_fails_with_the_exception_as_its_cause():
@@ -102,7 +102,7 @@ def test_skipped_checks_are_logged_together_with_their_reason(log):
         raise SkipCheck("there is no label map")
 
     toy_learner(SanityCheck([check(skip, "A"), check(skip, "B")])).fit(1)
-    assert log == ['SanityCheck left out "A", "B": there is no label map.']
+    assert log == ['SanityCheck skipped "A", "B": there is no label map.']
 
 
 def test_two_checks_that_found_the_same_are_reported_once_by_the_latter():
@@ -268,7 +268,7 @@ def test_an_iterator_keeps_its_first_batch_and_the_log_says_what_was_left_out(lo
     learner = toy_learner(SanityCheck(), data=(batches, learner.data.validation))
     assert learner.fit(1).steps == 3
     assert log == [
-        'SanityCheck left out "Batches are pairs", "lossfn(model(xs), ys) is a number", '
+        'SanityCheck skipped "Batches are pairs", "lossfn(model(xs), ys) is a number", '
         '"Targets are in the loss function\'s range", "Outputs and targets have one shape", '
         '"The first loss is finite", "A cross-entropy gets logits": '
         "data.training is an iterator and would lose its first batch; pass a list or a DataLoader."
@@ -329,4 +329,4 @@ class Flatten(Callback):
 def test_what_another_callback_may_fix_is_not_a_failure(log):
     batch = torch.ones(4, 1, 1), torch.ones(4, 1)
     toy_learner(SanityCheck(), Flatten(), data=([batch], [batch])).fit(1)
-    assert log == ['SanityCheck left out "Outputs and targets have one shape": Flatten may change what is in a step.']
+    assert log == ['SanityCheck skipped "Outputs and targets have one shape": Flatten may change what is in a step.']

@@ -47,7 +47,7 @@ def mismatch(callback: Callback, hooks: dict[str, type[Hook]], error: Exception)
     name, hook = next((name, hook) for name, hook in hooks.items() if f"{name!r}" in str(error))
     return CallbackError(
         f"{callback.name}.{name} does not match the hook of its name. {str(error).splitlines()[-1]}.\n"
-        f"Fix: take any of the hook's arguments, or, if it is not meant to take part in the loop, give it another "
+        f"Fix: take any of the hook's arguments, or, if it is not meant as a handler, give it another "
         f"name:\n    def {name}(self, {', '.join(hook.arguments)}): ..."
     )
 

@@ -84,7 +84,6 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
     """Run one epoch.
 
     Args:
-        learner: The learner.
         phase: The phase; its `epoch` method says how.
         data: An iterable of batches, which stands in `learner.data` while the epoch runs. Default: the
             learner's data of that phase.
@@ -126,7 +125,6 @@ def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
     """Run one step.
 
     Args:
-        learner: The learner.
         phase: The phase; its `step` method says how.
         batch: What the phase takes; for the phases of this package a pair (inputs, targets).
 
@@ -211,8 +209,6 @@ class run_step:
     `StepEnd`; a step ended by `CancelStepException` has no `StepEnd`.
 
     Args:
-        learner: The learner.
-        phase: The phase.
         **initial: What the state starts with.
 
     Example:

@@ -127,7 +127,7 @@ def resolve(first: Callback, second: Callback, overlap: list[Overlap], resolver:
         The edges, none if any order is right; or the problem, if there is no order.
 
     Raises:
-        AccessError: for a resolution that is none, or that is not about these two.
+        AccessError: for what is not a resolution, or one that is not about these two.
     """
     found = resolutions(first, second, resolver)
     if not found:
@@ -135,7 +135,7 @@ def resolve(first: Callback, second: Callback, overlap: list[Overlap], resolver:
     source, resolution = found[0]
     if len({Unresolvable() if isinstance(other, Unresolvable) else other for _, other in found}) > 1:
         both = f"both use {paths_of(overlap)}, and their resolutions differ" if overlap else "differ about their order"
-        listed = "; ".join(f"{shown(other)} from {who}" for who, other in found)
+        listed = "; ".join(f"{shown(other)} from {origin}" for origin, other in found)
         return Problem(
             (first, second),
             f"{first.name} and {second.name} {both}: {listed}.",

@@ -108,7 +108,7 @@ class Ordering:
             data["events"] = tuple(sorted(met, key=position.__getitem__))
 
     def order(self, hook: type[Hook], phase: type[Phase] | None = None) -> tuple[Callback, ...]:
-        """The callbacks that take part in a hook in a type of phase, in the order in which they run.
+        """The callbacks that handle a hook in a type of phase, in the order in which they run.
 
         Raises:
             CallbackConflictError: if the type of phase is newer than this ordering, brings together

@@ -1,4 +1,4 @@
-"""The handlers of a callback: which hooks it takes part in, and in which phases."""
+"""The handlers of a callback: which hooks it handles, and in which phases."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from treadle.errors import ArgumentTypeError, CallbackError, did_you_mean
 from treadle.events import PROJECT, Hook, known_events, subclasses
 from treadle.operations import known_operations
 from treadle.phases import Phase
+
+UNIONS = (typing.Union, types.UnionType)
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,11 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
 
 
 def handles(callback: Callback, hook: type[Hook] | str, phase: type[Phase] | Phase | None = None) -> bool:
-    """Whether a callback takes part in an event or operation: handles it, wraps it or overrides it.
+    """Whether a callback handles an event or operation, also by wrapping or overriding it.
 
     Args:
         hook: The event or operation, or the name of its method.
-        phase: The phase, or its type. Default: whether it takes part in any.
+        phase: The phase, or its type. Default: any.
 
     Raises:
         ArgumentTypeError: if `hook` is not an event, an operation or the name of one, or `phase` is not a phase.
@@ -105,7 +107,7 @@ def handles(callback: Callback, hook: type[Hook] | str, phase: type[Phase] | Pha
 
 
 def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str]:
-    """The names of the callback's methods that take part in a hook."""
+    """The names of the callback's methods that handle a hook."""
     cls: Any = type(callback)
     assigned = [name for name, value in vars(callback).items() if callable(value) and _is_handler(callback, name)]
     names = [name for name in (*_methods(cls), *assigned) if name in hooks or _is_handler(callback, name)]
@@ -119,14 +121,14 @@ def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str
         value = inspect.getattr_static(callback, name)
         if name in hooks and value is not None and not inspect.isroutine(value):
             raise CallbackError(
-                f"{callback.name}.{name} is a {type(value).__name__}, and only a method takes part in the loop.\n"
+                f"{callback.name}.{name} is a {type(value).__name__}, and only a method can be a handler.\n"
                 f"Fix: write a method:\n    def {name}(self, {', '.join(hooks[name].arguments)}): ..."
             )
     return names
 
 
 def _is_handler(callback: Callback, name: str) -> bool:
-    """Whether something callable is meant to take part in a hook.
+    """Whether something callable is meant as a handler.
 
     It is by its name or by `@hookimpl`; a function that a callback keeps under the name of an
     operation, such as `self.loss`, is not.
@@ -159,7 +161,7 @@ def handler_phases(callback: Callback, method: Callable[..., Any]) -> tuple[type
     for _ in range(2):  # twice, where a module has the future import and quotes as well
         if isinstance(annotation, str):
             annotation = _evaluated(annotation, function, callback)
-    alternatives = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    alternatives = typing.get_args(annotation) if typing.get_origin(annotation) in UNIONS else (annotation,)
     for alternative in alternatives:
         if not (isinstance(alternative, type) and issubclass(alternative, Phase)):
             raise CallbackError(
@@ -183,7 +185,3 @@ def _evaluated(annotation: str, function: Callable[..., Any], callback: Callback
             f"{callback.name}.{function.__name__} annotates `phase` with {annotation!r}, and {error}.\n"
             f"Fix: import that type of phase in {function.__module__}, not only for type checkers."
         ) from None
-
-
-def _is_union(annotation: Any) -> bool:
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType)

@@ -1,4 +1,4 @@
-"""Who meets whom: the sets of callbacks that take part in one hook in the same phase.
+"""Who meets whom: the sets of callbacks that handle one hook in the same phase.
 
 A set of callbacks is an integer with a bit for each position.
 """
@@ -19,7 +19,7 @@ KINDS = (Phase, AbstractTrainingPhase, TrainingPhase, AbstractValidationPhase, V
 
 
 def participants(handlers: Handlers, hook: type[Hook], phase: type[Phase] | None) -> int:
-    """The set of callbacks that take part in a hook in a type of phase."""
+    """The set of callbacks that handle a hook in a type of phase."""
     name, where = hook.hook, phase if hook.phased else None
     return sum(1 << i for i, by_name in enumerate(handlers) if name in by_name and by_name[name].handles(where))
 
@@ -31,14 +31,14 @@ def meetings(handlers: Handlers) -> dict[int, list[type[Hook]]]:
         for handler in by_name.values():
             by_hook.setdefault(handler.hook, []).append((i, handler))
     # Not all types of phase that exist: one that another library declares must not change this order.
-    named = [phase for taking_part in by_hook.values() for _, handler in taking_part for phase in handler.phases]
+    named = [phase for members in by_hook.values() for _, handler in members for phase in handler.phases]
     phases: dict[type[Phase], None] = dict.fromkeys([*KINDS, *named])
     groups: dict[int, list[type[Hook]]] = {}
-    for hook, taking_part in by_hook.items():
-        restrictions = {handler.phases for _, handler in taking_part}
+    for hook, members in by_hook.items():
+        restrictions = {handler.phases for _, handler in members}
         for phase in phases if hook.phased else [None]:
             matching = {kinds for kinds in restrictions if phase is None or issubclass(phase, kinds)}
-            group = sum(1 << i for i, handler in taking_part if handler.phases in matching)
+            group = sum(1 << i for i, handler in members if handler.phases in matching)
             hooks = groups.setdefault(group, [])
             if hook not in hooks:
                 hooks.append(hook)

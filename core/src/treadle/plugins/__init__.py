@@ -5,8 +5,8 @@ imported until it is asked for by name, and a plugin that cannot be used is data
 
 Entry-point groups:
     `treadle.callbacks`: a name and the class of a callback.
-    `treadle.plugins`: a name and a module with functions marked `@hookimpl`; it takes part when a
-    callback of its distribution does, or when it is named among a learner's callbacks.
+    `treadle.plugins`: a name and a module with functions marked `@hookimpl`; it is used when a
+    callback of its distribution is, or when it is named among a learner's callbacks.
 """
 
 from treadle.plugins.discovery import CALLBACKS, DISABLE, PLUGINS, Plugin, find, installed, load

@@ -26,11 +26,9 @@ class Specifications:
 
 
 def modules_for(callbacks: Sequence[Callback], named: Iterable[str] = ()) -> list[tuple[str, Any]]:
-    """The modules of the group `treadle.plugins` that take part beside these callbacks.
+    """The modules of the group `treadle.plugins` that are used with these callbacks.
 
-    Args:
-        callbacks: The callbacks in use; modules of their distributions take part.
-        named: Names of modules that take part in any case.
+    These are the modules of the callbacks' distributions, and those that are named.
 
     Returns:
         Pairs of a unique name and the module, sorted by name.

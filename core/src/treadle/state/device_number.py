@@ -1,4 +1,4 @@
-"""`DeviceNumber`: a number on its way from an accelerator to the host, which nobody has to wait for."""
+"""`DeviceNumber`: a number on its way from an accelerator to the host, that no step has to wait for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WITH_EVENTS = ("cuda", "mps", "xpu")
 class DeviceNumber:
     """A number, or a block of numbers, as it is now: its copy to the host is started here and finished when it is read.
 
-    What is queued on the device after the copy goes on running while somebody reads the number. A
+    What is queued on the device after the copy goes on running while the number is read. A
     number that is on the host is there at once; on a device without events the copy is made when it is read.
 
     Args:

@@ -15,9 +15,6 @@ class Gradients(Mapping[str, torch.Tensor]):
 
     They are the parameters' own `.grad`, looked up when asked for, and can be read until the next
     step begins. Setting an item replaces a gradient.
-
-    Args:
-        params: The parameters by name.
     """
 
     __slots__ = ("_params",)
@@ -30,7 +27,7 @@ class Gradients(Mapping[str, torch.Tensor]):
         if isinstance(parameter, Mapping):
             return Gradients(parameter)  # type: ignore[return-value]
         if parameter.grad is None:
-            raise KeyError(f"The parameter {name} has no gradient: it is frozen, or took no part in the loss.")
+            raise KeyError(f"The parameter {name} has no gradient: it is frozen, or the loss does not depend on it.")
         gradient: torch.Tensor = parameter.grad
         return gradient
 

@@ -112,7 +112,7 @@ def as_lossfn(lossfn: Any) -> Callable[..., Any]:
     """A function of outputs and targets.
 
     Raises:
-        ArgumentTypeError: if it is not one, but for example a class.
+        ArgumentTypeError: if it is not one, for example a class.
     """
     if isinstance(lossfn, type):
         raise ArgumentTypeError(

@@ -36,7 +36,7 @@ def modes(models: Iterable[torch.nn.Module], *, training: bool) -> Iterator[None
                 frozen = sum(not module.training for module in modules)
                 warn_once(
                     model,
-                    f"is in eval mode but for some of its parts, so {frozen} of its {len(modules)} modules stay "
+                    f"is in eval mode except for some of its parts, so {frozen} of its {len(modules)} modules stay "
                     f"frozen while it trains.\nFix: if that is not meant, call model.train().",
                 )
         yield

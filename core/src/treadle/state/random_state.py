@@ -90,7 +90,6 @@ class RandomState:
         """What `as_dict` returned, for the generators that there are now.
 
         Args:
-            states: The states.
             sources: The data loaders, whose own generators count as well.
             own: Whether these must be as many as were saved. Default: yes; else they are left as they are, if they
                 are more or fewer.
@@ -142,7 +141,7 @@ def part_of(source: Any, name: str) -> Any:
     """What a source has under a name; None if it has nothing, or a property of it raises."""
     try:
         return getattr(source, name, None)
-    except Exception:  # somebody else's property, which need not work before the loop runs
+    except Exception:  # another author's property, which need not work before the loop runs
         return None
 
 

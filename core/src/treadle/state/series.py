@@ -66,8 +66,8 @@ BLOCK = 256
 class Series:
     """The values that a quantity took, each with the number of the iteration it belongs to.
 
-    A number costs 16 bytes. A tensor on an accelerator stays there until somebody reads the
-    series or until a block of them has come together; so recording never waits for the device.
+    A number costs 16 bytes. A tensor on an accelerator stays there until the series is
+    read or a block of them is full, so recording never waits for the device.
 
     Example:
         >>> losses = Series()

@@ -27,9 +27,6 @@ Note = Callable[[Call, Sequence[Change]], None]
 class Record:
     """What a callback did in a training.
 
-    Args:
-        callback: The callback.
-
     Attributes:
         declared: Its `state_access`.
         read: The paths that it looked at.
@@ -47,20 +44,14 @@ class Record:
         self.error: Exception | None = None
 
     def note(self, call: Call, changes: Sequence[Change]) -> None:
-        """Take down what a handler changed, if it is one of this callback."""
+        """Note what a handler changed, if it is one of this callback."""
         if call.callback is self.callback:
             self.calls.append((call, changes))
             self.written.update(path for change in changes for path in change.part.owners)
 
 
 class RecordingView:
-    """A view of the learner that notes each access to it, and of its parts.
-
-    Args:
-        view: The view that a callback has.
-        record: Where to note.
-        path: What part of the learner it stands for. Default: all of it.
-    """
+    """A callback's view of the learner, or of its part at `path`, that notes each access."""
 
     __slots__ = ("_path", "_record", "_view")
 
@@ -129,7 +120,6 @@ def recorded(learner: Learner, note: Note, record: Record | None = None) -> Iter
     """Compare the learner's state before and after every handler, while handlers run one after the other.
 
     Args:
-        learner: The learner.
         note: Called after each handler, and after each part of a wrapper, with what it changed.
         record: Where to note the accesses of one of its callbacks. Default: nowhere.
     """

@@ -1,4 +1,4 @@
-"""`Run`: a training that a callback took part in, to be compared with another."""
+"""`Run`: a training with a callback, to be compared with another."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _flat(params: Mapping[str, Any]) -> Iterator[torch.Tensor]:
 
 @dataclass
 class Run:
-    """A training that a callback took part in.
+    """A training with a callback, or for comparison without it.
 
     Args:
         callback: The callback, or None if it was left out.

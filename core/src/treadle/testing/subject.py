@@ -1,4 +1,4 @@
-"""`Subject`: the callback that is checked, and the trainings that it takes part in."""
+"""`Subject`: the callback that is checked, and the trainings that it is used in."""
 
 from __future__ import annotations
 
@@ -136,12 +136,7 @@ class Subject:
 
 
 def reasons(mapping: Any, argument: str, what: str) -> dict[str, str]:
-    """A mapping from what an author leaves out to the reasons, checked.
-
-    Args:
-        argument: The argument's name, for a message.
-        what: What it leaves out, for a message.
-    """
+    """A mapping from what an author leaves out to the reasons, checked."""
     if not isinstance(mapping, Mapping):
         raise ArgumentTypeError(
             f"{argument} is {mapping!r}, and it maps each {what} to the reason.\n"

@@ -27,8 +27,7 @@ def toy_learner(
     is the first weight.
 
     Args:
-        callbacks: Its callbacks.
-        optimizer: Its optimizer. Default: SGD with a learning rate of 0.001.
+        optimizer: Default: SGD with a learning rate of 0.001.
         nbatches: The number of batches of training, and of validation.
         coeff: The weight that is to be found.
         batchsize: The number of rows of a batch.
@@ -62,16 +61,10 @@ def noisy_learner(
 ) -> Learner:
     """A learner whose training shows every random number that is drawn: dropout, a batch norm, shuffled loaders.
 
-    A number that somebody draws, a mode or a running statistic that somebody changes: after the next
-    step the weights are others. The first weights are the same at every call.
+    Where a callback draws a random number, or changes a mode or a running statistic, the weights differ
+    after the next step. The first weights are the same at every call.
 
-    Args:
-        callbacks: Its callbacks.
-        optimizer: Its optimizer. Default: SGD with a learning rate of 0.001.
-        nbatches: The number of batches of training, and of validation.
-        coeff: What the inputs, from 0 to 1, are multiplied by.
-        batchsize: The number of rows of a batch.
-        **kwargs: More arguments of `Learner`. Default: no default callbacks.
+    Args: as in `toy_learner`; the inputs are from 0 to 1.
 
     Example:
         >>> learner = noisy_learner()

@@ -2,24 +2,7 @@
 
 from __future__ import annotations
 
-from treadle.errors import (
-    CheckpointError,
-    DamagedCheckpointError,
-    MismatchError,
-    NotResumableError,
-    NotSaveableError,
-)
-
-__all__ = [
-    "CheckpointError",
-    "DamagedCheckpointError",
-    "FolderInUseError",
-    "MismatchError",
-    "NoCheckpointError",
-    "NonFiniteWeightsError",
-    "NotResumableError",
-    "NotSaveableError",
-]
+from treadle.errors import CheckpointError
 
 
 class NoCheckpointError(CheckpointError, FileNotFoundError):

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 from treadle.authoring import RandomState
+from treadle.errors import MismatchError, NotResumableError
 
 from treadle_checkpoint.batch_digest import batch_digest
-from treadle_checkpoint.errors import MismatchError, NotResumableError
 
 
 def fast_forward(data: Any, done: int, digest: str | None, name: str) -> Iterator[Any]:

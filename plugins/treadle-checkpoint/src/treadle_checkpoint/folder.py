@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
+from treadle.errors import CheckpointError, DamagedCheckpointError
+
 from treadle_checkpoint.durable import remove_folder
-from treadle_checkpoint.errors import CheckpointError, DamagedCheckpointError, NoCheckpointError
+from treadle_checkpoint.errors import NoCheckpointError
 from treadle_checkpoint.manifest import read_manifest
 from treadle_checkpoint.score import Score
 

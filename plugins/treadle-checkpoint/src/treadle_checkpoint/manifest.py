@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from treadle_checkpoint.errors import CheckpointError, DamagedCheckpointError, NoCheckpointError
+from treadle.errors import CheckpointError, DamagedCheckpointError
+
+from treadle_checkpoint.errors import NoCheckpointError
 
 #: The file in the folder of a checkpoint.
 MANIFEST = "manifest.json"

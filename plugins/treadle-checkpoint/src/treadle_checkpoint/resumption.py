@@ -8,8 +8,8 @@ from typing import Any
 
 from treadle import Learner, Phase
 from treadle.authoring import RunState, has_state, phase_key
+from treadle.errors import MismatchError
 
-from treadle_checkpoint.errors import MismatchError
 from treadle_checkpoint.fast_forward import fast_forward
 
 

@@ -14,9 +14,10 @@ import torch
 from loguru import logger
 from treadle import Learner
 from treadle.authoring import RunState, capture_run, instance_of, list_of, refuse_unresumable
+from treadle.errors import CheckpointError, DamagedCheckpointError
 
 from treadle_checkpoint.durable import whole_folder
-from treadle_checkpoint.errors import CheckpointError, DamagedCheckpointError, FolderInUseError, NoCheckpointError
+from treadle_checkpoint.errors import FolderInUseError, NoCheckpointError
 from treadle_checkpoint.folder import numbered
 from treadle_checkpoint.manifest import MANIFEST, read_manifest, verify, write_manifest
 from treadle_checkpoint.model_file import MODEL, read_model_state, refuse_non_finite, write_model_state

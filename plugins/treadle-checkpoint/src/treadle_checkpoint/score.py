@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from treadle import Phase
 from treadle.authoring import did_you_mean
-
-from treadle_checkpoint.errors import CheckpointError
+from treadle.errors import CheckpointError
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from treadle.authoring import refuse_unsaveable
-
-from treadle_checkpoint.errors import DamagedCheckpointError
+from treadle.errors import DamagedCheckpointError
 
 #: Where the digest and the notes stand in the file's own metadata: under one name, since the format keeps no order.
 METADATA = "treadle"

@@ -25,7 +25,7 @@ class BackendClosedError(TreadleError, ValueError):
 
 
 class LoggerBackend(ABC):
-    """A place that loggables are written to. A subclass needs `log`, and what else it can do.
+    """A place that loggables are written to. A subclass implements `log` and, as needed, `flush` and `close`.
 
     Several callbacks may share one backend, also when they run in threads: calls come one at a time.
 

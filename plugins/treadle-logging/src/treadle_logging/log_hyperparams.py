@@ -10,11 +10,7 @@ from treadle_logging.logger import SeriesLogger
 class LogHyperParams(SeriesLogger):
     """Log the values that hyperparameters were set to, as `Step/HParams/<hyperparameter>`.
 
-    Args:
-        *backends: Where to log.
-        block: Maximum number of values that are held back. Default: 1000.
-        seconds: Maximum time for which they are held back. Default: 10.
-        strict: Whether a backend that fails ends the training. Default: False.
+    Args: as in `LogMetrics`.
 
     Reads: `cbstate.hyperparams`.
 

@@ -11,11 +11,7 @@ from treadle_logging.logger import SeriesLogger
 class LogTraces(SeriesLogger):
     """Log the traces of every step, as `Step/<phase>/Traces/<name>`.
 
-    Args:
-        *backends: Where to log.
-        block: Maximum number of values that are held back. Default: 1000.
-        seconds: Maximum time for which they are held back. Default: 10.
-        strict: Whether a backend that fails ends the training. Default: False.
+    Args: as in `LogMetrics`.
 
     Reads: `cbstate.tracehistory`.
 

@@ -19,7 +19,7 @@ Groups = tuple[str, ...]
 #: What is logged: a loggable, its name, its iteration and its groups.
 Entry = tuple[Loggable, str, int, Groups]
 
-#: After this many failures in a row a backend is left alone for the rest of the fit.
+#: After this many failures in a row a backend is not used for the rest of the fit.
 PATIENCE = 3
 
 
@@ -27,7 +27,7 @@ class Logger(Callback):
     """A callback that logs to backends, and whose training goes on when one of them fails.
 
     A failure is reported once in a warning; what was to be logged then is lost for that backend
-    only. After three failures in a row the backend is left alone, until the next fit begins.
+    only. After three failures in a row the backend is not used until the next fit begins.
 
     Args:
         *backends: Where to log.
@@ -97,7 +97,7 @@ class Logger(Callback):
             )
         if self._failures[key, what] >= PATIENCE:
             logger.warning(
-                f"{self.name} leaves {name} alone for the rest of this fit: it failed {PATIENCE} times in a row."
+                f"{self.name} stops logging to {name} for the rest of this fit: it failed {PATIENCE} times in a row."
             )
 
 
@@ -107,13 +107,7 @@ class StepLogger(Logger):
     Unlike a throttle's count this one needs no state: a resumed run goes on where the history does.
 
     Args:
-        *backends: Where to log.
         freq: Every how many steps, beginning with the first; None means every step. Default: 100.
-        strict: Whether a backend that fails ends the training. Default: False.
-
-    Raises:
-        ArgumentTypeError: for an argument of the wrong type.
-        ArgumentValueError: without a backend, or for a `freq` below one.
 
     Example:
         >>> from treadle_logging import CSVBackend
@@ -140,14 +134,8 @@ class SeriesLogger(Logger):
     however it ends. Values that were recorded before the callback was there are not logged.
 
     Args:
-        *backends: Where to log.
         block: Maximum number of values that are held back. Default: 1000.
         seconds: Maximum time for which they are held back. Default: 10.
-        strict: Whether a backend that fails ends the training. Default: False.
-
-    Raises:
-        ArgumentTypeError: for an argument of the wrong type.
-        ArgumentValueError: without a backend, for a `block` below one or `seconds` below zero.
     """
 
     def __init__(
@@ -161,12 +149,7 @@ class SeriesLogger(Logger):
         self._since = time.monotonic()
 
     def note(self, series: Mapping[str, Series], group: Groups) -> None:
-        """Note the newest value of each series that has one which was not logged yet, and write if it is time to.
-
-        Args:
-            series: The series by their names.
-            group: The groups to log them under.
-        """
+        """Note the newest value of each series if it was not logged yet, and write if it is time to."""
         for name, values in series.items():
             count = len(values)
             key = (group, name)

@@ -104,14 +104,7 @@ class ProgressPrinter(Callback):
 
 
 class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
-    """tqdm's bar of one epoch, refreshed by the clock, which is read at every step.
-
-    Args:
-        title: What stands before it.
-        data: What the epoch runs over; its length, if it has one, is where the bar ends.
-        interval: The minimum number of seconds between two refreshes.
-        **options: tqdm's `disable`, `file` and `leave`.
-    """
+    """tqdm's bar of one epoch, refreshed by the clock. It ends at the length of the data, if they have one."""
 
     monitor_interval = 0  # without the thread that monitors bars
 

@@ -39,7 +39,7 @@ class Check:
         Traceback (most recent call last):
         ...
         treadle_sanity.check.SanityCheckException: 1 sanity check failed, so no step was made:
-        1. The data are few: that is not so.
+        1. The data are few: the check returned False.
             Fix: Take ten batches: toy_learner(nbatches=10).
         ...
     """
@@ -58,13 +58,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Failure:
-    """A check that failed.
-
-    Args:
-        check: The check.
-        found: What it found.
-        error: The exception that its function raised. Default: none.
-    """
+    """A check that failed, what it found, and the exception that its function raised, if it did."""
 
     check: Check
     found: str
@@ -111,6 +105,6 @@ class SkipCheck(Exception):
         ...     return len(learner.data.training) > 100
         >>> check = Check(is_long, "An epoch is long", True, "Use toy_learner(nbatches=101).")
         >>> stream = iter(list(toy_learner(nbatches=2).data.training))
-        >>> toy_learner(SanityCheck([check]), data=(stream,)).fit(1).steps  # left out, with a warning
+        >>> toy_learner(SanityCheck([check]), data=(stream,)).fit(1).steps  # skipped, with a warning
         2
     """

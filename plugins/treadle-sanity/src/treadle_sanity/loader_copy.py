@@ -39,8 +39,9 @@ def first_batch(data: Any, name: str) -> Any:
         raise one_shot(name)
     loader = copied(data)
     workers = getattr(loader, "num_workers", 0)
-    if isinstance(loader, DataLoader):
-        _without_workers(loader)
+    if isinstance(loader, DataLoader):  # the copy fetches in this process; the original may have workers
+        vars(loader).update(num_workers=0, prefetch_factor=None, timeout=0, pin_memory=False)
+        vars(loader).update(persistent_workers=False, _iterator=None)
     if length_of(loader) is None:
         raise SkipCheck(
             f"{name} has no length, so it may be a stream that would lose its first batch; "
@@ -64,24 +65,13 @@ def one_shot(name: str) -> SkipCheck:
     return SkipCheck(f"{name} is an iterator and would lose its first batch; pass a list or a DataLoader")
 
 
-def _without_workers(loader: DataLoader[Any]) -> None:
-    """Let the copy of a DataLoader fetch in this process; the original may have workers."""
-    vars(loader).update(
-        num_workers=0, prefetch_factor=None, timeout=0, pin_memory=False, persistent_workers=False, _iterator=None
-    )
-
-
 def copied(source: Any, memo: dict[int, Any] | None = None) -> Any:
     """A copy of a loader that can be iterated over without a trace in the original.
 
     Copied are the loader, its samplers and its data set, and of what these hold random generators,
     lists, dictionaries and orders (whole numbers in one dimension); the rest is shared.
-
-    Args:
-        source: The loader.
-        memo: What was copied before, by the original's `id`.
     """
-    memo = {} if memo is None else memo
+    memo = {} if memo is None else memo  # what was copied already, by its `id`
     if id(source) in memo:
         return memo[id(source)]
     made = _copy_of(source)

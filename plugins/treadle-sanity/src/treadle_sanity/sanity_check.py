@@ -15,7 +15,7 @@ from treadle_sanity.checks import CHECKS
 from treadle_sanity.trial import shared_trials
 
 #: What is reported of a check that returns no more than False.
-NOT_SO = "that is not so."
+NOT_SO = "the check returned False."
 
 
 class SanityCheck(Callback):
@@ -30,7 +30,6 @@ class SanityCheck(Callback):
         use_default: Whether `CHECKS` are run as well, before those. Default: True.
 
     Reads: `model`, `optimizer`, `lossfn`, `data`, `callbacks`.
-    Writes: nothing.
 
     Raises:
         ArgumentTypeError: if one of the checks is not a `Check`.
@@ -48,13 +47,7 @@ class SanityCheck(Callback):
         ...
     """
 
-    state_access = {
-        "model": Read,
-        "optimizer": Read,
-        "lossfn": Read,
-        "data": Read,
-        "callbacks": Read,
-    }
+    state_access = {"model": Read, "optimizer": Read, "lossfn": Read, "data": Read, "callbacks": Read}
 
     def __init__(self, checks: Iterable[Check] = (), use_default: bool = True) -> None:
         more = list_of(checks, "SanityCheck(checks)", Check, "SanityCheck([check])")
@@ -114,7 +107,7 @@ def report(failures: list[Failure], skipped: dict[str, list[str]]) -> None:
     by_cause = {failure if failure.error or failure.found == NOT_SO else failure.found: failure for failure in failures}
     distinct = list(by_cause.values())
     for reason, names in skipped.items():
-        logger.warning(f"SanityCheck left out {', '.join(names)}: {reason}.")
+        logger.warning(f"SanityCheck skipped {', '.join(names)}: {reason}.")
     for failure in distinct:
         if not failure.check.throw_error:
             logger.warning(f"SanityCheck: {failure}")

@@ -32,13 +32,10 @@ class Trial:
     Attributes:
         name: What the data are called: `data.training`.
         fetched: Whether the data have a batch.
-        batch: The first batch.
         is_pair: Whether it is a pair of inputs and targets.
-        xs: The inputs, where the model is.
-        ys: The targets, where the model is.
+        xs, ys: The inputs and the targets, where the model is.
         yhats: The model's outputs, detached.
         loss: What the loss function returned, detached.
-        lossfn: The loss function.
         out_of_range: Which targets or outputs the loss function cannot take; then it was not tried,
             since on an accelerator that ends the whole process.
         error: What the data, the model or the loss function raised.
@@ -58,28 +55,22 @@ class Trial:
         self.reason: SkipCheck | None = None
         try:
             with quiet(learner):
-                self._fetch(learner, name)
+                self.batch = first_batch(learner.data[name], self.name)
+            self.fetched = True
+            self.is_pair = isinstance(self.batch, (tuple, list)) and len(self.batch) == 2
             if self.is_pair:
                 refuse_open_shapes(learner)
                 with without_trace(learner, phase):
-                    self._apply(learner)
+                    self.xs, self.ys = moved(learner, tuple(self.batch))
+                    self.yhats = outputs(learner, self.xs)
+                    self.out_of_range = out_of_range(self.yhats, self.ys, self.lossfn)
+                    if self.out_of_range is None:
+                        self.loss = number(self.lossfn, self.yhats, self.ys)
         except SkipCheck as reason:
             self.reason = reason
         except Exception as error:
             self.error = error
         self.yhats, self.loss = map_tensors(torch.Tensor.detach, (self.yhats, self.loss))
-
-    def _fetch(self, learner: Any, name: str) -> None:
-        self.batch = first_batch(learner.data[name], self.name)
-        self.fetched = True
-        self.is_pair = isinstance(self.batch, (tuple, list)) and len(self.batch) == 2
-
-    def _apply(self, learner: Any) -> None:
-        self.xs, self.ys = moved(learner, tuple(self.batch))
-        self.yhats = outputs(learner, self.xs)
-        self.out_of_range = out_of_range(self.yhats, self.ys, self.lossfn)
-        if self.out_of_range is None:
-            self.loss = number(self.lossfn, self.yhats, self.ys)
 
 
 def trials(learner: Any) -> list[Trial]:
@@ -194,7 +185,7 @@ def is_mover(callback: Callback) -> bool:
 
 
 def changes_steps(callback: Callback) -> bool:
-    """Whether a callback writes what is in a step, or takes part in how it is made."""
+    """Whether a callback writes what is in a step, or handles an operation that makes it."""
     hooks = handlers(callback)
     if "epoch" in hooks and not hooks["epoch"].wrapper:
         return True

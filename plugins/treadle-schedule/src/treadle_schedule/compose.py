@@ -37,9 +37,6 @@ class Derived(Schedule):
 class Loop(Derived):
     """The first `period` steps of a schedule, over and over.
 
-    Args:
-        period: How many of its steps to repeat.
-
     Example:
         >>> s = Loop(lambda t: t, period=3)
         >>> [s(t) for t in range(1, 8)]
@@ -56,9 +53,6 @@ class Loop(Derived):
 class Shifted(Derived):
     """A schedule that starts at its step `k`.
 
-    Args:
-        k: Its step to start at; 1 changes nothing.
-
     Example:
         >>> s = Shifted(lambda t: t, k=5)
         >>> [s(t) for t in (1, 2, 3)]
@@ -74,9 +68,6 @@ class Shifted(Derived):
 @dataclass(frozen=True)
 class Shortened(Derived):
     """A schedule that ends after `n` steps.
-
-    Args:
-        n: Its last step.
 
     Raises:
         ScheduleRangeError: if it is called with a step past `n`.
@@ -103,9 +94,6 @@ class Shortened(Derived):
 @dataclass(frozen=True)
 class Interpolator(Derived):
     """A schedule whose every step lasts `rate` steps, such as one made for epochs that is driven by steps.
-
-    Args:
-        rate: How many steps one step of the schedule lasts.
 
     Example:
         >>> s = Interpolator(lambda epoch: epoch, rate=3)

@@ -55,10 +55,6 @@ class Step(Schedule):
 class Exp(Schedule):
     """Multiply by `decay` at every step: `start * decay**(t - 1)`.
 
-    Args:
-        start: The value at step 1.
-        decay: The ratio from one step to the next.
-
     Example:
         >>> [Exp(start=1.0, decay=0.5)(t) for t in (1, 2, 3)]
         [1.0, 0.5, 0.25]
@@ -74,11 +70,6 @@ class Exp(Schedule):
 @dataclass(frozen=True)
 class Poly(Schedule):
     """Fall to zero along a power: `start * (1 - (t - 1) / max_iter)**degree`, for `max_iter` steps.
-
-    Args:
-        start: The value at step 1.
-        degree: The power; 1 is a straight line.
-        max_iter: The number of steps; zero would be reached at the one after them.
 
     Raises:
         ScheduleRangeError: if it is called with a step past `max_iter`.
@@ -103,11 +94,6 @@ class Poly(Schedule):
 @dataclass(frozen=True)
 class Inv(Schedule):
     """Fall as the inverse of a growing number: `start / (1 + (t - 1) * decay)**degree`.
-
-    Args:
-        start: The value at step 1.
-        decay: How fast the denominator grows.
-        degree: The power of the denominator.
 
     Example:
         >>> [Inv(start=1.0, decay=1.0, degree=2)(t) for t in (1, 2, 4)]

@@ -39,8 +39,8 @@ class LRFinder:
     the state of callbacks, the random generators of Python, NumPy, torch and the loader. A `fit` after
     `find` gives bit for bit what it would have given without.
 
-    Of the callbacks, those take part in the trial that change what a step computes, such as `ToDevice` or one
-    that clips gradients. Those that watch, stop, save or set hyperparameters do not.
+    The trial uses the callbacks that change what a step computes, such as `ToDevice` or one that clips
+    gradients, and not those that watch, stop, save or set hyperparameters.
 
     Args:
         start: The learning rate of the first step. Default: 1e-7.
@@ -95,9 +95,9 @@ class LRFinder:
             data: An iterable of batches, run over again as often as needed. Default: the learner's
                 data of that phase.
             phase: The phase to train in. Default: `TrainingPhase()`.
-            callbacks: The callbacks that take part. Default: those of the learner that take part in an
-                operation of a step or write more than `cbstate` before a step's end, unless they set
-                hyperparameters; and those that provide what these read.
+            callbacks: The callbacks of the trial. Default: those of the learner that handle an operation of
+                a step or write more than `cbstate` before a step's end, unless they set hyperparameters;
+                and those that provide what these read.
 
         Returns:
             The losses, from which it makes suggestions and a picture.
@@ -200,7 +200,7 @@ def participants(callbacks: Iterable[Callback]) -> list[Callback]:
 
 
 def _changes_steps(callback: Callback) -> bool:
-    """Whether a callback takes part in a step's operations, or writes more than `cbstate` before its end.
+    """Whether a callback handles an operation of a step, or writes more than `cbstate` before its end.
 
     One that sets hyperparameters does not count, nor does one that wraps whole steps to look at something.
     """

@@ -42,7 +42,7 @@ class Scheduler(Callback):
 
     Raises:
         HyperParameterError: if a key is not a hyperparameter, or two of them set the same thing.
-        ScheduleError: if a value is not a schedule, or `each` is neither of the two.
+        ScheduleError: if a value is not a schedule, or `each` is neither "step" nor "epoch".
 
     Example:
         >>> from treadle import toy_learner

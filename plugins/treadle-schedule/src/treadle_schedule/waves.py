@@ -85,9 +85,6 @@ class TriangleDecay2(Halving, Triangle):
 class TriangleExp(Fading, Triangle):
     """`Triangle`, its height multiplied by `decay` at every step.
 
-    Args:
-        decay: The ratio of the height from one step to the next.
-
     Example:
         >>> s = TriangleExp(l0=0.0, l1=1.0, period=2, decay=0.5)
         >>> [s(t) for t in (2, 4, 6)]
@@ -127,9 +124,6 @@ class SinDecay2(Halving, Sin):
 @dataclass(frozen=True)
 class SinExp(Fading, Sin):
     """`Sin`, its height multiplied by `decay` at every step.
-
-    Args:
-        decay: The ratio of the height from one step to the next.
 
     Example:
         >>> s = SinExp(l0=0.0, l1=1.0, period=2, decay=0.5)

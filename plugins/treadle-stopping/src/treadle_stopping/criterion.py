@@ -49,21 +49,11 @@ class Criterion:
         return None
 
     def update(self, state: Any, loss: float) -> Any:
-        """The state after an out-of-sample loss. Default: the same.
-
-        Args:
-            state: The state so far; it may be changed in place.
-            loss: The loss, of data that the model is not trained on.
-        """
+        """The state after an out-of-sample loss; the one so far may be changed in place. Default: the same."""
         return state
 
     def update_training(self, state: Any, loss: float) -> Any:
-        """The state after a training loss. Default: the same.
-
-        Args:
-            state: The state so far; it may be changed in place.
-            loss: The loss of a training step.
-        """
+        """The state after the loss of a training step, likewise. Default: the same."""
         return state
 
     def check(self, state: Any) -> None:

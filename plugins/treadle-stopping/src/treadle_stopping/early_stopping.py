@@ -151,7 +151,7 @@ class EarlyStopping(Callback):
         return access
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
-        """Among those that write to the model it comes last, so that nobody overwrites what it restores."""
+        """Among those that write to the model it comes last, so that none overwrites what it restores."""
         if not self.restore_best:
             return NotDefined()
         inner = unwrap(other)

@@ -54,7 +54,6 @@ def check(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Coll
     """Refuse callbacks that are not those whose states were saved.
 
     Args:
-        callbacks: The callbacks.
         saved: What `capture` returned.
         without: Keys of callbacks that may differ.
 

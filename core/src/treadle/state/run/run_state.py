@@ -79,8 +79,7 @@ class RunState:
             moment: The random generators are put back as they were "now", when the state was captured, or if they
                 are known as they were at the "entry" or the "start" of the epoch that was under way.
             data: Whether the learner's data are those of the run already. Default: yes.
-            where: See `check`.
-            without: See `check`.
+            where, without: See `check`.
         """
         self._put_back_callbacks(learner, without)
         with torch.no_grad():

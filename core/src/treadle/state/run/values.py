@@ -34,7 +34,6 @@ def flatten(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
     """A state as something that JSON can hold; its tensors go into `tensors`.
 
     Args:
-        value: The state.
         name: What it is the state of, such as "callbacks/Recorder": the start of the tensors' names, and the place
             that an error names.
         tensors: Gets the tensors, detached and not copied, by their names.
@@ -80,10 +79,6 @@ def flatten(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
 
 def unflatten(value: Any, tensors: Tensors) -> Any:
     """The state that `flatten` flattened. All in it is new: it shares no memory with `tensors`.
-
-    Args:
-        value: What `flatten` returned.
-        tensors: The tensors by their names.
 
     Raises:
         DamagedCheckpointError: if it is nothing that `flatten` returns.

@@ -28,18 +28,14 @@ if TYPE_CHECKING:
 #: The fields that are nothing but named states.
 STATES = ("step", "cbstate", "data", "params")
 
-#: What many read in every step: data, which no reader gets a `ReadOnly` of.
+#: What many callbacks read in every step: data, which are never wrapped in a `ReadOnly`.
 PLAIN = ("step.xs", "step.ys", "step.yhats", "step.loss")
 
 ONLY_THE_LOOP = "which only the loop does.\nFix: keep counts of your own in the callback or in `cbstate`."
 
 
 def view(learner: Learner, callback: Callback) -> Any:
-    """The learner as a callback may see it.
-
-    Args:
-        learner: The learner.
-        callback: The callback, whose `state_access` says what it may do.
+    """The learner as a callback may see it, by its `state_access`.
 
     Example:
         >>> from treadle import Callback, toy_learner
@@ -62,7 +58,7 @@ def view(learner: Learner, callback: Callback) -> Any:
 class View:
     """Base of the generated classes. An instance stands for the learner or a part of it.
 
-    `progress` can be read without a declaration, since nobody but the loop writes it.
+    `progress` can be read without a declaration, since only the loop writes it.
 
     Attributes:
         _path: The part of the learner that it stands for; empty for all of it.

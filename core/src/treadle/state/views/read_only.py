@@ -19,7 +19,7 @@ def read_only(value: Any, path: str) -> Any:
 
 
 class ReadOnly(Mapping[str, Any]):
-    """A mapping of state as somebody sees it who may read all of it and write nothing.
+    """A mapping of state for a callback that may read all of it and write nothing.
 
     Args:
         target: What is looked at; later changes of it show.
