@@ -16,6 +16,7 @@ from treadle import (
     StepEnd,
     TrainingPhase,
     ValidationPhase,
+    epoch,
     hookimpl,
     run_epoch,
     run_step,
@@ -290,6 +291,36 @@ def test_a_step_inside_a_step_of_an_equal_phase_is_a_step_of_its_own() -> None:
     for _ in range(2):
         step(learner, outer, BATCH)
     assert [id(phase) for phase in log] == [id(outer), id(inner)] * 2
+
+
+@pytest.mark.parametrize("enter", [lambda phase: step(*phase, BATCH), lambda phase: epoch(*phase, [BATCH])])
+def test_what_follows_a_nested_equal_phase_gets_the_phase_that_is_under_way(enter) -> None:
+    class Nested(Callback):
+        def on_step_begin(self, phase):
+            log.append(phase)
+
+        def on_step_end(self, phase):
+            if phase is outer:
+                enter((learner, Level(1)))
+                log.append(phase)
+
+        def on_epoch_end(self, phase):
+            log.append(phase)
+
+    class After(Callback):
+        run_after = (Nested,)
+
+        def on_step_end(self, phase):
+            log.append(phase)
+
+    log, outer, runner = [], Level(1), Counting()
+    learner = toy_learner(Nested(), After(), runner=runner)
+    epoch(learner, outer, [BATCH] * 3)
+    assert all(phase is outer for phase in log[-3:])
+    assert [phase is outer for phase in log].count(True) == 3 * 3 + 1
+    compiled = runner.compiled
+    epoch(learner, outer, [BATCH] * 3)
+    assert runner.compiled == compiled
 
 
 # A traceback shows the loop and the user's line.

@@ -245,6 +245,20 @@ def test_an_exception_carries_one_note_of_who_raised_it_where(event, kind) -> No
     assert error.args == ("because",)
 
 
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
+def test_a_phase_that_cannot_be_entered_is_not_under_way_afterwards(kind) -> None:
+    class Stuck(nn.Linear):
+        def eval(self):
+            raise kind("no")
+
+    learner = toy_learner()
+    learner.model = Stuck(1, 1)
+    with pytest.raises(kind, match="no"):
+        epoch(learner, ValidationPhase())
+    assert learner.progress.phase is None
+    assert torch.is_grad_enabled()
+
+
 def test_the_second_epoch_and_step_are_counted_in_the_note() -> None:
     class Third(Callback):
         def __init__(self) -> None:

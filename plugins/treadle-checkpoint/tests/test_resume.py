@@ -426,6 +426,29 @@ def test_in_a_loop_of_ones_own(make, watchers, all_of, differences, tmp_path):
         assert differences(all_of(whole), all_of(resumed)) == []
 
 
+def test_every_event_after_the_first_shows_the_same_place_in_the_progress(make, tmp_path):
+    class Place(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def look(self, learner):
+            progress = learner.progress
+            self.seen.append((progress.phase, progress.epoch, progress.step))
+
+        on_epoch_begin = on_step_begin = on_step_end = on_epoch_end = look
+
+    whole = Place()
+    make(whole, Checkpointer(tmp_path, every_steps=1, every_epochs=1, during=Phase)).fit(2)
+    for entry in checkpoints(tmp_path):
+        rest = Place()
+        resumed = make(rest)
+        resume(resumed, entry.path)
+        resumed.fit(2)
+        left = len(rest.seen) - 1
+        assert rest.seen[0] in whole.seen[:-left]  # the beginning of the epoch under way is dispatched again
+        assert rest.seen[1:] == whole.seen[-left:]
+
+
 def test_with_several_models_and_optimizers(make, watchers, resumed_everywhere):
     class Both(AbstractTrainingPhase):
         def step(self, learner, batch):

@@ -75,9 +75,10 @@ class Dispatcher:
 
     def handle(self, phase: Phase | None) -> Handle:
         """What is called in a phase, or for None outside of all phases."""
-        handles = self._handles.setdefault(type(phase), [])
+        handles, under_way = self._handles.setdefault(type(phase), []), self._learner.progress.phase
+        handles.sort(key=lambda handle: handle.phase is not phase)  # its own before those of equal phases
         for i, handle in enumerate(handles):
-            if equal(handle.phase, phase):
+            if handle.phase is phase or (handle.phase is not under_way and equal(handle.phase, phase)):
                 del handles[i]
                 break
         else:

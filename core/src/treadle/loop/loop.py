@@ -171,8 +171,8 @@ class run_epoch:
     def __enter__(self) -> Handle:
         self._handle = handle = self._learner.handle(self._phase or no_phase())
         self._scope.__enter__()
-        progress = self._learner.progress
-        progress.epoch += bool(self._phase.training)
+        progress, position = self._learner.progress, self._learner.position
+        progress.epoch += bool(self._phase.training and position.resumption is None)  # one that goes on is counted
         progress.step = 0
         try:
             handle[EpochBegin]()
@@ -307,18 +307,18 @@ def phase_scope(learner: Learner, phase: Phase) -> Iterator[None]:
     """
     progress, position = learner.progress, learner.position
     outer = progress.phase, progress.step, position.skipped, position.at_entry, position.at_start
-    progress.phase, position.skipped = phase, 0
-    position.at_entry = position.at_start = None
-    with ExitStack() as stack:
-        if phase.training is not None:
-            stack.enter_context(modes(learner.models, training=phase.training))
-        if phase.training is False:
-            stack.enter_context(torch.no_grad())
-            position.at_entry = stack.enter_context(preserved_random_state(vars(learner.data).values()))
-        try:
+    try:
+        progress.phase, position.skipped = phase, 0
+        position.at_entry = position.at_start = None
+        with ExitStack() as stack:
+            if phase.training is not None:
+                stack.enter_context(modes(learner.models, training=phase.training))
+            if phase.training is False:
+                stack.enter_context(torch.no_grad())
+                position.at_entry = stack.enter_context(preserved_random_state(vars(learner.data).values()))
             yield
-        finally:
-            progress.phase, progress.step, position.skipped, position.at_entry, position.at_start = outer
+    finally:
+        progress.phase, progress.step, position.skipped, position.at_entry, position.at_start = outer
 
 
 def drop_gradients(learner: Learner) -> None:
