@@ -80,7 +80,7 @@ def test_all_together_the_order_of_the_list_changes_neither_the_plan_nor_the_run
     assert all(same(state, other) for _, other in outcomes[1:])
 
 
-def test_all_who_write_nothing_but_cbstate_together_leave_the_weights_as_they_are_without_them() -> None:
+def test_callbacks_that_write_only_cbstate_do_not_change_the_weights() -> None:
     watching = [
         callback
         for callback in all_callbacks()

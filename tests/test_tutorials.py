@@ -197,7 +197,7 @@ class Nowhere(LoggerBackend):
         ("accumulation", 23 * 4, 23 * 4),
     ],
 )
-def test_callbacks_that_nobody_made_for_it_work_in_it(prepare, name, weights, gradients):
+def test_callbacks_that_were_not_made_for_it_work_in_it(prepare, name, weights, gradients):
     program, backend = prepare(name), Nowhere()
     phase = type(program.phase)
     stop = EarlyStopping(NumberLimit(2), train_phase=phase, test_phase=phase, monitor="Accuracy")
@@ -238,7 +238,7 @@ def test_each_optimizer_has_a_counter_of_its_own_in_the_trace_of_its_loss(done):
 
 
 @pytest.mark.parametrize("n_critic", [1, 3])
-def test_the_critic_is_trained_so_many_times_for_each_time_of_the_generator(prepare, n_critic):
+def test_the_critic_is_trained_n_times_for_each_step_of_the_generator(prepare, n_critic):
     program = prepare("gan")
     phase = program.names["GANTraining"](n_critic)
     with contextlib.chdir(program.folder):
@@ -305,7 +305,7 @@ def test_the_momentum_encoder_is_a_moving_average_of_the_online_encoder(prepare)
     assert learner.model.momentum[1].bias[0].item() == pytest.approx(average, abs=1e-7)
 
 
-def test_whoever_reads_the_models_comes_after_the_one_who_writes_one_of_them(prepare):
+def test_a_reader_of_the_models_comes_after_a_writer_of_one_of_them(prepare):
     learner = prepare("self_supervised").learner
     learner.add_callback(Traces({"weight": lambda learner: 0}, state_access={"model": Read}))
     reasons = {(before.name, after.name): reason for before, after, reason, _ in learner.plan().edges}

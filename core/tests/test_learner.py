@@ -109,7 +109,7 @@ def test_a_fit_counts_what_it_did_itself() -> None:
     assert learner.fit(1) == FitResult(1, 2, None)
 
 
-def test_a_cancelled_fit_is_not_an_error_and_says_who_and_why() -> None:
+def test_a_cancelled_fit_is_not_an_error_and_has_the_callback_and_the_reason() -> None:
     class Stops(Callback):
         def on_step_end(self, phase: TrainingPhase):
             raise CancelFittingException("The loss is small enough.")

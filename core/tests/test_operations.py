@@ -381,7 +381,7 @@ def lbfgs(parameters):
     return torch.optim.LBFGS(parameters, lr=1.0)
 
 
-def test_an_optimizer_that_needs_a_closure_says_who_gives_it_one() -> None:
+def test_an_optimizer_that_needs_a_closure_is_an_error_with_the_fix() -> None:
     with pytest.raises(TypeError, match="closure") as raised:
         toy_learner(optimizer=lbfgs).fit(1)
     assert raised.value.__notes__ == [
@@ -574,7 +574,7 @@ class Grow(Operation):
         Grow.reported.append(("after", result))
 
 
-def test_after_is_called_whoever_did_the_operation_and_the_check_where_a_callback_takes_part() -> None:
+def test_after_is_called_for_every_operation_and_check_result_where_a_callback_handles_it() -> None:
     class Grows(Callback):
         def grow(self, amount):
             return 10 * amount

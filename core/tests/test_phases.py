@@ -337,7 +337,7 @@ def test_a_phase_can_bring_operations_of_its_own() -> None:
         assert learner.step.embedded == expected
 
 
-def test_two_models_and_two_optimizers_in_a_phase_of_ones_own() -> None:
+def test_two_models_and_two_optimizers_in_a_custom_phase() -> None:
     class Both(AbstractTrainingPhase):
         def step(self, learner, batch):
             xs, ys = batch

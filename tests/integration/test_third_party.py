@@ -254,7 +254,7 @@ def test_all_are_listed_with_distribution_and_version_also_the_broken_ones() -> 
     assert imported() == []
 
 
-def test_what_nobody_named_is_not_imported_and_changes_no_bit_of_a_run(site, monkeypatch) -> None:
+def test_plugins_that_are_not_named_are_not_imported_and_do_not_change_a_run(site, monkeypatch) -> None:
     with_them = weights()
     assert imported() == []
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(site)])
@@ -299,7 +299,7 @@ print(json.dumps([result.epochs, [name for name in sys.modules if name.partition
         ("exits", r"SystemExit: licence expired", SystemExit),
     ],
 )
-def test_one_that_cannot_be_imported_is_an_error_for_who_asks_for_it(name, message, reason) -> None:
+def test_a_plugin_that_cannot_be_imported_is_an_error_when_it_is_loaded(name, message, reason) -> None:
     distribution = name.replace("_", "-")
     assert toy_learner("counter").fit(1).steps == 16
     with pytest.raises(
@@ -311,20 +311,20 @@ def test_one_that_cannot_be_imported_is_an_error_for_who_asks_for_it(name, messa
     assert toy_learner("counter").fit(1).steps == 16
 
 
-def test_one_of_the_wrong_type_is_an_error_for_who_asks_for_it() -> None:
+def test_a_plugin_of_the_wrong_type_is_an_error_when_it_is_loaded() -> None:
     with pytest.raises(
         PluginError, match=r"The plugin 'wrong_type' .* is 42, which is not a subclass of treadle\.Callback"
     ):
         toy_learner("wrong_type")
 
 
-def test_rules_that_match_no_hook_are_an_error_for_who_uses_their_callbacks() -> None:
+def test_rules_that_match_no_hook_are_an_error_when_their_callbacks_are_used() -> None:
     with pytest.raises(PluginError, match=r"The plugin bad-rules:bad_rules does not match Treadle's hooks"):
         toy_learner("ruled")
     assert toy_learner("one").fit(1).steps == 16
 
 
-def test_two_distributions_with_one_name_are_told_apart_by_leaving_one_out(monkeypatch) -> None:
+def test_two_distributions_with_one_name_are_distinguished_by_disabling_one(monkeypatch) -> None:
     with pytest.raises(
         PluginError, match=r"called 'twin': twin-a \(twin_a:One\), twin-b \(twin_b:One\)\.\nFix: import the"
     ):
@@ -334,7 +334,7 @@ def test_two_distributions_with_one_name_are_told_apart_by_leaving_one_out(monke
 
 
 @pytest.mark.parametrize("value", ["counter", "counter-plugin", "all"])
-def test_a_disabled_one_stays_out_even_if_it_is_named(value, monkeypatch) -> None:
+def test_a_disabled_module_is_not_used_even_if_it_is_named(value, monkeypatch) -> None:
     monkeypatch.setenv(plugins.DISABLE, value)
     assert toy_learner().fit(1).steps == 16
     with pytest.raises(
@@ -356,7 +356,7 @@ def test_one_follows_a_first_party_callback_by_name_without_importing_it() -> No
         assert reader.seen == list(range(1, 17))
 
 
-def test_a_read_that_nobody_writes_names_the_distribution_that_would() -> None:
+def test_a_read_without_a_writer_names_the_distribution_that_has_one() -> None:
     class Needs(Callback):
         state_access = {"cbstate.counted": Read}
 
@@ -371,7 +371,7 @@ def test_a_read_that_nobody_writes_names_the_distribution_that_would() -> None:
     assert toy_learner(Needs(), "counter").fit(1).steps == 16
 
 
-def test_strangers_that_clash_are_refused_and_a_third_party_settles_it_when_it_is_named() -> None:
+def test_plugins_that_conflict_are_refused_and_a_named_hook_module_resolves_it() -> None:
     for names in (["doubles", "shifts"], ["shifts", "doubles"]):
         with pytest.raises(
             CallbackConflictError, match=r"Doubles and Shifts both write `step\.xs`, and nothing orders them"
@@ -388,7 +388,7 @@ def test_strangers_that_clash_are_refused_and_a_third_party_settles_it_when_it_i
     )
 
 
-def test_rules_of_a_distribution_hold_as_soon_as_one_of_its_callbacks_is_used() -> None:
+def test_rules_of_a_distribution_apply_when_one_of_its_callbacks_is_used() -> None:
     assert toy_learner("one", "other").plan().edges == []
     assert "two_plugin.rules" in imported()
 

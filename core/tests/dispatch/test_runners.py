@@ -100,7 +100,7 @@ def test_an_exception_from_deep_inside_is_attributed_to_the_handler(runner) -> N
     assert raised.value.__notes__ == ["Raised by B in on_step_end, TrainingPhase, epoch 1, step 1."]
 
 
-def test_an_exception_that_was_raised_before_is_attributed_to_who_raises_it_now(runner) -> None:
+def test_an_exception_that_was_raised_before_is_attributed_to_the_callback_that_raises_it_now(runner) -> None:
     old = ValueError("old")
     try:
         raise old

@@ -48,7 +48,7 @@ def test_independent_handlers_run_at_the_same_time() -> None:
         (({}, {}), ("A",)),
     ],
 )
-def test_dependent_ones_do_not(access, after) -> None:
+def test_dependent_handlers_do_not_run_at_the_same_time(access, after) -> None:
     inside: list[str] = []
     overlaps: list[list[str]] = []
 

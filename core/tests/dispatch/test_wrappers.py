@@ -52,7 +52,7 @@ def test_the_wrappers_of_an_event_go_around_all_of_its_handlers_in_their_order()
     assert log == ["b in", "d in", "a", "c", "d out", "b out"]
 
 
-def test_they_unwind_and_the_note_names_only_who_raised() -> None:
+def test_wrappers_unwind_and_the_note_names_only_the_callback_that_raised() -> None:
     log: list[str] = []
     error = ValueError("inside")
     with pytest.raises(ValueError, match="inside") as raised:

@@ -81,7 +81,7 @@ def test_what_is_not_data_is_refused_also_for_one_fit(data, error, message) -> N
     assert made.fit(1).steps == 1
 
 
-def test_an_epoch_of_ones_own_goes_over_its_batches() -> None:
+def test_a_custom_epoch_goes_over_its_batches() -> None:
     learner = toy_learner()
     with run_epoch(learner, TrainingPhase()):
         assert list(batches(learner, TrainingPhase(), [1, 2])) == [1, 2]

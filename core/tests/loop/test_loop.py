@@ -234,7 +234,7 @@ PLACES = {
 
 @pytest.mark.parametrize("kind", [ZeroDivisionError, KeyboardInterrupt, CancelFittingException])
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
-def test_an_exception_carries_one_note_of_who_raised_it_where(event, kind) -> None:
+def test_an_exception_has_one_note_with_the_callback_and_the_place(event, kind) -> None:
     error = kind("because")
     if kind is CancelFittingException:
         small(Raiser(error, event, TrainingPhase)).fit(1)

@@ -61,7 +61,7 @@ def test_the_function_takes_phases_as_well():
     assert tape.lines == ["fit", "Idle", "end"]
 
 
-def test_a_callback_that_ends_the_fit_in_a_phase_of_ones_own_is_not_an_error():
+def test_a_callback_that_ends_the_fit_in_a_custom_phase_is_not_an_error():
     class Stop(Callback):
         def on_step_begin(self, phase: Idle):
             raise CancelFittingException("Enough.")

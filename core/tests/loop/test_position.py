@@ -133,7 +133,7 @@ class Where(Callback):
         self.seen.append((position.n, len(position.phases), position.rounds))
 
 
-def test_the_epochs_of_a_fit_are_counted_whatever_becomes_of_them():
+def test_the_epochs_of_a_fit_are_counted_however_they_end():
     class Cancel(Callback):
         def on_epoch_begin(self, phase: ValidationPhase):
             raise CancelEpochException("Not this one.")

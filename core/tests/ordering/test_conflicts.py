@@ -50,7 +50,7 @@ class Timer(Callback):
         return result
 
 
-def test_who_reads_the_callbacks_makes_a_pair_with_each_of_them() -> None:
+def test_a_reader_of_callbacks_makes_a_pair_with_each_of_them() -> None:
     access = [{"step.loss": Read}, {"callbacks": Read}, {}]
     assert shared_state(access) == {(0, 1): [], (1, 2): []}
 
@@ -140,7 +140,7 @@ def test_resolutions_come_with_their_source_callbacks_first() -> None:
 
 
 @pytest.mark.parametrize("winner", [0, 1])
-def test_run_first_is_an_edge_whose_reason_says_who_decided(winner) -> None:
+def test_run_first_is_an_edge_whose_reason_names_the_source_of_the_decision(winner) -> None:
     a, b = Resolves("A"), Resolves("B")
     pair = [a, b]
     first, second = pair[winner], pair[1 - winner]

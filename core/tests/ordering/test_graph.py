@@ -186,7 +186,7 @@ def test_and_in_the_same_phase(one, other, meet) -> None:
     assert edges(reader, writer) == ([("Writer", "Reader")] if meet else [])
 
 
-def test_two_phases_meet_in_a_phase_that_is_both_and_that_somebody_names() -> None:
+def test_two_phases_meet_in_a_phase_that_is_both_and_that_a_handler_names() -> None:
     reader, writer = handling("Reader", One, r="cbstate.x"), handling("Writer", Two, w="cbstate.x")
     assert edges(reader, writer) == []
     assert edges(reader, writer, handling("Third", Either)) == [("Writer", "Reader")]
@@ -221,7 +221,7 @@ def test_a_phase_that_is_declared_later_is_ordered_when_it_comes() -> None:
         pass
 
 
-def test_a_type_of_phase_that_nobody_names_changes_nothing() -> None:
+def test_a_type_of_phase_that_no_handler_names_changes_nothing() -> None:
     training, validation = make("A", at="on_step_end", w="cbstate.x"), make("B", at="on_step_end", w="cbstate.x")
     type(training).on_step_end = lambda self, phase: None
     type(validation).on_step_end = lambda self, phase: None
@@ -295,7 +295,7 @@ def test_run_after_names_an_entry_point(install) -> None:
     assert edges(make("A", after=("quite_another",)), load("quite_another")()) == [("Odd", "A")]
 
 
-def test_a_name_that_nobody_has_orders_nothing() -> None:
+def test_an_unknown_name_in_run_after_orders_nothing() -> None:
     assert edges(make("A", after=("recorder_of_nobody",)), make("B")) == []
 
 
@@ -393,7 +393,7 @@ def test_a_resolution_counts_from_either_side_and_order_and_from_a_plugin(who, s
     assert sorted((before.name, after.name) for before, after in graph.edges) == expected
 
 
-def test_the_reason_says_who_decided() -> None:
+def test_the_reason_names_the_source_of_the_decision() -> None:
     first, second = both_writers(None, lambda self, other: RunFirst(self))
     assert (
         callback_graph([first, second]).edges[second, first]["reason"]
@@ -408,7 +408,7 @@ def test_a_resolution_counts_for_a_reader_and_a_writer_too(resolution) -> None:
     assert edges(reader, writer) == expected
 
 
-def test_nobody_is_asked_where_nothing_is_shared_or_they_do_not_meet() -> None:
+def test_no_resolution_is_asked_for_without_shared_state_or_where_two_do_not_meet() -> None:
     asked = []
 
     def resolution(self, other):
@@ -437,7 +437,7 @@ def test_two_writers_that_nothing_orders_are_a_problem_with_its_fix() -> None:
     ]
 
 
-def test_of_two_of_one_class_one_is_to_be_used() -> None:
+def test_two_callbacks_of_one_class_that_conflict_are_fixed_by_using_one() -> None:
     first, second = make("Same", w="step.xs"), None
     second = type(first)()
     (problem,) = problems(first, second)
@@ -445,7 +445,7 @@ def test_of_two_of_one_class_one_is_to_be_used() -> None:
     assert "Fix: use only one of them.\nOr, if you wrote Same, decide there:\n" in problem
 
 
-def test_of_two_of_one_class_with_names_one_may_run_after_the_other_by_its_name() -> None:
+def test_two_callbacks_of_one_class_can_be_ordered_by_their_names() -> None:
     first = make("Same", w="step.xs", after=("recorder",))
     second = type(first)()
     second.name = "another"
@@ -587,7 +587,7 @@ def test_a_cycle_through_one_that_does_not_handle_the_event_gives_the_whole_reas
     )
 
 
-def test_an_edge_that_one_event_needs_closes_no_cycle_in_another() -> None:
+def test_an_edge_that_one_event_needs_does_not_close_a_cycle_in_another() -> None:
     a = make("A", at="on_step_begin on_epoch_end", r="cbstate.c", w="cbstate.a")
     b = make("B", at="on_step_begin on_step_end", r="cbstate.a", w="cbstate.b")
     c = make("C", at="on_step_end on_epoch_end", r="cbstate.b", w="cbstate.c")
@@ -596,7 +596,7 @@ def test_an_edge_that_one_event_needs_closes_no_cycle_in_another() -> None:
     assert order(EpochEnd, a, b, c) == ["C", "A"]
 
 
-def test_an_edge_that_one_phase_needs_closes_no_cycle_in_another() -> None:
+def test_an_edge_that_one_phase_needs_does_not_close_a_cycle_in_another() -> None:
     a = handling("A", TrainingPhase, r="cbstate.c", w="cbstate.a")
     b = handling("B", Phase, r="cbstate.a", w="cbstate.b")
     c = handling("C", ValidationPhase, r="cbstate.b", w="cbstate.c")
@@ -686,12 +686,14 @@ def test_the_graph_is_of_different_callbacks() -> None:
         (make("A", w="step.xs", resolution=lambda self, other: NoConflict()), make("B", w="step.xs"), False),
     ],
 )
-def test_two_are_independent_if_neither_waits_nor_writes_what_the_other_uses(one, other, outcome) -> None:
+def test_two_are_independent_if_they_are_not_ordered_and_neither_writes_what_the_other_uses(
+    one, other, outcome
+) -> None:
     ordering = Ordering([one, other])
     assert ordering.independent(one, other) is ordering.independent(other, one) is outcome
 
 
-def test_who_waits_through_others_is_not_independent() -> None:
+def test_a_callback_that_is_ordered_through_others_is_not_independent() -> None:
     a, b, c = make("A"), make("B", after=("A",), at="on_epoch_end"), make("C", after=("B",))
     assert not Ordering([a, b, c]).independent(a, c)
 

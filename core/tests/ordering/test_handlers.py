@@ -361,6 +361,6 @@ def test_whether_a_callback_handles_a_hook_in_a_phase(hook, phase, answer) -> No
         ((StepEnd, int), r"<class 'int'> is not a phase"),
     ],
 )
-def test_a_question_about_what_is_no_hook_or_phase_is_refused(arguments, message) -> None:
+def test_handles_refuses_what_is_not_a_hook_or_a_phase(arguments, message) -> None:
     with pytest.raises(ArgumentTypeError, match=message):
         handles(Both(), *arguments)

@@ -33,14 +33,14 @@ def test_the_positions_of_an_integers_ones() -> None:
     assert (list(bits(0)), list(bits(1)), list(bits(0b10110))) == ([], [0], [1, 2, 4])
 
 
-def test_who_takes_part_in_a_hook_in_a_type_of_phase() -> None:
+def test_the_participants_of_a_hook_in_a_type_of_phase() -> None:
     assert participants(HANDLERS, StepEnd, TrainingPhase) == 0b101
     assert participants(HANDLERS, StepEnd, ValidationPhase) == 0b110
     assert participants(HANDLERS, StepEnd, Phase) == 0b100
     assert participants(HANDLERS, EpochEnd, TrainingPhase) == 0b100
 
 
-def test_what_has_no_phase_brings_together_all_who_handle_it() -> None:
+def test_at_an_event_without_a_phase_all_its_handlers_meet() -> None:
     assert participants(HANDLERS, FitEnd, None) == participants(HANDLERS, FitEnd, TrainingPhase) == 0b011
 
 

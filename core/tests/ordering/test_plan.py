@@ -194,7 +194,7 @@ class Angekommen(Event):
     """Comes first by its name."""
 
 
-def test_events_of_ones_own_come_after_those_of_the_loop_by_their_names() -> None:
+def test_custom_events_come_after_those_of_the_loop_by_their_names() -> None:
     class Mine(Callback):
         def on_zuletzt_gesehen(self): ...
 
@@ -263,7 +263,7 @@ def test_the_whole_picture_of_one_callback() -> None:
     )
 
 
-def test_who_runs_before_whom_is_joined_by_an_arrow() -> None:
+def test_an_arrow_joins_a_callback_to_the_next() -> None:
     svg = toy_learner(Announcer(), Keeper()).plan().svg()
     (arrow,) = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")
     assert arrow.get("d").startswith("M235.8 130.6 h16")

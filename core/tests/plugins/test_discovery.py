@@ -75,7 +75,7 @@ def test_a_plugin_that_is_installed_later_is_found(install) -> None:
     assert "late" in names(CALLBACKS)
 
 
-def test_a_name_that_nobody_has_is_guessed(hello) -> None:
+def test_an_unknown_name_is_guessed(hello) -> None:
     with pytest.raises(
         PluginError, match=r"There is no plugin called 'helo' installed\. Did you mean `hello`\?\nFix: corr"
     ):

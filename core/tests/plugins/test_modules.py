@@ -75,7 +75,7 @@ def test_a_module_takes_part_when_a_callback_of_its_distribution_does(install) -
     assert toy_learner(first, second).fit(1).steps == 16
 
 
-def test_a_module_that_nobody_named_and_whose_callbacks_are_not_in_use_is_never_imported(install) -> None:
+def test_a_module_that_is_not_named_and_whose_callbacks_are_not_used_is_never_imported(install) -> None:
     demo(install, rules="raise AssertionError('imported')")
     other(install, "raise AssertionError('imported')")
 
@@ -101,7 +101,7 @@ def test_a_module_takes_part_when_it_is_named_among_the_callbacks(install) -> No
         learner.set_callbacks(["first", "second"])
 
 
-def test_it_takes_part_with_a_callback_inside_of_a_throttle_and_is_shown_the_inner_one(install) -> None:
+def test_it_is_used_with_a_throttled_callback_and_gets_the_inner_one(install) -> None:
     demo(install, rules=RESOLVES)
     first, second = throttle(load("first")(), StepEnd, freq=2), throttle(load("second")(), StepEnd, freq=2)
     assert list(callback_graph([first, second]).edges) == [(second, first)]
@@ -151,7 +151,7 @@ def test_a_module_that_does_not_match_the_hooks_is_refused(source, message, inst
     assert toy_learner().fit(1).steps == 16
 
 
-def test_a_module_that_fails_to_import_is_an_error_for_those_who_use_its_callbacks(install) -> None:
+def test_a_module_that_fails_to_import_is_an_error_when_its_callbacks_are_used(install) -> None:
     demo(install, rules="1 / 0")
     with pytest.raises(
         PluginError, match=r"The plugin 'rules' \(demo-plugin 1\.0, demo_plugin\.rules\) cannot be imported"

@@ -110,7 +110,7 @@ class Needs(Callback):
     def on_step_end(self): ...
 
 
-def test_a_read_of_what_nobody_writes_names_who_would_provide_it(keeper) -> None:
+def test_a_read_without_a_writer_names_the_callback_that_would_write_it(keeper) -> None:
     with pytest.raises(
         CallbackConflictError,
         match=r"Needs reads `cbstate\.kept`, and no callback writes it\.\n   Fix: add Keeper \(of keeper-plugin\) to "
@@ -120,7 +120,7 @@ def test_a_read_of_what_nobody_writes_names_who_would_provide_it(keeper) -> None
     assert not any(name.startswith("keeper_plugin") for name in sys.modules)
 
 
-def test_where_nobody_would_the_fix_is_to_write_one() -> None:
+def test_without_a_provider_the_fix_is_to_write_one() -> None:
     with pytest.raises(
         CallbackConflictError,
         match=r"Needs reads `cbstate\.kept`.*\n   Fix: add a callback of your own, for no installed one writes it:\n"

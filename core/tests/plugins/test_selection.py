@@ -192,7 +192,7 @@ def test_nothing_joins_where_nothing_is_installed(only_tests) -> None:
     assert toy_learner(use_default_callbacks=True).callbacks == ()
 
 
-def test_a_default_stays_away_if_one_of_its_class_is_listed(install, only_tests) -> None:
+def test_a_default_is_left_out_if_one_of_its_class_is_listed(install, only_tests) -> None:
     default_plugin(install, recorder=it())
     cls = load("recorder")
     child = type("Child", (cls,), {})
@@ -200,7 +200,7 @@ def test_a_default_stays_away_if_one_of_its_class_is_listed(install, only_tests)
         assert toy_learner(callback, use_default_callbacks=True).callbacks == (callback,)
 
 
-def test_a_default_that_reads_what_nobody_writes_steps_back_and_who_reads_from_it_too(
+def test_a_default_that_reads_what_no_callback_writes_is_left_out_and_so_are_its_readers(
     install, only_tests, monkeypatch
 ) -> None:
     default_plugin(

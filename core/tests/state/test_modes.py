@@ -102,7 +102,7 @@ def test_a_model_wholly_in_eval_mode_is_trained_with_one_warning_and_left_in_eva
     ]
 
 
-def test_a_model_in_eval_mode_but_for_its_head_trains_so_with_one_warning(warnings) -> None:
+def test_a_model_in_eval_mode_except_for_its_head_is_trained_so_with_one_warning(warnings) -> None:
     watch, model = Watch(), net().eval()
     model[3].train()
     before = model[1].running_mean.clone()
@@ -333,6 +333,6 @@ class Shy:
         return iter([BATCH])
 
 
-def test_a_source_that_cannot_say_what_it_has_is_a_source_all_the_same() -> None:
+def test_a_source_whose_attributes_raise_is_still_a_source() -> None:
     assert list(own_generators([Shy()])) == []
     assert learner_of(net(), (Shy(), Shy())).fit(1).steps == 1

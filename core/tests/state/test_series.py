@@ -76,7 +76,7 @@ def test_an_empty_one_has_no_last() -> None:
 
 
 @pytest.mark.parametrize("value", [torch.ones(2), "much", None], ids=["two elements", "text", "none"])
-def test_what_is_no_number_is_refused_and_leaves_nothing_behind(value) -> None:
+def test_what_is_not_a_number_is_refused_and_not_recorded(value) -> None:
     losses = series(1.0)
     with pytest.raises((TypeError, RuntimeError)):
         losses.push(2, value)

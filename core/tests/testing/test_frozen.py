@@ -102,7 +102,7 @@ def test_what_is_held_twice_and_what_holds_itself_can_be_frozen():
     assert same(frozen([shared, shared]), frozen([shared, shared]))
 
 
-def test_what_an_object_only_caches_is_no_part_of_it():
+def test_cached_properties_are_not_part_of_an_object():
     cached = Cached()
     before = frozen(cached)
     assert cached.answer == 42

@@ -27,7 +27,7 @@ def test_batches_that_differ_have_digests_that_differ(other):
 
 
 @pytest.mark.parametrize("value", [object(), [1, object()], torch.eye(2).to_sparse(), numpy.array([object()])])
-def test_what_cannot_be_told_has_none(value):
+def test_a_value_of_an_unknown_type_has_no_digest(value):
     assert batch_digest(value) is None
 
 

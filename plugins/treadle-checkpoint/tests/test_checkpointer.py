@@ -103,7 +103,7 @@ def test_without_a_recorded_loss_that_of_the_last_step_stands_in(tmp_path):
     assert latest(tmp_path).loss == 2.0
 
 
-def test_it_saves_after_every_so_many_epochs_or_steps(tmp_path):
+def test_it_saves_every_n_epochs_or_steps(tmp_path):
     toy_learner(Checkpointer(tmp_path / "epochs", every_epochs=2)).fit(5)
     assert epochs_and_steps(tmp_path / "epochs") == [(2, 32), (4, 64)]
     toy_learner(Checkpointer(tmp_path / "steps", every_steps=10)).fit(2)
@@ -112,13 +112,13 @@ def test_it_saves_after_every_so_many_epochs_or_steps(tmp_path):
     assert epochs_and_steps(tmp_path / "both") == [(1, 12), (1, 16), (2, 24), (2, 32)]
 
 
-def test_it_saves_after_the_first_step_that_ends_so_many_minutes_after_the_last_time(tmp_path):
+def test_it_saves_after_the_first_step_that_ends_n_minutes_after_the_last_save(tmp_path):
     clock = itertools.count(step=25.0)  # seconds; asked once for each step, and when it begins and has saved
     toy_learner(Checkpointer(tmp_path, every_minutes=1.5, clock=lambda: next(clock)), nbatches=8).fit(1)
     assert epochs_and_steps(tmp_path) == [(1, 4), (1, 8)]
 
 
-def test_without_steps_and_minutes_it_takes_no_part_in_steps(tmp_path):
+def test_without_steps_and_minutes_it_does_not_handle_steps(tmp_path):
     learner = toy_learner(Checkpointer(tmp_path))
     assert learner.ordering.order(Step, TrainingPhase) == ()
 
@@ -190,7 +190,7 @@ def test_in_the_middle_of_an_epoch_the_last_value_of_the_metric_counts(tmp_path)
     assert [(one.steps, one.score.value) for one in checkpoints(tmp_path)] == [(12, None), (24, 0.5)]
 
 
-def test_a_metric_that_nobody_records_is_refused_when_the_learner_is_built(tmp_path):
+def test_a_metric_that_no_callback_records_is_refused_when_the_learner_is_built(tmp_path):
     with pytest.raises(
         CallbackConflictError, match=r"Checkpointer reads `cbstate.metricsepoch`, and no callback writes it"
     ):
@@ -208,7 +208,7 @@ def test_a_metric_with_a_slip_in_its_name_is_guessed(tmp_path):
 # What is never saved.
 
 
-def test_a_model_that_is_not_finite_is_not_saved_and_that_is_said(tmp_path, loguru_warnings):
+def test_a_model_that_is_not_finite_is_not_saved_and_that_is_reported(tmp_path, loguru_warnings):
     class Break(Callback):
         state_access = {"model": Write}
 

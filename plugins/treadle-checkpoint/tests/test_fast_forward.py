@@ -33,7 +33,7 @@ def by_hand(data, done, between=lambda: None):
     ],
     ids=["list", "loader", "generator", "worker"],
 )
-def test_what_is_left_of_an_epoch_is_the_same_however_chance_was_used_in_between(data, done):
+def test_the_rest_of_an_epoch_does_not_depend_on_random_numbers_drawn_in_between(data, done):
     start, now, digest, rest = by_hand(data, done, between=lambda: torch.rand(3))
     start.put_back()
     left = fast_forward(data, done, digest, "training")

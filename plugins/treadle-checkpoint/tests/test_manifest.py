@@ -15,7 +15,7 @@ def entry(tmp_path):
     return folder
 
 
-def test_it_holds_what_it_was_given_and_what_the_files_are(entry):
+def test_a_manifest_holds_its_content_and_describes_the_files(entry):
     manifest = read_manifest(entry)
     assert (manifest["epoch"], manifest["files"]["one"]["bytes"]) == (3, 10)
     verify(entry, manifest)

@@ -363,7 +363,7 @@ def test_a_plain_loader_loads_no_more_than_two_of_the_batches_that_are_skipped(m
 # How it is run.
 
 
-def test_with_data_that_are_given_to_fit(make, watchers, resumed_everywhere, dataset):
+def test_data_passed_to_fit(make, watchers, resumed_everywhere, dataset):
     def build(*callbacks, seed=0):
         learner = make(*watchers(), *callbacks, seed=seed, data=())
         learner.cbstate.loader = PlainState(DataLoader(dataset, 8, shuffle=True, generator=own_generator()))
@@ -411,7 +411,7 @@ def test_in_a_phase_with_an_epoch_and_a_step_of_its_own(make, watchers, resumed_
     assert resumed_everywhere(build, lambda learner: learner.fit(2, phases=[Own(), ValidationPhase(), Own()])) > 20
 
 
-def test_in_a_loop_of_ones_own(make, watchers, all_of, differences, tmp_path):
+def test_in_a_custom_loop(make, watchers, all_of, differences, tmp_path):
     def run(learner):
         while learner.progress.epochs < 3:
             epoch(learner, Own())

@@ -267,7 +267,7 @@ def test_another_epoch_than_the_one_that_was_under_way_is_refused(in_the_middle)
     assert learner.fit(3).epochs == 2
 
 
-def test_fit_cannot_go_on_with_an_epoch_that_was_no_fits(tmp_path):
+def test_fit_cannot_resume_an_epoch_that_was_not_run_by_fit(tmp_path):
     epoch(toy_learner(Checkpointer(tmp_path, every_steps=3)), TrainingPhase())
     learner = toy_learner()
     resume(learner, tmp_path)
@@ -323,7 +323,7 @@ def test_if_all_are_damaged_there_is_nothing_to_fall_back_to(three):
     assert damaged.value.__notes__ == ["There is no checkpoint before it."]
 
 
-def test_where_there_is_none_that_is_said(tmp_path):
+def test_a_missing_checkpoint_is_an_error(tmp_path):
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(NoCheckpointError, match=r"There is no checkpoint at .*, nor in it.\nFix: pass the folder"):
             resume(toy_learner(), path)

@@ -52,7 +52,7 @@ def test_what_is_not_a_tensor_stays_as_it_is() -> None:
     assert map_tensors(double, batch) == batch
 
 
-def test_a_mapping_keeps_what_else_it_holds() -> None:
+def test_a_mapping_keeps_its_other_attributes() -> None:
     batch = defaultdict(list, a=torch.ones(1))
     moved = map_tensors(double, batch)
     assert moved["a"].dtype == torch.float64
@@ -77,6 +77,6 @@ def test_a_packed_sequence_keeps_its_order() -> None:
     assert map_tensors(double, pack_sequence(sequences[::-1])).sorted_indices is None
 
 
-def test_an_object_that_moves_itself_goes_to_the_function() -> None:
+def test_an_object_with_a_method_to_is_passed_to_the_function() -> None:
     moved = map_tensors(lambda thing: thing.to("cuda"), {"graphs": Batch()})
     assert moved["graphs"].moved

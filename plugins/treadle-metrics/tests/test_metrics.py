@@ -219,7 +219,7 @@ def test_it_needs_a_recorder():
         toy_learner(Metrics())
 
 
-def test_it_runs_after_the_recorder_in_whatever_order_they_are_given(scripted):
+def test_it_runs_after_the_recorder_whatever_the_order_of_the_list(scripted):
     learner = toy_learner(Metrics(), Recorder())
     epoch(learner, scripted, [5.0])
     assert steps(learner, scripted) == [(1, 5.0)]

@@ -77,13 +77,13 @@ def test_bars_stay_when_asked_to(terminal):
     ]
 
 
-def test_data_given_to_fit_show_their_length(terminal):
+def test_data_passed_to_fit_show_their_length(terminal):
     learner = learner_with(terminal, nbatches=4)
     learner.fit(1, (learner.data.training[:3],))
     assert counts(terminal) == {"Epoch 1 TrainingPhase": ["0/3", "1/3", "2/3", "3/3"]}
 
 
-def test_data_given_to_an_epoch_show_their_length(terminal):
+def test_data_passed_to_epoch_show_their_length(terminal):
     learner = learner_with(terminal, nbatches=4)
     epoch(learner, ValidationPhase(), learner.data.training[:1])
     assert counts(terminal) == {"Epoch 1 ValidationPhase": ["0/1", "1/1"]}

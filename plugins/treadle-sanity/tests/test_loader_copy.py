@@ -45,7 +45,7 @@ def test_a_custom_loader_is_left_as_it_was():
     assert next(iter(loader)) == batch == next(iter(untouched))
 
 
-def test_a_data_loader_with_a_generator_of_its_own_goes_on_as_if_nobody_had_looked():
+def test_a_data_loader_with_its_own_generator_is_not_advanced():
     def order(look: bool) -> list[list[int]]:
         generator = torch.Generator().manual_seed(0)
         loader = DataLoader(TensorDataset(ROWS), batch_size=2, shuffle=True, generator=generator)
@@ -56,7 +56,7 @@ def test_a_data_loader_with_a_generator_of_its_own_goes_on_as_if_nobody_had_look
     assert order(look=True) == order(look=False)
 
 
-def test_a_sampler_with_a_generator_of_its_own_does_too():
+def test_a_sampler_with_its_own_generator_is_not_advanced():
     sampler = RandomSampler(ROWS, generator=torch.Generator().manual_seed(1))
     before = sampler.generator.get_state()
     first_batch(DataLoader(TensorDataset(ROWS), batch_size=2, sampler=sampler), "data.training")

@@ -52,7 +52,7 @@ def test_frozen_parameters_need_no_optimizer(log):
     assert log == []
 
 
-def test_parameters_of_nobody_are_logged_by_shape(log):
+def test_parameters_that_belong_to_no_model_are_logged_by_shape(log):
     model = two_layers()
     replaced = list(model[1].parameters())
     optimizer = SGD(model.parameters(), lr=0.1)

@@ -362,7 +362,7 @@ class TestWhoTakesPart:
         assert len(LRFinder(num_it=5).find(learner).lrs) == 5
         assert seen == []
 
-    def test_who_stops_the_training_or_puts_weights_back_does_not(self):
+    def test_the_trial_does_not_use_callbacks_that_stop_or_restore_weights(self):
         class Stopper(Callback):
             state_access = {"model": Write, "step.loss": Read}
 
@@ -379,7 +379,7 @@ class TestWhoTakesPart:
 
         assert len(LRFinder(num_it=5, stop_div=False).find(toy_learner(Stopper())).lrs) == 5
 
-    def test_who_changes_the_steps_does(self):
+    def test_callbacks_that_change_steps_are_used(self):
         class Halve(Callback):
             state_access = {"step.grads": Write}
 
@@ -398,7 +398,7 @@ class TestWhoTakesPart:
         frozen = finder.find(toy_learner(Frozen(), nbatches=1))
         assert set(frozen.losses) == {frozen.losses[0]}
 
-    def test_who_provides_what_those_read_does_too(self):
+    def test_the_trial_uses_callbacks_that_provide_what_those_read(self):
         recording, noise = Recording(), Noise()
         learner = toy_learner(recording, noise)
         LRFinder(num_it=5).find(learner)
@@ -556,7 +556,7 @@ class ScaleBySeen(Callback):
     def loss(self): ...
 
 
-def test_who_changes_what_a_step_computes_takes_part_and_who_watches_or_saves_does_not():
+def test_the_trial_uses_callbacks_that_change_a_step_and_not_those_that_watch_or_save():
     clip, autocast = Clip(), Autocast()
     assert participants([Save(), clip, Watch(), Scheduler({LearningRate: 0.1}), autocast]) == [clip, autocast]
 

@@ -127,7 +127,7 @@ class TestInATensor:
         set_hyperparameter(learner, LearningRate, torch.tensor(0.25))
         assert rate == 0.25
 
-    def test_groups_that_share_one_can_have_a_value_each(self):
+    def test_groups_that_share_a_tensor_can_have_different_values(self):
         learner = learner_with(lambda groups: torch.optim.Adam(groups, lr=torch.tensor(0.5), foreach=False), 2)
         set_hyperparameter(learner, LearningRate, [0.125, 0.25])
         assert get_hyperparameter(learner, LearningRate) == [0.125, 0.25]

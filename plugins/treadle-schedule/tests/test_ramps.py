@@ -93,7 +93,7 @@ def test_onecycle_turned_around_suits_a_momentum():
 
 
 @pytest.mark.parametrize("make", [OneCycle, onecycle])
-def test_a_cycle_may_do_without_one_of_its_halves(make):
+def test_a_cycle_can_have_only_one_half(make):
     down = make(4, 1.0, start_val=0.0, end_val=0.0, pct_start=0)
     assert (down(1), down(4) < down(3) < 1) == (1, True)
     up = make(4, 1.0, start_val=0.0, end_val=0.0, pct_start=1)

@@ -137,7 +137,7 @@ class TestByEpoch:
         learner.fit(3)
         assert record(learner) == ([0, 1, 2, 3, 4, 5], [1, 1, 2, 2, 3, 3])
 
-    def test_by_anything_else_is_refused(self):
+    def test_another_unit_is_refused(self):
         with pytest.raises(ScheduleError, match="`each` is what the schedules count, 'step' or 'epoch', not 'batch'"):
             Scheduler({LearningRate: 0.1}, each="batch")
 
@@ -194,7 +194,7 @@ class TestSeveral:
         learner.fit(0)
         assert sorted(learner.cbstate.hyperparams) == ["LearningRate[0]", "LearningRate[1]"]
 
-    def test_a_hyperparameter_given_twice_is_refused(self):
+    def test_a_hyperparameter_that_is_listed_twice_is_refused(self):
         with pytest.raises(
             HyperParameterError, match=r"LearningRate and LearningRate\[0\] set the same thing\.\nFix: leave one"
         ):

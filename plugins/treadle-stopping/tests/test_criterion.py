@@ -126,7 +126,7 @@ def test_a_disjunction_stops_at_the_least_of_its_parts_times(parts, fed):
 
 
 @given(st.sampled_from(ALL), updates)
-def test_no_criterion_raises_whatever_it_is_fed(criterion, fed):
+def test_no_criterion_raises_for_any_losses(criterion, fed):
     assert 0 <= time_of(criterion, fed) <= sum(not training for _, training in fed)
 
 
@@ -149,7 +149,7 @@ def test_criteria_survive_copy_and_pickle(criterion):
     assert hash(copy.deepcopy(criterion)) == hash(criterion)
 
 
-def test_a_criterion_of_ones_own_is_a_subclass():
+def test_a_custom_criterion_is_a_subclass():
     assert stopping_time(Falls(2), [3.0, 2.0, 5.0, 4.0]) == 4
     assert (Falls(2) + Patience(1)).criteria == (Falls(2), Patience(1))
     stopper = EarlyStopper(Falls())
@@ -157,7 +157,7 @@ def test_a_criterion_of_ones_own_is_a_subclass():
     assert stopper.message == "Stopped early by Falls(n=1): the losses meet it."
 
 
-def test_a_criterion_of_ones_own_is_not_asked_before_it_has_a_state():
+def test_a_custom_criterion_is_not_asked_before_it_has_a_state():
     assert not EarlyStopper(Falls(), Never()).done(1.0, training=True)
 
 

@@ -211,7 +211,7 @@ def test_the_clock_starts_with_the_fit():
 
 
 @pytest.mark.parametrize("name", ["A", "Z"])
-def test_everybody_else_sees_the_end_of_the_last_epoch(name):
+def test_all_other_callbacks_see_the_end_of_the_last_epoch(name):
     ends = []
     spy = CustomCallback(lambda _: ends.append(1), EpochEnd)
     spy.name = name  # before and after EarlyStopping in the order
@@ -487,7 +487,7 @@ def test_two_that_would_restore_are_refused():
     toy_learner(EarlyStopping(1, restore_best=True), EarlyStopping(PQ()))
 
 
-def test_nobody_overwrites_what_it_restores():
+def test_the_restored_weights_are_not_overwritten():
     class Zeroing(Callback):
         state_access = {"model": Write}
 

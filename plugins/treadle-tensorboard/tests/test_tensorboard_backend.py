@@ -135,7 +135,7 @@ def test_a_file_that_is_not_text_is_not_supported(tmp_path, warnings) -> None:
     ]
 
 
-def test_a_custom_kind_is_not_supported_and_one_derived_from_ours_is(tmp_path, read, warnings) -> None:
+def test_a_custom_kind_is_not_supported_and_a_subclass_of_a_supported_kind_is(tmp_path, read, warnings) -> None:
     class Video(Loggable):
         pass
 

@@ -24,7 +24,7 @@ class Optional(Counter):
     optional_state = True
 
 
-def test_callbacks_that_share_a_name_are_told_apart_by_their_order() -> None:
+def test_callbacks_that_share_a_name_are_distinguished_by_their_order() -> None:
     saved = capture([Counter(count=1), Counter(count=2)])
     assert list(saved) == ["Counter", "Counter #2"]
     again = [Counter(), Counter()]

@@ -105,7 +105,7 @@ def test_another_object_is_put_back_by_its_state_dict():
     assert scaler.get_scale() == 8
 
 
-def test_a_callback_with_state_of_its_own_is_given_it_back():
+def test_a_callback_with_state_gets_it_back():
     class Hidden:
         __slots__ = ("count",)
 

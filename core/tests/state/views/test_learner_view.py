@@ -349,7 +349,7 @@ def test_all_that_is_declared_read_can_be_iterated_also_beside_a_write() -> None
         (lambda v: v.step.items(), '"step": Read'),
     ],
 )
-def test_who_declares_nothing_is_told_the_whole_path(use, line) -> None:
+def test_without_a_declaration_the_error_names_the_whole_path(use, line) -> None:
     with pytest.raises(ProtectedException) as refused:
         use(seen())
     assert str(refused.value).endswith(f"{ADD}{line}")

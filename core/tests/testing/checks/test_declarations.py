@@ -13,7 +13,7 @@ def test_an_invalid_declaration_is_an_error_at_once(Mean):
         check_callback(Typo)
 
 
-def test_state_that_nobody_writes_is_found_and_the_checks_that_need_a_learner_are_skipped():
+def test_state_without_a_writer_is_found_and_the_checks_that_need_a_learner_are_skipped():
     class Reader(Callback):
         state_access = {"cbstate.average": Read}
 
