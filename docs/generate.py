@@ -129,9 +129,9 @@ def catalogue() -> Iterator[str]:
     first = {example.entry_point: example for example in reversed(examples())}
     for distribution in distributions():
         for name in sorted(distribution.callbacks):
-            own = facts(first[name].make())
+            facts_of_callback = facts(first[name].make())
             cells = [distribution.name, f"`{name}`", f"`{first[name].cls.__name__}`"]
-            yield f"| {' | '.join([*cells, own['reads'], own['writes'], own['runs after']])} |"
+            yield f"| {' | '.join([*cells, *(facts_of_callback[key] for key in ('reads', 'writes', 'runs after'))])} |"
 
 
 # The pairs.
@@ -178,10 +178,10 @@ def map_of_distributions() -> Iterator[str]:
     yield "| distribution | what it is for | callbacks |"
     yield "|---|---|---|"
     classes = {example.entry_point: example.cls.__name__ for example in examples()}
-    for each in distributions():
-        own = listed([classes[entry_point] for entry_point in sorted(each.callbacks)])
-        page = f"reference/{each.name.removeprefix('treadle-')}.md"
-        yield f"| [`{each.name}`]({page}) | {each.description} | {own} |"
+    for distribution in distributions():
+        callbacks = listed([classes[entry_point] for entry_point in sorted(distribution.callbacks)])
+        page = f"reference/{distribution.name.removeprefix('treadle-')}.md"
+        yield f"| [`{distribution.name}`]({page}) | {distribution.description} | {callbacks} |"
 
 
 def digits() -> Iterator[str]:

@@ -90,7 +90,7 @@ def needed(name: str, extra: str = "") -> set[str]:
         found.add((distribution.name, extra))
         for requirement in map(Requirement, distribution.requires or []):
             if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-                ahead += [(requirement.name, each) for each in ("", *requirement.extras)]
+                ahead += [(requirement.name, extra) for extra in ("", *requirement.extras)]
     return {name for name, _ in found if not name.startswith("treadle")}
 
 

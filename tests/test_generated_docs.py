@@ -20,9 +20,9 @@ def test_the_pages_are_as_the_generator_writes_them(capsys: pytest.CaptureFixtur
 def test_a_difference_is_found_and_mended(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for each in (*generate.PAGES, *generate.FILLED, generate.DIGITS, "README.md"):
-        (tmp_path / each).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / each, tmp_path / each)
+    for name in (*generate.PAGES, *generate.FILLED, generate.DIGITS, "README.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
     monkeypatch.setattr(generate, "ROOT", tmp_path)
     text = (tmp_path / path).read_text()
     end = "<!-- end of generated -->"

@@ -63,7 +63,11 @@ def test_a_model_may_have_any_name(name) -> None:
         ),
         ({"a": 3}, ArgumentTypeError, r"A mapping of models must map names to modules, got PropDict\(a=3\)"),
         ({1: nn.Linear(1, 1)}, ArgumentTypeError, r"A mapping of models must map names to modules"),
-        (nn.ReLU(), ArgumentValueError, r"^The model ReLU has no parameters, so there is nothing to train\.$"),
+        (
+            nn.ReLU(),
+            ArgumentValueError,
+            r"^The model ReLU has no parameters, so there is nothing to train\.\nFix: pass one that has some\.$",
+        ),
         ({"a": nn.ReLU(), "b": nn.Tanh()}, ArgumentValueError, r"The model ReLU, Tanh has no parameters"),
     ],
 )
@@ -143,9 +147,13 @@ def test_an_optimizer_that_two_models_share_steps_once() -> None:
             {"a": torch.optim.SGD},
             r"There are several optimizers and one model\.\nFix: pass one optimizer, or a mapping of models",
         ),
-        (TWO, {"c": torch.optim.SGD}, r"There is an optimizer for 'c', and no such model\. There is: a, b\."),
+        (
+            TWO,
+            {"c": torch.optim.SGD},
+            r"There is an optimizer for 'c', and no such model\. There is: a, b\.\nFix: give the",
+        ),
         (TWO, {"a": 3}, r"The optimizer must be an instance or a function of the parameters, got 3"),
-        (MODEL, len, r"len made 2 of the parameters, which is not a torch optimizer"),
+        (MODEL, len, r"len made 2 of the parameters, which is not a torch optimizer\.\nFix: pass"),
         (MODEL, lambda params: None, r"<lambda> made None of the parameters, which is not a torch optimizer"),
     ],
 )

@@ -31,9 +31,9 @@ def one_thread_and_the_generators_as_they_were() -> Iterator[None]:
 
 @pytest.fixture
 def loguru_warnings() -> Iterator[list[str]]:
-    said: list[str] = []
-    sink = logger.add(lambda message: said.append(message.record["message"]), level="WARNING")
-    yield said
+    messages: list[str] = []
+    sink = logger.add(lambda message: messages.append(message.record["message"]), level="WARNING")
+    yield messages
     logger.remove(sink)
 
 

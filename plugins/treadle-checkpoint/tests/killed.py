@@ -63,12 +63,12 @@ def child(folder: Path, pipe: int, kill_at: int | None) -> None:
             if count == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    own = learner(folder, pipe)
+    trained = learner(folder, pipe)
     sys.addaudithook(count_changes)
     if checkpoints(folder):
-        resume(own, folder)
-    own.fit(2)
-    torch.save(own.model.state_dict(), folder.parent / "trained")
+        resume(trained, folder)
+    trained.fit(2)
+    torch.save(trained.model.state_dict(), folder.parent / "trained")
     os._exit(0)
 
 
@@ -88,10 +88,10 @@ def attempt(folder: Path, kill_at: int | None = None, kill_after: float | None =
         select.select([], [], [], kill_after)
         os.kill(process, signal.SIGKILL)
     with os.fdopen(reading, "rb") as pipe:
-        told = pipe.read().split()
+        numbers = pipe.read().split()
     status = os.waitpid(process, 0)[1]
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, f"The child failed: {status}"
-    saved = max(map(int, told), default=0)
+    saved = max(map(int, numbers), default=0)
     entries = numbered(folder)
     for _, path in entries:
         read(path)  # verifies

@@ -450,20 +450,20 @@ def test_it_is_outermost_whatever_the_others_are_called(tmp_path):
     assert learner.ordering.order(Epoch, TrainingPhase)[0] is saving
     learner.fit(1)
     rest = json.loads((latest(tmp_path).path / "state.json").read_text())
-    assert {key: said["state"]["own"] for key, said in rest["callbacks"].items() if key != "Checkpointer"} == {
+    assert {key: saved["state"]["own"] for key, saved in rest["callbacks"].items() if key != "Checkpointer"} == {
         "A": 1,
         "B": 1,
         "Z": 1,
     }
-    assert {name: said["value"] for name, said in rest["cbstate"].items()} == {"a": 1, "z": 1}
+    assert {name: saved["value"] for name, saved in rest["cbstate"].items()} == {"a": 1, "z": 1}
 
 
 def content(folder):
     """All that a checkpoint holds, but for what is told by the time or drawn to tell runs apart."""
     entry = latest(folder).path
     rest = json.loads((entry / "state.json").read_text())
-    own = rest["callbacks"].pop("Checkpointer")
-    assert set(own["state"]) == {"run", "loss"}
+    saved = rest["callbacks"].pop("Checkpointer")
+    assert set(saved["state"]) == {"run", "loss"}
     model = (entry / "model.safetensors").read_bytes()
     manifest = json.loads((entry / "manifest.json").read_text())
     return json.dumps(rest), model, manifest["epoch"], manifest["steps"], entry.name
@@ -482,7 +482,7 @@ def test_what_is_saved_does_not_depend_on_the_order_of_the_callbacks(tmp_path):
         ]
         toy_learner(*(callbacks[k] for k in order)).fit(2)
         seen.append(content(tmp_path / str(i)))
-    assert all(each == seen[0] for each in seen)
+    assert all(content == seen[0] for content in seen)
 
 
 def test_an_order_that_contradicts_it_is_refused_before_training(tmp_path):

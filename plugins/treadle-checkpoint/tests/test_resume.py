@@ -470,7 +470,7 @@ def test_with_several_models_and_optimizers(make, watchers, resumed_everywhere):
 
 def test_with_throttled_callbacks(make, resumed_everywhere, watchers):
     def build(*callbacks, seed=0):
-        return make(*(throttle(each, StepEnd, freq=3) for each in watchers()), *callbacks, seed=seed)
+        return make(*(throttle(callback, StepEnd, freq=3) for callback in watchers()), *callbacks, seed=seed)
 
     resumed_everywhere(build)
 

@@ -100,7 +100,11 @@ def test_several_callbacks_of_one_class_have_a_state_each(tmp_path):
     save_run(learner, tmp_path / "run")
     again = toy_learner(Counter("mine"), Counter(), Odd("Counter"))
     resume(again, tmp_path / "run")
-    assert [(type(each), each.count) for each in again.callbacks] == [(Counter, 32), (Counter, 32), (Odd, 64)]
+    assert [(type(callback), callback.count) for callback in again.callbacks] == [
+        (Counter, 32),
+        (Counter, 32),
+        (Odd, 64),
+    ]
 
 
 # What does not fit.

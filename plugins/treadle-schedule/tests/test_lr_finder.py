@@ -449,8 +449,16 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "error", "message"),
         [
-            ({"start": 0}, ScheduleError, "LRFinder: `start` must be a number greater than 0, not 0"),
-            ({"num_it": 2.5}, ScheduleError, "LRFinder: `num_it` must be a whole number of at least 1, not 2.5"),
+            (
+                {"start": 0},
+                ScheduleError,
+                r"LRFinder: `start` has an invalid value: 0\.\nFix: pass a number greater than 0\.",
+            ),
+            (
+                {"num_it": 2.5},
+                ScheduleError,
+                r"LRFinder: `num_it` has an invalid value: 2.5\.\nFix: pass a whole number of at least 1\.",
+            ),
             ({"start": 1, "end": 0.1}, LRFinderError, "`end` must be greater than `start`, not 0.1 after 1"),
         ],
     )

@@ -65,7 +65,7 @@ class TestSuggestion:
 
     def test_an_unknown_rule_is_an_error_that_guesses(self):
         with pytest.raises(
-            LRFinderError, match=r"no rule 'steep' to suggest a learning rate\. Did you mean `steepest`\?"
+            LRFinderError, match=r"There is no rule 'steep'\. Did you mean `steepest`\?\nFix: name a rule"
         ):
             result([3, 2, 1]).suggestion("steep")
 

@@ -101,13 +101,18 @@ def test_a_value_that_the_optimizer_does_not_have_is_refused_with_what_it_has():
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), None, "0.1", True, torch.zeros(2)])
 def test_an_invalid_learning_rate_is_refused_and_changes_nothing(value):
     learner = learner_with(sgd, 2)
-    with pytest.raises(HyperParameterError, match="LearningRate must be a number of at least 0, not"):
+    with pytest.raises(
+        HyperParameterError, match=r"LearningRate has an invalid value: .*\nFix: set it to a number of at least 0\."
+    ):
         set_hyperparameter(learner, LearningRate, [0.5, value])
     assert of_groups(learner, "lr") == [0.1, 0.1]
 
 
 def test_a_momentum_of_one_is_refused():
-    with pytest.raises(HyperParameterError, match="Momentum must be a number of at least 0 and less than 1, not 1"):
+    with pytest.raises(
+        HyperParameterError,
+        match=r"Momentum has an invalid value: 1.*\nFix: set it to a number of at least 0 and less than 1",
+    ):
         set_hyperparameter(learner_with(adam), Momentum, 1)
 
 

@@ -96,29 +96,62 @@ def test_schedules_are_equal_if_their_fields_are():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Exp("0.1", 0.9), "Exp: `start` must be a finite number, not '0.1'"),
-        (lambda: Exp(math.nan, 0.9), "Exp: `start` must be a finite number, not nan"),
-        (lambda: Exp(True, 0.9), "Exp: `start` must be a finite number, not True"),
-        (lambda: Inv(1.0, -0.5, 1), "Inv: `decay` must be a number of at least 0, not -0.5"),
-        (lambda: Poly(1.0, 2, 2.5), "Poly: `max_iter` must be a whole number of at least 1, not 2.5"),
-        (lambda: Step(1.0, 0.5, 0), "Step: `step_sizes` must be a whole number of at least 1, or a seq"),
-        (lambda: Step(1.0, 0.5, []), r"Step: `step_sizes` must be .*, not \(\)"),
-        (lambda: Step(1.0, 0.5, [3, -1]), r"Step: `step_sizes` must be .*, not \(3, -1\)"),
-        (lambda: Triangle(0.0, 1.0, 0), "Triangle: `period` must be a number greater than 0, not 0"),
-        (lambda: SinExp(0.0, 1.0, 5, None), "SinExp: `decay` must be a number of at least 0, not None"),
-        (lambda: Constant("high"), "Constant: `value` must be a finite number, not 'high'"),
-        (lambda: Loop(0.1, 0), "Loop: `period` must be a whole number of at least 1, not 0"),
-        (lambda: Shifted(0.1, 0), "Shifted: `k` must be a whole number of at least 1, not 0"),
-        (lambda: Shortened(0.1, -1), "Shortened: `n` must be a whole number of at least 1, not -1"),
-        (lambda: Interpolator(0.1, 0), "Interpolator: `rate` must be a number greater than 0, not 0"),
-        (lambda: Ramp(0, 1, 3, curve="cosine"), "Ramp: `curve` must be a callable from"),
-        (lambda: OneCycle(0, 1.0), "OneCycle: `nsteps` must be a whole number of at least 1, not 0"),
+        (lambda: Exp("0.1", 0.9), r"Exp: `start` has an invalid value: '0.1'\.\nFix: pass a finite number\."),
+        (lambda: Exp(math.nan, 0.9), r"Exp: `start` has an invalid value: nan\.\nFix: pass a finite number\."),
+        (lambda: Exp(True, 0.9), r"Exp: `start` has an invalid value: True\.\nFix: pass a finite number\."),
+        (lambda: Inv(1.0, -0.5, 1), r"Inv: `decay` has an invalid value: -0.5\.\nFix: pass a number of at least 0\."),
+        (
+            lambda: Poly(1.0, 2, 2.5),
+            r"Poly: `max_iter` has an invalid value: 2.5\.\nFix: pass a whole number of at least 1\.",
+        ),
+        (
+            lambda: Step(1.0, 0.5, 0),
+            r"Step: `step_sizes` has an invalid value: 0\.\nFix: pass a whole number of at least 1, or a seq",
+        ),
+        (lambda: Step(1.0, 0.5, []), r"Step: `step_sizes` has an invalid value: \(\)\.\nFix: pass a whole number"),
+        (
+            lambda: Step(1.0, 0.5, [3, -1]),
+            r"Step: `step_sizes` has an invalid value: \(3, -1\)\.\nFix: pass a whole number",
+        ),
+        (
+            lambda: Triangle(0.0, 1.0, 0),
+            r"Triangle: `period` has an invalid value: 0\.\nFix: pass a number greater than 0\.",
+        ),
+        (
+            lambda: SinExp(0.0, 1.0, 5, None),
+            r"SinExp: `decay` has an invalid value: None\.\nFix: pass a number of at least 0\.",
+        ),
+        (lambda: Constant("high"), r"Constant: `value` has an invalid value: 'high'\.\nFix: pass a finite number\."),
+        (lambda: Loop(0.1, 0), r"Loop: `period` has an invalid value: 0\.\nFix: pass a whole number of at least 1\."),
+        (lambda: Shifted(0.1, 0), r"Shifted: `k` has an invalid value: 0\.\nFix: pass a whole number of at least 1\."),
+        (
+            lambda: Shortened(0.1, -1),
+            r"Shortened: `n` has an invalid value: -1\.\nFix: pass a whole number of at least 1\.",
+        ),
+        (
+            lambda: Interpolator(0.1, 0),
+            r"Interpolator: `rate` has an invalid value: 0\.\nFix: pass a number greater than 0\.",
+        ),
+        (
+            lambda: Ramp(0, 1, 3, curve="cosine"),
+            r"Ramp: `curve` has an invalid value: 'cosine'\.\nFix: pass a callable from",
+        ),
+        (
+            lambda: OneCycle(0, 1.0),
+            r"OneCycle: `nsteps` has an invalid value: 0\.\nFix: pass a whole number of at least 1\.",
+        ),
         (
             lambda: OneCycle(9, 1.0, pct_start=30),
-            "OneCycle: `pct_start` must be a number from 0 to 1, not 30",
+            r"OneCycle: `pct_start` has an invalid value: 30\.\nFix: pass a number from 0 to 1\.",
         ),
-        (lambda: onecycle(9, 1.0, div=0), "onecycle: `div` must be a number greater than 0, not 0"),
-        (lambda: onecycle(9.5, 1.0), "onecycle: `nsteps` must be a whole number of at least 1, not 9.5"),
+        (
+            lambda: onecycle(9, 1.0, div=0),
+            r"onecycle: `div` has an invalid value: 0\.\nFix: pass a number greater than 0\.",
+        ),
+        (
+            lambda: onecycle(9.5, 1.0),
+            r"onecycle: `nsteps` has an invalid value: 9.5\.\nFix: pass a whole number of at least 1\.",
+        ),
     ],
 )
 def test_an_invalid_value_is_refused_when_the_schedule_is_made(make, message):
@@ -172,7 +205,9 @@ def test_a_custom_schedule_is_checked_like_the_others():
             return self.start + self.slope * (t - 1)
 
     assert [Linear(1.0, 0.5)(t) for t in (1, 2, 3)] == [1.0, 1.5, 2.0]
-    with pytest.raises(ScheduleError, match="Linear: `slope` must be a finite number, not None"):
+    with pytest.raises(
+        ScheduleError, match=r"Linear: `slope` has an invalid value: None\.\nFix: pass a finite number\."
+    ):
         Linear(1.0, None)
 
 

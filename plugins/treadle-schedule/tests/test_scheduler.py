@@ -138,7 +138,9 @@ class TestByEpoch:
         assert record(learner) == ([0, 1, 2, 3, 4, 5], [1, 1, 2, 2, 3, 3])
 
     def test_another_unit_is_refused(self):
-        with pytest.raises(ScheduleError, match="`each` is what the schedules count, 'step' or 'epoch', not 'batch'"):
+        with pytest.raises(
+            ScheduleError, match=r"Scheduler\(each\) has an invalid value: 'batch'\.\nFix: pass 'step' or 'epoch'"
+        ):
             Scheduler({LearningRate: 0.1}, each="batch")
 
 
@@ -312,6 +314,8 @@ def test_invalid_schedules_are_refused(schedules, error, message):
 
 def test_a_value_that_the_hyperparameter_cannot_take_stops_the_training():
     learner = toy_learner(Scheduler({LearningRate: lambda t: 0.1 if t < 3 else float("nan")}))
-    with pytest.raises(HyperParameterError, match="LearningRate must be a number of at least 0, not nan") as caught:
+    with pytest.raises(
+        HyperParameterError, match=r"LearningRate has an invalid value: nan\.\nFix: set it to a number"
+    ) as caught:
         learner.fit(1)
     assert "Scheduler was to set LearningRate for training step 3." in caught.value.__notes__

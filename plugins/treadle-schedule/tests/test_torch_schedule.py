@@ -47,8 +47,8 @@ def test_it_gives_what_the_scheduler_would_set(cls, options):
 
 
 def test_torchs_cosine_annealing_is_ours_without_restart():
-    theirs = TorchSchedule(CosineAnnealingLR, start=0.1, T_max=10)
-    assert values(theirs, 25) == pytest.approx(values(CosAnneal(0.0, 0.1, 10, restart=False), 25), abs=1e-12)
+    schedule = TorchSchedule(CosineAnnealingLR, start=0.1, T_max=10)
+    assert values(schedule, 25) == pytest.approx(values(CosAnneal(0.0, 0.1, 10, restart=False), 25), abs=1e-12)
 
 
 def test_a_function_makes_a_scheduler_of_schedulers():
@@ -95,5 +95,7 @@ def test_a_function_that_does_not_make_a_scheduler_is_refused():
         ScheduleError, match=r"made 7, which is not one of torch's schedulers\.\nFix: pass a class or a function"
     ):
         TorchSchedule(lambda optimizer: 7, start=0.1)(1)
-    with pytest.raises(ScheduleError, match="TorchSchedule: `start` must be a finite number, not 'fast'"):
+    with pytest.raises(
+        ScheduleError, match=r"TorchSchedule: `start` has an invalid value: 'fast'\.\nFix: pass a finite number"
+    ):
         TorchSchedule(StepLR, start="fast", step_size=2)

@@ -46,7 +46,9 @@ def as_model(model: Any) -> Any:
     models = models_of(model)
     if not any(True for part in models for _ in part.parameters()):
         names = ", ".join(type(part).__name__ for part in models)
-        raise ArgumentValueError(f"The model {names} has no parameters, so there is nothing to train.")
+        raise ArgumentValueError(
+            f"The model {names} has no parameters, so there is nothing to train.\nFix: pass one that has some."
+        )
     return model
 
 
@@ -81,7 +83,8 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
         for name in optimizer:
             if name not in model:
                 raise ArgumentTypeError(
-                    f"There is an optimizer for {name!r}, and no such model. {did_you_mean(str(name), model)}"
+                    f"There is an optimizer for {name!r}, and no such model. {did_you_mean(str(name), model)}\n"
+                    f"Fix: give the optimizer the name of its model."
                 )
         return PropDict({name: as_optimizer(part, model[name]) for name, part in named(optimizer).items()})
     if isinstance(optimizer, torch.optim.Optimizer):
@@ -103,7 +106,8 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
         raise
     if not isinstance(made, torch.optim.Optimizer):
         raise ArgumentTypeError(
-            f"{name_of(optimizer)} made {made!r} of the parameters, which is not a torch optimizer."
+            f"{name_of(optimizer)} made {made!r} of the parameters, which is not a torch optimizer.\n"
+            f"Fix: pass a function that returns one:\n    optimizer=torch.optim.Adam"
         )
     return made
 

@@ -32,7 +32,7 @@ class Kept:
     def load_state_dict(self, state): ...
 
 
-@pytest.mark.parametrize(("there", "found"), [({}, "nothing"), ({"kept": Series()}, "a Series")])
-def test_an_object_that_only_its_callback_can_make_has_to_be_there(there, found):
+@pytest.mark.parametrize(("entries", "found"), [({}, "nothing"), ({"kept": Series()}, "a Series")])
+def test_an_object_that_only_its_callback_can_make_has_to_be_there(entries, found):
     with pytest.raises(MismatchError, match=f"has a Kept for cbstate.deep.kept, and the learner has {found} there"):
-        moved(PropDict(deep=PropDict(kept=Kept())), PropDict(deep=PropDict(there)))
+        moved(PropDict(deep=PropDict(kept=Kept())), PropDict(deep=PropDict(entries)))

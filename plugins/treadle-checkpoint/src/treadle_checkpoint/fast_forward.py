@@ -105,5 +105,5 @@ def chance(data: Any) -> tuple[Any, Any]:
     """What changes whenever a random generator is used: a global one, or one of the data's own."""
     state = RandomState([data])
     numpy = (bytes(state.numpy[1]), *state.numpy[2:]) if state.numpy is not None else None
-    own = [bytes(one.numpy()) if isinstance(one, torch.Tensor) else repr(one) for _, one in state.own]
-    return (state.python, numpy, bytes(state.torch.numpy())), own
+    loaders = [bytes(s.numpy()) if isinstance(s, torch.Tensor) else repr(s) for _, s in state.own]
+    return (state.python, numpy, bytes(state.torch.numpy())), loaders

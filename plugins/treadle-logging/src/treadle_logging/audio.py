@@ -61,8 +61,11 @@ def _samples(data: torch.Tensor) -> torch.Tensor:
     if data.ndim == 1:
         data = data[None]
     if data.ndim != 2 or data.numel() == 0 or data.shape[0] > data.shape[1]:
-        fix = ".\nFix: the channels seem to come last; swap them:\n    Audio(data.T, rate)" if data.ndim == 2 else "."
-        raise ArgumentValueError(f"Audio(data) must have the shape (samples,) or (channels, samples), not {shape}{fix}")
+        transposed = "the channels seem to come last; swap them:\n    Audio(data.T, rate)"
+        fix = transposed if data.ndim == 2 else "log each sound on its own:\n    Audio(data[0], rate)"
+        raise ArgumentValueError(
+            f"Audio(data) must have the shape (samples,) or (channels, samples), not {shape}.\nFix: {fix}"
+        )
     if data.dtype == torch.int16:
         return (data.cpu() / LOUDEST).clamp(-1, 1)
     if not data.is_floating_point():

@@ -203,7 +203,10 @@ def as_tensor(data: Any, owner: str) -> torch.Tensor:
         else:
             if not tensor.is_complex():
                 return tensor
-    raise ArgumentTypeError(f"{owner}(data) must be a tensor or array of real numbers, got {_described(data)}.")
+    raise ArgumentTypeError(
+        f"{owner}(data) must be a tensor or array of real numbers, got {_described(data)}.\n"
+        f"Fix: convert it, or use another loggable, such as Text."
+    )
 
 
 def _one_number(data: Any) -> float | torch.Tensor:

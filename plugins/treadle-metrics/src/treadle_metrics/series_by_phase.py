@@ -132,7 +132,9 @@ class SeriesByPhase(ByPhase[SeriesByName]):
         names = [names] if isinstance(names, str) else recorded if names is None else list(names)
         for name in names:
             if name not in recorded:
-                raise ArgumentValueError(f"There is no curve of {name!r}. {did_you_mean(name, recorded)}")
+                raise ArgumentValueError(
+                    f"There is no curve of {name!r}. {did_you_mean(name, recorded)}\nFix: name one that is recorded."
+                )
 
         def curves(axes: Any, name: str) -> Any:
             for label, series in self.curves(name).items():

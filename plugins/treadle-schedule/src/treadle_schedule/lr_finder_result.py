@@ -145,7 +145,9 @@ class LRFinderResult:
         elif rule in RULES:
             function, needed = RULES[rule]
         else:
-            raise LRFinderError(f"There is no rule {rule!r} to suggest a learning rate. {did_you_mean(rule, RULES)}")
+            raise LRFinderError(
+                f"There is no rule {rule!r}. {did_you_mean(rule, RULES)}\nFix: name a rule, or pass a function."
+            )
         first = self.num_it // 10
         points = list(zip(self.lrs, self.smoothed, strict=True))[first:-LAST_POINTS]
         lrs = [lr for lr, loss in points if math.isfinite(loss)]

@@ -146,7 +146,7 @@ class OptimizerValue(HyperParameter):
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             return  # the number may be on a device, which no step waits for
         if not self.must.test(value):
-            raise HyperParameterError(f"{self.name} must be {self.must.be}, not {value!r}.")
+            raise HyperParameterError(f"{self.name} has an invalid value: {value!r}.\nFix: set it to {self.must.be}.")
 
 
 @dataclass(frozen=True, repr=False)

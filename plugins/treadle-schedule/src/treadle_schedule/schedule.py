@@ -36,7 +36,7 @@ class PlotError(TreadleError, ImportError):
 
 @dataclass(frozen=True)
 class Must:
-    """What a value must be: in words, to follow "must be", and as a test."""
+    """What a value must be: in words, to follow "pass", and as a test."""
 
     be: str
     test: Callable[[Any], bool]
@@ -74,7 +74,9 @@ def check(owner: type | Callable[..., Any], values: Mapping[str, Any]) -> None:
     """
     for name, must in _requirements(owner).items():
         if not must.test(values[name]):
-            raise ScheduleError(f"{owner.__name__}: `{name}` must be {must.be}, not {values[name]!r}.")
+            raise ScheduleError(
+                f"{owner.__name__}: `{name}` has an invalid value: {values[name]!r}.\nFix: pass {must.be}."
+            )
 
 
 @cache

@@ -63,7 +63,7 @@ class Scheduler(Callback):
     ) -> None:
         self.schedules = _checked(schedules)
         if each not in ("step", "epoch"):
-            raise ScheduleError(f"Scheduler: `each` is what the schedules count, 'step' or 'epoch', not {each!r}.")
+            raise ScheduleError(f"Scheduler(each) has an invalid value: {each!r}.\nFix: pass 'step' or 'epoch'.")
         self.each = each
         self.t = 1
         self.hyperparameters = tuple(self.schedules)

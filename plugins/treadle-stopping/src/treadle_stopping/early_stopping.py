@@ -245,7 +245,7 @@ class EarlyStopping(Callback):
         if self.monitor not in metrics:
             raise ArgumentValueError(
                 f"EarlyStopping(monitor={self.monitor!r}): there is no such metric in {phase}. "
-                f"{did_you_mean(self.monitor, metrics)}"
+                f"{did_you_mean(self.monitor, metrics)}\nFix: name a metric that is recorded, or add it to `Metrics`."
             )
         value: float = metrics[self.monitor].last[1]
         return -value if self.mode == "max" else value

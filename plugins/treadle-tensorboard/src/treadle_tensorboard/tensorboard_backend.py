@@ -63,7 +63,7 @@ class TensorBoardBackend(LoggerBackend):
             if option not in OPTIONS:
                 raise ArgumentTypeError(
                     f"TensorBoardBackend has no option `{option}`, since SummaryWriter has none. "
-                    f"{did_you_mean(option, OPTIONS)}"
+                    f"{did_you_mean(option, OPTIONS)}\nFix: correct the name, or leave the option out."
                 )
         self._writer: SummaryWriter | None = SummaryWriter(self.logdir, **options)
         self._not_finite: set[str] = set()
