@@ -66,7 +66,7 @@ def seconds_of_a_handler(handlers: int = 50) -> float:
 
 
 def seconds_of_a_graph(callbacks: int = 1000) -> float:
-    """The time to order so many callbacks, each writing an entry and reading those of three others."""
+    """The time to order this number of callbacks, each writing an entry and reading those of three others."""
 
     def kind(i: int) -> type[Callback]:
         reads = {f"cbstate.entry{j}": Read for j in (i // 2, i // 3, i // 5) if j != i}

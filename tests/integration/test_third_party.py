@@ -35,7 +35,7 @@ packages = ["{package}"]
 """
 
 COUNTER = '''
-"""Counts training steps, for everybody to read."""
+"""Counts training steps, for other callbacks to read."""
 from treadle import Callback, Read, TrainingPhase, Write
 
 class Counter(Callback):

@@ -219,7 +219,7 @@ def test_wrappers_and_overrides_do_what_pluggy_does(drawn, core) -> None:
     expected, expected_log, _ = outcome(by_pluggy, drawn, core)
     result, log, error = outcome(by_a_learner, drawn, core)
     assert (result, log) == (expected, expected_log)
-    if error is not None:  # the note names who raised it, and nobody else
+    if error is not None:  # the note names the callback that raised it, and no other
         raiser = str(error.__context__ if isinstance(error, RuntimeError) else error).strip("'")
         notes = [note.split()[2] for note in getattr(error, "__notes__", [])]
         assert notes == ([] if raiser == "core" else [raiser])

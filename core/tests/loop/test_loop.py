@@ -582,7 +582,7 @@ class Stream(torch.utils.data.IterableDataset):
 
 class NoLength:
     def __len__(self):
-        raise NotImplementedError("nobody knows")
+        raise NotImplementedError("unknown")
 
     def __iter__(self):
         return iter([BATCH, BATCH])

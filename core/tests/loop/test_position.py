@@ -26,7 +26,7 @@ from treadle.state.random_state import RandomState, own_generators
 
 
 class Saved:
-    """A run that was saved after so many epochs, or so many batches of the next one."""
+    """A run that was saved after a number of epochs, or of batches of the next one."""
 
     def __init__(self, learner, rounds, done=None):
         self.learner, self.rounds, self.done, self.calls = learner, rounds, done, []

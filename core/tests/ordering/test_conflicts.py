@@ -24,7 +24,7 @@ from treadle.ordering.run_after import Edge
 
 
 class Watch(Callback):
-    """Reads the callbacks, and wants to be around everybody else."""
+    """Reads the callbacks, and is to be the outermost wrapper."""
 
     state_access = {"callbacks": Read}
     name = "Zenith"
@@ -88,7 +88,7 @@ class Resolves(Callback):
         return self.resolution
 
 
-def nobody(first, second):
+def no_resolver(first, second):
     return []
 
 
@@ -118,8 +118,8 @@ def test_two_writers_are_a_problem_whatever_else_they_share() -> None:
 
 def test_without_a_resolution_the_data_flow_decides() -> None:
     a, b = Resolves("A", NotDefined()), Resolves("B")
-    assert resolutions(a, b, nobody) == []
-    assert resolve(a, b, WRITE_READ, nobody) == by_data_flow(a, b, WRITE_READ)
+    assert resolutions(a, b, no_resolver) == []
+    assert resolve(a, b, WRITE_READ, no_resolver) == by_data_flow(a, b, WRITE_READ)
 
 
 def test_resolutions_come_with_their_source_callbacks_first() -> None:
@@ -145,24 +145,24 @@ def test_run_first_is_an_edge_whose_reason_names_the_source_of_the_decision(winn
     pair = [a, b]
     first, second = pair[winner], pair[1 - winner]
     b.resolution = RunFirst(first)
-    assert resolve(a, b, WRITE_WRITE, nobody) == [
+    assert resolve(a, b, WRITE_WRITE, no_resolver) == [
         Edge(first, second, f"RunFirst({first.name}), from B.resolve_conflict")
     ]
 
 
 def test_no_conflict_is_no_edge() -> None:
-    assert resolve(Resolves("A", NoConflict()), Resolves("B"), WRITE_WRITE, nobody) == []
+    assert resolve(Resolves("A", NoConflict()), Resolves("B"), WRITE_WRITE, no_resolver) == []
 
 
 def test_without_a_shared_path_an_unresolvable_needs_no_path_in_its_words() -> None:
-    problem = resolve(Resolves("A", Unresolvable()), Resolves("B"), [], nobody)
+    problem = resolve(Resolves("A", Unresolvable()), Resolves("B"), [], no_resolver)
     assert problem.what == "A and B cannot be used together (from A.resolve_conflict)."
 
 
 def test_without_a_shared_path_two_resolutions_differ_about_the_order() -> None:
     a, b = Resolves("A"), Resolves("B")
     a.resolution, b.resolution = RunFirst(a), RunFirst(b)
-    problem = resolve(a, b, [], nobody)
+    problem = resolve(a, b, [], no_resolver)
     assert problem.what == (
         "A and B differ about their order: RunFirst(A) from A.resolve_conflict; RunFirst(B) from B.resolve_conflict."
     )
@@ -173,4 +173,4 @@ def test_a_resolution_about_another_callback_is_refused() -> None:
         AccessError,
         match=r"A\.resolve_conflict returned RunFirst\(<C>\) for A and B, and it is neither\.\nFix: return one",
     ):
-        resolve(Resolves("A", RunFirst(Resolves("C"))), Resolves("B"), WRITE_READ, nobody)
+        resolve(Resolves("A", RunFirst(Resolves("C"))), Resolves("B"), WRITE_READ, no_resolver)

@@ -296,7 +296,7 @@ def test_run_after_names_an_entry_point(install) -> None:
 
 
 def test_an_unknown_name_in_run_after_orders_nothing() -> None:
-    assert edges(make("A", after=("recorder_of_nobody",)), make("B")) == []
+    assert edges(make("A", after=("unknown_recorder",)), make("B")) == []
 
 
 def test_a_callback_does_not_run_after_itself() -> None:
@@ -604,7 +604,7 @@ def test_an_edge_that_one_phase_needs_does_not_close_a_cycle_in_another() -> Non
     assert order(StepEnd, a, b, c, phase=ValidationPhase) == ["B", "C"]
 
 
-# Reads of what nobody writes.
+# Reads without a writer.
 
 
 @pytest.mark.parametrize("written", ["cbstate.x", "cbstate", "cbstate.x.deep"])

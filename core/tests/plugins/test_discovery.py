@@ -84,7 +84,7 @@ def test_an_unknown_name_is_guessed(hello) -> None:
         toy_learner("helo")
 
 
-# What cannot be used is data, until somebody asks for it.
+# What cannot be used is data, until it is asked for.
 
 BROKEN = {
     "import": (

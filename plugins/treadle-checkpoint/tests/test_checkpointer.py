@@ -459,7 +459,7 @@ def test_it_is_outermost_whatever_the_others_are_called(tmp_path):
 
 
 def content(folder):
-    """All that a checkpoint holds, but for what is told by the time or drawn to tell runs apart."""
+    """All that a checkpoint holds, except for times and the identifier of the run."""
     entry = latest(folder).path
     rest = json.loads((entry / "state.json").read_text())
     saved = rest["callbacks"].pop("Checkpointer")

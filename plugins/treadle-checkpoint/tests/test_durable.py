@@ -47,9 +47,9 @@ def test_a_folder_whose_writing_failed_leaves_nothing(tmp_path):
 
 
 def test_what_is_removed_and_what_was_left_unfinished_is_gone(tmp_path):
-    for name in ("checkpoint_1", ".checkpoint_2.unfinished", ".of_somebody_else"):
+    for name in ("checkpoint_1", ".checkpoint_2.unfinished", ".of_another_program"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("x")
     remove_folder(tmp_path / "checkpoint_1")
     clear_remainders(tmp_path)
-    assert names(tmp_path) == [".of_somebody_else"]
+    assert names(tmp_path) == [".of_another_program"]

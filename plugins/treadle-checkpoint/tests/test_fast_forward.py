@@ -12,7 +12,7 @@ POINTS = TensorDataset(torch.arange(12.0).reshape(12, 1))
 
 
 def by_hand(data, done, between=lambda: None):
-    """Take so many batches, with something in between; the rest, and the last one's digest."""
+    """Take a number of batches, with something in between; the rest, and the last one's digest."""
     start = RandomState([data])
     batches = iter(data)
     for _ in range(done):

@@ -89,7 +89,7 @@ def test_views_of_one_memory_are_loaded_each_on_its_own(tmp_path):
 
 
 class Counted(nn.Module):
-    """Has extra state, which is no tensor."""
+    """Has extra state, which is not a tensor."""
 
     def __init__(self):
         super().__init__()

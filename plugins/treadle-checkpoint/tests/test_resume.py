@@ -220,7 +220,7 @@ class Noisy(torch.utils.data.Dataset):
 
 
 class Endless:
-    """An iterable that is no sequence and never ends."""
+    """An iterable that is not a sequence and never ends."""
 
     def __iter__(self):
         while True:

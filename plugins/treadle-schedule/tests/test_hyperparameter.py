@@ -59,7 +59,7 @@ DECLARATIONS = st.dictionaries(st.sampled_from(PATHS), st.sampled_from([Read, Wr
 
 
 def allows(declared, path, permission):
-    """Whether a declaration, or several, lets somebody use a path."""
+    """Whether a declaration, or several, allows the use of a path."""
     return any(
         overlaps(path, prefix) and len(prefix) <= len(path) and issubclass(granted, permission)
         for prefix, granted in declared.items()

@@ -59,7 +59,7 @@ class Checkpointer(Callback):
         keep_top_k: Keep the k best and the newest, remove all others. Default: keep all.
         every_epochs: The number of epochs from save to save. Default: 1, unless steps or minutes are given.
         every_steps: The number of steps from save to save. Default: never.
-        every_minutes: The least number of minutes from save to save, which is after a step. Default: never.
+        every_minutes: The minimum number of minutes from save to save, which is after a step. Default: never.
         metric: What "best" means: the name of a metric that `Metrics` records. Without `Metrics`, the loss of an epoch
             is that of its last step; so is that of what is saved in the middle of an epoch.
         phase: The type of the phases whose metric it is, and after whose epochs to save. Default: training phases.
@@ -130,7 +130,7 @@ class Checkpointer(Callback):
 
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
-        """It reads everything; a metric other than the loss must have somebody who records it."""
+        """It reads everything; a metric other than the loss must be recorded by a callback."""
         fields = ("model", "optimizer", "lossfn", "data", "step", "callbacks", "cbstate")
         access: dict[str, type[Permission]] = dict.fromkeys(fields, Read)
         if self.metric != "Loss":
@@ -138,7 +138,7 @@ class Checkpointer(Callback):
         return access
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
-        """Around a step and an epoch it comes first, so that nobody has anything left to do when it saves."""
+        """Around a step and an epoch it comes first, so that all others are done when it saves."""
         if isinstance(unwrap(other), Checkpointer):
             return NoConflict()
         return RunFirst(self) if {"epoch", "step"} & handlers(other).keys() else NoConflict()

@@ -69,13 +69,13 @@ def remove_folder(target: Path) -> None:
 
 
 def clear_remainders(folder: Path) -> None:
-    """Remove what somebody who was killed left unfinished in a folder."""
+    """Remove what a killed process left unfinished in a folder."""
     for path in folder.glob(f".checkpoint_*{UNFINISHED}"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def hidden(target: Path) -> Path:
-    """A name beside the target that nobody else has."""
+    """An unused name beside the target."""
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}{UNFINISHED}")
 
 

@@ -29,7 +29,7 @@ class Checkpoint:
         run: The identifier of the run.
         epoch: The epoch of training in which, or after which, it was saved; counted from 1.
         steps: The training steps that were done.
-        loss: The training loss, or None if it was no finite number.
+        loss: The training loss, or None if it was not finite.
         score: By what it is compared with others, and the value.
         whole_run: Whether the run can be resumed from it; else it holds the model alone.
 
@@ -90,15 +90,12 @@ def read_entry(number: int, path: Path) -> Checkpoint:
 
 
 def checkpoints(folder: str | os.PathLike[str]) -> list[Checkpoint]:
-    """The checkpoints that a `Checkpointer` saved in a folder, the oldest first.
+    """The checkpoints that a `Checkpointer` saved in a folder, the oldest first; none if there is no folder.
 
     One whose manifest cannot be read is left out.
 
-    Args:
-        folder: The folder; need not be there.
-
     Example:
-        >>> checkpoints("runs/of-nobody")
+        >>> checkpoints("runs/missing")
         []
     """
     found = []
@@ -176,8 +173,6 @@ def prune(folder: Path, k: int, score: Score) -> None:
     """Remove all checkpoints of a folder but the k best and the newest. Damaged ones stay.
 
     Args:
-        folder: The folder.
-        k: How many.
         score: What they are compared by; what was compared by something else counts as worst.
     """
     found = checkpoints(folder)

@@ -76,8 +76,6 @@ def verify(folder: Path, manifest: dict[str, Any], names: Iterable[str] | None =
     """Compare the files of a checkpoint with its manifest; the contents of tensors are compared by `read_tensors`.
 
     Args:
-        folder: The folder of the checkpoint.
-        manifest: Its manifest.
         names: The files to look at. Default: all.
 
     Raises:

@@ -38,7 +38,6 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
     the classes, the data, the settings of the callbacks.
 
     Args:
-        learner: The learner.
         path: The folder to make; it must not be there yet.
 
     Raises:
@@ -63,7 +62,7 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
     progress, position = learner.progress, learner.position
     if progress.phase is not None:
         raise CheckpointError(
-            "save_run was called inside of an epoch, where callbacks have yet to take their part.\n"
+            "save_run was called inside of an epoch, where the callbacks are not done yet.\n"
             "Fix: let a callback save between two steps:\n    Checkpointer(folder, every_steps=100)"
         )
     path = Path(path)
@@ -80,8 +79,6 @@ def write(path: Path, state: RunState, place: Place, about: dict[str, Any], *, w
 
     Args:
         path: The folder, which must not be there.
-        state: The state of the run.
-        place: Where in its fit the run is.
         about: What else the manifest holds.
         whole_run: Whether to write more than the model. Default: yes.
     """

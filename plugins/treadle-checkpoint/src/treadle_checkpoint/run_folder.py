@@ -41,7 +41,7 @@ class RunFolder:
         return self.path.resolve() == other.path.resolve()
 
     def claim(self) -> None:
-        """Make sure before training that nobody else uses the folder, and clear up after a run that was killed."""
+        """Make sure before training that no other run uses the folder, and clear up after a run that was killed."""
         self.refuse_others()
         clear_remainders(self.path)
 
@@ -63,8 +63,7 @@ class RunFolder:
 
         Args:
             learner: The learner, or what a callback that may read all of it sees.
-            place: Where in its fit the run is.
-            loss: The training loss, for the name.
+                loss: The training loss, for the name.
             score: What the checkpoint is compared with others by.
         """
         if (name := non_finite(learner.model)) is not None:

@@ -50,10 +50,7 @@ def recorded(cbstate: Mapping[str, Any], unit: str, phase: Phase, metric: str) -
     """The last value of a metric that the callback `Metrics` recorded; None if nothing was in that phase.
 
     Args:
-        cbstate: The learner's.
         unit: "epoch" or "step".
-        phase: The phase.
-        metric: The metric's name.
 
     Raises:
         CheckpointError: if values were recorded in that phase, and none of that name; for the loss it is None, since

@@ -22,7 +22,6 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], notes: Any = 
     """Write tensors into a file; it is neither flushed to the disk nor renamed, see `durable`.
 
     Args:
-        path: The file.
         tensors: The tensors by name, on any device.
         notes: What is to be known about them; anything that JSON can hold. Default: nothing.
 
@@ -51,11 +50,10 @@ def read_tensors(path: Path, expected: str | None = None) -> tuple[dict[str, tor
     """The verified tensors of a file, on the CPU, and the notes. Files of other programs have no notes.
 
     Args:
-        path: The file.
         expected: What `write_tensors` returned. Default: what the file itself says.
 
     Raises:
-        DamagedCheckpointError: if it is no such file, or its content is not what was written.
+        DamagedCheckpointError: if it is not such a file, or its content is not what was written.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
