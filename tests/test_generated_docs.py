@@ -17,7 +17,7 @@ def test_the_pages_are_as_the_generator_writes_them(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("path", generate.PAGES | dict.fromkeys(generate.FILLED))
-def test_a_difference_is_found_and_mended(
+def test_a_difference_is_found_and_repaired(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in (*generate.PAGES, *generate.FILLED, generate.DIGITS, "README.md"):

@@ -217,7 +217,7 @@ def critic_accuracy(program: Program) -> list[float]:
     return list(program.learner.cbstate.metricsepoch[program.phase]["Accuracy"].values)
 
 
-def test_the_generator_comes_close_to_the_digits_and_the_critic_tells_them_apart_less_and_less(done):
+def test_the_generator_comes_close_to_the_digits_and_the_critic_separates_them_less_and_less(done):
     program = done("gan")
     images, generator = program.names["images"], program.learner.model.generator.eval()
     with torch.no_grad():

@@ -180,7 +180,7 @@ def test_a_custom_callback_sees_what_it_declares() -> None:
         toy_learner(CustomCallback(look, StepEnd)).fit(1)
 
 
-def test_a_custom_callback_takes_part_in_the_order() -> None:
+def test_a_custom_callback_is_ordered_like_others() -> None:
     log = []
     reader = CustomCallback(lambda learner: log.append("reader"), StepEnd, TrainingPhase, {"cbstate.x": Read})
     writer = CustomCallback(lambda learner: log.append("writer"), StepEnd, TrainingPhase, {"cbstate.x": Write})

@@ -32,7 +32,7 @@ from treadle.errors import (
 
 
 @pytest.mark.parametrize("cancel", [CancelStepException, CancelEpochException, CancelFittingException])
-def test_a_cancel_is_a_fit_exception_and_no_error(cancel) -> None:
+def test_a_cancel_is_a_fit_exception_and_not_an_error(cancel) -> None:
     assert issubclass(cancel, FitException)
     assert not issubclass(cancel, TreadleError)
     assert cancel("why").callback is None

@@ -572,7 +572,7 @@ def test_after_an_error_a_fit_goes_on_from_where_the_learner_was(fault) -> None:
     assert learner.fit(1) == FitResult(1, 1, None)
 
 
-def test_a_model_that_no_optimizer_holds_is_warned_of_before_it_is_trained_in_vain() -> None:
+def test_a_model_that_no_optimizer_holds_is_warned_about_before_training() -> None:
     messages: list[str] = []
     sink = logger.add(lambda message: messages.append(message.record["message"]), level="WARNING")
     try:

@@ -120,8 +120,8 @@ class Callback:
             its `state_dict` held. Default: False.
         hyperparameters: What it sets of the optimizers, each with a `name` and a method
             `clashes_with(another)`; of two callbacks, neither may undo the other. Default: nothing.
-        move_data: The function that it applies to every tensor of a batch, so that who makes a
-            batch outside of a step can do the same; None if there is none. Default: None.
+        move_data: The function that it applies to every tensor of a batch, so that a
+            batch outside of a step can be treated alike; None if there is none. Default: None.
         wrapped: The callback inside, of one that forwards to another. Default: None.
 
     Example:

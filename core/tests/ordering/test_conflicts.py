@@ -150,7 +150,7 @@ def test_run_first_is_an_edge_whose_reason_names_the_source_of_the_decision(winn
     ]
 
 
-def test_no_conflict_is_no_edge() -> None:
+def test_no_conflict_makes_no_edge() -> None:
     assert resolve(Resolves("A", NoConflict()), Resolves("B"), WRITE_WRITE, no_resolver) == []
 
 

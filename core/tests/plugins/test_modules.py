@@ -62,7 +62,7 @@ def other(install, source: str) -> None:
     install("third-party", files={"third_party.py": source}, entry_points={PLUGINS: {"third_party": "third_party"}})
 
 
-def test_a_module_takes_part_when_a_callback_of_its_distribution_does(install) -> None:
+def test_a_module_is_used_when_a_callback_of_its_distribution_is(install) -> None:
     demo(install, rules=RESOLVES)
     first, second = load("first")(), load("second")()
     assert "demo_plugin.rules" not in sys.modules
@@ -88,7 +88,7 @@ def test_a_module_that_is_not_named_and_whose_callbacks_are_not_used_is_never_im
     assert not {"demo_plugin", "demo_plugin.rules", "third_party"} & set(sys.modules)
 
 
-def test_a_module_takes_part_when_it_is_named_among_the_callbacks(install) -> None:
+def test_a_module_is_used_when_it_is_named_among_the_callbacks(install) -> None:
     demo(install)
     other(install, RESOLVES)
     with pytest.raises(CallbackConflictError, match=r"First and Second both write `cbstate\.demo`"):
@@ -160,7 +160,7 @@ def test_a_module_that_fails_to_import_is_an_error_when_its_callbacks_are_used(i
     assert toy_learner().fit(1).steps == 16
 
 
-def test_a_disabled_module_takes_no_part(install, monkeypatch) -> None:
+def test_a_disabled_module_is_not_used(install, monkeypatch) -> None:
     demo(install, rules="1 / 0")
     monkeypatch.setenv(DISABLE, "rules")
     assert toy_learner("first").fit(1).steps == 16

@@ -51,7 +51,7 @@ def test_the_same_holds_for_torchmetrics(outputs):
     assert whole == pytest.approx(6 / 7)
 
 
-def test_it_starts_anew_with_each_epoch(outputs):
+def test_it_starts_again_with_each_epoch(outputs):
     learner = toy_learner(Recorder(), Metrics(F1()))
     epoch(learner, outputs, BATCHES)
     epoch(learner, outputs, BATCHES[1:])

@@ -145,7 +145,7 @@ def test_counts_have_their_axes_and_each_phase_its_bar(tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_there_are_no_bars_of_nothing():
+def test_nothing_recorded_draws_no_bars():
     with pytest.raises(
         ArgumentValueError, match=r"Nothing is recorded yet.*\nFix: train first:\n    learner\.fit\(10\)"
     ):

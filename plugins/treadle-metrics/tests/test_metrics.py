@@ -209,7 +209,7 @@ def test_changing_the_callbacks_keeps_what_was_recorded(scripted):
     assert epochs(learner, scripted, "SmoothLoss") == [(2, pytest.approx(2.0, rel=1e-12))]
 
 
-def test_it_declares_what_its_metrics_read_and_no_more():
+def test_it_declares_only_what_its_metrics_read():
     assert accesses(Metrics(), Read) == {"cbstate.history", "step.loss"}
     assert accesses(Metrics(accuracy), Read) == {"cbstate.history", "step.loss", "step.yhats", "step.ys"}
 
@@ -242,7 +242,7 @@ def test_resumed_anywhere_it_records_the_same(resumed_everywhere, make, phases):
     assert positions == 2 * len(phases) * (1 + 2 * 3)
 
 
-def test_a_state_that_is_loaded_between_two_steps_is_gone_on_with(scripted, other):
+def test_training_continues_from_a_state_that_is_loaded_between_two_steps(scripted, other):
     saved, learner = (toy_learner(Recorder(), Metrics(SmoothLoss(beta=0.5))) for _ in range(2))
     step(saved, other, 4.0)
     step(learner, scripted, 1.0)

@@ -70,7 +70,7 @@ def test_an_epoch_in_which_the_fit_is_cancelled_is_not_counted():
     assert history(learner) == History(epochs=0, steps=2, steps_epoch=2)
 
 
-def test_the_steps_of_the_epoch_count_anew_in_each_epoch():
+def test_the_steps_of_the_epoch_are_counted_again_in_each_epoch():
     learner = toy_learner(Recorder(), nbatches=4)
     epoch(learner, TrainingPhase())
     epoch(learner, TrainingPhase(), learner.data.training[:3])
@@ -115,7 +115,7 @@ def test_a_history_that_is_loaded_when_the_epoch_has_begun_is_counted_on():
     assert history(learner) == History(epochs=1, steps=1, steps_epoch=1)
 
 
-def test_in_another_learner_it_counts_anew():
+def test_in_another_learner_the_count_starts_again():
     recorder, phase = Recorder(), TrainingPhase()
     for _ in range(2):
         learner = toy_learner(recorder)

@@ -140,7 +140,7 @@ def test_a_curve_that_is_not_there_is_refused_with_a_guess(drawable):
         drawable.plot(names=["Acuracy"])
 
 
-def test_there_is_no_picture_of_nothing():
+def test_nothing_recorded_draws_no_picture():
     with pytest.raises(
         ArgumentValueError, match=r"Nothing is recorded yet.*\nFix: train first:\n    learner\.fit\(10\)"
     ):

@@ -340,7 +340,7 @@ def test_while_the_copy_of_a_loss_is_under_way_no_other_is_started(bar, device):
     assert device.copies == [1.0, 4.0]
 
 
-def test_a_loss_on_a_device_that_cannot_tell_when_a_copy_ends_is_not_shown(bar, terminal):
+def test_a_loss_on_a_device_without_events_is_not_shown(bar, terminal):
     for steps in (1, 2):
         bar.advance(steps)
         bar.show(torch.empty((), device="meta"))

@@ -124,7 +124,7 @@ def test_more_checks_come_after_the_default_ones_or_alone():
     assert SanityCheck([more], use_default=False).checks == (more,)
 
 
-def test_a_check_sees_what_sanity_check_declares_and_no_more():
+def test_a_check_sees_only_what_sanity_check_declares():
     with pytest.raises(SanityCheckException, match=r'Fix: add to SanityCheck\.state_access:\n .*history": Read'):
         toy_learner(SanityCheck([check(lambda learner: learner.cbstate.history)])).fit(1)
 

@@ -87,7 +87,7 @@ def test_a_sum_takes_equal_criteria_once_and_leaves_out_never():
     assert repr(Patience(1) + InvalidValue()) == "Disjunction(Patience(n=1), InvalidValue())"
 
 
-def test_a_disjunction_of_one_is_that_one_and_of_none_is_never():
+def test_a_disjunction_of_one_criterion_is_that_criterion_and_an_empty_one_is_never():
     assert Disjunction(Patience(2), Never(), Patience(2)) == Patience(2)
     assert Disjunction() == Disjunction(Never()) == Never()
     assert sum([Patience(2), InvalidValue()]) == Patience(2) + InvalidValue()

@@ -260,7 +260,7 @@ def test_validation_within_a_training_epoch_sees_the_training_losses_so_far():
 # Options.
 
 
-def test_every_fit_starts_anew():
+def test_every_fit_starts_again():
     stopping = EarlyStopping(NumberLimit(3))
     learner = toy_learner(stopping)
     assert [learner.fit(n).epochs for n in (2, 2, 5, 5)] == [2, 2, 3, 3]

@@ -16,7 +16,7 @@ def test_patience_compares_with_the_loss_before_not_with_the_best():
     assert stopping_time(Patience(2), [1.0, 9.0, 8.0, 9.0, 8.0, 9.0]) == 0
 
 
-def test_an_equal_loss_or_a_nan_starts_patience_anew():
+def test_an_equal_loss_or_a_nan_resets_patience():
     assert stopping_time(Patience(2), [1.0, 2.0, 2.0, 3.0, math.nan, 4.0, 5.0, 6.0]) == 8
 
 
@@ -37,7 +37,7 @@ def test_number_since_best_stops_n_losses_after_the_best(n, time):
 
 
 @pytest.mark.parametrize(("n", "time"), [(2, 5), (3, 9)])
-def test_a_new_best_starts_number_since_best_anew(n, time):
+def test_a_new_best_resets_number_since_best(n, time):
     assert stopping_time(NumberSinceBest(n), [10.0, 9.0, 8.0, 9.0, 10.0, 7.0, 10.0, 10.0, 10.0, 10.0]) == time
 
 

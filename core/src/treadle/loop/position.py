@@ -1,4 +1,4 @@
-"""`Position`: where in its fit and in its epoch a learner is, for those who save and resume runs."""
+"""`Position`: where in its fit and in its epoch a learner is, for saving and resuming runs."""
 
 from __future__ import annotations
 

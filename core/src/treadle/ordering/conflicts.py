@@ -23,7 +23,7 @@ Overlap = tuple[str, type[Permission], str, type[Permission]]
 #: For pairs of positions, the smaller first, what the two share.
 Shared = dict[tuple[int, int], list[Overlap]]
 
-#: Asked about a pair, beside the callbacks themselves: who gives a resolution, and which.
+#: Asked about a pair, beside the callbacks themselves: the sources of resolutions, and the resolutions.
 Resolver = Callable[[Callback, Callback], Iterable[tuple[str, ConflictResolution | None]]]
 
 
@@ -157,7 +157,7 @@ def resolve(first: Callback, second: Callback, overlap: list[Overlap], resolver:
 
 
 def resolutions(first: Callback, second: Callback, resolver: Resolver) -> list[tuple[str, ConflictResolution]]:
-    """Who gives which resolution for a pair: the callbacks first; without those who leave it open."""
+    """The resolutions for a pair with their sources, the callbacks first; without those that are not defined."""
     one, other = unwrap(first), unwrap(second)
     asked: list[tuple[str, ConflictResolution | None]] = [
         (f"{first.name}.resolve_conflict", one.resolve_conflict(other)),

@@ -3,7 +3,7 @@
 Two callbacks meet when both handle a hook in the same phase, and only where they meet can they
 conflict. `run_after` is one relation over all callbacks; what they read and write adds edges between
 those that meet. For each hook and phase the order is the lexicographic topological order of those
-who handle it, with ties broken by name: a function of the callbacks and their declarations, not of
+that handle it, with ties broken by name: a function of the callbacks and their declarations, not of
 the order in which they were listed, installed or imported.
 """
 

@@ -36,7 +36,7 @@ class Handler:
 def known_hooks() -> dict[str, type[Hook]]:
     """Every event and operation that is declared by now, by the name of its method.
 
-    The core's come first, in the order of the loop; the others sorted, whoever was imported first.
+    The core's come first, in the order of the loop; the others sorted, whatever was imported first.
     """
     hooks = {**known_events(), **known_operations()}
     return dict(sorted(hooks.items(), key=lambda hook: "" if hook[1].__module__.startswith("treadle.") else hook[0]))

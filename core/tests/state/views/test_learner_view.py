@@ -126,7 +126,7 @@ def test_a_path_leads_through_a_dictionary_by_its_keys() -> None:
 
 
 @pytest.mark.parametrize("name", ["class", "None", "0", "two words", "a-b"])
-def test_a_name_that_is_no_attribute_in_python_is_an_item(name) -> None:
+def test_a_name_that_is_not_a_valid_attribute_is_an_item(name) -> None:
     learner = learner_with(**{name: 1})
     mine = seen(learner, **{f"cbstate__{name}": Write})
     mine.cbstate[name] = mine.cbstate[name] + 1

@@ -54,7 +54,7 @@ def fast_forward(data: Any, done: int, digest: str | None, name: str) -> Iterato
     if before[0] != after[0] and getattr(data, "num_workers", 0) > 0:
         raise NotResumableError(
             f"The sampler of data.{name} draws from the global random generators while its workers run ahead, so the "
-            f"order cannot be had again.\n"
+            f"order cannot be repeated.\n"
             f"Fix: let it draw all when an epoch begins, or from a generator of its own."
         )
     if digest is not None and before == after and batch_digest(batch) not in (digest, None):

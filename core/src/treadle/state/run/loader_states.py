@@ -12,7 +12,7 @@ from treadle.state.run.values import has_state
 
 
 def refuse_unresumable(data: Mapping[str, Any]) -> None:
-    """Refuse data whose order could not be had again.
+    """Refuse data whose order could not be repeated.
 
     Args:
         data: Iterables of batches by name.
@@ -34,7 +34,7 @@ def refuse_unresumable(data: Mapping[str, Any]) -> None:
 
 
 def unresumable(batches: Any) -> tuple[str, str] | None:
-    """Why the order of batches could not be had again, and what to do about it; None if it could."""
+    """Why the order of batches could not be repeated, and what to do about it; None if it could."""
     if isinstance(batches, Iterator):
         what = f"{type(batches).__name__} is an iterator, and what it has yielded is gone"
         return what, "pass what it is made of, such as a list or a DataLoader, or give it a state_dict"

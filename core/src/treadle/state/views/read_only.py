@@ -78,7 +78,7 @@ class ReadOnlyObject:
 
     Args:
         target: The object.
-        refusal: The message for those who write.
+        refusal: The message of the error when one is written.
     """
 
     __slots__ = ("_refusal", "_target")
