@@ -98,7 +98,7 @@ class Announced(Event, phased=False):
 
 
 class Cleanup(Event, always=True):
-    """Everybody cleans up, whatever happens."""
+    """All clean up, whatever happens."""
 
 
 def test_a_custom_event_has_a_hook_named_for_it() -> None:

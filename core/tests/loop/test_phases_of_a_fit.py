@@ -100,7 +100,7 @@ def test_what_is_not_a_list_of_phases_is_refused(phases, message):
 
 
 def test_an_empty_list_of_phases_is_refused():
-    with pytest.raises(ArgumentValueError, match=r"phases=\[TrainingPhase\(\)\]"):
+    with pytest.raises(ArgumentValueError, match=r"^phases is empty\.\nFix: .*\n    phases=\[TrainingPhase\(\)\]"):
         toy_learner().fit(1, phases=[])
 
 

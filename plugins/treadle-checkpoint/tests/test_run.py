@@ -306,7 +306,7 @@ def harm(entry, name):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.safetensors", "state.json", "manifest.json"])
-def test_a_damaged_file_is_named_and_the_checkpoint_before_it_is_offered(three, name):
+def test_a_damaged_file_is_named_and_the_checkpoint_before_it_is_offered(three, name, loguru_warnings):
     harm(checkpoints(three)[-1], name)
     before = checkpoints(three)[1].path
     learner = toy_learner()
@@ -316,6 +316,9 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_it_is_offered(three, 
     assert fix in str(damaged.value)
     assert learner.progress.steps == 0
     assert resume(learner, three, fall_back=True) == before
+    (warning,) = loguru_warnings
+    assert f"{name} is damaged" in warning
+    assert warning.endswith(f"Resuming from {before.name}.")
     assert learner.fit(3).epochs == 1
 
 

@@ -53,7 +53,8 @@ class TestSuggestion:
 
     def test_too_few_points_are_an_error_that_says_how_to_get_more(self):
         with pytest.raises(
-            LRFinderError, match=r"after 10 steps \(the loss div.* 5 points .* needs 16\.\nFix: .*\n.*num_it=300"
+            LRFinderError,
+            match=r"^The sweep stopped after 10 steps \(the loss div.* 5 points .* needs 16\.\nFix: .*\n.*num_it=300",
         ):
             result([5, 4, 3, 2, 1], num_it=9).suggestion("slide")
 

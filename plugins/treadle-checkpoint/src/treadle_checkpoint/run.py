@@ -34,7 +34,7 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
     To be called outside of epochs, for example after `fit`. During a fit a `Checkpointer` saves.
 
     Saved are the model, the optimizer, the state of the loss function, the callbacks' own states, `cbstate`, all
-    counters, the random generators, and where in its fit the run stands. Not saved is what your script makes anew:
+    counters, the random generators, and where in its fit the run stands. What your script makes again is not saved:
     the classes, the data, the settings of the callbacks.
 
     Args:

@@ -37,7 +37,7 @@ class RunFolder:
         self.run = secrets.token_hex(8)
 
     def is_that_of(self, other: RunFolder) -> bool:
-        """Whether the two are one folder, by whatever path."""
+        """Whether the two are the same folder, also if their paths differ."""
         return self.path.resolve() == other.path.resolve()
 
     def claim(self) -> None:

@@ -58,9 +58,9 @@ class EarlyStopping(Callback):
     At the end of a test epoch the criterion gets the mean of its steps' losses, as an out-of-sample loss;
     if it uses training losses, it also gets those of the training steps, one by one. It is asked at the end
     of every epoch of either kind. An epoch that it stops is counted, and all other callbacks still see its end.
-    A fit without test data has no out-of-sample loss, and the mean loss of each training epoch stands in for it.
+    A fit without test data has no out-of-sample loss, and uses the mean loss of each training epoch instead.
 
-    Every fit starts anew, and clocks (`TimeLimit`) start with it; see `keep_state`. A resumed fit goes on: its state
+    Every fit starts again, and clocks (`TimeLimit`) start with it; see `keep_state`. A resumed fit goes on: its state
     is put back after `FitBegin` and `EpochBegin`.
 
     Args:
@@ -131,7 +131,7 @@ class EarlyStopping(Callback):
         self._best: float | None = None  # lower is better
         self._best_weights: dict[str, Any] | None = None
         self._training, self._test = StepLosses(), StepLosses()  # of the epochs under way
-        self._alone = False  # whether training stands in for test epochs, because there are none
+        self._alone = False  # whether training is used instead of test epochs, because there are none
 
     @property
     def best(self) -> float | None:

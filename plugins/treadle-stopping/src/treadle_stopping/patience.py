@@ -15,7 +15,7 @@ class Patience(Criterion):
     """Stop when the out-of-sample loss has risen `n` times in a row.
 
     Each loss is compared with the one *before* it, so a loss that is equal, lower or NaN starts the
-    count anew, however far it is from the best. To compare with the best, use `NumberSinceBest`.
+    count again, however far it is from the best. To compare with the best, use `NumberSinceBest`.
 
     Args:
         n: The number of rises, at least 1. Default: 5.

@@ -10,7 +10,7 @@ from treadle.state.propdict import PropDict
 from treadle.state.run.values import has_state
 from treadle.state.series import Series
 
-#: What is made anew where the learner has none.
+#: What is created where the learner has none.
 MADE: dict[str, type[Any]] = {"Series": Series}
 
 

@@ -54,7 +54,7 @@ def unresumable(batches: Any) -> tuple[str, str] | None:
 def capture(data: Mapping[str, Any], under_way: str | None) -> dict[str, Any]:
     """The states of loaders that have one, by name.
 
-    A `DataLoader` of a kind that has a state makes its iterator anew for each epoch, and makes one if it is asked too
+    A `DataLoader` of a kind that has a state makes a new iterator for each epoch, and makes one if it is asked too
     early; so only that of the epoch under way is asked.
 
     Args:
