@@ -18,7 +18,7 @@ from treadle.access import FIELDS, Permission, Read, Write, checked, parts
 from treadle.errors import ProtectedException
 from treadle.state.gradients import Gradients
 from treadle.state.propdict import PropDict
-from treadle.state.views.read_only import VIEWED, ReadOnly, ReadOnlyObject, read_only
+from treadle.state.views.read_only import VIEWED, ReadOnly, read_only, read_only_object
 
 if TYPE_CHECKING:
     from treadle.callback import Callback
@@ -79,7 +79,7 @@ class View:
         fields = {"_learner": learner, "_owner": owner, "_views": views}
         fields |= {name: part for name, part in views.items() if is_name(name)}
         if not self._path:
-            fields["progress"] = ReadOnlyObject(learner.progress, f"{owner} writes `progress`, {ONLY_THE_LOOP}")
+            fields["progress"] = read_only_object(learner.progress, f"{owner} writes `progress`, {ONLY_THE_LOOP}")
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 from treadle.errors import ProtectedException
@@ -74,31 +76,42 @@ class ReadOnly(Mapping[str, Any]):
 
 
 class ReadOnlyObject:
-    """An object whose attributes can be read and not written.
-
-    Args:
-        target: The object.
-        refusal: The message of the error when one is written.
-    """
+    """An object whose slots can be read and not written; `read_only_object` makes one."""
 
     __slots__ = ("_refusal", "_target")
+
+    _refusal: str
+    _target: Any
 
     def __init__(self, target: Any, refusal: str) -> None:
         object.__setattr__(self, "_target", target)
         object.__setattr__(self, "_refusal", refusal)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ReadOnlyObject.__slots__:  # not set yet, while a copy is being made
-            raise AttributeError(name)
-        return getattr(self._target, name)
 
     def __setattr__(self, name: str, value: Any = None) -> None:
         raise ProtectedException(self._refusal)
 
     __delattr__ = __setattr__
 
-    def __reduce__(self) -> tuple[type[ReadOnlyObject], tuple[Any, str]]:
-        return ReadOnlyObject, (self._target, self._refusal)
+    def __reduce__(self) -> tuple[Callable[..., ReadOnlyObject], tuple[Any, str]]:
+        return read_only_object, (self._target, self._refusal)
 
     def __repr__(self) -> str:
         return repr(self._target)
+
+
+def read_only_object(target: Any, refusal: str) -> ReadOnlyObject:
+    """An object to be read only.
+
+    Args:
+        target: The object, of a class with slots.
+        refusal: The message for those who write.
+    """
+    kind: Any = type(target)
+    return read_only_class(kind)(target, refusal)
+
+
+@functools.cache
+def read_only_class(kind: Any) -> type[ReadOnlyObject]:
+    """The class for objects of a kind. Reading a slot enters no Python function: handlers do it in each step."""
+    slots = {name: property(attrgetter(f"_target.{name}")) for name in kind.__slots__}
+    return type(f"ReadOnly{kind.__name__}", (ReadOnlyObject,), {"__slots__": (), **slots})
