@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from treadle import AbstractTrainingPhase, BackwardBegin, BackwardEnd, Learner, LossBegin, run_epoch, run_step, step
-from treadle.loop.batches import batches
+from treadle.authoring import batches
 from treadle.operations import Forward, Loss, Update
 from treadle_checkpoint import Checkpointer
 from treadle_metrics import Metrics, accuracy

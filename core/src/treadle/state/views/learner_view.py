@@ -233,10 +233,15 @@ def is_name(part: str) -> bool:
 
 def reader(path: str, permission: type[Permission]) -> Any:
     """A function of a view that gets what is at a path, by plain attribute look-ups."""
+    get = attrgetter(f"_learner.{path}")  # enters no Python function
     if permission is Write or path in PLAIN:
-        return attrgetter(f"_learner.{path}")  # enters no Python function
-    template = "lambda self: value if type(value := self._learner.{path}) not in VIEWED else ReadOnly(value, '{path}')"
-    return eval(template.format(path=path), {"VIEWED": VIEWED, "ReadOnly": ReadOnly})
+        return get
+
+    def read(view: View) -> Any:
+        value = get(view)
+        return ReadOnly(value, path) if type(value) in VIEWED else value
+
+    return read
 
 
 def get_part(owner: Any, name: str) -> Any:
