@@ -323,11 +323,11 @@ def shown_loss(terminal):
 
 def test_a_loss_on_a_device_is_shown_when_its_copy_has_ended(bar, terminal, device):
     bar.show(device.number(1.0))
-    bar.advance(1)
+    bar.steps = 1
     bar.show(device.number(2.0))
     assert shown_loss(terminal) == []
     device.ended = 1
-    bar.advance(2)
+    bar.steps = 2
     bar.show(device.number(3.0))
     assert shown_loss(terminal) == ["1"]
 
@@ -342,6 +342,6 @@ def test_while_the_copy_of_a_loss_is_under_way_no_other_is_started(bar, device):
 
 def test_a_loss_on_a_device_without_events_is_not_shown(bar, terminal):
     for steps in (1, 2):
-        bar.advance(steps)
+        bar.steps = steps
         bar.show(torch.empty((), device="meta"))
     assert shown_loss(terminal) == []

@@ -78,8 +78,10 @@ class ProgressPrinter(Callback):
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         if self._bars:
             innermost, bar = self._bars[-1]
-            if phase == innermost and bar.advance(learner.progress.step):
-                bar.show(learner.step.get("loss") if self.loss else None)
+            if phase is innermost or phase == innermost:  # the first test is the faster one
+                bar.steps = learner.progress.step
+                if monotonic() >= bar.due:
+                    bar.show(learner.step.get("loss") if self.loss else None)
 
     def on_epoch_end(self, phase: Phase) -> None:
         self._ended[phase_label(phase)] += 1
@@ -104,7 +106,12 @@ class ProgressPrinter(Callback):
 
 
 class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
-    """tqdm's bar of one epoch, refreshed by the clock. It ends at the length of the data, if they have one."""
+    """tqdm's bar of one epoch, refreshed by the clock. It ends at the length of the data, if they have one.
+
+    Attributes:
+        steps: The number of steps of the epoch so far.
+        due: When to show them, by `time.monotonic`.
+    """
 
     monitor_interval = 0  # without the thread that monitors bars
 
@@ -113,14 +120,9 @@ class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
             desc=title, total=length_of(data), mininterval=0, miniters=1, unit="step", dynamic_ncols=True, **options
         )
         self._interval = interval
-        self._due = monotonic() + interval
-        self._steps = 0
+        self.due = monotonic() + interval
+        self.steps = 0
         self._loss: DeviceNumber | None = None
-
-    def advance(self, steps: int) -> bool:
-        """Take the number of steps of the epoch so far. Whether it is time to show them."""
-        self._steps = steps
-        return monotonic() >= self._due
 
     def show(self, loss: Any = None) -> None:
         """Show how far the epoch has come, and the newest loss that has arrived from its device."""
@@ -129,8 +131,8 @@ class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
             arrived = self._loss if self._loss.arrived else previous
             if arrived is not None:
                 self.set_postfix_str(f"loss {arrived.value:.4g}", refresh=False)
-        self.update(self._steps - self.n)
-        self._due = monotonic() + self._interval
+        self.update(self.steps - self.n)
+        self.due = monotonic() + self._interval
 
     def close(self) -> None:
         """Remove the bar, or leave it where the epoch ended."""
