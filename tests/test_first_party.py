@@ -1,6 +1,8 @@
 """All first-party callbacks together keep the guarantees; each by itself does in its plugin's tests."""
 
+import inspect
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +66,18 @@ def test_every_callback_has_a_contract_in_the_tests_of_its_plugin() -> None:
     ours = {distribution.name for distribution in first_party.distributions()}
     installed = {plugin.name for plugin in plugins.installed("treadle.callbacks") if plugin.distribution in ours}
     assert {example.entry_point for example in first_party.examples()} == installed
+
+
+EXAMPLES = pytest.mark.parametrize("example", first_party.examples(), ids=lambda example: example.label)
+
+
+@EXAMPLES
+def test_a_callback_keeps_its_arguments_as_attributes_so_that_its_repr_can_show_them(
+    example: first_party.Example,
+) -> None:
+    callback = example.make()
+    assert all(hasattr(callback, name) for name in inspect.signature(example.cls).parameters)
+    assert all(f"{option}=" in repr(callback) for option in re.findall(r"(\w+)=", example.options))
 
 
 def test_all_together_the_order_of_the_list_changes_neither_the_plan_nor_the_run() -> None:

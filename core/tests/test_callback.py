@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
 import treadle
 from treadle import (
@@ -73,8 +76,44 @@ def test_state_for_a_callback_that_takes_none_is_refused() -> None:
         Counter().load_state_dict({"count": 1})
 
 
-def test_it_is_shown_by_its_name() -> None:
-    assert repr(Counter()) == "<Counter>"
+class Smoother(Callback):
+    def __init__(self, fn: Any, *names: str, beta: float = 0.5, kind: type = int, folder: Any = None) -> None:
+        self.fn, self.names, self.beta, self.kind, self.folder = fn, names, beta, kind, folder
+
+
+@pytest.mark.parametrize(
+    ("callback", "shown"),
+    [
+        (Counter(), "<Counter>"),
+        (Smoother(len), "<Smoother(len)>"),
+        (Smoother(len, "a", "b", beta=0.5), "<Smoother(len, 'a', 'b')>"),
+        (Smoother([1, Counter()], beta=1, kind=str), "<Smoother([1, <Counter>], beta=1, kind=str)>"),
+        (
+            Smoother(None, beta=True, folder=Path("runs", "a")),
+            f"<Smoother(None, beta=True, folder={str(Path('runs/a'))!r})>",
+        ),
+        (Smoother(object(), folder="x" * 100), f"<Smoother(object, folder='{'x' * 37}...{'x' * 38}')>"),
+        (CustomCallback(print, StepEnd), "<CustomCallback(print, StepEnd)>"),
+        (throttle(Smoother(len), StepEnd, freq=3), "<Smoother(len) if FrequencyThrottle(3, StepEnd)>"),
+    ],
+)
+def test_it_is_shown_by_its_name_and_the_arguments_that_are_not_the_defaults(callback: Callback, shown: str) -> None:
+    assert repr(callback) == shown
+
+
+def test_a_name_that_was_set_is_shown_in_place_of_the_class() -> None:
+    callback = CustomCallback(print, StepEnd, TrainingPhase)
+    callback.name = "Printer"
+    assert repr(callback) == "<Printer(print, StepEnd, phase=TrainingPhase)>"
+
+
+def test_an_argument_that_is_not_kept_as_an_attribute_is_not_shown() -> None:
+    class Hidden(Callback):
+        def __init__(self, seed: int, rate: float = 0.1) -> None:
+            self.rate = rate * seed
+
+    assert repr(Hidden(1)) == "<Hidden>"
+    assert repr(Hidden(2)) == "<Hidden(rate=0.2)>"
 
 
 # What others may ask of a callback.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from treadle.access import Permission
+from treadle.arguments import shown_arguments
 from treadle.errors import CallbackError
 from treadle.events import Event
 from treadle.phases import Phase
@@ -176,7 +177,8 @@ class Callback:
             )
 
     def __repr__(self) -> str:
-        return f"<{self.name}>"
+        """The name, and those arguments that it keeps as attributes of their names and that are not the defaults."""
+        return f"<{self.name}{shown_arguments(self)}>"
 
 
 def unwrap(callback: Callback) -> Callback:
@@ -235,6 +237,7 @@ class CustomCallback(Callback):
                     f"CustomCallback needs a type of phase, got {kind!r}.\n"
                     f"Fix: pass one of treadle.phases:\n    CustomCallback(f, StepEnd, TrainingPhase)"
                 )
+        self.f, self.event, self.phase = f, event, phase
         self.state_access = dict(state_access or {})
 
         def handler(learner: Learner) -> None:

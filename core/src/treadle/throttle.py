@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from treadle.arguments import instance_of, real_number, subclass_of, whole_number
+from treadle.arguments import instance_of, real_number, shown_arguments, subclass_of, whole_number
 from treadle.callback import Callback, ConflictResolution, RunFirst
 from treadle.errors import ArgumentTypeError, CallbackError
 from treadle.events import Event, Hook
@@ -42,6 +42,9 @@ class CallbackCondition:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what `state_dict` returned."""
+
+    def __repr__(self) -> str:
+        return type(self).__name__ + shown_arguments(self)
 
 
 class FrequencyThrottle(CallbackCondition):
@@ -168,7 +171,7 @@ class ConditionalCallback(Callback):
         self.condition.load_state_dict(state["condition"])
 
     def __repr__(self) -> str:
-        return f"<{self.name} if {type(self.condition).__name__}>"
+        return f"<{self.name}{shown_arguments(self.callback)} if {self.condition!r}>"
 
 
 def throttle(

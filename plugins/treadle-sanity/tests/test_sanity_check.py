@@ -119,9 +119,14 @@ def test_two_checks_that_return_no_more_than_false_are_both_reported():
 
 
 def test_more_checks_come_after_the_default_ones_or_alone():
-    more = check(passing)
-    assert SanityCheck([more]).checks == (*CHECKS, more)
-    assert SanityCheck([more], use_default=False).checks == (more,)
+    def failures(**options):
+        with pytest.raises(SanityCheckException) as caught:
+            toy_learner(SanityCheck([more], **options), data=([(1, 2, 3)],)).fit(1)
+        return [failure.check.name for failure in caught.value.failures]
+
+    more = Check(lambda learner: False, "More", True, "Fix it.")
+    assert failures() == ["Batches are pairs", "More"]
+    assert failures(use_default=False) == ["More"]
 
 
 def test_a_check_sees_only_what_sanity_check_declares():

@@ -114,6 +114,7 @@ class Checkpointer(Callback):
         one_of(mode, "Checkpointer(mode)", ("min", "max"))
         for name, kind in (("phase", phase), ("during", during)):
             subclass_of(kind, f"Checkpointer({name})", Phase, f"Checkpointer(folder, {name}=ValidationPhase)")
+        self.keep_top_k, self.whole_run = keep_top_k, whole_run
         self._files = RunFolder(self.folder, keep_top_k, whole_run=whole_run)
         self.every_steps, self.every_minutes = every_steps, every_minutes
         self.every_epochs = 1 if every_epochs is every_steps is every_minutes is None else every_epochs

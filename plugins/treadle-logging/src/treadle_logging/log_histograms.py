@@ -61,8 +61,8 @@ class LogHistograms(StepLogger):
         strict: bool = False,
     ) -> None:
         super().__init__(*backends, freq=freq, strict=strict)
-        self.gradients = gradients
-        self.activations: dict[str, torch.Tensor] = {}
+        self.gradients, self.activations = gradients, activations
+        self._outputs: dict[str, torch.Tensor] = {}
         if gradients:
             self.state_access = {**self.state_access, "step.grads": Read}
         if activations:
@@ -78,8 +78,8 @@ class LogHistograms(StepLogger):
         kinds: dict[str, Mapping[str, Any]] = {"Weights": learner.params}
         if self.gradients and "grads" in learner.step:  # a custom phase may have none
             kinds["Gradients"] = learner.step.grads
-        if self.activations:
-            kinds["Activations"] = self.activations
+        if self._outputs:
+            kinds["Activations"] = self._outputs
         for kind, tensors in kinds.items():
             for name, tensor in flat(tensors):
                 if tensor.is_sparse:
@@ -94,11 +94,11 @@ class LogHistograms(StepLogger):
         def step(learner: Learner, phase: AbstractTrainingPhase) -> Iterator[Any]:
             if not self.is_due(learner.cbstate.history[phase].steps + 1):
                 return (yield)
-            with collected_outputs(learner.model) as self.activations:
+            with collected_outputs(learner.model) as self._outputs:
                 try:
                     return (yield)
                 finally:
-                    self.activations = {}
+                    self._outputs = {}
 
         return step
 

@@ -50,8 +50,8 @@ class SanityCheck(Callback):
     state_access = {"model": Read, "optimizer": Read, "lossfn": Read, "data": Read, "callbacks": Read}
 
     def __init__(self, checks: Iterable[Check] = (), use_default: bool = True) -> None:
-        more = list_of(checks, "SanityCheck(checks)", Check, "SanityCheck([check])")
-        self.checks = (*CHECKS, *more) if use_default else more
+        self.checks = list_of(checks, "SanityCheck(checks)", Check, "SanityCheck([check])")
+        self.use_default = use_default
         self.done = False
 
     def on_fit_begin(self, learner: Any) -> None:
@@ -76,7 +76,7 @@ class SanityCheck(Callback):
         failures: list[Failure] = []
         skipped: dict[str, list[str]] = {}
         with shared_trials():
-            for check in self.checks:
+            for check in (*CHECKS, *self.checks) if self.use_default else self.checks:
                 if check.supervised and not is_supervised:
                     continue
                 try:

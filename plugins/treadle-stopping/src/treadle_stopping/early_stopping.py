@@ -117,7 +117,8 @@ class EarlyStopping(Callback):
         subclass_of(train_phase, "EarlyStopping(train_phase)", Phase, example)
         subclass_of(test_phase, "EarlyStopping(test_phase)", Phase, example)
         one_of(mode, "EarlyStopping(mode)", ["min", "max"])
-        self.stopper = EarlyStopper(*(Patience(c) if isinstance(c, int) else c for c in criteria), strict=False)
+        self.criteria = tuple(Patience(c) if isinstance(c, int) else c for c in criteria)
+        self.stopper = EarlyStopper(*self.criteria, strict=False)
         self.train_phase, self.test_phase = train_phase, test_phase
         self.monitor, self.mode = monitor, mode
         self.restore_best, self.keep_state = restore_best, keep_state
