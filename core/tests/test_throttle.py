@@ -483,7 +483,7 @@ def test_the_name_is_the_inner_ones_and_can_be_set() -> None:
     assert throttled.name == "first"
     throttled.name = "second"
     assert (inner.name, throttled.name) == ("second", "second")
-    assert repr(throttled) == "<second if FrequencyThrottle>"
+    assert repr(throttled) == "<second if FrequencyThrottle(2, StepEnd)>"
 
 
 def test_state_is_the_inner_ones_and_the_conditions() -> None:
