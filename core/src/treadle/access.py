@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 #: The fields of a learner, with which every path starts.
-FIELDS = ("model", "optimizer", "lossfn", "data", "params", "step", "callbacks", "cbstate")
+FIELDS = ("model", "optimizer", "lossfn", "data", "params", "step", "callbacks", "cbstate", "loop")
+
+#: The other names of a model's weights, which carry their gradients. An optimizer holds the weights too, but its
+#: path means its own state: settings, moments, counts.
+WEIGHTS = ("params", "step.grads")
 
 
 class Permission:
@@ -54,11 +58,51 @@ def parts(path: str) -> tuple[str, ...]:
     return tuple(path.split("."))
 
 
+def state_of(path: str) -> str:
+    """The one name of the state at a path: `model` and what is below it for all that has several names.
+
+    Example:
+        >>> state_of("params.layer.weight"), state_of("step.grads"), state_of("step.loss")
+        ('model.layer.weight', 'model', 'step.loss')
+    """
+    for name in WEIGHTS:
+        if path == name or path.startswith(f"{name}."):
+            return f"model{path[len(name) :]}"
+    return path
+
+
+def states_around(path: str) -> list[str]:
+    """The names of the states that hold the one at a path, itself included.
+
+    Example:
+        >>> states_around("cbstate.history"), states_around("params.weight")
+        (['cbstate', 'cbstate.history'], ['step', 'model', 'model.weight'])
+    """
+    names = parts(state_of(path))
+    held = [".".join(names[:length]) for length in range(1, len(names) + 1)]
+    return ["step", *held] if names[0] == "model" else held  # `step` holds `step.grads`
+
+
 def overlaps(first: str, second: str) -> bool:
-    """Whether one path leads to, or through, the other.
+    """Whether two paths lead to the same state: one to, or through, the other, by whatever name.
+
+    `model`, `params` and `step.grads` are one state, since a parameter carries its gradient; with several models
+    those of each of them are. `step` holds `step.grads`.
 
     Example:
         >>> overlaps("step", "step.loss"), overlaps("step.loss", "step.losses")
+        (True, False)
+        >>> overlaps("model", "step.grads"), overlaps("model.critic", "params.actor")
+        (True, False)
+    """
+    return state_of(first) in states_around(second) or state_of(second) in states_around(first)
+
+
+def nested(first: str, second: str) -> bool:
+    """Whether one path leads to, or through, the other by name: a permission for one then covers a use of the other.
+
+    Example:
+        >>> nested("step", "step.loss"), nested("step.grads", "params")
         (True, False)
     """
     return first == second or first.startswith(f"{second}.") or second.startswith(f"{first}.")
@@ -91,6 +135,11 @@ def checked(state_access: object, owner: str) -> dict[str, type[Permission]]:
             raise AccessError(
                 f"{owner}.state_access has an invalid permission for {path!r}: {permission!r}.\n"
                 f'Fix: use `Read` or `Write`:\n    state_access = {{"{path}": Read}}'
+            )
+        if root == "loop" and (path, permission) != ("loop", Write):
+            raise AccessError(
+                f"{owner}.state_access has {path!r}: {permission.__name__}, and the loop is entered as a whole."
+                f'\nFix: declare it, or leave it out:\n    state_access = {{"loop": Write}}'
             )
     return dict(state_access)
 

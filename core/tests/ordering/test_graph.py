@@ -107,6 +107,10 @@ def test_the_writer_runs_before_the_reader() -> None:
         ("step.loss", "step", "R reads `step`, and W writes `step.loss`"),
         ("cbstate.a.b", "cbstate.a", "R reads `cbstate.a`, and W writes `cbstate.a.b`"),
         ("model", "model", "R reads `model`, which W writes"),
+        ("params", "model", "R reads `model`, and W writes `params`"),
+        ("model", "step.grads", "R reads `step.grads`, and W writes `model`"),
+        ("step.grads", "params.weight", "R reads `params.weight`, and W writes `step.grads`"),
+        ("model", "step", "R reads `step`, and W writes `model`"),
     ],
 )
 def test_paths_overlap_by_prefix(written, read, reason) -> None:
@@ -125,6 +129,39 @@ def test_paths_overlap_by_prefix(written, read, reason) -> None:
 )
 def test_what_does_not_overlap_with_a_write_needs_no_order(one, other) -> None:
     assert edges(make("A", **one), make("B", **other)) == []
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(["model", "params", "step.grads"], 2)))
+def test_two_that_write_the_weights_by_different_names_conflict(one, other) -> None:
+    (problem,) = problems(make("A", w=one), make("B", w=other))
+    assert problem.startswith(f"A and B both write `{one}` and `{other}`, and nothing orders them.")
+
+
+# Who enters the loop.
+
+
+def test_who_enters_the_loop_runs_after_every_writer_that_it_meets() -> None:
+    looper = make("A", w="loop")
+    weights, entries = make("B", w="params"), make("C", w="cbstate.x")
+    elsewhere = make("D", at="on_epoch_end", w="optimizer")
+    assert edges(looper, weights, entries, elsewhere, make("E", r="cbstate.x")) == [("B", "A"), ("C", "A"), ("C", "E")]
+    assert callback_graph([looper, weights]).edges[weights, looper]["reason"] == (
+        "A enters the loop, and B writes `params`"
+    )
+
+
+def test_two_that_enter_the_loop_need_an_order() -> None:
+    (problem,) = problems(make("A", w="loop"), make("B", w="loop"))
+    assert problem.startswith("A and B both write `loop`, and nothing orders them.")
+    assert edges(make("A", w="loop"), make("B", w="loop", after=("A",))) == [("A", "B")]
+
+
+def test_who_enters_the_loop_may_run_before_a_writer_if_that_is_declared() -> None:
+    assert edges(make("A", w="loop"), make("B", w="params", after=("A",))) == [("A", "B")]
+
+
+def test_who_enters_the_loop_needs_no_writers_of_what_is_read_in_it() -> None:
+    assert edges(make("A", w="loop")) == []
 
 
 # Where they meet.
@@ -683,6 +720,7 @@ def test_the_graph_is_of_different_callbacks() -> None:
         (make("A", r="step.xs"), make("B", r="step.xs"), True),
         (make("A", r="step.xs"), make("B", w="step.xs"), False),
         (make("A"), make("B", after=("A",)), False),
+        (make("A", w="loop"), make("B", r="step.xs"), False),
         (make("A", w="step.xs", resolution=lambda self, other: NoConflict()), make("B", w="step.xs"), False),
     ],
 )

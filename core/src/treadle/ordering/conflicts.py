@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, combinations, product
+from itertools import combinations, product
 
-from treadle.access import Permission, Read, Write, parts
+from treadle.access import Permission, Read, Write, state_of, states_around
 from treadle.callback import Callback, ConflictResolution, NotDefined, RunFirst, Unresolvable, unwrap
 from treadle.errors import AccessError, Problem
 from treadle.events import Hook
@@ -20,6 +20,9 @@ Access = Mapping[str, type[Permission]]
 #: Two paths that overlap, the first callback's and the second's, with the permissions declared.
 Overlap = tuple[str, type[Permission], str, type[Permission]]
 
+#: The position of a callback, and a path that it uses.
+Use = tuple[int, str]
+
 #: For pairs of positions, the smaller first, what the two share.
 Shared = dict[tuple[int, int], list[Overlap]]
 
@@ -33,35 +36,55 @@ Resolver = Callable[[Callback, Callback], Iterable[tuple[str, ConflictResolution
 def shared_state(accesses: Sequence[Access]) -> Shared:
     """Every pair of callbacks whose paths overlap, with a `Write` on at least one side.
 
-    A callback that reads `callbacks` may look at the others' own state, which has no path: it makes a pair with
-    each of them.
+    A callback that enters the loop reads all that others write. One that reads `callbacks` may look at the others'
+    own state, which has no path: it makes a pair with each of them.
 
     Example:
-        >>> list(shared_state([{"step": Write}, {"step.loss": Read}, {"model": Read}]))
+        >>> list(shared_state([{"step": Write}, {"step.loss": Read}, {"optimizer": Read}]))
         [(0, 1)]
+        >>> shared_state([{"params": Write}, {"model": Read}])
+        {(0, 1): [('params', <class 'treadle.access.Write'>, 'model', <class 'treadle.access.Read'>)]}
     """
-    users: dict[str, tuple[list[int], list[int]]] = {}  # path: those who read it, those who write it
+    users: dict[str, tuple[list[Use], list[Use]]] = {}  # state: those who read it, those who write it
     for i, access in enumerate(accesses):
         for path, permission in access.items():
-            users.setdefault(path, ([], []))[permission is Write].append(i)
+            users.setdefault(state_of(path), ([], []))[permission is Write].append((i, path))
     shared: Shared = {}
-    for path, (readers, writers) in users.items():
-        for above in (path, *prefixes(path)):
-            readers_above, writers_above = users.get(above, ((), ()))
-            for i, mode, j, mode_above in chain(
-                product(writers, (Write,), writers_above, (Write,)),
-                product(writers, (Write,), readers_above, (Read,)),
-                product(readers, (Read,), writers_above, (Write,)),
-            ):
-                if i < j:
-                    shared.setdefault((i, j), []).append((path, mode, above, mode_above))
-                elif j < i and above != path:  # at one path every pair comes both ways
-                    shared.setdefault((j, i), []).append((above, mode_above, path, mode))
-    for i in users.get("callbacks", ((), ()))[0]:
-        for j in range(len(accesses)):
+
+    def share(i: int, path: str, mode: type[Permission], j: int, other: str, other_mode: type[Permission]) -> None:
+        if i < j:
+            shared.setdefault((i, j), []).append((path, mode, other, other_mode))
+        else:
+            shared.setdefault((j, i), []).append((other, other_mode, path, mode))
+
+    for state, (readers, writers) in users.items():
+        for (i, path), (j, other) in combinations(writers, 2):
+            share(i, path, Write, j, other, Write)
+        for (i, path), (j, other) in product(writers, readers):
+            share(i, path, Write, j, other, Read)
+        for around in states_around(state):
+            if around != state and around in users:
+                readers_around, writers_around = users[around]
+                pairs = product(((Write, writers), (Read, readers)), ((Write, writers_around), (Read, readers_around)))
+                for (mode, here), (other_mode, there) in pairs:
+                    if Write in (mode, other_mode):
+                        for (i, path), (j, other) in product(here, there):
+                            share(i, path, mode, j, other, other_mode)
+    for i in entering_the_loop(accesses):
+        for j, access in enumerate(accesses):
+            for path, permission in access.items():
+                if permission is Write and path != "loop":
+                    share(i, "loop", Read, j, path, Write)
+    for i, access in enumerate(accesses):
+        for j in range(len(accesses)) if "callbacks" in access else ():
             if j != i:
                 shared.setdefault((min(i, j), max(i, j)), [])
-    return shared
+    return {pair: overlap for pair, overlap in shared.items() if pair[0] != pair[1]}
+
+
+def entering_the_loop(accesses: Sequence[Access]) -> list[int]:
+    """The positions of the callbacks that may run operations, steps and epochs."""
+    return [i for i, access in enumerate(accesses) if "loop" in access]
 
 
 def shared_overrides(handlers: Handlers, groups: Mapping[int, Sequence[type[Hook]]]) -> Shared:
@@ -86,11 +109,11 @@ def shared_overrides(handlers: Handlers, groups: Mapping[int, Sequence[type[Hook
 def missing_writers(callbacks: Sequence[Callback], accesses: Sequence[Access]) -> list[Problem]:
     """A problem for every entry of `cbstate` that a callback reads and none writes."""
     written = {path for access in accesses for path, mode in access.items() if mode is Write}
-    reached = written | {prefix for path in written for prefix in prefixes(path)}
+    reached = {state for path in written for state in states_around(path)}
     problems = []
     for reader, access in zip(callbacks, accesses, strict=True):
         for path, mode in access.items():
-            missing = path not in reached and written.isdisjoint(prefixes(path))
+            missing = path not in reached and written.isdisjoint(states_around(path))
             if mode is Read and path.startswith("cbstate.") and missing:
                 what = f"{reader.name} reads `{path}`, and no callback writes it."
                 problems.append(Problem((reader,), what, writer_fix(path)))
@@ -104,17 +127,6 @@ def writer_fix(path: str) -> str:
         return f'add a callback of your own, for no installed one writes it:\n    state_access = {{"{path}": Write}}'
     offers = " or ".join(f"{plugin.value.partition(':')[2]} (of {plugin.distribution})" for plugin in installed)
     return f'add {offers} to the learner\'s callbacks:\n    callbacks=["{installed[0].name}", ...]'
-
-
-def prefixes(path: str) -> list[str]:
-    """The paths above a path.
-
-    Example:
-        >>> prefixes("cbstate.hyperparams.LearningRate")
-        ['cbstate', 'cbstate.hyperparams']
-    """
-    names = parts(path)
-    return [".".join(names[:length]) for length in range(1, len(names))]
 
 
 # How two that use the same state are ordered.
@@ -199,7 +211,8 @@ def by_data_flow(first: Callback, second: Callback, overlap: list[Overlap]) -> l
     for path, mode, other, _ in overlap:
         writer, reader, written, read = (first, second, path, other) if mode is Write else (second, first, other, path)
         detail = f"which {writer.name} writes" if read == written else f"and {writer.name} writes `{written}`"
-        edges.append(Edge(writer, reader, f"{reader.name} reads `{read}`, {detail}"))
+        does = "enters the loop" if read == "loop" else f"reads `{read}`"
+        edges.append(Edge(writer, reader, f"{reader.name} {does}, {detail}"))
     return edges
 
 

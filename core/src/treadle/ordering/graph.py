@@ -17,7 +17,14 @@ from treadle.access import checked
 from treadle.callback import Callback
 from treadle.errors import CallbackConflictError, Problem
 from treadle.events import Hook
-from treadle.ordering.conflicts import Resolver, missing_writers, resolve, shared_overrides, shared_state
+from treadle.ordering.conflicts import (
+    Resolver,
+    entering_the_loop,
+    missing_writers,
+    resolve,
+    shared_overrides,
+    shared_state,
+)
 from treadle.ordering.handlers import handlers, known_hooks
 from treadle.ordering.participants import bits, meetings, participants
 from treadle.ordering.run_after import Edge, explicit_edges
@@ -86,6 +93,7 @@ class Ordering:
         self._resolver = resolver
         self._index = {callback: i for i, callback in enumerate(self.callbacks)}
         self._shared = shared_state(accesses)
+        self._alone = set(entering_the_loop(accesses))
         self._groups = meetings(self.handlers)
         self._orders: dict[int, tuple[Callback, ...]] = {}
         self._later: dict[Callback, set[Callback]] = {}
@@ -123,8 +131,8 @@ class Ordering:
     def independent(self, first: Callback, second: Callback) -> bool:
         """Whether two callbacks may run at the same time.
 
-        They may if neither runs after the other, and neither writes what the other uses, not even
-        where they say that any order is right.
+        They may if neither runs after the other, neither writes what the other uses, not even where they say that
+        any order is right, and neither may enter the loop.
         """
         import networkx as nx
 
@@ -132,7 +140,9 @@ class Ordering:
         for callback in (first, second):
             if callback not in self._later:
                 self._later[callback] = nx.descendants(self.graph, callback)
-        return (i, j) not in self._shared and second not in self._later[first] and first not in self._later[second]
+        if (i, j) in self._shared or not self._alone.isdisjoint((i, j)):
+            return False
+        return second not in self._later[first] and first not in self._later[second]
 
     def _add(self, edge: Edge) -> None:
         if not self.graph.has_edge(edge.before, edge.after):

@@ -242,7 +242,7 @@ def test_several_models_can_be_read_by_name() -> None:
         (
             lambda v: v.fit,
             "Viewer reads `fit`, which is not a state of the learner.\nFix: declare and use one of: "
-            "model, optimizer, lossfn, data, params, step, callbacks, cbstate.",
+            "model, optimizer, lossfn, data, params, step, callbacks, cbstate, loop.",
         ),
         (
             lambda v: setattr(v, "progress", 1),

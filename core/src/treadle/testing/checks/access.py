@@ -1,6 +1,6 @@
 """Does it use what it declares?"""
 
-from treadle.access import Write, overlaps
+from treadle.access import Write, nested
 from treadle.testing.record import Record
 from treadle.testing.report import Finding
 from treadle.testing.subject import Subject
@@ -26,7 +26,7 @@ def unused(record: Record) -> dict[str, str]:
     found = {}
     for path, permission in record.declared.items():
         read = any(other == path or other.startswith(f"{path}.") for other in record.read)
-        written = any(overlaps(path, other) for other in record.written)
+        written = any(nested(path, other) for other in record.written)
         if permission is Write and not written:
             found[path] = ONLY_READ if read else UNUSED
         elif permission is not Write and not read:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from treadle.access import Read, Write, accesses, checked, overlaps
+from treadle.access import Read, Write, accesses, checked, nested, overlaps
 from treadle.callback import Callback
 from treadle.dispatch.call import Call
 from treadle.errors import TreadleError
@@ -97,7 +97,7 @@ def undeclared(call: Call, changes: Sequence[Change]) -> list[Change]:
             return call.wrapper  # which restores them when the operation is done
         if overrides and change.part.what.startswith("the buffer "):
             return True
-        return any(overlaps(path, owner) for path in writes for owner in change.part.owners)
+        return any(nested(path, owner) for path in writes for owner in change.part.owners)
 
     return [change for change in changes if not allowed(change)]
 
@@ -124,5 +124,5 @@ def fix(callback: Callback, change: Change) -> str:
     for owner in change.part.owners:
         if declared.get(owner) is Read:
             return f'change in {name}.state_access:\n    "{owner}": Write'
-    owners = [owner for owner in change.part.owners if any(overlaps(owner, path) for path in declared)]
+    owners = [owner for owner in change.part.owners if any(nested(owner, path) for path in declared)]
     return f'add to {name}.state_access:\n    "{(owners or change.part.owners)[0]}": Write'
