@@ -165,7 +165,7 @@ def test_an_event_that_always_runs_every_handler_raises_the_first_error_afterwar
     assert ran == ["A", "B", "C"]
     assert raised.value.__notes__ == [
         "Raised by A in on_cleanup, TrainingPhase, epoch 0, step 1.",
-        "After it, B raised KeyError('B failed') in on_cleanup.",
+        "Beside it, B raised KeyError('B failed') in on_cleanup.",
     ]
 
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 class FitException(Exception):
     """Raised during fitting to change its course; not an error.
 
+    Such a cancel is a request: where a handler of an event raises it, the event's other handlers still run, and then
+    it takes effect; of several, the widest does (of the fit, of the epoch, of the step). So whether a callback sees
+    an event depends on nobody else. An operation is cut off at once.
+
     Attributes:
         callback: The callback that raised it, or None.
     """
@@ -25,7 +29,7 @@ class FitException(Exception):
 
 
 class CancelStepException(FitException):
-    """Raise it in a step to end that step; its `StepEnd` is not dispatched.
+    """Raise it in a step to end that step; its `StepEnd` is not dispatched. See `FitException`.
 
     Example:
         >>> from treadle import Callback, TrainingPhase, toy_learner
@@ -39,7 +43,7 @@ class CancelStepException(FitException):
 
 
 class CancelEpochException(FitException):
-    """Raise it in an epoch to end that epoch; its `EpochEnd` is dispatched all the same.
+    """Raise it in an epoch to end that epoch; its `EpochEnd` is dispatched all the same. See `FitException`.
 
     Example:
         >>> from treadle import Callback, TrainingPhase, toy_learner
@@ -57,7 +61,7 @@ class CancelEpochException(FitException):
 
 
 class CancelFittingException(FitException):
-    """Raise it to end the whole fit; `fit` returns it as `FitResult.cancelled`.
+    """Raise it to end the whole fit; `fit` returns it as `FitResult.cancelled`. See `FitException`.
 
     Example:
         >>> from treadle import Callback, Read, TrainingPhase, toy_learner

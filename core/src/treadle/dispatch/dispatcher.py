@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from treadle.callback import Callback, unwrap
 from treadle.dispatch.call import Call
 from treadle.dispatch.registration import CallbackManager
-from treadle.dispatch.runners import Run
-from treadle.dispatch.wrappers import remove_first_frame, with_callbacks
-from treadle.errors import CallbackError
+from treadle.dispatch.runners import Run, one_after_the_other
+from treadle.dispatch.wrappers import with_callbacks
+from treadle.errors import CallbackError, FitException
 from treadle.events import Event, Hook
 from treadle.operations import Operation
 from treadle.phases import Phase
@@ -115,8 +115,9 @@ class Dispatcher:
         plain, wrappers = [call for call in calls if not call.wrapper], [call for call in calls if call.wrapper]
         run: Run = nothing
         if plain:
-            run = run_all(plain) if hook.always else self._learner.runner.compile(plain)  # type: ignore[attr-defined]
-        return with_callbacks(wrappers, run) if wrappers else run
+            always = issubclass(hook, Event) and hook.always
+            run = one_after_the_other(plain, always=True) if always else self._learner.runner.compile(plain)
+        return with_callbacks(wrappers, run, requests=FitException) if wrappers else run
 
 
 def equal(first: object, second: object) -> bool:
@@ -125,30 +126,6 @@ def equal(first: object, second: object) -> bool:
         return first is second or bool(first == second)
     except Exception:
         return False
-
-
-def run_all(calls: Sequence[Call]) -> Run:
-    """A function that makes every call, whatever one of them raises, and then raises the first error."""
-
-    def run_all_handlers() -> None:
-        first: BaseException | None = None
-        for call in calls:
-            try:
-                call.function(*call.args)
-            except BaseException as error:
-                call.annotate(error)
-                if first is None:
-                    remove_first_frame(error)
-                    first = error
-                else:
-                    first.add_note(f"After it, {call.callback.name} raised {error!r} in {call.hook.hook}.")
-        if first is not None:
-            try:
-                raise first
-            finally:
-                first = None  # its traceback holds this frame
-
-    return run_all_handlers
 
 
 def followed(run: Callable[..., Any], after: Callable[..., None], learner: Learner, phase: Any) -> Callable[[], Any]:

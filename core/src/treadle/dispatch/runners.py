@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from treadle.dispatch.call import Call
+from treadle.dispatch.raised import Raised, exception_of, failed, leading, remove_first_frame
 
 Run = Callable[[], object]
 
@@ -37,7 +38,8 @@ class CallbackRunner(ABC):
         Args:
             calls: The handlers of one event in one phase, in their order; at least one. A `Call` is
                 called without arguments. If it raises, `call.annotate(error)` adds the note that
-                names its callback, and the same exception must be raised again.
+                names its callback, and the same exception must be raised again; if it is a cancel (a
+                `FitException`), only after the other calls were made.
         """
 
 
@@ -54,15 +56,37 @@ class LinearRunner(CallbackRunner):
     """
 
     def compile(self, calls: Sequence[Call]) -> Run:
-        calls = tuple(calls)
+        return one_after_the_other(calls)
 
-        def run_handlers() -> None:
-            call = calls[0]
-            try:
-                for call in calls:
-                    call.function(*call.args)  # as call() does, without a frame of its own
-            except BaseException as error:
-                call.annotate(error)
-                raise
 
-        return run_handlers
+def one_after_the_other(calls: Sequence[Call], *, always: bool = False) -> Run:
+    """A function that makes the calls in their order.
+
+    Args:
+        always: Whether every call is made, also after an error.
+    """
+    calls = tuple(calls)
+
+    def run_handlers() -> None:
+        call = calls[0]
+        try:
+            for call in calls:
+                call.function(*call.args)  # as call() does, without a frame of its own
+            return
+        except BaseException as exception:
+            remove_first_frame(exception)
+            call.annotate(exception)
+            raised: list[Raised] = [(call.callback, exception)]
+        for later in calls[calls.index(call) + 1 :]:
+            if failed(raised) and not always:
+                break
+            if (another := exception_of(later)) is not None:
+                later.annotate(another)
+                raised.append((later.callback, another))
+        try:
+            raise leading(raised, call.hook)
+        finally:
+            another = None
+            raised.clear()  # the tracebacks hold this frame
+
+    return run_handlers

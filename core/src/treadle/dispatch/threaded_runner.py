@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 
 from treadle.arguments import whole_number
 from treadle.dispatch.call import Call
-from treadle.dispatch.runners import CallbackRunner, LinearRunner, Run
+from treadle.dispatch.raised import exception_of, leading
+from treadle.dispatch.runners import CallbackRunner, Run, one_after_the_other
 from treadle.errors import FitException
 
 
@@ -21,9 +23,9 @@ class ThreadedRunner(CallbackRunner):
     """Runs handlers side by side in threads where their declarations show that it is valid.
 
     Handlers that are ordered, or of which one writes what the other uses, run in their order; so
-    the state afterwards is the one that `LinearRunner` gives, as long as none raises: beside one that
-    does, those that are not ordered after it have run already. Worth its cost only for handlers that
-    wait for something, such as a disk.
+    the state afterwards is the one that `LinearRunner` gives, also after a cancel. Beside a handler that
+    raises an error, those that are not ordered after it have run already. Worth its cost only for
+    handlers that wait for something, such as a disk.
 
     Args:
         max_workers: The maximum number of threads. Default: 4.
@@ -42,43 +44,56 @@ class ThreadedRunner(CallbackRunner):
 
     def __init__(self, max_workers: int = 4) -> None:
         self.max_workers = whole_number(max_workers, "max_workers", "ThreadedRunner(max_workers=4)", least=1)
-        self._pool = ThreadPoolExecutor(self.max_workers, thread_name_prefix="treadle")
+        self._worker = threading.local()
+        self._pool = ThreadPoolExecutor(
+            self.max_workers, thread_name_prefix="treadle", initializer=setattr, initargs=(self._worker, "here", True)
+        )
 
     def __reduce__(self) -> tuple[type[ThreadedRunner], tuple[int]]:
         return type(self), (self.max_workers,)
 
     def compile(self, calls: Sequence[Call]) -> Run:
         if len(calls) == 1:
-            return LinearRunner().compile(calls)
+            return one_after_the_other(calls)
         groups = stages(calls)
 
         def run_stages() -> None:
+            exceptions: dict[Call, BaseException] = {}
             for group in groups:
-                self._run_together(group)
+                exceptions.update(self._run_together(group))
+                if not all(isinstance(exception, FitException) for exception in exceptions.values()):
+                    break
+            if not exceptions:
+                return
+            in_order = [call for call in calls if call in exceptions]
+            for call in in_order:
+                call.annotate(exceptions[call])
+            try:
+                raise leading([(call.callback, exceptions[call]) for call in in_order], calls[0].hook)
+            finally:
+                exceptions.clear()  # the tracebacks hold this frame
 
         return run_stages
 
-    def _run_together(self, group: Sequence[Call]) -> None:
-        """Make calls side by side; afterwards raise what the first of them raised."""
+    def _run_together(self, group: Sequence[Call]) -> dict[Call, BaseException]:
+        """Make calls side by side, and return what they raised."""
         first, *others = group
-        modes = torch_modes()
-        futures = [self._pool.submit(contextvars.copy_context().run, run_in, modes, call) for call in others]
-        raised: list[tuple[Call, BaseException]] = []
+        in_pool = hasattr(self._worker, "here")  # a loop inside a handler: all threads of the pool may be taken
+        futures = [] if in_pool else self._submit(others)
+        found: list[BaseException | None] = []
         try:
-            first()
-        except BaseException as error:
-            raised.append((first, error))
-        for call, future in zip(others, futures, strict=True):
-            if (exception := future.exception()) is not None:
-                raised.append((call, exception))
-        for call, exception in raised:
-            call.annotate(exception)
-        if raised:
-            # An error goes before a cancel, which must not hide it.
-            (_, leading), *rest = sorted(raised, key=lambda pair: isinstance(pair[1], FitException))
-            for call, other in rest:
-                leading.add_note(f"Beside it, {call.callback.name} raised {other!r} in {call.hook.hook}.")
-            raise leading
+            found.append(exception_of(first))
+            found += [future.result() for future in futures] or [exception_of(call) for call in others]
+            return {call: exception for call, exception in zip(group, found, strict=True) if exception is not None}
+        finally:
+            wait(futures)  # also after an interrupt: no handler runs on beside what follows
+            futures.clear()
+            found.clear()  # the tracebacks hold this frame
+
+    def _submit(self, calls: Sequence[Call]) -> list[Future[BaseException | None]]:
+        """Make calls in other threads, as if they were made in this one."""
+        modes = torch_modes() if calls else []
+        return [self._pool.submit(contextvars.copy_context().run, run_in, modes, call) for call in calls]
 
 
 Mode = Callable[[], AbstractContextManager[Any]]
@@ -95,12 +110,12 @@ def torch_modes() -> list[Mode]:
     return [gradients, *autocasts]
 
 
-def run_in(modes: Sequence[Mode], call: Call) -> object:
-    """Make a call, in another thread, under these modes."""
+def run_in(modes: Sequence[Mode], call: Call) -> BaseException | None:
+    """Make a call, in another thread, under these modes, and return what it raised."""
     with ExitStack() as stack:
         for mode in modes:
             stack.enter_context(mode())
-        return call()
+        return exception_of(call)
 
 
 def stages(calls: Sequence[Call]) -> list[list[Call]]:

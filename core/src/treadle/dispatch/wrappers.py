@@ -6,13 +6,17 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from treadle.dispatch.call import Call
-from treadle.errors import CallbackError
+from treadle.dispatch.raised import Raised, leading, remove_first_frame
+from treadle.errors import CallbackError, FitException
 
 ENDED = object()
 
 
 def with_callbacks(
-    calls: Sequence[Call], core: Callable[..., Any], follow: Sequence[Callable[[Any], None]] = ()
+    calls: Sequence[Call],
+    core: Callable[..., Any],
+    follow: Sequence[Callable[[Any], None]] = (),
+    requests: type[FitException] | tuple[()] = (),
 ) -> Callable[..., Any]:
     """A function that does a hook: the wrappers around the overrides, the core's implementation last.
 
@@ -25,22 +29,30 @@ def with_callbacks(
         calls: The wrappers and overrides, in their order.
         core: The core's own implementation of an operation, or for an event what runs its handlers.
         follow: What is called with the result.
+        requests: What is raised only after all wrappers have run to their end, and thrown into none of
+            them: the cancels of an event. Default: nothing, as in an operation.
     """
     wrappers = [call for call in calls if call.wrapper]
     overrides = [call for call in calls if not call.wrapper]
 
     def run_with_callbacks(*passed: Any) -> Any:
         entered: list[tuple[Call, Generator[Any, Any, Any]]] = []
+        requested: list[Raised] = []
         running: Call | None = None
         result: Any = None
         error: BaseException | None = None
         thrown: BaseException | None = None
         try:
             for running in wrappers:
-                generator = running.function(*running.arguments(passed))
-                entered.append((running, generator))
-                if next(generator, ENDED) is ENDED:
-                    raise wrong_yields(running, "nothing")
+                try:
+                    generator = running.function(*running.arguments(passed))
+                    entered.append((running, generator))
+                    if next(generator, ENDED) is ENDED:
+                        raise wrong_yields(running, "nothing")
+                except requests as cancel:
+                    remove_first_frame(cancel)
+                    running.annotate(cancel)
+                    requested.append((running.callback, cancel))
             for running in overrides:
                 result = running.function(*running.arguments(passed))
                 if result is not None:
@@ -48,6 +60,9 @@ def with_callbacks(
             else:
                 running = None
                 result = core(*passed)
+        except requests as cancel:
+            remove_first_frame(cancel)
+            requested.append((cancel.callback, cancel))
         except BaseException as raised:
             remove_first_frame(raised)
             error = raised
@@ -65,16 +80,24 @@ def with_callbacks(
             except StopIteration as stop:
                 if stop is not thrown:
                     result, error = stop.value, None
+            except requests as cancel:
+                remove_first_frame(cancel)
+                call.annotate(cancel)
+                requested.append((call.callback, cancel))
+                error = None
             except BaseException as raised:
                 remove_first_frame(raised)
                 if not passed_on(raised, thrown):
                     call.annotate(raised)
                     error = raised
+        if requested:
+            error = leading([*requested, *([(None, error)] if error is not None else [])], wrappers[0].hook)
         if error is not None:
             try:
                 raise error
             finally:
                 error = thrown = None  # its traceback holds this frame
+                requested.clear()
         for function in follow:
             function(result)
         return result
@@ -87,11 +110,6 @@ def passed_on(raised: BaseException, thrown: BaseException | None) -> bool:
     if isinstance(thrown, StopIteration):
         return isinstance(raised, RuntimeError) and raised.__cause__ is thrown
     return raised is thrown
-
-
-def remove_first_frame(error: BaseException) -> None:
-    """Take the frame that caught an exception out of its traceback; it is in there again when it is raised again."""
-    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
 
 
 def wrong_yields(call: Call, times: str) -> CallbackError:

@@ -1,0 +1,59 @@
+"""What the handlers of an event raised, and what of it takes effect.
+
+A cancel is a request: the other handlers of the event still run, then the widest takes effect, and of
+equally wide ones the first. An error goes before all cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from treadle.callback import Callback
+from treadle.dispatch.call import Call
+from treadle.errors import CancelEpochException, CancelFittingException, CancelStepException, FitException
+from treadle.events import Hook
+
+#: The cancels by how much they end, the widest first.
+WIDTHS = (CancelFittingException, CancelEpochException, CancelStepException)
+
+#: What was raised, and by which callback.
+Raised = tuple[Callback | None, BaseException]
+
+
+def leading(raised: Sequence[Raised], hook: type[Hook]) -> BaseException:
+    """Of what was raised in one dispatch, in order, what takes effect; with a note for each of the others."""
+    (_, exception), *rest = sorted(raised, key=lambda pair: width(pair[1]))
+    known = getattr(exception, "__notes__", ())
+    for callback, other in rest:
+        name = callback.name if callback is not None else "a handler"
+        note = f"Beside it, {name} raised {other!r} in {hook.hook}."
+        if note not in known:  # the same object may be raised again and again
+            exception.add_note(note)
+    return exception
+
+
+def failed(raised: Iterable[Raised]) -> bool:
+    """Whether there is an error among what was raised."""
+    return any(not isinstance(exception, FitException) for _, exception in raised)
+
+
+def width(exception: BaseException) -> int:
+    """How much an exception ends, 0 for the most: an error, a cancel of the fit, of the epoch, of the step."""
+    if not isinstance(exception, FitException):
+        return 0
+    return next((i for i, kind in enumerate(WIDTHS, 1) if isinstance(exception, kind)), len(WIDTHS) + 1)
+
+
+def exception_of(call: Call) -> BaseException | None:
+    """Make a call, and return what it raised."""
+    try:
+        call.function(*call.args)  # as call() does, without a frame of its own
+    except BaseException as exception:
+        remove_first_frame(exception)
+        return exception
+    return None
+
+
+def remove_first_frame(error: BaseException) -> None:
+    """Take the frame that caught an exception out of its traceback; it is in there again when it is raised again."""
+    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
