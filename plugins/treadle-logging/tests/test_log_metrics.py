@@ -148,9 +148,10 @@ def test_a_backend_that_fails_does_not_end_the_training(new_memory, warnings) ->
     assert torch.equal(learner.model.weight, plain.model.weight)
     assert len(whole.rows) == 68
     assert warnings == [
-        "LogMetrics could not log to Memory: OSError: the disk is full. Training goes on; "
-        "LogMetrics(..., strict=True) would raise this.",
-        "LogMetrics stops logging to Memory for the rest of this fit: it failed 3 times in a row.",
+        "LogMetrics could not log 'Step/TrainingPhase/Metrics/Loss' at 1 to Memory: OSError: the disk is full. "
+        "Everything else is logged; LogMetrics(..., strict=True) would raise this.",
+        "LogMetrics stops logging to Memory for the rest of this fit: it failed 3 times in a row, at last with "
+        "OSError: the disk is full.",
     ]
 
 

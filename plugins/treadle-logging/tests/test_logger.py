@@ -1,8 +1,10 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from treadle import Series
 from treadle.errors import ArgumentTypeError, ArgumentValueError, CancelFittingException
-from treadle_logging import LoggerBackend, LogMetrics, Value
+from treadle_logging import CSVBackend, LoggerBackend, LogMetrics, Value
 from treadle_logging.logger import Logger, SeriesLogger, StepLogger
 
 
@@ -18,7 +20,7 @@ def test_a_failure_is_reported_once_and_the_others_get_everything(new_memory, wa
     assert [data for _, _, data in whole.rows] == [1.0, 2.0, 3.0]
     assert [data for _, _, data in broken.rows] == [3.0]
     assert warnings == [
-        "Logger could not log to Memory: OSError: the disk is full. Training goes on; "
+        "Logger could not log 'a' at 1 to Memory: OSError: the disk is full. Everything else is logged; "
         "Logger(..., strict=True) would raise this."
     ]
 
@@ -30,7 +32,77 @@ def test_after_three_failures_in_a_row_a_backend_is_left_alone(new_memory, warni
         logger.send(entries(number))
         logger.flush()
     assert broken.calls == 3
-    assert warnings[1:] == ["Logger stops logging to Memory for the rest of this fit: it failed 3 times in a row."]
+    assert warnings[1:] == [
+        "Logger stops logging to Memory for the rest of this fit: it failed 3 times in a row, at last with "
+        "OSError: the disk is full."
+    ]
+
+
+class Picky(LoggerBackend):
+    """Takes no numbers below 0, and of the rest it keeps the iterations."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+        self.refused = 0
+
+    def log(self, loggable, name, i, group) -> None:
+        if loggable.number < 0:
+            self.refused += 1
+            raise ValueError("negative")
+        self.taken.append(i)
+
+
+@given(st.lists(st.booleans(), max_size=90), st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_an_entry_that_a_backend_cannot_take_costs_no_other_entry(bad, block) -> None:
+    picky, loss = Picky(), Series()
+    logger = SeriesLogger(picky, block=block, seconds=1e9)
+    for i, negative in enumerate(bad, 1):
+        loss.push(i, -1.0 if negative else 1.0)
+        logger.note({"Loss": loss}, ("Step",))
+    logger.flush()
+    assert picky.taken == [i for i, negative in enumerate(bad, 1) if not negative]
+
+
+def test_an_entry_that_a_backend_cannot_take_is_reported_once_for_each_kind(warnings) -> None:
+    logger = Logger(Picky())
+    logger.send([*entries(-1, 5, -2), (Value(-3), "b", 7, ("Epoch",))])
+    assert warnings == [
+        "Logger could not log 'a' at 1 to Picky: ValueError: negative. Everything else is logged; "
+        "Logger(..., strict=True) would raise this."
+    ]
+
+
+def test_a_backend_that_takes_nothing_is_left_alone_after_a_hundred_entries(warnings) -> None:
+    picky = Picky()
+    logger = Logger(picky)
+    logger.send(entries(*[-1] * 150))
+    assert picky.refused == 100
+    assert warnings[1:] == [
+        "Logger stops logging to Picky for the rest of this fit: it failed 100 times in a row, at last with "
+        "ValueError: negative."
+    ]
+
+
+def test_a_backend_that_was_closed_is_left_alone_after_three_entries(tmp_path, warnings) -> None:
+    backend = CSVBackend(tmp_path / "log.csv")
+    backend.close()
+    Logger(backend).send(entries(1, 2, 3, 4))
+    first, last = warnings
+    assert first.startswith(f"Logger could not log 'a' at 1 to {backend!r}: BackendClosedError: ")
+    assert "it failed 3 times in a row" in last
+
+
+def test_entries_of_a_shared_backend_stand_in_the_order_in_which_they_were_noted(memory) -> None:
+    slow, quick = SeriesLogger(memory, block=1000, seconds=1e9), SeriesLogger(memory, block=1000, seconds=0)
+    loss, rate = Series(), Series()
+    for i in (1, 2):
+        loss.push(i, 0.5)
+        rate.push(i, 0.1)
+        slow.note({"Loss": loss}, ())
+        quick.note({"Rate": rate}, ())
+    Logger(memory).send(entries(7))
+    assert [tag for tag, _, _ in memory.rows] == ["Loss", "Rate", "Loss", "Rate", "a"]
 
 
 def test_a_success_starts_the_count_again(new_memory, warnings) -> None:

@@ -1,7 +1,7 @@
 """Loggables, logging callbacks and a CSV backend for Treadle."""
 
 from treadle_logging.audio import Audio
-from treadle_logging.backend import BackendClosedError, LoggerBackend, UnsupportedLoggable, log_to
+from treadle_logging.backend import BackendClosedError, LogChangedError, LoggerBackend, UnsupportedLoggable, log_to
 from treadle_logging.csv_backend import CSVBackend, LogExistsError
 from treadle_logging.image import Image, to_image
 from treadle_logging.log_histograms import LogHistograms
@@ -19,6 +19,7 @@ __all__ = [
     "Graph",
     "Histogram",
     "Image",
+    "LogChangedError",
     "LogExistsError",
     "LogHistograms",
     "LogHyperParams",

@@ -14,6 +14,7 @@ from treadle.authoring import instance_of, list_of, whole_number
 from treadle.errors import ArgumentValueError
 
 from treadle_logging.loggable import Loggable
+from treadle_logging.outlet import Outlet
 
 
 class UnsupportedLoggable(TreadleError, TypeError):
@@ -24,10 +25,17 @@ class BackendClosedError(TreadleError, ValueError):
     """A backend was used after its `close()`."""
 
 
+class LogChangedError(TreadleError, OSError):
+    """A log is not, or not any more, what a run wrote to it."""
+
+
 class LoggerBackend(ABC):
     """A place that loggables are written to. A subclass implements `log` and, as needed, `flush` and `close`.
 
     Several callbacks may share one backend, also when they run in threads: calls come one at a time.
+
+    A log of which an end can be cut off also implements `position` and `rewind`. Then a checkpoint keeps the position,
+    and in a resumed run everything that was logged after the checkpoint is cut off, so that it is logged once.
 
     Attributes:
         supported: The kinds of loggable that `log` takes. Default: all; `log` may then still raise
@@ -48,12 +56,14 @@ class LoggerBackend(ABC):
 
     lock: threading.RLock
     _refused: set[type[Loggable]]
+    _outlet: Outlet
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Not in __init__, which a subclass may define without calling this one.
         self = super().__new__(cls)
         self.lock = threading.RLock()
         self._refused = set()
+        self._outlet = Outlet()
         return self
 
     @abstractmethod
@@ -77,6 +87,22 @@ class LoggerBackend(ABC):
         """Flush, and close files and connections. Default: `flush`."""
         self.flush()
 
+    def position(self) -> Any:
+        """Bring what was logged to the disk, and return where the log ends. Default: None, it is not known.
+
+        Returns:
+            Plain values (numbers, texts, lists, dictionaries) from which `rewind` finds the place in another process.
+        """
+        return None
+
+    def rewind(self, position: Any) -> None:
+        """Cut off everything that was logged after a position. Called only with what `position` returned.
+
+        Raises:
+            LogChangedError: if the log does not begin with what it held then; it is left as it is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has `position` and no `rewind`.")
+
     def supports(self, loggable: Loggable) -> bool:
         """Whether `log` takes this loggable, judged by its kind."""
         return isinstance(loggable, self.supported)
@@ -89,6 +115,7 @@ class LoggerBackend(ABC):
     def receive(self, loggable: Loggable, name: str, i: int, group: tuple[str, ...]) -> None:
         """Log a loggable if that is possible, and otherwise warn, once for each kind."""
         with self.lock:
+            self._outlet.position = None
             try:
                 if self.supports(loggable):
                     self.log(loggable, name, i, group)
@@ -103,6 +130,9 @@ class LoggerBackend(ABC):
                     f"{type(self).__name__} does not support {kind.__name__}, so {self.tag(name, group)!r} and "
                     f"others of its kind are not logged there. {reason}"
                 )
+
+    def __repr__(self) -> str:
+        return type(self).__name__
 
     def __enter__(self) -> Self:
         return self
@@ -152,6 +182,7 @@ def log_to(
                 'Fix: pass a name and a group that say what it is:\n    log_to(backend, value, "Loss", 1, group="Step")'
             )
     for backend in as_backends(backends, "log_to"):
+        backend._outlet.write(backend)
         backend.receive(loggable, name, i, groups)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import weakref
+import zlib
 from os import PathLike
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from treadle import TreadleError
 from treadle.authoring import file_path
 from treadle.errors import ArgumentValueError
 
-from treadle_logging.backend import BackendClosedError, LoggerBackend
+from treadle_logging.backend import BackendClosedError, LogChangedError, LoggerBackend
 from treadle_logging.loggable import Loggable, Text, Value
 
 HEADER = ("tag", "iteration", "value")
@@ -75,12 +77,18 @@ class CSVBackend(LoggerBackend):
             )
         if rows:
             _drop_torn_row(self.path)
-        self._file = self.path.open("a" if rows else "w", newline="", encoding="utf-8")
+        if not rows:
+            self.path.write_bytes(b"")
+        self._file = self.path.open("a", newline="", encoding="utf-8")  # so that it goes on behind what was cut off
+        self._checksum = (0, 0)  # that of so many bytes at the beginning
         weakref.finalize(self, self._file.close)
         self._rows = csv.writer(self._file, lineterminator="\n")
         if not rows:
             self._rows.writerow(HEADER)
             self._file.flush()
+
+    def __repr__(self) -> str:
+        return f"CSVBackend({str(self.path)!r})"
 
     def log(self, loggable: Loggable, name: str, i: int, group: tuple[str, ...]) -> None:
         self._check_open()
@@ -92,6 +100,31 @@ class CSVBackend(LoggerBackend):
     def flush(self) -> None:
         self._check_open()
         self._file.flush()
+        if not (self.path.exists() and os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())):
+            raise LogChangedError(
+                f"{self.path} was moved or deleted, so what is logged is not there any more.\n"
+                f"Fix: leave the file where it is until the run has ended; go on with one that was moved:\n"
+                f"    CSVBackend(moved, append=True)"
+            )
+
+    def position(self) -> dict[str, int]:
+        """The length of the file in bytes, and a checksum of them; both are on the disk then."""
+        self.flush()
+        os.fsync(self._file.fileno())
+        self._checksum = checksum(self.path, self.path.stat().st_size, self._checksum)
+        return dict(zip(("bytes", "crc32"), self._checksum, strict=True))
+
+    def rewind(self, position: dict[str, int]) -> None:
+        self.flush()
+        length = position["bytes"]
+        if checksum(self.path, length) != (length, position["crc32"]):
+            raise LogChangedError(
+                f"{self.path} does not begin with the {length} bytes that it held when the run was saved, so "
+                f"nothing is cut off, and rows may be missing or there twice.\n"
+                f"Fix: resume with the log of that run:\n    CSVBackend(path_of_that_log, append=True)"
+            )
+        self._file.truncate(length)
+        self._checksum = (length, position["crc32"])
 
     def close(self) -> None:
         self._file.close()
@@ -102,6 +135,20 @@ class CSVBackend(LoggerBackend):
                 f"The CSVBackend of {self.path} was closed.\n"
                 f"Fix: go on with its file:\n    CSVBackend({str(self.path)!r}, append=True)"
             )
+
+
+def checksum(path: Path, length: int, known: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    """How many of the first bytes of a file there are, of so many, and their CRC-32.
+
+    Args:
+        known: That of a beginning, which is not read again. Default: none.
+    """
+    done, crc = known
+    with path.open("rb") as file:
+        file.seek(done)
+        while block := file.read(min(2**20, length - done)):
+            done, crc = done + len(block), zlib.crc32(block, crc)
+    return done, crc
 
 
 def _has_rows(path: Path) -> bool:
@@ -119,9 +166,13 @@ def _has_rows(path: Path) -> bool:
 
 
 def _drop_torn_row(path: Path) -> None:
-    """Remove the beginning of a row that a killed run could not finish."""
+    """Remove the beginning of a row that a killed run could not finish; a text in it may have several lines."""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
+    quotes = content.count(b'"', 0, whole)
+    while quotes % 2:  # inside of a text
+        before = content.rfind(b"\n", 0, whole - 1) + 1
+        whole, quotes = before, quotes - content.count(b'"', before, whole)
     if whole < len(content):
         with path.open("r+b") as file:
             file.truncate(whole)

@@ -13,7 +13,8 @@ from treadle.authoring import by_name
 
 from treadle_logging.backend import LoggerBackend
 from treadle_logging.loggable import Histogram
-from treadle_logging.logger import Entry, StepLogger
+from treadle_logging.logger import StepLogger
+from treadle_logging.outlet import Entry
 
 
 class LogHistograms(StepLogger):

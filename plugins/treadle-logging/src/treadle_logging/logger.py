@@ -5,29 +5,36 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from loguru import logger
 from treadle import Callback, Learner, Phase, Series
 from treadle.authoring import real_number, whole_number
 from treadle.errors import FitException
 
-from treadle_logging.backend import LoggerBackend, as_backends
-from treadle_logging.loggable import Loggable, Value
+from treadle_logging.backend import BackendClosedError, LoggerBackend, as_backends
+from treadle_logging.outlet import Entry, Groups
 
-Groups = tuple[str, ...]
+T = TypeVar("T")
 
-#: What is logged: a loggable, its name, its iteration and its groups.
-Entry = tuple[Loggable, str, int, Groups]
+#: Errors that an entry is the reason of, such as a number that a backend cannot take.
+OF_ENTRY = (TypeError, ValueError, ArithmeticError, LookupError, AssertionError, NotImplementedError)
 
 #: After this many failures in a row a backend is not used for the rest of the fit.
 PATIENCE = 3
+
+#: After this many entries in a row that it could not take, neither.
+REFUSALS = 100
 
 
 class Logger(Callback):
     """A callback that logs to backends, and whose training goes on when one of them fails.
 
-    A failure is reported once in a warning; what was to be logged then is lost for that backend
-    only. After three failures in a row the backend is not used until the next fit begins.
+    What a backend cannot take is left out, with a warning for each kind of loggable and of error. After three
+    failures in a row (a full disk, a lost connection), or a hundred entries in a row that it could not take
+    (a TypeError, a ValueError and their like), a backend is not used until the next fit begins.
+
+    A checkpoint keeps where the logs end. In a resumed run, what they hold past the checkpoint is cut off.
 
     Args:
         *backends: Where to log.
@@ -38,15 +45,20 @@ class Logger(Callback):
         ArgumentValueError: without a backend.
     """
 
+    optional_state = True
+
     def __init__(self, *backends: LoggerBackend, strict: bool = False) -> None:
         self.backends = as_backends(backends, self.name)
         self.strict = strict
-        self._failures: Counter[tuple[int, str]] = Counter()  # in a row, of a backend's "log" and "flush"
-        self._reported: set[int] = set()
+        self._failures: Counter[tuple[int, str]] = Counter()  # in a row, of a backend, by what failed
+        self._reported: set[tuple[int, str, type, type]] = set()
+        self._began = False
 
     def on_fit_begin(self) -> None:
+        self._began = True
         self._failures.clear()
         self._reported.clear()
+        self.write()  # a resumed run cuts its logs before its first step
 
     def on_epoch_end(self, learner: Learner, phase: Phase) -> None:
         self.flush()
@@ -55,50 +67,99 @@ class Logger(Callback):
         self.flush()
 
     def send(self, entries: Iterable[Entry]) -> None:
-        """Log entries to every backend."""
-        entries = list(entries)
+        """Log entries to every backend, after what waits already."""
+        self._began = True
+        for entry in entries:
+            for backend in self.backends:
+                backend._outlet.waiting.append((self, entry))
+        self.write()
 
-        def log(backend: LoggerBackend) -> None:
-            for entry in entries:
-                backend.receive(*entry)
-
-        if entries:
-            self._attempt("log", log)
+    def write(self) -> None:
+        """Write what waits."""
+        for backend in self.backends:
+            backend._outlet.write(backend)
 
     def flush(self) -> None:
-        """Flush every backend."""
-        self._attempt("flush", lambda backend: backend.flush())
-
-    def _attempt(self, what: str, action: Callable[[LoggerBackend], None]) -> None:
+        """Write what waits, and flush every backend."""
+        self.write()
         for backend in self.backends:
-            if any(self._failures[id(backend), kind] >= PATIENCE for kind in ("log", "flush")):
-                continue
-            try:
-                with backend.lock:
-                    action(backend)
-            except FitException:  # a request to stop is not a failure
-                raise
-            except Exception as error:
-                if self.strict:
-                    raise
-                self._failed(backend, what, error)
-            else:
-                del self._failures[id(backend), what]
+            self.attempt(backend, "flush", "flush to", backend.flush)
 
-    def _failed(self, backend: LoggerBackend, what: str, error: Exception) -> None:
+    def deliver(self, backend: LoggerBackend, entry: Entry) -> None:
+        """Log one entry to a backend."""
+        loggable, name, i, group = entry
+        what = f"log {backend.tag(name, group)!r} at {i} to"
+        self.attempt(backend, "log", what, lambda: backend.receive(*entry), type(loggable))
+
+    def attempt(
+        self, backend: LoggerBackend, kind: str, what: str, action: Callable[[], T], of: type = object
+    ) -> T | None:
+        """Do something with a backend, unless it has failed too often. An error is reported once for each kind.
+
+        Args:
+            kind: What is counted: failures of the same kind in a row.
+            what: What is done, for the message.
+            of: The kind of loggable.
+        """
         key = id(backend)
-        name = type(backend).__name__
-        self._failures[key, what] += 1
-        if key not in self._reported:
-            self._reported.add(key)
+        if any(self._failures[key, counted] >= most for counted, most in LIMITS.items()):
+            return None
+        try:
+            with backend.lock:
+                result = action()
+        except FitException:  # a request to stop is not a failure
+            raise
+        except Exception as error:
+            if self.strict:
+                raise
+            of_entry = kind == "log" and isinstance(error, OF_ENTRY) and not isinstance(error, BackendClosedError)
+            self._failed(backend, "entry" if of_entry else kind, what, error, of)
+            return None
+        self._failures[key, kind] = 0
+        if kind == "log":
+            self._failures[key, "entry"] = 0
+        return result
+
+    def _failed(self, backend: LoggerBackend, kind: str, what: str, error: Exception, of: type) -> None:
+        key = id(backend)
+        reason = f"{type(error).__name__}: {error}"
+        self._failures[key, kind] += 1
+        if (key, kind, of, type(error)) not in self._reported:
+            self._reported.add((key, kind, of, type(error)))
+            left_out = "Everything else is logged" if kind in ("log", "entry") else "Training goes on"
             logger.warning(
-                f"{self.name} could not {what} to {name}: {type(error).__name__}: {error}. "
-                f"Training goes on; {self.name}(..., strict=True) would raise this."
+                f"{self.name} could not {what} {backend!r}: {reason}. "
+                f"{left_out}; {self.name}(..., strict=True) would raise this."
             )
-        if self._failures[key, what] >= PATIENCE:
+        if self._failures[key, kind] == LIMITS.get(kind):
             logger.warning(
-                f"{self.name} stops logging to {name} for the rest of this fit: it failed {PATIENCE} times in a row."
+                f"{self.name} stops logging to {backend!r} for the rest of this fit: it failed "
+                f"{LIMITS[kind]} times in a row, at last with {reason}."
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the logs end, once a fit has begun; what waits is written first."""
+        if not self._began:
+            return {}
+        positions = [backend._outlet.position_of(backend, self) for backend in self.backends]
+        names = [type(backend).__name__ for backend in self.backends]
+        return {"logs": [list(log) for log in zip(names, positions, strict=True)]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the logs ended; a backend takes the first position of one of its class that is left."""
+        self._began = bool(state)
+        logs = [(name, position) for name, position in state.get("logs", ())]
+        for backend in self.backends:
+            name = type(backend).__name__
+            position = next((position for other, position in logs if other == name), None)
+            if (name, position) in logs:
+                logs.remove((name, position))
+            if position is not None:
+                backend._outlet.resume(self, position)
+
+
+#: The maximum number of failures of a kind in a row.
+LIMITS = {"log": PATIENCE, "entry": REFUSALS, "flush": PATIENCE}
 
 
 class StepLogger(Logger):
@@ -144,33 +205,35 @@ class SeriesLogger(Logger):
         super().__init__(*backends, strict=strict)
         self.block = whole_number(block, f"{self.name}(block)", f"{self.name}(backend, block=1000)", least=1)
         self.seconds = real_number(seconds, f"{self.name}(seconds)", f"{self.name}(backend, seconds=10)", least=0)
-        self._seen: dict[tuple[Groups, str], int] = {}
-        self._noted: list[tuple[Series, int, str, Groups]] = []
+        self._seen: dict[tuple[Groups, str], tuple[Series | None, int]] = {}  # how many values each series had
         self._since = time.monotonic()
 
     def note(self, series: Mapping[str, Series], group: Groups) -> None:
         """Note the newest value of each series if it was not logged yet, and write if it is time to."""
         for name, values in series.items():
             count = len(values)
-            key = (group, name)
-            if count != self._seen.get(key, 0):
-                self._seen[key] = count
+            seen, number = self._seen.get((group, name), (None, 0))
+            if count != number or (seen is not values and seen is not None):
+                self._seen[group, name] = (values, count)
                 if count:
-                    self._noted.append((values, count - 1, name, group))
-        if self._noted and (len(self._noted) >= self.block or time.monotonic() - self._since >= self.seconds):
+                    self._began = True
+                    for backend in self.backends:
+                        backend._outlet.waiting.append((self, (values, name, count - 1, group)))
+        waiting = max(len(backend._outlet.waiting) for backend in self.backends)
+        if waiting and (waiting >= self.block or time.monotonic() - self._since >= self.seconds):
             self.write()
 
     def write(self) -> None:
-        """Write what was noted."""
-        noted, self._noted = self._noted, []
         self._since = time.monotonic()
-        self.send(
-            (Value(series.values[index]), name, series.iterations[index], group)
-            for series, index, name, group in noted
-            if index < len(series)  # otherwise it was cut back and has lost the value
-        )
+        super().write()
 
-    def flush(self) -> None:
-        """Write what was noted, and flush the backends."""
-        self.write()
-        super().flush()
+    def state_dict(self) -> dict[str, Any]:
+        """Where the logs end, and how many values of each series are in them."""
+        state = super().state_dict()
+        if self._began:
+            state["seen"] = [[*group, name, count] for (group, name), (_, count) in self._seen.items()]
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._seen = {(tuple(group), name): (None, count) for *group, name, count in state.get("seen", ())}

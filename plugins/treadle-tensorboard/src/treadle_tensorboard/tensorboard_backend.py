@@ -6,6 +6,7 @@ import copy
 import inspect
 import warnings
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,12 +22,15 @@ from treadle_logging import (
     Graph,
     Histogram,
     Image,
+    LogChangedError,
     Loggable,
     LoggerBackend,
     Text,
     UnsupportedLoggable,
     Value,
 )
+
+from treadle_tensorboard.event_files import cut, lengths, missing, new_writer
 
 #: What `SummaryWriter` takes besides the folder.
 OPTIONS = tuple(name for name in inspect.signature(SummaryWriter).parameters if name != "log_dir")
@@ -65,8 +69,13 @@ class TensorBoardBackend(LoggerBackend):
                     f"TensorBoardBackend has no option `{option}`, since SummaryWriter has none. "
                     f"{did_you_mean(option, OPTIONS)}\nFix: correct the name, or leave the option out."
                 )
-        self._writer: SummaryWriter | None = SummaryWriter(self.logdir, **options)
+        self.options = options
+        self._writer: SummaryWriter | None = new_writer(Path(self.logdir), **options)
         self._not_finite: set[str] = set()
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"TensorBoardBackend({self.logdir!r}{options})"
 
     supported = (Value, Text, Image, Audio, Histogram, Graph, File)
 
@@ -90,6 +99,24 @@ class TensorBoardBackend(LoggerBackend):
 
     def flush(self) -> None:
         self._open().flush()
+
+    def position(self) -> dict[str, int]:
+        """The lengths of the event files, by their names."""
+        self.flush()
+        return lengths(Path(self.logdir))
+
+    def rewind(self, position: dict[str, int]) -> None:
+        self._open()
+        folder = Path(self.logdir)
+        if lost := missing(folder, position):
+            raise LogChangedError(
+                f"{self.logdir} does not have all that it held when the run was saved (of {', '.join(lost)}), so "
+                f"nothing is cut off, and points may be missing or there twice.\n"
+                f"Fix: resume with the folder of that run:\n    TensorBoardBackend(folder_of_that_run)"
+            )
+        self.close()
+        cut(folder, position)
+        self._writer = new_writer(folder, **{**self.options, "purge_step": None})
 
     def close(self) -> None:
         if self._writer is not None:
