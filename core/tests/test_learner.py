@@ -31,11 +31,15 @@ from treadle import (
     ThreadedRunner,
     TrainingPhase,
     Write,
+    epoch,
     fit,
+    hookimpl,
+    step,
     throttle,
     toy_learner,
 )
 from treadle.callback import unwrap
+from treadle.events import Init, known_events
 
 BATCH = (torch.ones(2, 1), torch.ones(2, 1))
 
@@ -293,7 +297,11 @@ def test_the_callbacks_are_kept_in_the_order_given() -> None:
 def test_the_callbacks_can_only_be_changed_as_a_whole() -> None:
     learner = toy_learner()
     assert isinstance(learner.callbacks, tuple)
-    with pytest.raises(AttributeError):
+    with pytest.raises(
+        CallbackError,
+        match=r"^The callbacks of a learner cannot be set as an attribute\.\n"
+        r"Fix: call the method:\n    learner\.set_callbacks\(\[\.\.\.\]\)$",
+    ):
         learner.callbacks = (Callback(),)
 
 
@@ -444,6 +452,62 @@ def test_a_change_that_is_refused_changes_nothing(change, error, message) -> Non
     assert snapshot(learner) == before
     learner.fit(1)
     assert (learner.cbstate.x, reader.seen) == (4, [1, 2, 3, 4])
+
+
+CHANGES = {
+    "set_callbacks": lambda learner: learner.set_callbacks([]),
+    "add_callback": lambda learner: learner.add_callback(Callback()),
+    "replace_callback": lambda learner: learner.replace_callback(Writer()),
+    "remove_callback": lambda learner: learner.remove_callback(Reader),
+}
+UNDER_WAY = {
+    "fit": lambda learner: learner.fit(2),
+    "epoch": lambda learner: epoch(learner, TrainingPhase()),
+    "step": lambda learner: step(learner, TrainingPhase(), learner.data.training[0]),
+}
+
+
+@pytest.mark.parametrize("method", CHANGES)
+@pytest.mark.parametrize("run", UNDER_WAY)
+def test_the_callbacks_cannot_be_changed_while_something_is_under_way(run, method) -> None:
+    def change(learner) -> None:
+        refused.append(learner.progress.phase)
+        with pytest.raises(
+            CallbackError,
+            match=rf"^learner\.{method} was called while a fit, an epoch or a step is under way; the callbacks, whose "
+            r"order is worked out for all of it, stay as they are\.\nFix: call it before the fit or after it; a "
+            r"callback that is to do nothing for a while looks at learner\.progress itself, or stands in a condition:"
+            r"\n    ConditionalCallback\(callback, condition\)$",
+        ):
+            CHANGES[method](learner)
+
+    def learner_with(do) -> Learner:
+        made = toy_learner(Reader(), Writer(), Everywhere(), nbatches=2)
+        doing.append(lambda: do(made))
+        return made
+
+    def handler(self) -> None:
+        doing[-1]()
+
+    @hookimpl(wrapper=True)
+    def around(self):
+        doing[-1]()
+        result = yield
+        doing[-1]()
+        return result
+
+    events = {event.hook: handler for event in known_events().values() if event is not Init}
+    Everywhere = type("Everywhere", (Callback,), {**events, "forward": around, "update": around})
+    refused, doing = [], []
+    undisturbed = learner_with(lambda learner: None)
+    UNDER_WAY[run](undisturbed)
+    learner = learner_with(change)
+    UNDER_WAY[run](learner)
+    assert len(refused) > 5
+    assert learner.model.weight.item() == undisturbed.model.weight.item()
+    assert learner.get_callback(Reader).seen == undisturbed.get_callback(Reader).seen
+    CHANGES["remove_callback"](learner)
+    assert learner.get_callback(Reader) is None
 
 
 def test_a_change_takes_effect_at_once() -> None:

@@ -129,6 +129,13 @@ class Learner:
         """The callbacks, in the order given; `plan()` shows in which order they run."""
         return self._callbacks
 
+    @callbacks.setter
+    def callbacks(self, callbacks: Any) -> None:
+        raise CallbackError(
+            "The callbacks of a learner cannot be set as an attribute.\n"
+            "Fix: call the method:\n    learner.set_callbacks([...])"
+        )
+
     # Training.
 
     def fit(self, n: int, data: Any = None, *, phases: Iterable[Phase] | None = None) -> FitResult:
@@ -168,7 +175,7 @@ class Learner:
             self.current = self._dispatcher.handle(phase)
         return self.current
 
-    # The callbacks.
+    # The callbacks. They change before a fit or after it: the graph holds for all of it.
 
     def plan(self, phases: Iterable[Phase] | None = None) -> Plan:
         """What will run: for each phase and event the callbacks in their order, and each edge's reason.
@@ -189,12 +196,14 @@ class Learner:
 
         Raises:
             CallbackConflictError: if they cannot be brought into one order.
-            CallbackError: if one of them is not a callback.
+            CallbackError: if one of them is not a callback, or a fit, an epoch or a step is under way.
         """
+        self._check_idle("set_callbacks")
         self._use(*as_callbacks(callbacks))
 
     def add_callback(self, callback: Callback | str) -> None:
-        """Use one more callback. If it is refused, nothing changes."""
+        """Use one more callback. If it is refused, as by `set_callbacks`, nothing changes."""
+        self._check_idle("add_callback")
         added, modules = as_callbacks([*self._callbacks, callback])
         self._use(added, [*self._modules, *modules])
 
@@ -218,6 +227,7 @@ class Learner:
 
     def replace_callback(self, callback: Callback) -> Callback | None:
         """Use a callback instead of the one of its class, which is returned; or, without one, add it."""
+        self._check_idle("replace_callback")
         check_callback_instance(callback)
         old = self.get_callback(type(unwrap(callback)))
         if old is None:
@@ -229,10 +239,23 @@ class Learner:
 
     def remove_callback(self, cls: type[Callback]) -> Callback | None:
         """Remove the first callback of a class and return it, or None. If that is refused, nothing changes."""
+        self._check_idle("remove_callback")
         old = self.get_callback(cls)
         if old is not None:
             self._use([callback for callback in self._callbacks if callback is not old], self._modules)
         return old
+
+    def _check_idle(self, method: str) -> None:
+        """Refuse a change of callbacks while their handlers are being called."""
+        if self.position.n is None and self.progress.phase is None:
+            return
+        raise CallbackError(
+            f"learner.{method} was called while a fit, an epoch or a step is under way; the callbacks, whose order is "
+            f"worked out for all of it, stay as they are.\n"
+            f"Fix: call it before the fit or after it; a callback that is to do nothing for a while looks at "
+            f"learner.progress itself, or stands in a condition:\n"
+            f"    ConditionalCallback(callback, condition)"
+        )
 
     def _use(self, callbacks: Iterable[Callback], modules: list[str]) -> None:
         """Use these callbacks. If they are refused, or an `on_init` fails, nothing changes."""
