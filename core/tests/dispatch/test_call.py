@@ -1,12 +1,18 @@
 import pytest
+from torch import nn
 from treadle import (
+    ArgumentTypeError,
     Callback,
     CallbackCondition,
     CancelFittingException,
     ConditionalCallback,
+    LinearRunner,
     Operation,
     StepEnd,
+    ThreadedRunner,
     TrainingPhase,
+    ValidationPhase,
+    epoch,
     hookimpl,
     step,
     toy_learner,
@@ -169,3 +175,88 @@ def test_a_cancel_knows_its_callback_once() -> None:
     call.annotate(cancel)
     assert cancel.callback is stops
     assert cancel.__notes__ == ["Raised by Stops in on_step_end, TrainingPhase, epoch 0, step 0."]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, CancelFittingException])
+@pytest.mark.parametrize("runner", [LinearRunner, ThreadedRunner])
+def test_of_loops_inside_of_each_other_one_note_names_the_callback_that_raised_and_its_place(
+    kind, depth, runner
+) -> None:
+    class Level(Callback):
+        def __init__(self, level) -> None:
+            self.level, self.name = level, f"Level{level}"
+            self.inner = None if level == depth else toy_learner(Level(level + 1), Wraps(), Callback(), runner=runner())
+
+        def on_step_end(self, phase: ValidationPhase):
+            if self.inner is None:
+                raise error
+            epoch(self.inner, ValidationPhase())
+
+    class Wraps(Callback):
+        @hookimpl(wrapper=True)
+        def step(self):
+            return (yield)
+
+    error = kind("broken")
+    with pytest.raises(kind) as raised:
+        epoch(toy_learner(Level(1), Wraps(), runner=runner()), ValidationPhase())
+    assert raised.value is error
+    assert error.__notes__ == [f"Raised by Level{depth} in on_step_end, ValidationPhase, epoch 0, step 1."]
+
+
+def test_of_an_error_that_no_callback_raised_the_notes_say_where_and_who_ran_that_loop() -> None:
+    class Breaks(nn.Linear):
+        def forward(self, xs):
+            raise ValueError("broken")
+
+    class Runs(Callback):
+        def on_step_end(self, phase: TrainingPhase):
+            epoch(broken, ValidationPhase())
+
+    broken = toy_learner()
+    broken.model = Breaks(1, 1)
+    with pytest.raises(ValueError, match="broken") as raised:
+        toy_learner(Runs()).fit(1)
+    assert raised.value.__notes__ == [
+        "Raised in ValidationPhase, epoch 0, step 1.",
+        "Raised by Runs in on_step_end, TrainingPhase, epoch 1, step 1.",
+    ]
+
+
+# What is passed beside learner and phase.
+
+
+class Overrides(Callback):
+    def scale(self, factor, power):
+        return factor
+
+
+class WrapsIt(Callback):
+    @hookimpl(wrapper=True)
+    def scale(self):
+        return (yield)
+
+
+@pytest.mark.parametrize("callbacks", [[], [Overrides], [WrapsIt], [WrapsIt, Overrides]])
+@pytest.mark.parametrize("passed", [(), (1,), (1, 2, 3)])
+def test_a_wrong_number_of_arguments_of_an_operation_is_refused_with_their_names(callbacks, passed) -> None:
+    learner = toy_learner(*(cls() for cls in callbacks))
+    count = "1 was" if len(passed) == 1 else f"{len(passed)} were"
+    with pytest.raises(
+        ArgumentTypeError,
+        match=rf"^`scale` takes 2 arguments beside learner and phase \(factor, power\), and {count} passed\.\n"
+        r"Fix: pass them in this order:\n    handle\(Scale, factor, power\)$",
+    ):
+        learner.handle(TrainingPhase())(Scale, *passed)
+
+
+@pytest.mark.parametrize("handled", [True, False])
+def test_an_event_takes_no_arguments(handled) -> None:
+    learner = toy_learner(*([Logs([])] if handled else []))
+    with pytest.raises(
+        ArgumentTypeError,
+        match=r"^`on_step_end` takes no arguments beside learner and phase, and 1 was passed\.\n"
+        r"Fix: pass none; what handlers need to know stands in the step's state:\n    handle\(StepEnd\)$",
+    ):
+        learner.handle(TrainingPhase())(StepEnd, 3)

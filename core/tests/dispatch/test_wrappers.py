@@ -2,10 +2,12 @@ import gc
 import traceback
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pluggy
 import pytest
+import treadle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from treadle import (
@@ -283,6 +285,48 @@ def test_a_traceback_through_wrappers_shows_one_frame_of_dispatch() -> None:
     with pytest.raises(ValueError, match="broken") as raised:
         toy_learner(Ring(), Again(), Broken()).fit(1)
     assert frames(raised.value) == [("phases.py", "step"), ("wrappers.py", "run_with_callbacks"), HERE, HERE, HERE]
+
+
+WRAPPED = ["epoch", "step", "forward", "on_step_begin"]
+PACKAGE = str(Path(treadle.__file__).parent)
+
+
+def shown(callbacks: list[Callback]) -> tuple[int, int, str]:
+    """How many frames of pluggy and of this package a traceback shows, and the function of its last."""
+    with pytest.raises(ValueError, match="broken") as raised:
+        toy_learner(*callbacks).fit(1)
+    files = [(frame.filename, frame.name) for frame in traceback.extract_tb(raised.value.__traceback__)]
+    pluggys = sum(Path(pluggy.__file__).parent == Path(file).parent for file, _ in files)
+    return pluggys, sum(file.startswith(PACKAGE) for file, _ in files), files[-1][1]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.fixed_dictionaries(dict.fromkeys(WRAPPED, st.integers(0, 5))),
+    st.sampled_from(WRAPPED),
+    st.sampled_from(["alone", "before", "after"]),
+)
+def test_a_traceback_shows_no_frame_of_pluggy_and_one_of_this_package_for_each_wrapped_hook(counts, hook, when) -> None:
+    def broken(self):
+        raise ValueError("broken")
+
+    @hookimpl(wrapper=True)
+    def broken_around(self):
+        if when == "before":
+            raise ValueError("broken")
+        yield
+        raise ValueError("broken")
+
+    def wrapper_of(name: str) -> Callback:
+        return type("Wraps", (Callback,), {name: hookimpl(lambda self: (yield), wrapper=True)})()
+
+    culprit = type("Broken", (Callback,), {hook: broken if when == "alone" else broken_around})()
+    bare = shown([type("Broken", (Callback,), {hook: broken})()])
+    wrappers = [wrapper_of(name) for name, count in counts.items() for _ in range(count)]
+    pluggys, ours, last = shown([*wrappers, culprit])
+    assert pluggys == bare[0] == 0
+    assert ours <= bare[1] + sum(count > 0 for count in counts.values())
+    assert last == ("broken" if when == "alone" else "broken_around")
 
 
 def test_a_wrapper_that_replaces_an_exception_leaves_the_traceback_of_the_first() -> None:

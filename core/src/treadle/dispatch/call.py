@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from treadle.callback import Callback
-from treadle.errors import FitException
+from treadle.errors import ArgumentTypeError, FitException
 from treadle.events import Hook, Init
 from treadle.phases import Phase
 from treadle.plugins.discovery import distribution_of
@@ -16,6 +16,9 @@ from treadle.throttle import CallbackCondition, ConditionalCallback
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
+
+#: How the note begins that says who raised an exception.
+RAISED_BY = "Raised by "
 
 
 class Call:
@@ -73,17 +76,34 @@ class Call:
         return self.learner.ordering.independent(self.callback, other.callback)
 
     def annotate(self, error: BaseException) -> None:
-        """Add a note to an exception that says who raised it and where; a cancel also gets its `callback`."""
+        """Add a note to an exception that says who raised it and where; a cancel also gets its `callback`.
+
+        Where loops are inside of each other, the innermost callback raised it, and the others only ran the loop.
+        """
         if isinstance(error, FitException):
             if error.callback is not None:
                 return
             error.callback = self.callback
+        elif any(note.startswith(RAISED_BY) for note in getattr(error, "__notes__", ())):
+            return
         distribution = distribution_of(self.callback)
         name = f"{self.callback.name} ({distribution})" if distribution else self.callback.name
         place, progress = self.hook.hook, self.learner.progress
         if self.phase is not None:
             place += f", {type(self.phase).__name__}, epoch {progress.epoch}, step {progress.step}"
-        error.add_note(f"Raised by {name} in {place}.")
+        error.add_note(f"{RAISED_BY}{name} in {place}.")
+
+
+def wrong_arguments(hook: type[Hook], passed: tuple[Any, ...]) -> ArgumentTypeError:
+    """The error for a hook that was not passed what it takes beside learner and phase."""
+    names, count = hook.arguments[2:], len(passed)
+    takes = f"{len(names)} argument{'s' if len(names) > 1 else ''}" if names else "no arguments"
+    listed = f" ({', '.join(names)})" if names else ""
+    fix = "pass them in this order" if names else "pass none; what handlers need to know stands in the step's state"
+    return ArgumentTypeError(
+        f"`{hook.hook}` takes {takes} beside learner and phase{listed}, and {count} {'was' if count == 1 else 'were'} "
+        f"passed.\nFix: {fix}:\n    handle({', '.join([hook.__name__, *names])})"
+    )
 
 
 def conditions(callback: Callback) -> Iterator[CallbackCondition]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle.callback import Callback, unwrap
-from treadle.dispatch.call import Call
+from treadle.dispatch.call import Call, wrong_arguments
 from treadle.dispatch.registration import CallbackManager
 from treadle.dispatch.runners import Run, one_after_the_other
 from treadle.dispatch.wrappers import with_callbacks
-from treadle.errors import CallbackError, FitException
+from treadle.errors import CallbackError
 from treadle.events import Event, Hook
 from treadle.operations import Operation
 from treadle.phases import Phase
@@ -46,7 +46,13 @@ class Handle(dict[type[Hook], Callable[..., Any]]):
         self._calls: dict[type[Hook], list[Call]] = {}
 
     def __call__(self, hook: type[Hook], *args: Any) -> Any:
-        return self[hook](*args)
+        function = self[hook]
+        try:
+            return function(*args)
+        except TypeError:
+            if len(args) == len(hook.arguments[2:]):
+                raise
+            raise wrong_arguments(hook, args) from None
 
     def __missing__(self, hook: type[Hook]) -> Callable[..., Any]:
         if hook not in self._calls:
@@ -111,13 +117,13 @@ class Dispatcher:
                 return followed(hook.run, hook.after, self._learner, phase)
             functions = (hook.check_result, hook.after) if calls else (hook.after,)
             follow = [functools.partial(function, self._learner) for function in functions if function is not None]
-            return with_callbacks(calls, core, follow) if calls or follow else core
+            return with_callbacks(hook, calls, core, follow) if calls or follow else core
         plain, wrappers = [call for call in calls if not call.wrapper], [call for call in calls if call.wrapper]
         run: Run = nothing
         if plain:
             always = issubclass(hook, Event) and hook.always
             run = one_after_the_other(plain, always=True) if always else self._learner.runner.compile(plain)
-        return with_callbacks(wrappers, run, requests=FitException) if wrappers else run
+        return with_callbacks(hook, wrappers, run) if wrappers else run
 
 
 def equal(first: object, second: object) -> bool:

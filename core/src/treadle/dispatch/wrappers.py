@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from treadle.dispatch.call import Call
+from treadle.dispatch.call import Call, wrong_arguments
 from treadle.dispatch.raised import Raised, leading, remove_first_frame
 from treadle.errors import CallbackError, FitException
+from treadle.events import Event, Hook
 
 ENDED = object()
 
 
 def with_callbacks(
-    calls: Sequence[Call],
-    core: Callable[..., Any],
-    follow: Sequence[Callable[[Any], None]] = (),
-    requests: type[FitException] | tuple[()] = (),
+    hook: type[Hook], calls: Sequence[Call], core: Callable[..., Any], follow: Sequence[Callable[[Any], None]] = ()
 ) -> Callable[..., Any]:
     """A function that does a hook: the wrappers around the overrides, the core's implementation last.
 
@@ -25,17 +23,21 @@ def with_callbacks(
     let it pass, raise another, or return a result instead. All of it is one function, and it takes its
     own frame out of an exception's traceback before passing it on, so that users see one of them.
 
+    A cancel of an event is thrown into no wrapper: it is a request, and raised when all have run to their end.
+
     Args:
         calls: The wrappers and overrides, in their order.
         core: The core's own implementation of an operation, or for an event what runs its handlers.
         follow: What is called with the result.
-        requests: What is raised only after all wrappers have run to their end, and thrown into none of
-            them: the cancels of an event. Default: nothing, as in an operation.
     """
     wrappers = [call for call in calls if call.wrapper]
     overrides = [call for call in calls if not call.wrapper]
+    count = len(hook.arguments[2:])
+    requests = FitException if issubclass(hook, Event) else ()  # nothing is caught by the latter
 
     def run_with_callbacks(*passed: Any) -> Any:
+        if len(passed) != count:
+            raise wrong_arguments(hook, passed)
         entered: list[tuple[Call, Generator[Any, Any, Any]]] = []
         requested: list[Raised] = []
         running: Call | None = None
@@ -91,7 +93,7 @@ def with_callbacks(
                     call.annotate(raised)
                     error = raised
         if requested:
-            error = leading([*requested, *([(None, error)] if error is not None else [])], wrappers[0].hook)
+            error = leading([*requested, *([(None, error)] if error is not None else [])], hook)
         if error is not None:
             try:
                 raise error
