@@ -5,7 +5,8 @@
 - Ask what another callback is and does: `handles`, `handlers`, `unwrap`, `overlaps`.
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
 - Go through one or several models or optimizers: `by_name`.
-- Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`.
+- Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; reach every tensor of a batch:
+  `map_tensors`.
 - Take a number from a device without waiting for it: `DeviceNumber`.
 - Leave the random generators as they were: `preserved_random_state`, `RandomState`; and a learner's own models,
   optimizers and callbacks: `preserved_state`.
@@ -32,6 +33,7 @@ from treadle.arguments import (
 from treadle.callback import unwrap
 from treadle.errors import did_you_mean
 from treadle.loop.batches import batches, length_of
+from treadle.loop.nested_batch import map_tensors
 from treadle.loop.position import position_of
 from treadle.ordering.handlers import handlers, handles
 from treadle.phases import phase_key, phase_label
@@ -62,6 +64,7 @@ __all__ = [
     "length_of",
     "list_of",
     "load_model_state",
+    "map_tensors",
     "model_state",
     "models_by_name",
     "one_of",

@@ -3,7 +3,9 @@
 from treadle.testing import CallbackContract
 from treadle_device import GarbageCollect, ToDevice, ToGPU
 
-MOVED = dict.fromkeys(("model", "params", "optimizer"), "all is on the CPU already, so there is nothing to move")
+MOVED = dict.fromkeys(
+    ("model", "params", "lossfn", "optimizer"), "all is on the CPU already, so there is nothing to move"
+)
 
 
 class TestGarbageCollect(CallbackContract):

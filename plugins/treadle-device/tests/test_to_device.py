@@ -1,4 +1,5 @@
 import copy
+from collections import Counter, UserDict, deque
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from torch import nn
 from treadle import (
     Callback,
     CallbackConflictError,
+    CustomCallback,
     Learner,
     Phase,
     Read,
@@ -197,6 +199,87 @@ def test_a_nested_batch_is_moved_to_its_leaves() -> None:
     assert learner.step.xs["text"]["words"] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("device", "move_model", "expected"),
+    [
+        ("meta", None, (torch.device("meta"), torch.float32)),
+        (double, None, (torch.device("cpu"), torch.float64)),
+        (double, lambda model: copy.deepcopy(model).double(), (torch.device("cpu"), torch.float64)),
+        ("cpu", lambda model: model.to("meta"), (torch.device("meta"), torch.float32)),
+        ("cpu", copy.deepcopy, (torch.device("cpu"), torch.float32)),
+    ],
+)
+def test_a_loss_function_goes_where_the_model_went(device, move_model, expected) -> None:
+    learner = Learner(
+        nn.Linear(1, 2),
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0])),
+        callbacks=[ToDevice(device, move_model)],
+        use_default_callbacks=False,
+    )
+    assert (learner.lossfn.weight.device, learner.lossfn.weight.dtype) == expected
+    learner.add_callback(Watch())  # initialises all callbacks again
+    assert (learner.lossfn.weight.device, learner.lossfn.weight.dtype) == expected
+
+
+def test_a_loss_function_stays_where_models_are_in_several_places() -> None:
+    models = {"left": nn.Linear(1, 1), "right": nn.Linear(1, 1).double()}
+    lossfn = nn.CrossEntropyLoss(weight=torch.ones(1))
+    Learner(models, lossfn, callbacks=[ToDevice("cpu", lambda model: model)], use_default_callbacks=False)
+    assert lossfn.weight.dtype == torch.float32
+
+
+def test_the_optimizer_trains_the_parameters_of_a_loss_function_that_was_moved() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, yhats, ys):
+            return (self.scale * (yhats - ys) ** 2).mean()
+
+    model, lossfn = nn.Linear(1, 1), Scaled()
+    learner = Learner(
+        model,
+        lossfn,
+        data=([(torch.ones(2, 1), torch.zeros(2, 1))],),
+        optimizer=torch.optim.SGD([*model.parameters(), *lossfn.parameters()], lr=0.1, momentum=0.9),
+        use_default_callbacks=False,
+    )
+    learner.fit(1)
+    learner.add_callback(ToDevice(double))
+    learner.fit(1)
+    state = learner.optimizer.state[lossfn.scale]["momentum_buffer"]
+    assert (lossfn.scale.dtype, state.dtype) == (torch.float64, torch.float64)
+
+
+@pytest.mark.parametrize("kind", [Counter, UserDict, deque])
+def test_a_batch_that_comes_again_is_the_same_batch(kind) -> None:
+    class Sum(nn.Linear):
+        def forward(self, **inputs):
+            return super().forward(inputs["a"])
+
+    seen = []
+    items = {"a": torch.ones(1, 1)}
+    batch = (kind(items), torch.zeros(1, 1)) if kind is not deque else (items, deque([torch.zeros(1, 1)]))
+    learner = Learner(
+        Sum(1, 1),
+        lambda yhats, ys: yhats.sum() - (ys if torch.is_tensor(ys) else ys[0]).sum(),
+        data=([batch],),
+        callbacks=[
+            ToDevice(double),
+            CustomCallback(
+                lambda learner: seen.append((learner.step.xs["a"].item(), learner.step.xs["a"].dtype)),
+                StepBegin,
+                state_access={"step.xs": Read},
+            ),
+        ],
+        use_default_callbacks=False,
+    )
+    learner.fit(3)
+    assert seen == [(1.0, torch.float64)] * 3
+    assert items["a"].dtype == torch.float32
+
+
 class Unsupervised(ValidationPhase):
     def step(self, learner, batch):
         with run_step(learner, self, xs=batch, mask=torch.ones(1)) as (_, state):
@@ -212,14 +295,14 @@ def test_a_phase_without_targets_is_allowed() -> None:
 
 def test_other_parts_of_the_step_are_moved_on_request() -> None:
     mover = ToDevice(double, entries=("xs", "mask"))
-    assert accesses(mover, Write) == {"model", "params", "optimizer", "step.xs", "step.mask"}
+    assert accesses(mover, Write) == {"model", "params", "lossfn", "optimizer", "step.xs", "step.mask"}
     learner = toy_learner(mover)
     epoch(learner, Unsupervised(), [torch.ones(2, 1)])
     assert learner.step.mask.dtype == torch.float64
 
 
 def test_it_declares_what_it_moves() -> None:
-    assert accesses(ToDevice("cpu"), Write) == {"model", "params", "optimizer", "step.xs", "step.ys"}
+    assert accesses(ToDevice("cpu"), Write) == {"model", "params", "lossfn", "optimizer", "step.xs", "step.ys"}
     assert accesses(ToDevice("cpu"), Read) == set()
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from treadle import Callback, ConflictResolution, Learner, RunFirst, Unresolvable, Write
-from treadle.authoring import by_name
+from treadle.authoring import by_name, list_of, map_tensors
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
-from treadle_device.batch import map_tensors
 from treadle_device.successors import follow, successors
 
 
@@ -19,22 +18,23 @@ class ToDevice(Callback):
     """Move the model and the optimizer's state when the learner is built, and every batch before its step.
 
     If `move_model` returns a new module, the learner has that one from then on, and the optimizer
-    holds its parameters, each with the state of the one that it replaces. This callback runs before
-    all others that write the same state.
+    holds its parameters, each with the state of the one that it replaces. A loss function that is a
+    module goes where the models went, with its weights of classes. This callback runs before all others
+    that write the same state.
 
     Args:
         move_data: A device or its name; or a function, called with each tensor of a batch, however
-            nested, whose result replaces the tensor. Other callbacks can read it, as a function, in
-            `move_data`.
+            nested, whose result replaces the tensor; and with a copy of each object that has a method
+            `to`. Other callbacks can read it, as a function, in `move_data`.
         move_model: A device or its name; or a function, called with each model, that returns the
             model to use. Default: like `move_data`.
         entries: The parts of the step's state that are moved, where a phase has them.
 
-    Writes: `model`, `params`, `optimizer`, `step.xs`, `step.ys` (`step.` and what `entries` says).
+    Writes: `model`, `params`, `lossfn`, `optimizer`, `step.xs`, `step.ys` (`step.` and what `entries` says).
 
     Raises:
-        ArgumentTypeError: if `move_data` or `move_model` is neither a device nor a function; in
-            `on_init`, if `move_model` does not return a module.
+        ArgumentTypeError: if `move_data` or `move_model` is neither a device nor a function, or `entries` is not
+            a list of names; in `on_init`, if `move_model` does not return a module.
         ArgumentValueError: if the device is unknown or not available; in `on_init`, if the optimizer
             cannot follow, because a new module has other parameters.
 
@@ -47,7 +47,7 @@ class ToDevice(Callback):
     """
 
     move_data: Callable[[Any], Any]
-    state_access = {"model": Write, "params": Write, "optimizer": Write, "step.xs": Write, "step.ys": Write}
+    state_access = dict.fromkeys(("model", "params", "lossfn", "optimizer", "step.xs", "step.ys"), Write)
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class ToDevice(Callback):
     ) -> None:
         self.move_data = as_move(move_data, "move_data")
         self.move_model = as_move(move_data if move_model is None else move_model, "move_model")
-        self.entries = tuple(entries)
+        self.entries = list_of(entries, "entries", str, 'ToDevice("cuda", entries=("xs", "ys"))')
         if self.entries != ("xs", "ys"):
-            moved = ("model", "params", "optimizer", *(f"step.{entry}" for entry in self.entries))
+            moved = ("model", "params", "lossfn", "optimizer", *(f"step.{entry}" for entry in self.entries))
             self.state_access = dict.fromkeys(moved, Write)
         self._made: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
@@ -72,13 +72,18 @@ class ToDevice(Callback):
     def on_init(self, learner: Learner) -> None:
         models = by_name(learner.model)
         before = {name: dict(model.named_parameters()) for name, model in models.items()}
-        places = {p: (p.device, p.dtype) for parameters in before.values() for p in parameters.values()}
+        lossfn = learner.lossfn
+        held = dict(lossfn.named_parameters()) if isinstance(lossfn, torch.nn.Module) else {}
+        places = {p: (p.device, p.dtype) for parameters in (*before.values(), held) for p in parameters.values()}
         moved = {name: self._moved(model) for name, model in models.items()}
         replaced: dict[torch.Tensor, torch.Tensor] = {}
         for name, model in moved.items():
             replaced |= successors(before[name], dict(model.named_parameters()))
         if any(moved[name] is not model for name, model in models.items()):
             learner.model = moved if isinstance(learner.model, Mapping) else moved[""]
+        if isinstance(lossfn, torch.nn.Module):
+            lossfn.to(**self._destination(moved.values(), {dtype for _, dtype in places.values()}))
+            replaced |= successors(held, dict(lossfn.named_parameters()))
         if replaced or any((p.device, p.dtype) != place for p, place in places.items()):
             for optimizer in by_name(learner.optimizer).values():
                 follow(optimizer, replaced)
@@ -88,6 +93,17 @@ class ToDevice(Callback):
         for entry in self.entries:
             if entry in step:
                 step[entry] = map_tensors(self.move_data, step[entry])
+
+    def _destination(self, models: Iterable[torch.nn.Module], before: set[torch.dtype]) -> dict[str, Any]:
+        """Where the models went, as arguments of a module's `to`; nothing where they are in several places."""
+        if isinstance(self.move_model, Move):
+            return {"device": self.move_model.device}
+        parameters = [parameter for model in models for parameter in model.parameters()]
+        devices, dtypes = {p.device for p in parameters}, {p.dtype for p in parameters if p.is_floating_point()}
+        destination: dict[str, Any] = {"device": next(iter(devices))} if len(devices) == 1 else {}
+        if len(dtypes) == 1 and not dtypes <= before:
+            destination["dtype"] = next(iter(dtypes))
+        return destination
 
     def _moved(self, model: torch.nn.Module) -> torch.nn.Module:
         if model in self._made:  # on_init ran before, and a copy is not copied again

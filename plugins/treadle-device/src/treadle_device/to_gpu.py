@@ -11,7 +11,7 @@ from treadle_device.to_device import ToDevice
 class ToGPU(ToDevice):
     """Move the model and the batches to CUDA or MPS, whichever is available; otherwise warn that neither is.
 
-    Writes: `model`, `params`, `optimizer`, `step.xs`, `step.ys`.
+    Writes: `model`, `params`, `lossfn`, `optimizer`, `step.xs`, `step.ys`.
 
     Example:
         >>> from treadle import toy_learner
