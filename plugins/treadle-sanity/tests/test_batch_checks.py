@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -5,6 +7,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from treadle import Learner
 from treadle_sanity import SanityCheck, SanityCheckException
+from treadle_sanity.lossfns import title
 
 
 def learner(model, lossfn, *batches, **settings) -> Learner:
@@ -129,6 +132,23 @@ def test_a_model_whose_shapes_are_open_is_not_tried(layer, log):
     assert log[0].endswith("the shapes of the model's parameters are decided by the first batch.")
 
 
+class Learned(nn.Module):
+    """A loss function whose shapes are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LazyLinear(1)
+
+    def forward(self, yhats: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
+        return self.layer(yhats - ys).abs().mean()
+
+
+def test_a_loss_function_whose_shapes_are_open_is_not_tried(log):
+    xs = torch.ones(2, 3)
+    learner(nn.Linear(3, 3), Learned(), (xs, xs), optimizer=torch.optim.SGD).fit(1)
+    assert log[0].endswith("the shapes of the model's parameters are decided by the first batch.")
+
+
 # Ranges.
 
 
@@ -164,11 +184,52 @@ def test_a_target_that_is_meant_for_all_outputs_is_not(log):
     assert log == []
 
 
-def test_a_loss_of_pairs_may_broadcast(log):
-    def ranking(yhats: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
-        return (yhats - ys).mean()  # (4, 1) and (4,): all pairs, on purpose
+class Squared(nn.MSELoss):
+    """A subclass of a known loss."""
 
-    learner(nn.Linear(1, 1), ranking, (torch.ones(4, 1), torch.ones(4))).fit(1)
+
+class Squeezed(nn.MSELoss):
+    """A subclass that brings outputs and targets into one shape."""
+
+    def forward(self, yhats: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
+        return super().forward(yhats.squeeze(-1), ys)
+
+
+@pytest.mark.parametrize(
+    "lossfn",
+    [
+        nn.L1Loss(),
+        Squared(),
+        partial(functional.huber_loss, delta=2.0),
+        lambda yhats, ys: functional.mse_loss(yhats, ys),
+        lambda yhats, ys: functional.smooth_l1_loss(input=yhats, target=ys),
+        lambda yhats, ys: ((yhats - ys) ** 2).mean(),
+        lambda yhats, ys: (ys.double() - yhats.double()).abs().mean(),
+        lambda yhats, ys: torch.where(ys > yhats, ys - yhats, 0).mean(),
+        lambda yhats, ys: torch.nn.MSELoss()(yhats, ys) + 1,
+    ],
+)
+@pytest.mark.parametrize(("rows", "outputs"), [(4, (4, 1)), (3, (3, 1, 1))])
+def test_a_loss_that_compares_all_rows_is_found_in_any_spelling(lossfn, rows, outputs):
+    batch = torch.ones(rows, 1), torch.ones(rows)
+    text = refusal(Fixed(torch.ones(outputs)), lossfn, batch)
+    assert f"1. Outputs and targets have one shape: data.training: {title(lossfn)} makes (" in text
+    assert f" of outputs {outputs} and targets ({rows},), so it compares each output with the targets" in text
+
+
+@pytest.mark.parametrize(
+    "lossfn",
+    [
+        Squeezed(),
+        lambda yhats, ys: functional.mse_loss(yhats[:, 0], ys),
+        lambda yhats, ys: ((yhats.flatten() - ys) ** 2).mean(),
+        lambda yhats, ys: functional.l1_loss(yhats, ys[:, None]),
+        lambda yhats, ys: (yhats.mean() - ys.mean()) ** 2,
+        lambda yhats, ys: (yhats - ys[None]).relu().mean(),  # all pairs, on purpose
+    ],
+)
+def test_a_loss_that_brings_them_into_one_shape_is_not_a_fault(lossfn, log):
+    learner(nn.Linear(1, 1), lossfn, (torch.ones(4, 1), torch.ones(4))).fit(1)
     assert log == []
 
 

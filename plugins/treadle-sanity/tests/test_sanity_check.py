@@ -206,6 +206,70 @@ def test_a_phase_with_a_step_of_its_own_has_its_optimizer_checked():
         epoch(learner, Encoding())
 
 
+# Looked at are the phases of the fit under way.
+
+
+class Detection(ValidationPhase):
+    """A validation phase whose batches are mappings."""
+
+    def step(self, learner, batch):
+        with run_step(learner, self, xs=batch["image"], ys=batch["boxes"]) as (_, state):
+            state.yhats = learner.model(state.xs)
+            state.loss = learner.lossfn(state.yhats, state.ys)
+
+
+class Paired(TrainingPhase):
+    """A training phase that makes its batches of those of the loader."""
+
+    def epoch(self, learner, data):
+        with run_epoch(learner, self):
+            for xs in data:
+                self.step(learner, (xs, 3 * xs))
+
+
+class Other(TrainingPhase):
+    """A training phase with data of its own name."""
+
+    data_name = "images"
+
+
+def test_a_validation_phase_with_batches_of_its_own_form_is_not_stopped(log):
+    xs = torch.ones(2, 1)
+    learner = toy_learner(SanityCheck(), data=([(xs, xs)], [{"image": xs, "boxes": xs}]))
+    assert learner.fit(1, phases=[TrainingPhase(), Detection()]).epochs == 1
+    assert log == []
+
+
+def test_data_that_no_phase_of_the_fit_uses_are_not_looked_at(log):
+    learner = toy_learner(SanityCheck())
+    learner = toy_learner(SanityCheck(), data=(learner.data.training, ["neither a pair nor a tensor"]))
+    assert learner.fit(1, phases=[TrainingPhase()]).epochs == 1
+    assert log == []
+
+
+def test_a_phase_that_makes_its_own_batches_is_not_stopped(log):
+    learner = toy_learner(SanityCheck(), data=([torch.ones(2, 1)],))
+    assert learner.fit(1, phases=[Paired()]).epochs == 1
+    assert [text.split("\n")[0] for text in log] == [
+        "SanityCheck: There are validation data: the learner has no data.validation."
+    ]
+
+
+def test_a_training_phase_with_data_of_another_name_needs_those_and_no_other():
+    good = toy_learner().data.training
+    assert toy_learner(SanityCheck(), data={"images": good}).fit(1, phases=[Other()]).epochs == 1
+    with pytest.raises(SanityCheckException, match=r"data\.images: the first batch is a tuple of 1"):
+        toy_learner(SanityCheck(), data={"images": [(1,)], "training": good}).fit(1, phases=[Other()])
+    with pytest.raises(SanityCheckException, match=r"There are training data: the learner has no data\.images"):
+        toy_learner(SanityCheck(), data={"training": good}).fit(1, phases=[Other()])
+
+
+def test_an_epoch_of_its_own_is_looked_at_as_a_fit_is():
+    learner = toy_learner(SanityCheck(), data=([(1,)],))
+    with pytest.raises(SanityCheckException, match=r"data\.training: the first batch is a tuple of 1"):
+        epoch(learner, TrainingPhase())
+
+
 # Looking leaves no trace.
 
 

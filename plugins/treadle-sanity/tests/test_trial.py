@@ -50,7 +50,7 @@ def test_what_only_the_step_knows_how_to_move_is_left_to_it():
 
 def test_a_trial_holds_what_a_step_would():
     learner = toy_learner()
-    trial = Trial(learner, "training", TrainingPhase())
+    trial = Trial(learner, TrainingPhase())
     state = step(learner, TrainingPhase(), learner.data.training[0])
     assert trial.error is None
     assert torch.equal(trial.xs, state.xs)
@@ -60,7 +60,7 @@ def test_a_trial_holds_what_a_step_would():
 
 def test_trials_are_made_once_for_all_checks():
     learner = toy_learner()
-    with shared_trials():
+    with shared_trials([TrainingPhase()]):
         assert trials(learner) == trials(learner)
     assert trials(learner)[0] is not trials(learner)[0]
 

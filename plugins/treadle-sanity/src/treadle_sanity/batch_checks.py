@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from treadle import TrainingPhase
+from treadle.authoring import map_tensors
 
+from treadle_sanity.broadcast import compares_all_rows
 from treadle_sanity.check import SkipCheck
-from treadle_sanity.lossfns import CROSS_ENTROPY, ELEMENTWISE, is_one_of, title
-from treadle_sanity.tensors import finite, map_tensors
-from treadle_sanity.trial import Trial, influences, outputs, trials, without_trace
+from treadle_sanity.lossfns import CROSS_ENTROPY, is_one_of, title
+from treadle_sanity.tensors import finite
+from treadle_sanity.trial import Trial, influences, outputs, phases_of, trials, without_trace
 
 Find = Callable[[Trial], str | None]
 
@@ -34,6 +35,19 @@ def for_all_trials(find: Find) -> Callable[[Any], bool | str]:
         return " ".join(found) or True
 
     return fn
+
+
+def has_training_data(learner: Any) -> bool | str:
+    """Whether the training phases have data."""
+    names = {str(phase.data_name) for phase in phases_of(learner) if phase.training and phase.data_name is not None}
+    missing = [f"data.{name}" for name in sorted(names - {*learner.data})]
+    return f"the learner has no {' and no '.join(missing)}." if missing else True
+
+
+def has_validation_data(learner: Any) -> bool | str:
+    """Whether there are data to validate with."""
+    validates = any(phase.training is False and phase.data_name != "validation" for phase in phases_of(learner))
+    return validates or "validation" in learner.data or "the learner has no data.validation."
 
 
 @for_all_trials
@@ -58,19 +72,22 @@ def values_in_range(trial: Trial) -> str | None:
     return trial.out_of_range
 
 
-@for_all_trials
-def shapes_agree(trial: Trial) -> str | None:
+def shapes_agree(learner: Any) -> bool | str:
     """Whether an output is compared with its target, and not with those of all rows."""
-    yhats, ys = trial.yhats, trial.ys
-    if trial.loss is None or not is_one_of(trial.lossfn, ELEMENTWISE):
-        return None
-    together = torch.broadcast_shapes(yhats.shape, ys.shape)  # type: ignore[no-untyped-call]
-    if together in (yhats.shape, ys.shape):
-        return None
-    return (
-        f"{title(trial.lossfn)} makes {tuple(together)} of outputs {tuple(yhats.shape)} and targets "
-        f"{tuple(ys.shape)}, so it compares each output with the targets of all rows."
-    )
+
+    def find(trial: Trial) -> str | None:
+        if trial.loss is None:
+            return None
+        with without_trace(learner, trial.phase):
+            together = compares_all_rows(trial.lossfn, trial.yhats, trial.ys)
+        if together is None:
+            return None
+        return (
+            f"{title(trial.lossfn)} makes {together} of outputs {tuple(trial.yhats.shape)} and targets "
+            f"{tuple(trial.ys.shape)}, so it compares each output with the targets of all rows."
+        )
+
+    return for_all_trials(find)(learner)
 
 
 @for_all_trials
@@ -99,27 +116,31 @@ def outputs_are_logits(trial: Trial) -> str | None:
 
 
 def last_batch_fits(learner: Any) -> bool | str:
-    """Whether the last batch, if it is a single row, is enough for the batch norms."""
-    loader = learner.data.get("training")
+    """Whether the last batch of training, if it is a single row, is enough for the batch norms."""
+    return " ".join(text for trial in trials(learner) if (text := fault_of_last_batch(learner, trial))) or True
+
+
+def fault_of_last_batch(learner: Any, trial: Trial) -> str | None:
+    """What is wrong with the last batch of a trial's data, or None."""
+    loader = trial.data
     size = getattr(loader, "batch_size", None)
-    if not isinstance(loader, DataLoader) or loader.drop_last or size is None or size < 2:
-        return True
+    if not trial.phase.training or not isinstance(loader, DataLoader) or loader.drop_last or not size or size < 2:
+        return None
     try:
         rows = len(loader.sampler)  # type: ignore[arg-type]
     except (TypeError, NotImplementedError):
-        return True
-    trial = next(iter(trials(learner)), None)
-    if rows % size != 1 or trial is None or trial.yhats is None:
-        return True
-    with without_trace(learner, TrainingPhase()):
+        return None
+    if rows % size != 1 or trial.yhats is None:
+        return None
+    with without_trace(learner, trial.phase):
         try:
             outputs(learner, map_tensors(lambda tensor: tensor[:1], trial.xs))
         except ValueError as error:
             if "more than 1 value per channel" in str(error):
-                return f"data.training: {rows} rows in batches of {size} leave one for the last. {sentence(error)}"
+                return f"{trial.name}: {rows} rows in batches of {size} leave one for the last. {sentence(error)}"
         except Exception:  # not every model takes a row alone, and the real last batch may differ
-            return True
-    return True
+            return None
+    return None
 
 
 def sentence(error: Exception) -> str:

@@ -8,13 +8,13 @@ from treadle_sanity.check import Check
 #: The checks that `SanityCheck` makes by default.
 CHECKS = (
     Check(
-        lambda learner: "training" in learner.data or "the learner has no data.training.",
+        batch_checks.has_training_data,
         "There are training data",
         True,
         "Pass them to the learner, or to fit:\n    learner.fit(n, (training, validation))",
     ),
     Check(
-        lambda learner: "validation" in learner.data or "the learner has no data.validation.",
+        batch_checks.has_validation_data,
         "There are validation data",
         False,
         "Pass some, to see how the model does on data that it has not seen:\n"
@@ -47,7 +47,8 @@ CHECKS = (
         batch_checks.shapes_agree,
         "Outputs and targets have one shape",
         True,
-        "Bring outputs and targets into one shape, for example:\n    lossfn(model(xs).squeeze(1), ys)",
+        "Bring outputs and targets into one shape, or compare all pairs in so many words:\n"
+        "    lossfn(yhats.squeeze(1), ys)  # or yhats - ys[None]",
         supervised=True,
     ),
     Check(

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from loguru import logger
-from treadle import AbstractTrainingPhase, Callback, Phase, Read, TrainingPhase
+from treadle import AbstractTrainingPhase, Callback, Phase, Read
 from treadle.authoring import list_of, position_of
 
 from treadle_sanity.batch_checks import sentence
 from treadle_sanity.check import Check, Failure, SanityCheckException, SkipCheck
 from treadle_sanity.checks import CHECKS
-from treadle_sanity.trial import shared_trials
+from treadle_sanity.trial import shared_trials, takes_pairs
 
 #: What is reported of a check that returns no more than False.
 NOT_SO = "the check returned False."
@@ -67,15 +67,16 @@ class SanityCheck(Callback):
             self.done = True
 
     def run(self, learner: Any, phase: Phase) -> None:
-        """Run the checks for the phase that begins.
+        """Run the checks for the phases of the fit under way, and the one that begins.
 
         Raises:
             SanityCheckException: if checks fail that must not.
         """
-        is_supervised = type(phase).step is TrainingPhase.step
+        phases = (phase, *position_of(learner).phases)
+        is_supervised = any(map(takes_pairs, phases))
         failures: list[Failure] = []
         skipped: dict[str, list[str]] = {}
-        with shared_trials():
+        with shared_trials(phases):
             for check in (*CHECKS, *self.checks) if self.use_default else self.checks:
                 if check.supervised and not is_supervised:
                     continue

@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from treadle import Callback, Phase, TrainingPhase, ValidationPhase, Write, accesses
-from treadle.authoring import by_name, handlers, overlaps, preserved_random_state, preserved_state
-from treadle.errors import ArgumentTypeError, LossError
+from treadle.authoring import (
+    by_name,
+    handlers,
+    map_tensors,
+    overlaps,
+    position_of,
+    preserved_random_state,
+    preserved_state,
+)
+from treadle.errors import ArgumentTypeError, LossError, NotSaveableError
 
 from treadle_sanity.check import SkipCheck
 from treadle_sanity.loader_copy import first_batch
 from treadle_sanity.lossfns import out_of_range, title
-from treadle_sanity.tensors import map_tensors, others
+from treadle_sanity.tensors import opaque
 
 #: The state of a step that decides what model and loss function get and return.
 STEP_STATE = ("step.xs", "step.ys", "step.yhats", "step.loss")
 
-_shared: ContextVar[dict[str, Trial] | None] = ContextVar("treadle_sanity_trials", default=None)
+
+@dataclass
+class Shared:
+    """What all checks of one run share: the phases that are looked at, and the trials that were made."""
+
+    phases: tuple[Phase, ...]
+    trials: dict[Phase, Trial] = field(default_factory=dict)
+
+
+_shared: ContextVar[Shared | None] = ContextVar("treadle_sanity_shared", default=None)
 
 
 class Trial:
     """A first batch, and what model and loss function make of it. What is not known is None.
 
     Attributes:
+        phase: The phase whose step would take the batch.
+        data: The data.
         name: What the data are called: `data.training`.
         fetched: Whether the data have a batch.
         is_pair: Whether it is a pair of inputs and targets.
@@ -42,7 +62,9 @@ class Trial:
         reason: Why the model was not tried, although nothing is wrong.
     """
 
-    def __init__(self, learner: Any, name: str, phase: Phase) -> None:
+    def __init__(self, learner: Any, phase: Phase) -> None:
+        name = str(phase.data_name)
+        self.phase, self.data = phase, learner.data[name]
         self.name, self.lossfn = f"data.{name}", learner.lossfn
         self.fetched = self.is_pair = False
         self.batch: Any = None
@@ -55,7 +77,7 @@ class Trial:
         self.reason: SkipCheck | None = None
         try:
             with quiet(learner):
-                self.batch = first_batch(learner.data[name], self.name)
+                self.batch = first_batch(self.data, self.name)
             self.fetched = True
             self.is_pair = isinstance(self.batch, (tuple, list)) and len(self.batch) == 2
             if self.is_pair:
@@ -68,25 +90,40 @@ class Trial:
                         self.loss = number(self.lossfn, self.yhats, self.ys)
         except SkipCheck as reason:
             self.reason = reason
+        except NotSaveableError as error:  # the run itself may do without putting anything back
+            self.reason = SkipCheck(f"a trial would leave a trace ({str(error).splitlines()[0]})")
         except Exception as error:
             self.error = error
-        self.yhats, self.loss = map_tensors(torch.Tensor.detach, (self.yhats, self.loss))
+        self.yhats, self.loss = map_tensors(detached, (self.yhats, self.loss))
 
 
 def trials(learner: Any) -> list[Trial]:
-    """The trials of the training and the validation data. Inside of `shared_trials` they are made once."""
+    """A trial for each phase that takes pairs and has data. Inside of `shared_trials` they are made once."""
+    shared = _shared.get() or Shared(phases_of(learner))
+    for phase in shared.phases:
+        if takes_pairs(phase) and phase.data_name in learner.data and phase not in shared.trials:
+            shared.trials[phase] = Trial(learner, phase)
+    return list(shared.trials.values())
+
+
+def phases_of(learner: Any) -> tuple[Phase, ...]:
+    """The phases that are looked at: those of the fit under way, without one training and validation."""
     shared = _shared.get()
-    found = {} if shared is None else shared
-    for name, phase in (("training", TrainingPhase()), ("validation", ValidationPhase())):
-        if name in learner.data and name not in found:
-            found[name] = Trial(learner, name, phase)
-    return list(found.values())
+    if shared is not None:
+        return shared.phases
+    return position_of(learner).phases or (TrainingPhase(), ValidationPhase())
+
+
+def takes_pairs(phase: Phase) -> bool:
+    """Whether a phase takes the batches of its data one by one, and does with them what the core's phases do."""
+    cls = type(phase)
+    return cls.step in (TrainingPhase.step, ValidationPhase.step) and cls.epoch is Phase.epoch
 
 
 @contextmanager
-def shared_trials() -> Iterator[None]:
-    """Make every trial once, for all checks that ask for it inside."""
-    token = _shared.set({})
+def shared_trials(phases: Iterable[Phase]) -> Iterator[None]:
+    """Look at these phases, and make every trial once, for all checks that ask for it inside."""
+    token = _shared.set(Shared(tuple(dict.fromkeys(phases))))
     try:
         yield
     finally:
@@ -117,9 +154,9 @@ def without_trace(learner: Any, phase: Phase) -> Iterator[None]:
 
 
 def refuse_open_shapes(learner: Any) -> None:
-    """Skip the trial of a model with lazy layers."""
-    models = by_name(learner.model).values()
-    if any(is_lazy(tensor) for model in models for tensor in (*model.parameters(), *model.buffers())):
+    """Skip the trial of a model with lazy layers, also one that the loss function is."""
+    modules = [part for part in (*by_name(learner.model).values(), learner.lossfn) if isinstance(part, nn.Module)]
+    if any(is_lazy(tensor) for module in modules for tensor in (*module.parameters(), *module.buffers())):
         raise SkipCheck("the shapes of the model's parameters are decided by the first batch")
 
 
@@ -149,15 +186,20 @@ def moved(learner: Any, batch: Any) -> Any:
     moves = movers(learner)
     if not moves:
         return batch
-    if unknown := next(others(batch), None):
+    if unknown := next(opaque(batch), None):
         raise SkipCheck(f"the batches hold {type(unknown).__name__}, and only the step itself knows how that is moved")
     for move in moves:
         batch = map_tensors(move, batch)
     devices = {parameter.device for parameter in parameters(learner)}
     if len(devices) == 1:
         (device,) = devices
-        batch = map_tensors(lambda tensor: tensor.to(device), batch)
+        batch = map_tensors(lambda part: part.to(device), batch)
     return batch
+
+
+def detached(part: Any) -> Any:
+    """A tensor without its graph; anything else as it is."""
+    return part.detach() if isinstance(part, torch.Tensor) else part
 
 
 def parameters(learner: Any) -> dict[nn.Parameter, str]:
