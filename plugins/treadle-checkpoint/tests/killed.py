@@ -19,7 +19,7 @@ from torch import nn
 from treadle import Callback, Learner
 from treadle_checkpoint import Checkpointer, checkpoints, resume
 from treadle_checkpoint.folder import numbered
-from treadle_checkpoint.run import read
+from treadle_checkpoint.run_files import read
 
 #: What of Python changes something on the disk.
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")

@@ -1,3 +1,6 @@
+import os
+import sys
+
 import pytest
 from treadle_checkpoint.durable import clear_remainders, remove_folder, whole_file, whole_folder
 
@@ -53,3 +56,50 @@ def test_what_is_removed_and_what_was_left_unfinished_is_gone(tmp_path):
     remove_folder(tmp_path / "checkpoint_1")
     clear_remainders(tmp_path)
     assert names(tmp_path) == [".of_another_program"]
+
+
+def test_what_was_left_unfinished_in_a_checkpoint_is_gone(tmp_path):
+    (tmp_path / "checkpoint_1").mkdir()
+    for name in ("manifest.json", ".manifest.json.1234.unfinished"):
+        (tmp_path / "checkpoint_1" / name).write_text("x")
+    clear_remainders(tmp_path)
+    assert names(tmp_path / "checkpoint_1") == ["manifest.json"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks the system how a file was opened, as POSIX has it")
+def test_every_file_is_open_for_writing_when_it_is_flushed(tmp_path, monkeypatch):
+    import fcntl
+
+    modes = []
+
+    def fsync(descriptor):
+        if not os.path.isdir(f"/dev/fd/{descriptor}"):
+            modes.append(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with whole_file(tmp_path / "file") as path:
+        path.write_text("x")
+    with whole_folder(tmp_path / "entry") as folder:
+        (folder / "one").write_text("1")
+    assert modes == [os.O_RDWR] * 2  # Windows flushes nothing that is open for reading alone
+
+
+def test_a_system_that_opens_or_flushes_no_folders_saves_all_the_same(tmp_path, monkeypatch):
+    really = os.open, os.fsync
+
+    def no_folders(path, *args):
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied")  # as Windows has it
+        return really[0](path, *args)
+
+    def no_flush(descriptor):
+        if os.path.isdir(f"/dev/fd/{descriptor}"):
+            raise OSError(22, "Invalid argument")  # as some file systems have it
+        really[1](descriptor)
+
+    for name, function in (("open", no_folders), ("fsync", no_flush)):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, name, function)
+            with whole_folder(tmp_path / name) as folder:
+                (folder / "one").write_text("1")
+        assert names(tmp_path / name) == ["one"]

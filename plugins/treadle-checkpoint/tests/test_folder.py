@@ -1,7 +1,11 @@
+import json
+import os
+
 import pytest
+from treadle.errors import ArgumentTypeError
 from treadle_checkpoint import CheckpointError, DamagedCheckpointError, NoCheckpointError, best, checkpoints, latest
-from treadle_checkpoint.folder import name_of, prune
-from treadle_checkpoint.manifest import write_manifest
+from treadle_checkpoint.folder import name_of, numbered, prune
+from treadle_checkpoint.manifest import manifest_digest, read_manifest, replace_manifest, write_manifest
 from treadle_checkpoint.score import Score
 
 
@@ -86,10 +90,13 @@ def test_other_things_in_the_folder_are_left_alone(put):
     assert numbers(folder) == [2]
 
 
-def test_a_damaged_one_is_not_listed_and_not_removed(put):
+def test_a_damaged_one_is_reported_and_neither_listed_nor_removed(put, loguru_warnings):
     folder = put(1.0, 2.0, 3.0)
     (latest(folder).path / "manifest.json").write_text("")
     assert numbers(folder) == [1, 2]
+    (warning,) = loguru_warnings
+    assert warning.startswith(f"A checkpoint is left out. {folder}")
+    assert "save_3/manifest.json is damaged" in warning
     with pytest.raises(DamagedCheckpointError, match=r"manifest.json is damaged"):
         latest(folder)
     prune(folder, 0, Score("Loss", "TrainingPhase", "min"))
@@ -103,3 +110,88 @@ def test_a_folder_without_any_says_so(tmp_path):
             NoCheckpointError, match=r"There is no checkpoint in .*\nFix: train with .*\n    Checkpointer\("
         ):
             ask(tmp_path)
+
+
+ODD = [
+    ("score", None),
+    ("score", {}),
+    ("score", {"metric": "Loss", "phase": "P", "mode": "min"}),
+    ("score", {"metric": "Loss", "phase": "P", "mode": "min", "value": "0"}),
+    ("run", 3),
+    ("epoch", -1),
+    ("steps", "3"),
+    ("loss", float("inf")),
+    ("loss", True),
+    ("whole_run", 1),
+    ("format", None),
+    ("format", 99),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), ODD)
+def test_one_odd_entry_does_not_block_the_folder(put, loguru_warnings, name, value):
+    folder = put(1.0, 2.0, 3.0)
+    path = checkpoints(folder)[1].path
+    rewrite(path, **{name: value})
+    assert numbers(folder) == [1, 3]
+    assert str(path) in loguru_warnings[0]
+    assert (best(folder).number, latest(folder).number) == (1, 3)
+    prune(folder, 0, Score("Loss", "TrainingPhase", "min"))
+    assert [number for number, _ in numbered(folder)] == [2, 3]
+
+
+def rewrite(path, **entries):
+    """Write a manifest with other entries and the right digest."""
+    manifest = {**read_manifest(path), **entries}
+    (path / "manifest.json").write_text(json.dumps({**manifest, "sha256": manifest_digest(manifest)}))
+
+
+def test_more_than_is_known_in_an_entry_does_not_matter(put):
+    folder = put(1.0)
+    path = latest(folder).path
+    manifest = read_manifest(path)
+    replace_manifest(path, {**manifest, "notes": 1, "score": {**manifest["score"], "notes": 1}})
+    assert numbers(folder) == [1]
+
+
+def test_of_a_checkpoint_that_is_a_link_only_the_link_is_removed(put, tmp_path_factory):
+    folder, elsewhere = put(1.0, 2.0), tmp_path_factory.mktemp("elsewhere")
+    path = checkpoints(folder)[0].path
+    path.rename(elsewhere / "kept")
+    path.symlink_to(elsewhere / "kept", target_is_directory=True)
+    assert numbers(folder) == [1, 2]
+    prune(folder, 0, Score("Loss", "TrainingPhase", "min"))
+    assert numbers(folder) == [2]
+    assert (elsewhere / "kept" / "manifest.json").exists()
+
+
+def test_a_checkpoint_that_cannot_be_removed_is_reported_and_the_rest_goes_on(put, loguru_warnings, monkeypatch):
+    folder = put(1.0, 2.0, 3.0)
+    first = checkpoints(folder)[0].path
+    really = os.rename
+
+    def rename(source, target):  # as Windows refuses it for a folder that another program has open
+        if source == first:
+            raise PermissionError(13, "Permission denied")
+        really(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    prune(folder, 0, Score("Loss", "TrainingPhase", "min"))
+    assert numbers(folder) == [1, 3]
+    assert loguru_warnings == [f"{first} could not be removed (Permission denied). The training goes on."]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def refused(folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "iterdir", refused)
+    for ask in (checkpoints, latest, best):
+        with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\).\nFix: allow this user to"):
+            ask(tmp_path)
+
+
+@pytest.mark.parametrize("ask", [checkpoints, latest, best])
+def test_what_is_not_a_path_is_refused(ask):
+    with pytest.raises(ArgumentTypeError, match=r"folder must be a path, got None.\nFix: write, for example:\n    "):
+        ask(None)

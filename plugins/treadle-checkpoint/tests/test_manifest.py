@@ -2,7 +2,14 @@ import json
 
 import pytest
 from treadle_checkpoint import CheckpointError, DamagedCheckpointError, NoCheckpointError
-from treadle_checkpoint.manifest import MANIFEST, manifest_digest, read_manifest, verify, write_manifest
+from treadle_checkpoint.manifest import (
+    MANIFEST,
+    manifest_digest,
+    read_manifest,
+    replace_manifest,
+    verify,
+    write_manifest,
+)
 
 
 @pytest.fixture
@@ -18,7 +25,7 @@ def entry(tmp_path):
 def test_a_manifest_holds_its_content_and_describes_the_files(entry):
     manifest = read_manifest(entry)
     assert (manifest["epoch"], manifest["files"]["one"]["bytes"]) == (3, 10)
-    verify(entry, manifest)
+    verify(entry, manifest, ["one", "two"])
 
 
 def damage(file):
@@ -43,7 +50,7 @@ def test_the_file_that_is_damaged_is_named(entry, harm, message):
     manifest = read_manifest(entry)
     verify(entry, manifest, ["one"])
     with pytest.raises(DamagedCheckpointError, match=message):
-        verify(entry, manifest)
+        verify(entry, manifest, ["one", "two"])
 
 
 @pytest.mark.parametrize("harm", [damage, cut, lambda file: file.unlink(), lambda file: file.write_text("[]")])
@@ -90,4 +97,36 @@ def test_a_file_of_tensors_is_digested_by_its_content_and_not_as_a_file(entry):
     manifest = read_manifest(entry)
     assert manifest["files"]["two"] == {"bytes": 11, "content": "of its content"}
     damage(entry / "two")
-    verify(entry, manifest)  # whoever reads the tensors compares their content
+    verify(entry, manifest, ["two"])  # whoever reads the tensors compares their content
+
+
+def test_a_manifest_that_was_replaced_is_read_and_leaves_nothing_else(entry):
+    manifest = read_manifest(entry)
+    replace_manifest(entry, {**manifest, "epoch": 4})
+    assert read_manifest(entry) == {**manifest, "epoch": 4}
+    assert sorted(file.name for file in entry.iterdir()) == [MANIFEST, "one", "two"]
+
+
+@pytest.mark.parametrize(
+    "files", [{}, [], None, {"one": {}}, {"one": 3}, {"one": {"bytes": 10}}, {"one": {"bytes": -1}}]
+)
+def test_a_file_that_the_manifest_does_not_describe_is_not_taken_as_it_is(entry, files):
+    replace_manifest(entry, {**read_manifest(entry), "files": files})
+    with pytest.raises(
+        DamagedCheckpointError, match=r"(one is missing|its entry '(files|bytes|sha256)' is missing or)"
+    ):
+        verify(entry, read_manifest(entry), ["one"])
+
+
+def test_a_format_that_is_not_a_number_is_named(entry):
+    replace_manifest(entry, {**read_manifest(entry), "format": "2"})
+    with pytest.raises(
+        DamagedCheckpointError, match=r"its entry 'format' is missing or has an invalid value.\nFix: load"
+    ):
+        read_manifest(entry)
+
+
+def test_a_manifest_that_is_nested_too_deep_is_named(entry):
+    (entry / MANIFEST).write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
+    with pytest.raises(DamagedCheckpointError, match=r"manifest.json is damaged .*recursion"):
+        read_manifest(entry)

@@ -207,3 +207,9 @@ def test_what_is_not_a_model_is_refused(tmp_path, model):
 def test_a_lazy_parameter_has_to_see_a_batch_first(tmp_path):
     with pytest.raises(NotSaveableError, match=r"weight has no shape yet.\nFix: show the model a batch"):
         save_model(nn.LazyLinear(1), tmp_path / "file")
+
+
+def test_what_is_not_a_path_is_refused():
+    for function in (save_model, load_model):
+        with pytest.raises(ArgumentTypeError, match=r"path must be a path, got None.\nFix: write, for example:\n    "):
+            function(nn.Linear(1, 1), None)

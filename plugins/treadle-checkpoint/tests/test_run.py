@@ -6,8 +6,13 @@ from treadle import (
     ArgumentTypeError,
     Callback,
     CustomCallback,
+    EpochBegin,
+    EpochEnd,
+    FitBegin,
+    FitEnd,
     Learner,
     Series,
+    StepBegin,
     StepEnd,
     TrainingPhase,
     ValidationPhase,
@@ -69,12 +74,21 @@ def test_it_does_not_replace_what_is_there(tmp_path):
         save_run(toy_learner(), tmp_path / "run")
 
 
-def test_inside_of_an_epoch_it_is_refused(tmp_path):
-    learner = toy_learner(CustomCallback(lambda _: save_run(learner, tmp_path / "run"), StepEnd))
-    with pytest.raises(
-        CheckpointError, match=r"called inside of an epoch, .*\nFix: .*\n    Checkpointer\(folder, every_steps=100\)"
-    ):
-        learner.fit(1)
+@pytest.mark.parametrize("event", [FitBegin, EpochBegin, StepBegin, StepEnd, EpochEnd, FitEnd])
+def test_inside_of_a_fit_saving_and_resuming_are_refused(tmp_path, event):
+    save_run(toy_learner(), tmp_path / "run")
+    advice = {
+        save_run: r"called inside of a fit or an epoch, [^\n]*\nFix: .*\n    checkpointer.request_save\(\)",
+        resume: r"called inside of a fit or an epoch, [^\n]*\nFix: resume before it:\n    resume\(learner, path\)",
+    }
+    for function, message in advice.items():
+        with pytest.raises(CheckpointError, match=message):
+            toy_learner(CustomCallback(lambda view, do=function: do(view, tmp_path / "run"), event)).fit(1)
+        learner = toy_learner()
+        whole = CustomCallback(lambda view, do=function, learner=learner: do(learner, tmp_path / "run"), event)
+        learner.add_callback(whole)
+        with pytest.raises(CheckpointError, match=message):
+            learner.fit(1)
 
 
 def test_what_could_not_be_resumed_or_is_not_finite_is_not_saved(tmp_path):
@@ -299,16 +313,16 @@ def three(tmp_path):
     return tmp_path / "run"
 
 
-def harm(entry, name):
-    file = entry.path / name
+def harm(path, name):
+    file = path / name
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.safetensors", "state.json", "manifest.json"])
 def test_a_damaged_file_is_named_and_the_checkpoint_before_it_is_offered(three, name, loguru_warnings):
-    harm(checkpoints(three)[-1], name)
-    before = checkpoints(three)[1].path
+    _, before, newest = (checkpoint.path for checkpoint in checkpoints(three))
+    harm(newest, name)
     learner = toy_learner()
     with pytest.raises(DamagedCheckpointError, match=rf"{name} is damaged") as damaged:
         resume(learner, three)
@@ -324,7 +338,7 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_it_is_offered(three, 
 
 def test_if_all_are_damaged_there_is_nothing_to_fall_back_to(three):
     for entry in checkpoints(three):
-        harm(entry, "state.json")
+        harm(entry.path, "state.json")
     with pytest.raises(DamagedCheckpointError, match=r"epoch_001.*state.json is damaged") as damaged:
         resume(toy_learner(), three, fall_back=True)
     assert damaged.value.__notes__ == ["There is no checkpoint before it."]
@@ -337,8 +351,16 @@ def test_a_missing_checkpoint_is_an_error(tmp_path):
 
 
 def test_arguments_that_make_no_sense_are_refused(tmp_path):
-    with pytest.raises(ArgumentTypeError, match=r"learner must be an instance of Learner, got 'runs/digits'"):
-        resume("runs/digits", toy_learner())
+    for function in (resume, save_run):
+        with pytest.raises(ArgumentTypeError, match=r"learner must be an instance of Learner, got 'runs/digits'"):
+            function("runs/digits", toy_learner())
+        with pytest.raises(ArgumentTypeError, match=r"learner must be an instance of Learner, got Linear"):
+            function(torch.nn.Linear(1, 1), tmp_path)
+        for path in (None, 3, [tmp_path]):
+            with pytest.raises(ArgumentTypeError, match=r"path must be a path, got .*\nFix: write, for example:\n    "):
+                function(toy_learner(), path)
+    with pytest.raises(ArgumentTypeError, match=r"fall_back must be an instance of bool, got 'yes'"):
+        resume(toy_learner(), tmp_path, fall_back="yes")
     with pytest.raises(
         ArgumentTypeError, match=r"without must be a list, got 'Counter'.\nFix: .*\n    without=\['Counter'\]"
     ):

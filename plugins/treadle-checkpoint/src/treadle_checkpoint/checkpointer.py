@@ -38,7 +38,7 @@ from treadle.errors import NotResumableError
 
 from treadle_checkpoint.batch_digest import batch_digest
 from treadle_checkpoint.errors import FolderInUseError
-from treadle_checkpoint.resumption import Place, between_epochs
+from treadle_checkpoint.place import Place, between_epochs
 from treadle_checkpoint.run_folder import RunFolder
 from treadle_checkpoint.score import Score, loss_of, recorded
 

@@ -2,6 +2,10 @@
 
 What is written goes beside the target under a hidden name, is flushed to the disk, and only then gets its own
 name, in one step of the file system. Whoever is killed in between leaves a hidden remainder and nothing else.
+
+Windows flushes only what is open for writing, cannot open a folder, and renames nothing that is open or mapped into
+memory; so files are opened for writing to be flushed, folders are flushed where that is possible, and nothing keeps a
+file open or mapped.
 """
 
 from __future__ import annotations
@@ -35,12 +39,12 @@ def whole_file(target: Path) -> Iterator[Path]:
     path = hidden(target)
     try:
         yield path
-        flush(path)
+        flush_file(path)
         os.replace(path, target)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    flush(target.parent)
+    flush_folder(target.parent)
 
 
 @contextmanager
@@ -52,26 +56,32 @@ def whole_folder(target: Path) -> Iterator[Path]:
     try:
         yield path
         for file in sorted(path.iterdir()):
-            flush(file)
-        flush(path)
+            flush_file(file)
+        flush_folder(path)
         os.rename(path, target)
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise
-    flush(target.parent)
+    flush_folder(target.parent)
 
 
 def remove_folder(target: Path) -> None:
-    """Remove a folder: first its name, in one step, then what is in it."""
+    """Remove a folder: first its name, in one step, then what is in it. Of a link to a folder only the link."""
+    if target.is_symlink():
+        target.unlink()
+        return
     path = hidden(target)
     os.rename(target, path)
     shutil.rmtree(path)
 
 
 def clear_remainders(folder: Path) -> None:
-    """Remove what a killed process left unfinished in a folder."""
-    for path in folder.glob(f".checkpoint_*{UNFINISHED}"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove what a killed process left unfinished in a folder, and in the checkpoints in it."""
+    for path in [*folder.glob(f".checkpoint_*{UNFINISHED}"), *folder.glob(f"checkpoint_*/.*{UNFINISHED}")]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def hidden(target: Path) -> Path:
@@ -79,14 +89,21 @@ def hidden(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}{UNFINISHED}")
 
 
-def flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+def flush_file(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can do that."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError:
-        if not path.is_dir():  # not every system can flush a folder
-            raise
+    except PermissionError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:  # nor does every file system flush them
+        pass
+    finally:
+        os.close(descriptor)

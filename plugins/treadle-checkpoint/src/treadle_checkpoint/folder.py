@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
+from typing import Any
 
-from treadle.errors import CheckpointError, DamagedCheckpointError
+from loguru import logger
+from treadle.authoring import file_path
+from treadle.errors import CheckpointError
 
 from treadle_checkpoint.durable import remove_folder
 from treadle_checkpoint.errors import NoCheckpointError
-from treadle_checkpoint.manifest import read_manifest
+from treadle_checkpoint.manifest import entry, is_count, is_text, read_manifest
 from treadle_checkpoint.score import Score
 
 #: How the names of a folder's entries end: with a number that grows from save to save.
-NUMBER = re.compile(r"^checkpoint_.*_save_(\d+)$")
+NUMBER = re.compile(r"^checkpoint_.*_save_(\d{1,15})$")
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,18 @@ def name_of(number: int, epoch: int, steps: int, loss: float | None) -> str:
 
 
 def numbered(folder: Path) -> list[tuple[int, Path]]:
-    """All entries of a folder with their numbers, the oldest first, also damaged ones."""
-    if not folder.is_dir():
-        return []
-    found = [(int(match[1]), path) for path in folder.iterdir() if (match := NUMBER.match(path.name))]
-    return sorted(found)
+    """All entries of a folder with their numbers, the oldest first, also damaged ones.
+
+    Raises:
+        CheckpointError: if the folder cannot be read.
+    """
+    try:
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} cannot be read ({error.strerror or error}).\nFix: allow this user to read it."
+        ) from error
+    return sorted((int(match[1]), path) for path in paths if (match := NUMBER.match(path.name)))
 
 
 def read_entry(number: int, path: Path) -> Checkpoint:
@@ -82,28 +92,59 @@ def read_entry(number: int, path: Path) -> Checkpoint:
 
     Raises:
         DamagedCheckpointError: if it cannot be read.
+        CheckpointError: if it is of another version.
     """
     manifest = read_manifest(path)
-    score = Score(**manifest["score"])
-    about = {name: manifest[name] for name in ("run", "epoch", "steps", "loss", "whole_run")}
-    return Checkpoint(path, number, score=score, **about)
+    score = entry(path, manifest, "score", lambda value: isinstance(value, dict))
+    return Checkpoint(
+        path,
+        number,
+        run=entry(path, manifest, "run", is_text),
+        epoch=entry(path, manifest, "epoch", is_count),
+        steps=entry(path, manifest, "steps", is_count),
+        loss=entry(path, manifest, "loss", is_value),
+        score=Score(
+            entry(path, score, "metric", is_text),
+            entry(path, score, "phase", is_text),
+            entry(path, score, "mode", is_text),
+            entry(path, score, "value", is_value),
+        ),
+        whole_run=entry(path, manifest, "whole_run", lambda value: isinstance(value, bool)),
+    )
+
+
+def is_value(value: Any) -> bool:
+    """Whether it is what a score or a loss can be: a finite number, or None."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value))
+
+
+def readable(folder: Path) -> tuple[list[Checkpoint], list[CheckpointError]]:
+    """The checkpoints in a folder, the oldest first, and the errors of those that cannot be read."""
+    found, errors = [], []
+    for number, path in numbered(folder):
+        try:
+            found.append(read_entry(number, path))
+        except CheckpointError as error:
+            errors.append(error)
+    return found, errors
 
 
 def checkpoints(folder: str | os.PathLike[str]) -> list[Checkpoint]:
     """The checkpoints that a `Checkpointer` saved in a folder, the oldest first; none if there is no folder.
 
-    One whose manifest cannot be read is left out.
+    One whose manifest cannot be read is left out, and a warning says so.
+
+    Raises:
+        CheckpointError: if the folder cannot be read.
+        ArgumentTypeError: if `folder` is not a path.
 
     Example:
         >>> checkpoints("runs/missing")
         []
     """
-    found = []
-    for number, path in numbered(Path(folder)):
-        try:
-            found.append(read_entry(number, path))
-        except DamagedCheckpointError:
-            continue
+    found, errors = readable(file_path(folder, "folder", "checkpoints('runs/digits')"))
+    for error in errors:
+        logger.warning(f"A checkpoint is left out. {error}")
     return found
 
 
@@ -123,7 +164,7 @@ def latest(folder: str | os.PathLike[str]) -> Checkpoint:
         ...     latest(folder).epoch
         3
     """
-    entries = numbered(Path(folder))
+    entries = numbered(file_path(folder, "folder", "latest('runs/digits')"))
     if not entries:
         raise no_checkpoint(folder)
     return read_entry(*entries[-1])
@@ -148,7 +189,7 @@ def best(folder: str | os.PathLike[str]) -> Checkpoint:
         ...     best(folder).epoch
         2
     """
-    found = checkpoints(folder)
+    found, _ = readable(file_path(folder, "folder", "best('runs/digits')"))
     if not found:
         raise no_checkpoint(folder)
     score = found[-1].score
@@ -175,11 +216,14 @@ def prune(folder: Path, k: int, score: Score) -> None:
     Args:
         score: What they are compared by; what was compared by something else counts as worst.
     """
-    found = checkpoints(folder)
+    found, _ = readable(folder)
     ranks = {one.number: one.score.rank if one.score.comparable(score) else inf for one in found}
     # Among equals the first, but among those without a score the newest.
     ranked = sorted(found, key=lambda one: (ranks[one.number], -one.number if ranks[one.number] == inf else one.number))
     kept = {one.number for one in [*ranked[:k], *found[-1:]]}
     for one in found:
         if one.number not in kept:
-            remove_folder(one.path)
+            try:
+                remove_folder(one.path)
+            except OSError as error:
+                logger.warning(f"{one.path} could not be removed ({error.strerror or error}). The training goes on.")

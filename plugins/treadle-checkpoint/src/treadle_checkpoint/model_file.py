@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 import torch
 from torch.nn.parameter import is_lazy
-from treadle.authoring import flatten, load_model_state, model_state, models_by_name, unflatten
+from treadle.authoring import file_path, flatten, load_model_state, model_state, models_by_name, unflatten
+from treadle.errors import DamagedCheckpointError
 
 from treadle_checkpoint.durable import whole_file
 from treadle_checkpoint.errors import NoCheckpointError, NonFiniteWeightsError
 from treadle_checkpoint.folder import numbered
-from treadle_checkpoint.manifest import read_manifest, verify
+from treadle_checkpoint.manifest import content_digest, read_manifest, verify
 from treadle_checkpoint.tensor_file import read_tensors, write_tensors
 
 M = TypeVar("M")
@@ -45,8 +46,9 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
         >>> load_model(torch.nn.Linear(2, 1), path)
         Linear(in_features=2, out_features=1, bias=True)
     """
+    path = file_path(path, "path", "save_model(model, 'weights.safetensors')")
     refuse_non_finite(model)
-    with torch.no_grad(), whole_file(Path(path)) as unfinished:
+    with torch.no_grad(), whole_file(path) as unfinished:
         write_model_state(unfinished, model_state(model, copy=False))
 
 
@@ -77,7 +79,7 @@ def load_model(model: M, path: str | os.PathLike[str]) -> M:
         >>> load_model(pair, path) is pair
         True
     """
-    path, expected = Path(path), None
+    path, expected = file_path(path, "path", "load_model(model, 'weights.safetensors')"), None
     models_by_name(model)
     if path.is_dir():
         if numbered(path):
@@ -87,7 +89,7 @@ def load_model(model: M, path: str | os.PathLike[str]) -> M:
             )
         manifest = read_manifest(path)
         verify(path, manifest, (MODEL,))
-        path, expected = path / MODEL, manifest["files"][MODEL]["content"]
+        path, expected = path / MODEL, content_digest(path, manifest, MODEL)
     if not path.is_file():
         raise NoCheckpointError(
             f"There is no file {path}.\nFix: pass a file of save_model, or the folder of a checkpoint."
@@ -122,10 +124,15 @@ def read_model_state(path: Path, expected: str | None = None) -> dict[str, Any]:
     tensors, notes = read_tensors(path, expected)
     if notes is None:
         return dict(tensors)
-    state = {name: unflatten(value, tensors) for name, value in notes["plain"].items()}
-    inside = tuple(f"{name}/" for name in state)  # the tensors of extra state
-    state |= {name: tensor for name, tensor in tensors.items() if name not in state and not name.startswith(inside)}
-    return state | {name: state[first] for name, first in notes["shared"].items()}
+    try:
+        state = {name: unflatten(value, tensors) for name, value in notes["plain"].items()}
+        inside = tuple(f"{name}/" for name in state)  # the tensors of extra state
+        state |= {name: tensor for name, tensor in tensors.items() if name not in state and not name.startswith(inside)}
+        return state | {name: state[first] for name, first in notes["shared"].items()}
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise DamagedCheckpointError(
+            f"{path} is damaged: its notes are not those of a model ({error!r}).\nFix: load another one."
+        ) from error
 
 
 def refuse_non_finite(model: Any) -> None:

@@ -3,44 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any
 
 from treadle import Learner, Phase
 from treadle.authoring import RunState, has_state, phase_key
-from treadle.errors import MismatchError
+from treadle.errors import DamagedCheckpointError, MismatchError, TreadleError
 
 from treadle_checkpoint.fast_forward import fast_forward
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in its fit, and where in an epoch, a run was saved: between two steps, or between two epochs.
-
-    Args:
-        n: The number of epochs that the fit was asked for; None outside of a fit.
-        rounds: Epochs of that fit, of any phase, that have ended.
-        phases: The keys of the phases that each of its epochs has.
-        phase: The key of the phase of the epoch under way; None between two epochs.
-        data: What its data are called in `learner.data`, if they are there.
-        batches: How many of its batches are done.
-        steps: How many of its steps have begun.
-        digest: The `batch_digest` of the last of them, if there is one.
-    """
-
-    n: int | None = None
-    rounds: int = 0
-    phases: tuple[str, ...] = ()
-    phase: str | None = None
-    data: str | None = None
-    batches: int = 0
-    steps: int = 0
-    digest: str | None = None
-
-
-def between_epochs(position: Any, rounds: int) -> Place:
-    """The place between two epochs, after this number of rounds of the fit under way."""
-    return Place(position.n, rounds, tuple(phase_key(type(phase)) for phase in position.phases))
+from treadle_checkpoint.place import Place
 
 
 class SavedRun:
@@ -59,7 +30,8 @@ class SavedRun:
 
     def put_back(self, moment: str, *, data: bool = True) -> None:
         """Put the state back; see `RunState.put_back`."""
-        self.state.put_back(self.learner, moment=moment, data=data, where=self.where, without=self.without)
+        with checked(self.where):
+            self.state.put_back(self.learner, moment=moment, data=data, where=self.where, without=self.without)
 
     def begin(self, n: int, phases: tuple[Phase, ...]) -> None:
         """Refuse a fit that does not go on where the saved one was.
@@ -123,3 +95,22 @@ class SavedRun:
         position.skipped, learner.progress.step = place.batches, place.steps
         self.state.random_state(learner, "now").put_back()
         return batches
+
+
+@contextmanager
+def checked(where: str) -> Iterator[None]:
+    """Say that a state is damaged where taking it over fails; what a callback raises about its own state is passed on.
+
+    Raises:
+        DamagedCheckpointError: naming the checkpoint.
+    """
+    try:
+        yield
+    except TreadleError:
+        raise
+    except Exception as error:
+        if any(note.startswith("Raised ") for note in getattr(error, "__notes__", ())):
+            raise
+        raise DamagedCheckpointError(
+            f"{where} is damaged: its state cannot be taken over ({error!r}).\nFix: resume from another checkpoint."
+        ) from error

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 from collections.abc import Collection
-from dataclasses import asdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-from loguru import logger
 from treadle import Learner
-from treadle.authoring import RunState, capture_run, instance_of, list_of, refuse_unresumable
-from treadle.errors import CheckpointError, DamagedCheckpointError
+from treadle.authoring import capture_run, file_path, instance_of, list_of, position_of, refuse_unresumable
+from treadle.errors import CheckpointError
 
-from treadle_checkpoint.durable import whole_folder
-from treadle_checkpoint.errors import FolderInUseError, NoCheckpointError
-from treadle_checkpoint.folder import numbered
-from treadle_checkpoint.manifest import MANIFEST, read_manifest, verify, write_manifest
-from treadle_checkpoint.model_file import MODEL, read_model_state, refuse_non_finite, write_model_state
-from treadle_checkpoint.resumption import Place, SavedRun, between_epochs
-from treadle_checkpoint.tensor_file import read_tensors, write_tensors
-
-#: The files of all that is not the model.
-TENSORS, PLAIN = "state.safetensors", "state.json"
+from treadle_checkpoint.errors import FolderInUseError
+from treadle_checkpoint.model_file import refuse_non_finite
+from treadle_checkpoint.place import between_epochs
+from treadle_checkpoint.resumption import SavedRun, checked
+from treadle_checkpoint.run_files import read_newest, write
 
 
 def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
@@ -41,11 +32,12 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
         path: The folder to make; it must not be there yet.
 
     Raises:
-        CheckpointError: if it is called inside of an epoch.
+        CheckpointError: if it is called inside of a fit or an epoch.
         FolderInUseError: if there is something at the path.
         NonFiniteWeightsError: if a weight is NaN or infinite.
         NotSaveableError: if a callback or an entry of `cbstate` keeps what no checkpoint can hold.
         NotResumableError: if the run could not be resumed, because of its data or its optimizer.
+        ArgumentTypeError: if `learner` or `path` is not one.
 
     Example:
         >>> import tempfile
@@ -59,37 +51,25 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
         >>> again.model.weight.equal(learner.model.weight), again.progress.epochs
         (True, 3)
     """
-    progress, position = learner.progress, learner.position
-    if progress.phase is not None:
-        raise CheckpointError(
-            "save_run was called inside of an epoch, where the callbacks are not done yet.\n"
-            "Fix: let a callback save between two steps:\n    Checkpointer(folder, every_steps=100)"
-        )
-    path = Path(path)
-    if path.exists():
+    refuse_inside(
+        learner,
+        "save_run was called inside of a fit or an epoch, where the callbacks are not done yet.\n"
+        "Fix: ask a Checkpointer for it, which saves when the step or the epoch has ended:\n"
+        "    checkpointer.request_save()",
+    )
+    instance_of(learner, "learner", Learner, "save_run(learner, 'runs/digits')")
+    path = file_path(path, "path", "save_run(learner, 'runs/digits')")
+    if path.exists() or path.is_symlink():
         raise FolderInUseError(f"There is something at {path} already.\nFix: choose another name; nothing is replaced.")
     refuse_non_finite(learner.model)
     refuse_unresumable(learner.data)
+    progress, position = learner.progress, learner.position
     state, place = capture_run(learner, copy=False), between_epochs(position, position.rounds)
-    write(path, state, place, {"epoch": progress.epoch, "steps": progress.steps})
-
-
-def write(path: Path, state: RunState, place: Place, about: dict[str, Any], *, whole_run: bool = True) -> None:
-    """Write a checkpoint: a folder that is on the disk whole, or not at all.
-
-    Args:
-        path: The folder, which must not be there.
-        about: What else the manifest holds.
-        whole_run: Whether to write more than the model. Default: yes.
-    """
-    versions = {"torch": str(torch.__version__), "python": platform.python_version()}
-    with whole_folder(path) as folder:
-        digests = {MODEL: write_model_state(folder / MODEL, state.model)}
-        if whole_run:
-            digests[TENSORS] = write_tensors(folder / TENSORS, state.tensors)
-            plain = json.dumps({"place": asdict(place), **state.parts}, allow_nan=False)
-            (folder / PLAIN).write_text(plain, encoding="utf-8")
-        write_manifest(folder, {**about, "whole_run": whole_run, "versions": versions}, digests)
+    try:
+        write(path, state, place, {"epoch": progress.epoch, "steps": progress.steps})
+    except OSError as error:
+        error.add_note(f"{path} could not be saved.")
+        raise
 
 
 def resume(
@@ -122,8 +102,8 @@ def resume(
         NoCheckpointError: if there is none.
         DamagedCheckpointError: naming the file that is damaged, and the checkpoint before it.
         MismatchError: if the learner is another one than was saved; then it is as it was.
-        CheckpointError: if the checkpoint holds the model alone.
-        ArgumentTypeError: if `learner` is not one.
+        CheckpointError: if the checkpoint holds the model alone, or if it is called inside of a fit or an epoch.
+        ArgumentTypeError: if `learner` or `path` is not one.
 
     Example:
         >>> import tempfile
@@ -137,11 +117,19 @@ def resume(
         >>> again.fit(3).epochs, again.model.weight.equal(learner.model.weight)
         (2, True)
     """
+    refuse_inside(
+        learner,
+        "resume was called inside of a fit or an epoch, which goes on with another state.\n"
+        "Fix: resume before it:\n    resume(learner, path)\n    learner.fit(10)",
+    )
     instance_of(learner, "learner", Learner, "resume(learner, 'runs/digits')")
     without = list_of(without, "without", str, "without=['Counter']")
-    state, place, path = read_newest(Path(path), fall_back=fall_back)
-    state.check(learner, where=str(path), without=without)
+    instance_of(fall_back, "fall_back", bool, "resume(learner, 'runs/digits', fall_back=True)")
+    path = file_path(path, "path", "resume(learner, 'runs/digits')")
+    state, place, path = read_newest(path, fall_back=fall_back)
     saved = SavedRun(learner, state, place, str(path), without)
+    with checked(str(path)):
+        state.check(learner, where=str(path), without=without)
     saved.put_back("entry", data=False)
     learner.position.rounds = place.rounds if place.n is None else 0
     if place.phase is not None or place.n is not None:
@@ -152,48 +140,8 @@ def resume(
     return path
 
 
-def read_newest(path: Path, *, fall_back: bool) -> tuple[RunState, Place, Path]:
-    """Read a checkpoint, or the newest one in a folder of them; its state, its place and its path."""
-    if path.is_dir() and (path / MANIFEST).exists():
-        return *read(path), path
-    entries = [entry for _, entry in numbered(path)]
-    if not entries:
-        raise NoCheckpointError(
-            f"There is no checkpoint at {path}, nor in it.\n"
-            f"Fix: pass the folder of a Checkpointer, or the path of a checkpoint that save_run made."
-        )
-    for i in reversed(range(len(entries))):
-        try:
-            return *read(entries[i]), entries[i]
-        except DamagedCheckpointError as error:
-            if not i:
-                error.add_note("There is no checkpoint before it.")
-                raise
-            what = str(error).partition("\n")[0]
-            if not fall_back:
-                raise DamagedCheckpointError(
-                    f"{what}\nFix: resume from the one before it, or pass fall_back=True:\n"
-                    f"    resume(learner, {str(entries[i - 1])!r})"
-                ) from error
-            logger.warning(f"{what} Resuming from {entries[i - 1].name}.")
-    raise AssertionError
-
-
-def read(path: Path) -> tuple[RunState, Place]:
-    """Read and verify one checkpoint.
-
-    Raises:
-        DamagedCheckpointError: naming the file that is damaged.
-        CheckpointError: if it holds the model alone.
-    """
-    manifest = read_manifest(path)
-    verify(path, manifest)
-    if not manifest["whole_run"]:
-        raise CheckpointError(
-            f"{path} holds the model alone.\nFix: load that:\n    load_model(learner.model, {str(path)!r})"
-        )
-    model = read_model_state(path / MODEL, manifest["files"][MODEL]["content"])
-    tensors, _ = read_tensors(path / TENSORS, manifest["files"][TENSORS]["content"])
-    plain = json.loads((path / PLAIN).read_text(encoding="utf-8"))
-    place = plain.pop("place")
-    return RunState(model, plain, tensors), Place(**{**place, "phases": tuple(place["phases"])})
+def refuse_inside(learner: Any, message: str) -> None:
+    """Refuse what cannot be done while a learner, or the one that a callback has a view of, is in its loop."""
+    with suppress(AttributeError):  # it is not a learner
+        if position_of(learner).n is not None or learner.progress.phase is not None:
+            raise CheckpointError(message)

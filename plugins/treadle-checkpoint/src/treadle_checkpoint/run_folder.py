@@ -13,10 +13,10 @@ from treadle.authoring import RunState, capture_run, model_state
 
 from treadle_checkpoint.durable import clear_remainders
 from treadle_checkpoint.errors import FolderInUseError
-from treadle_checkpoint.folder import checkpoints, name_of, numbered, prune
+from treadle_checkpoint.folder import name_of, numbered, prune, readable
 from treadle_checkpoint.model_file import non_finite
-from treadle_checkpoint.resumption import Place
-from treadle_checkpoint.run import write
+from treadle_checkpoint.place import Place
+from treadle_checkpoint.run_files import write
 from treadle_checkpoint.score import Score
 
 
@@ -51,7 +51,7 @@ class RunFolder:
         Raises:
             FolderInUseError: if it does.
         """
-        if others := [one for one in checkpoints(self.path) if one.run != self.run]:
+        if others := [one for one in readable(self.path)[0] if one.run != self.run]:
             raise FolderInUseError(
                 f"{self.path} holds checkpoints of another run ({len(others)}).\n"
                 f"Fix: start a new run in another folder, or go on with that one before fit:\n"

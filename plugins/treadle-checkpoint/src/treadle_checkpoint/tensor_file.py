@@ -49,6 +49,9 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], notes: Any = 
 def read_tensors(path: Path, expected: str | None = None) -> tuple[dict[str, torch.Tensor], Any]:
     """The verified tensors of a file, on the CPU, and the notes. Files of other programs have no notes.
 
+    The tensors are copies, and not the file mapped into memory: then it could neither be removed on Windows nor
+    cut off by another program without ending the process.
+
     Args:
         expected: What `write_tensors` returned. Default: what the file itself says.
 
@@ -58,12 +61,17 @@ def read_tensors(path: Path, expected: str | None = None) -> tuple[dict[str, tor
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is not a mapping
-    except SafetensorError as error:
+            names = file.keys()
+            tensors = {name: file.get_tensor(name).clone() for name in names}
+    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
         raise DamagedCheckpointError(
             f"{path} is damaged, or not a file of tensors ({error}).\nFix: load another one."
         ) from error
-    if METADATA not in metadata and expected is None:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    # Under another name, what we wrote is a file whose name for it was damaged.
+    damaged = any(text.startswith('{"notes": ') and '"sha256": ' in text for text in metadata.values())
+    if expected is None and METADATA not in metadata and not damaged:
         return tensors, None
     try:
         content = json.loads(metadata[METADATA])
@@ -73,6 +81,14 @@ def read_tensors(path: Path, expected: str | None = None) -> tuple[dict[str, tor
     if sha256 is None or sha256 != digest(tensors, notes) or expected not in (None, sha256):
         raise DamagedCheckpointError(f"{path} is damaged: its content is not what was written.\nFix: load another one.")
     return tensors, notes
+
+
+def unreadable(path: Path, error: OSError) -> DamagedCheckpointError:
+    """The error for a file that the system does not let us read."""
+    return DamagedCheckpointError(
+        f"{path} is damaged or cannot be read ({error.strerror or error}).\n"
+        f"Fix: load another one, or allow this user to read it."
+    )
 
 
 def digest(tensors: Mapping[str, torch.Tensor], notes: Any) -> str:

@@ -1,0 +1,65 @@
+"""`Place`: where in its fit and in an epoch a run was saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from treadle.authoring import phase_key
+from treadle.errors import DamagedCheckpointError
+
+from treadle_checkpoint.manifest import is_count, is_text
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in its fit, and where in an epoch, a run was saved: between two steps, or between two epochs.
+
+    Args:
+        n: The number of epochs that the fit was asked for; None outside of a fit.
+        rounds: Epochs of that fit, of any phase, that have ended.
+        phases: The keys of the phases that each of its epochs has.
+        phase: The key of the phase of the epoch under way; None between two epochs.
+        data: What its data are called in `learner.data`, if they are there.
+        batches: How many of its batches are done.
+        steps: How many of its steps have begun.
+        digest: The `batch_digest` of the last of them, if there is one.
+    """
+
+    n: int | None = None
+    rounds: int = 0
+    phases: tuple[str, ...] = ()
+    phase: str | None = None
+    data: str | None = None
+    batches: int = 0
+    steps: int = 0
+    digest: str | None = None
+
+
+def between_epochs(position: Any, rounds: int) -> Place:
+    """The place between two epochs, after this number of rounds of the fit under way."""
+    return Place(position.n, rounds, tuple(phase_key(type(phase)) for phase in position.phases))
+
+
+def place_of(values: Any, file: Path) -> Place:
+    """The place that a file says.
+
+    Raises:
+        DamagedCheckpointError: if it is none.
+    """
+    valid = {
+        "n": lambda value: value is None or is_count(value),
+        "phases": lambda value: isinstance(value, list) and all(map(is_text, value)),
+        **dict.fromkeys(("rounds", "batches", "steps"), is_count),
+        **dict.fromkeys(("phase", "data", "digest"), lambda value: value is None or is_text(value)),
+    }
+    if not isinstance(values, dict) or values.keys() != {field.name for field in fields(Place)}:
+        raise DamagedCheckpointError(f"{file} is damaged: it has no place of a run.\nFix: load another checkpoint.")
+    for name, value in values.items():
+        if not valid[name](value):
+            raise DamagedCheckpointError(
+                f"{file} is damaged: the entry {name!r} of its place has an invalid value.\n"
+                f"Fix: load another checkpoint."
+            )
+    return Place(**{**values, "phases": tuple(values["phases"])})
