@@ -1,4 +1,5 @@
 import io
+import subprocess
 import sys
 
 import pytest
@@ -14,7 +15,6 @@ from treadle import (
 from treadle.errors import ArgumentTypeError
 from treadle_metrics import Metric, Metrics, Recorder
 from treadle_progress import MetricsPrinter, ProgressPrinter
-from treadle_progress.metrics_printer import MetricsTable, formatted
 
 
 def learner_with(*others, metrics=None, **arguments):
@@ -149,16 +149,28 @@ def test_on_a_terminal_rich_prints_the_header_in_bold(terminal, scripted):
     assert row == "    1  Scripted             1.0000"
 
 
-def test_without_rich_a_terminal_gets_plain_lines(monkeypatch, terminal, scripted):
-    monkeypatch.setitem(sys.modules, "rich.console", None)
-    epoch(learner_with(file=terminal), scripted, [1.0])
+def test_without_bold_a_terminal_gets_plain_lines(terminal, scripted):
+    epoch(learner_with(file=terminal, rich=False), scripted, [1.0])
     assert terminal.getvalue().splitlines()[0] == "epoch  phase                  Loss"
 
 
-def test_rich_that_is_asked_for_and_not_installed_is_refused(monkeypatch):
-    monkeypatch.setitem(sys.modules, "rich.console", None)
-    with pytest.raises(ArgumentTypeError, match=r"needs the library rich\.\nFix: install it:\n    pip install rich"):
-        MetricsPrinter(rich=True)
+def test_a_setting_of_bold_that_is_neither_is_refused():
+    with pytest.raises(
+        ArgumentTypeError, match=r"MetricsPrinter\(rich\) must be an instance of bool, got 'bold'\.\nFix"
+    ):
+        MetricsPrinter(rich="bold")
+
+
+def test_rich_is_imported_when_the_first_row_is_printed():
+    program = "import sys, treadle_progress; treadle_progress.MetricsPrinter(); assert 'rich' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_what_a_file_cannot_take_is_shown_as_a_question_mark(scripted):
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    epoch(learner_with(file=file, metrics=Metrics(Metric(lambda yhats, ys: 1.0, name="Fehlermaß"))), ValidationPhase())
+    file.seek(0)
+    assert file.readline().rstrip("\n").endswith("  Fehlerma?")
 
 
 def test_a_file_that_cannot_be_written_to_is_refused():
@@ -204,41 +216,3 @@ def test_a_record_of_metrics_without_names_is_refused_when_a_fit_begins():
         ArgumentTypeError, match=r"the dict there has no `names`\.\nFix: keep .*:\n    .*SeriesByPhase\("
     ):
         learner.fit(1)
-
-
-def test_numbers_stand_below_their_names():
-    table = MetricsTable(["Loss", "Mean squared error"])
-    assert table.header() == "epoch  phase                  Loss  Mean squared error"
-    assert table.row(12, "TrainingPhase", {"Loss": 0.5, "Mean squared error": 12.25}) == (
-        "   12  TrainingPhase        0.5000             12.2500"
-    )
-
-
-def test_a_metric_without_a_value_has_a_dash():
-    assert MetricsTable(["Loss"]).row(1, "ValidationPhase", {}) == "    1  ValidationPhase           -"
-
-
-def test_a_wider_table_keeps_the_columns_it_has():
-    table = MetricsTable(["Loss"]).with_room_for("A phase with a long name", ["Accuracy", "Loss"])
-    assert table.header() == "epoch  phase                           Loss    Accuracy"
-
-
-def test_a_table_with_room_for_a_phase_and_metrics_stays_as_it_is():
-    table = MetricsTable(["Loss", "Accuracy"])
-    assert table.with_room_for("TrainingPhase", ["Accuracy"]) is table
-    assert table.with_room_for("TrainingPhase", ["Recall"]) is not table
-    assert table.with_room_for("A phase with a long name", ["Loss"]) is not table
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.001, "0.0010"),
-        (9999.99994, "9999.9999"),
-        (12345678.0, "1.235e+07"),
-        (-0.00012, "-1.200e-04"),
-        (float("inf"), "inf"),
-    ],
-)
-def test_numbers_have_four_decimals_or_four_digits(value, text):
-    assert formatted(value) == text

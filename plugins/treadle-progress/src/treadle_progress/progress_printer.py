@@ -15,7 +15,8 @@ from treadle.authoring import DeviceNumber, length_of, phase_label, real_number,
 class ProgressPrinter(Callback):
     """Show a progress bar for each epoch, with the number of the epoch and the loss.
 
-    Works in terminals and notebooks and is quiet elsewhere, as in a log file, unless `show` is set.
+    Works in terminals and notebooks (as text where ipywidgets is not installed) and is quiet elsewhere, as in a log
+    file, unless `show` is set.
     The bar is refreshed by the clock and never waits for a device: a loss on an accelerator is
     shown when a copy of it has arrived. It ends at the number of batches if the data know it, and is
     removed when the epoch ends, however it does. One of the default callbacks.
@@ -68,10 +69,13 @@ class ProgressPrinter(Callback):
         self._close(phase)  # that of an epoch whose end was not dispatched
         title = f"Epoch {self._ended[phase_label(phase)] + 1} {phase_label(phase)}"
         data = None if phase.data_name is None else learner.data.get(phase.data_name)
-        disable = None if self.show is None else not self.show  # None: tqdm shows it in terminals and notebooks
-        if self.show is None and self.file not in (None, sys.stdout, sys.stderr):
+        disable = None if self.show is None else not self.show  # None: tqdm shows it in terminals
+        file = self.file
+        if self.show is None and (file not in (None, sys.stdout, sys.stderr) or in_notebook()):
             disable = False
-        bar = Bar(title, data, self.mininterval, disable=disable, file=self.file, leave=self.leave)
+        if file is None and in_notebook():
+            file = sys.stdout  # where standard error is shown in red
+        bar = Bar(title, data, self.mininterval, disable=disable, file=file, leave=self.leave)
         if not bar.disable:
             self._bars.append((phase, bar))
 
@@ -139,3 +143,10 @@ class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
         if self.leave and not self.disable:  # what is removed need not be drawn once more
             self.show()
         super().close()
+
+
+def in_notebook() -> bool:
+    """Whether the output is that of a notebook's cell."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config

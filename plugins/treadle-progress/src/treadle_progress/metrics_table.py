@@ -1,0 +1,110 @@
+"""`MetricsTable`: a table that grows by a row an epoch; and how wide it may be."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+#: The width of a column of numbers, and that of the column of phases, unless a name is wider.
+NUMBER, PHASE = 10, len("ValidationPhase")
+
+#: The width of the column of epochs, and the space between columns.
+EPOCH, SPACE = 5, 2
+
+
+class MetricsTable:
+    """A table with the columns epoch, phase and one for each metric. A column never changes its width.
+
+    Widths are those that a terminal shows, where a character may take two columns, or none.
+
+    Args:
+        names: The metrics.
+        phase: The width of the column of phases. Default: that of `ValidationPhase`.
+    """
+
+    def __init__(self, names: Sequence[str], phase: int = PHASE) -> None:
+        self.names = tuple(names)
+        self._phase = max(phase, PHASE)
+        self._widths = [EPOCH, self._phase, *(max(NUMBER, cell_len(name)) for name in self.names)]
+
+    @property
+    def width(self) -> int:
+        """The width of its rows."""
+        return sum(self._widths) + SPACE * (len(self._widths) - 1)
+
+    def with_room_for(self, phase: str, names: Sequence[str]) -> MetricsTable:
+        """This table, or a wider one if there is no room for a phase or a metric."""
+        if cell_len(phase) <= self._phase and set(names) <= set(self.names):
+            return self
+        return MetricsTable(list(dict.fromkeys([*self.names, *names])), max(self._phase, cell_len(phase)))
+
+    def header(self) -> list[str]:
+        """The line that heads the columns."""
+        return self._row("epoch", "phase", self.names)
+
+    def row(self, epoch: int, phase: str, values: Mapping[str, float]) -> list[str]:
+        """The line of an epoch."""
+        return self._row(str(epoch), phase, [shown(values, name) for name in self.names])
+
+    def block(self, epoch: int, phase: str, values: Mapping[str, float], width: int) -> list[str]:
+        """The lines of an epoch where there is no room for its row: a line for each metric, and no header."""
+        grid = Table.grid(padding=(0, SPACE, 0, 0))
+        grid.add_column(overflow="fold")
+        grid.add_column(justify="right", no_wrap=True)
+        for name in self.names:
+            grid.add_row(Text(name), shown(values, name))
+        return [
+            *lines(Text(f"{epoch} {phase}", overflow="fold"), width),
+            *lines(Padding(grid, (0, 0, 0, SPACE)), width),
+        ]
+
+    def _row(self, epoch: str, phase: str, cells: Sequence[str]) -> list[str]:
+        grid = Table.grid(padding=(0, SPACE, 0, 0))
+        for i, width in enumerate(self._widths):
+            grid.add_column(justify="left" if i == 1 else "right", width=width)
+        grid.add_row(*map(Text, (epoch, phase, *cells)))
+        return lines(grid, self.width)
+
+
+def lines(content: RenderableType, width: int) -> list[str]:
+    """What rich makes of something, as lines without colours."""
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(content)
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def columns_of(file: IO[str]) -> int | None:
+    """The number of columns of a terminal; None for any other file, where lines may be as long as they are."""
+    if not file.isatty():
+        return None
+    try:
+        columns = os.get_terminal_size(file.fileno()).columns
+    except (OSError, ValueError):  # it looks like a terminal and is none of the system's
+        columns = 0
+    return columns or shutil.get_terminal_size().columns
+
+
+def shown(values: Mapping[str, float], name: str) -> str:
+    """A metric's value, or a dash if it has none."""
+    return formatted(values[name]) if name in values else "-"
+
+
+def formatted(value: float) -> str:
+    """A number in at most ten characters.
+
+    Example:
+        >>> formatted(0.98765), formatted(0.0), formatted(-0.000012345), formatted(float("nan"))
+        ('0.9877', '0.0000', '-1.234e-05', 'nan')
+    """
+    fixed = value == 0 or 1e-3 <= abs(value) < 1e4
+    return f"{value:.4f}" if fixed else f"{value:.3e}"
