@@ -6,7 +6,7 @@
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
 - Go through one or several models or optimizers: `by_name`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; reach every tensor of a batch:
-  `map_tensors`.
+  `map_tensors`; keep something for each epoch that is under way: `OpenEpochs`.
 - Take a number from a device without waiting for it: `DeviceNumber`.
 - Leave the random generators as they were: `preserved_random_state`, `RandomState`; and a learner's own models,
   optimizers and callbacks: `preserved_state`.
@@ -34,6 +34,7 @@ from treadle.callback import unwrap
 from treadle.errors import did_you_mean
 from treadle.loop.batches import batches, length_of
 from treadle.loop.nested_batch import map_tensors
+from treadle.loop.open_epochs import OpenEpochs
 from treadle.loop.position import position_of
 from treadle.ordering.handlers import handlers, handles
 from treadle.phases import phase_key, phase_label
@@ -48,6 +49,7 @@ from treadle.state.run.values import flatten, has_state, refuse_unsaveable, unfl
 
 __all__ = [
     "DeviceNumber",
+    "OpenEpochs",
     "RandomState",
     "RunState",
     "batches",

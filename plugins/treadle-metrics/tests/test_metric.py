@@ -2,6 +2,7 @@ import functools
 
 import pytest
 import torch
+import torchmetrics
 from treadle import AbstractTrainingPhase, AbstractValidationPhase, TrainingPhase, ValidationPhase, epoch
 from treadle.errors import ArgumentTypeError
 from treadle_metrics import Metric, MetricError, Metrics, Recorder, accuracy
@@ -76,7 +77,7 @@ def test_a_function_may_return_a_plain_number(learner, outputs):
         (torch.nn.functional.mse_loss, "Mse_loss"),
         (functools.partial(difference), "Difference"),
         (torch.nn.CosineSimilarity(), "CosineSimilarity"),
-        (Maximum(), "Maximum"),
+        (torchmetrics.MeanSquaredError(), "MeanSquaredError"),
     ],
 )
 def test_the_name_is_the_functions_or_the_classs_capitalised(fn, name):

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 import torch
 from treadle import (
@@ -17,7 +19,8 @@ from treadle import (
     toy_learner,
 )
 from treadle.errors import ArgumentTypeError, ArgumentValueError
-from treadle_metrics import Loss, Metric, Metrics, Recorder, SmoothLoss, accuracy
+from treadle_metrics import Loss, Metric, MetricError, Metrics, Recorder, SmoothLoss, accuracy
+from treadle_metrics.measurement import fresh
 
 
 def names(callback):
@@ -146,6 +149,55 @@ def test_an_epoch_inside_of_another_leaves_its_mean_alone(scripted, other, metri
     assert steps(learner, Outer()) == [(1, 1.0), (2, 2.0), (3, 6.0)]
 
 
+class Unsaveable(Loss):
+    """A metric whose running values cannot be saved."""
+
+    def state_dict(self):
+        raise MetricError("No checkpoint can hold it.")
+
+
+def test_an_epoch_inside_of_another_needs_no_metric_that_can_be_saved(scripted, other):
+    class Outer(type(scripted)):
+        def step(self, learner, batch):
+            super().step(learner, batch)
+            epoch(learner, other, [10.0])
+
+    learner = toy_learner(Recorder(), Metrics(Unsaveable()))
+    epoch(learner, Outer(), [1.0, 2.0])
+    assert epochs(learner, Outer(), "Unsaveable") == [(1, 1.5)]
+    assert epochs(learner, other, "Unsaveable") == [(1, 10.0), (2, 10.0)]
+
+
+def test_a_metric_that_cannot_be_copied_is_refused_by_name_where_an_epoch_runs_inside_of_another(scripted, other):
+    class Locked(Loss):
+        def __init__(self):
+            super().__init__()
+            self.lock = threading.Lock()
+
+    class Outer(type(scripted)):
+        def step(self, learner, batch):
+            super().step(learner, batch)
+            epoch(learner, other, [10.0])
+
+    learner = toy_learner(Recorder(), Metrics(Locked()))
+    epoch(learner, scripted, [1.0])
+    with pytest.raises(
+        ArgumentTypeError, match=r"'Locked' cannot be copied, .* TypeError: .*lock.*\nFix: define Locked\.__deepcopy__"
+    ):
+        epoch(learner, Outer(), [1.0])
+
+
+def test_a_net_that_a_metric_measures_with_is_shared_with_its_copies():
+    class Net(torch.nn.Linear):
+        def forward(self, yhats, ys):
+            return super().forward(yhats).mean()
+
+    metric = Metric(Net(1, 1))
+    copy = fresh(metric)
+    assert copy.fn is not metric.fn
+    assert copy.fn.weight is metric.fn.weight
+
+
 def test_an_epoch_inside_of_the_last_step_leaves_the_mean_alone(scripted, other):
     class Outer(type(scripted)):
         def step(self, learner, batch):
@@ -186,11 +238,11 @@ def test_an_epoch_without_a_finished_step_inside_of_another_leaves_its_mean_alon
     assert learner.cbstate.metricsepoch[Cancelled()] == {}
 
 
-def test_of_epochs_that_have_ended_nothing_is_put_aside(scripted, other):
+def test_of_epochs_that_have_ended_nothing_is_kept(scripted, other):
     learner = toy_learner(Recorder(), Metrics())
     for phase in (scripted, other, scripted):
         epoch(learner, phase, [1.0])
-    assert learner.get_callback(Metrics).state_dict()["aside"] == {}
+    assert learner.get_callback(Metrics).state_dict()["measured"] == {}
 
 
 def test_equal_phases_share_their_records(scripted):

@@ -11,6 +11,9 @@ from treadle import Phase, Read
 from treadle.access import Permission
 from treadle.errors import TreadleError
 
+#: What can be measured: a number, a tensor with one element, or some of these by the names of their columns.
+Value = float | torch.Tensor | dict[str, float | torch.Tensor]
+
 
 class MetricError(TreadleError, ValueError):
     """A metric gave what cannot be recorded, or got what it cannot measure."""
@@ -22,10 +25,14 @@ class AbstractMetric(ABC):
     `Metrics` calls `reset` when an epoch begins, `step` and then `step_value` at the end of each step,
     and `epoch_value` at the end of the epoch. A value is a number or a tensor with one element; a
     tensor on an accelerator is best returned as it is, since making a number of it waits for the
-    device. Where the value is None, nothing is recorded.
+    device. Where the value is None, nothing is recorded. A dict of values is recorded as a column for
+    each of its keys.
+
+    An epoch inside of another is measured by a deep copy, so that the values of the outer one stay.
 
     Attributes:
         name: What it is recorded as. Default: the class's name.
+        columns: The names under which it records, as far as they are known before the first step. Default: its name.
         phase: The type of phase in which it is measured. Default: every phase.
         state_access: What `step` uses of the learner. Default: all of `step`, to read.
 
@@ -62,6 +69,11 @@ class AbstractMetric(ABC):
     def name(self, name: str) -> None:
         self.__dict__["name"] = name
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names under which it records, as far as they are known before the first step."""
+        return (self.name,)
+
     @abstractmethod
     def reset(self) -> None:
         """Forget everything: an epoch begins."""
@@ -71,11 +83,11 @@ class AbstractMetric(ABC):
         """Measure a step that was completed, with what `state_access` declares of the learner."""
 
     @abstractmethod
-    def step_value(self) -> float | torch.Tensor | None:
+    def step_value(self) -> Value | None:
         """The value of the step that was measured last."""
 
     @abstractmethod
-    def epoch_value(self) -> float | torch.Tensor | None:
+    def epoch_value(self) -> Value | None:
         """The value of the steps that were measured since the last reset."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -95,6 +107,19 @@ class AbstractMetric(ABC):
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
+
+
+def numbers(value: Any, owner: str) -> Value:
+    """A measured value as it is kept: a number, see `number`, or a dict of these by the names of their columns."""
+    if not isinstance(value, Mapping):
+        return number(value, owner)
+    for name in value:
+        if not (isinstance(name, str) and name):
+            raise MetricError(
+                f"The metric {owner!r} gave a dict with the key {name!r}, and each key names a column.\n"
+                f"Fix: return texts as keys:\n    {{'precision': 0.5, 'recall': 0.25}}"
+            )
+    return {name: number(item, f"{owner}[{name}]") for name, item in value.items()}
 
 
 def number(value: Any, owner: str, kind: str = "metric") -> float | torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from treadle.authoring import has_state
 
-from treadle_metrics.abstract_metric import attributes, copied, number, set_attributes
+from treadle_metrics.abstract_metric import Value, attributes, copied, numbers, set_attributes
 
 
 def is_accumulator(value: Any) -> bool:
@@ -30,6 +30,7 @@ class Accumulator:
     def __init__(self, target: Any, owner: str) -> None:
         self.target = target
         self.owner = owner
+        self._located = located(target)
         self._batch: Any = None  # a second one, for the value of one batch alone
         self._filled = False
 
@@ -55,25 +56,25 @@ class Accumulator:
         self.update(*values)
         return self._batch.compute()
 
-    def compute(self) -> float | torch.Tensor | None:
+    def compute(self) -> Value | None:
         """The value of everything since the last reset; None if there is none."""
         if not self._filled:
             return None
         value = self.target.compute()
-        return None if value is None else number(value, self.owner)
+        return None if value is None else numbers(value, self.owner)
 
     def _follow(self, value: Any) -> None:
-        """Move a torchmetrics object to the device of the values."""
-        if isinstance(value, torch.Tensor):
-            device = getattr(self.target, "device", None)
-            movable = isinstance(device, torch.device) and callable(getattr(self.target, "to", None))
-            if movable and device != value.device:
-                self.target = self.target.to(value.device)
+        """Move a torchmetrics object, or a collection of some, to the device of the values."""
+        if self._located is not None and isinstance(value, torch.Tensor) and self._located.device != value.device:
+            self.target = self.target.to(value.device)
+            self._located = located(self.target)
 
     def state_dict(self) -> dict[str, Any]:
         """The running state of the object: torchmetrics' states, its `state_dict`, or its attributes."""
         state: Any
         if modules := torchmetrics_in(self.target):
+            if hasattr(self.target, "compute_groups"):  # a collection
+                self.target.values(copy_state=False)  # gives the entries of a group the state of its first
             state = {
                 name: {"_update_count": module._update_count, **copied(module.metric_state)}
                 for name, module in modules.items()
@@ -100,4 +101,12 @@ class Accumulator:
 def torchmetrics_in(target: Any) -> dict[str, Any]:
     """The object and its submodules that are torchmetrics', whose states are in no `state_dict` by default."""
     modules = target.named_modules() if isinstance(target, torch.nn.Module) else ()
-    return {name: module for name, module in modules if hasattr(module, "metric_state")}
+    return {name: module for name, module in modules if hasattr(module, "_update_count")}
+
+
+def located(target: Any) -> Any:
+    """Of what is moved as a whole, the part that knows its device; None if nothing does."""
+    if not callable(getattr(target, "to", None)):
+        return None
+    parts = (target, *torchmetrics_in(target).values())
+    return next((part for part in parts if isinstance(getattr(part, "device", None), torch.device)), None)

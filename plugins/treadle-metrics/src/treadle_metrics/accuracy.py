@@ -18,7 +18,7 @@ def accuracy(yhats: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
         A tensor with one element, on the device of the scores.
 
     Raises:
-        MetricError: for other shapes.
+        MetricError: for other shapes, for no rows, and for scores that have no order.
 
     Example:
         >>> scores = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]])
@@ -37,6 +37,15 @@ def accuracy(yhats: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
             f"accuracy needs a score for each class, (batch, classes, ...), got yhats of shape {scores}.\n"
             f"Fix: compare a single score for two classes with a threshold:\n"
             f'    Metric(lambda yhats, ys: ((yhats > 0) == ys).float().mean(), name="Accuracy")'
+        )
+    if yhats.is_complex() or yhats.dtype == torch.bool:
+        raise MetricError(
+            f"accuracy needs scores that are numbers that have an order, got yhats of {yhats.dtype}.\n"
+            f"Fix: return the scores before they are compared:\n    yhats.abs()"
+        )
+    if not yhats.numel():
+        raise MetricError(
+            f"accuracy got no rows: yhats of shape {scores}.\nFix: let each batch have a row:\n    drop_last=True"
         )
     if classes == scores:
         ys = ys.argmax(1)

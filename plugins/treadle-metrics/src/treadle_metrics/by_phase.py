@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle import Phase
-from treadle.authoring import instance_of, phase_key, phase_label
+from treadle.authoring import file_path, function, instance_of, phase_key, phase_label
 from treadle.errors import ArgumentValueError, TreadleError
 from treadle.events import subclasses
 
@@ -49,14 +49,14 @@ class ByPhase(dict[Phase, Record]):
 
     def __init__(self, make: Callable[[], Record]) -> None:
         super().__init__()
-        self._make = make
+        self._make = function(make, "ByPhase(make)", "ByPhase(History)")
         self._unclaimed: dict[str, dict[str, Any]] = {}
 
     def __missing__(self, phase: Phase) -> Record:
         """Reached by `self[phase]` for a phase without a record."""
         instance_of(phase, "The phase of a record", Phase, "learner.cbstate.history[TrainingPhase()]")
         state = self._unclaimed.pop(phase_key(phase), None)
-        record = self._make()
+        record: Record = self._make()
         if state is not None:
             record.load_state_dict(state)
             self[phase] = record
@@ -122,6 +122,8 @@ def drawn(titles: Sequence[str], draw: Callable[[Any, str], Any], path: str | Pa
     Args:
         draw: Draws into a pair of axes, by its title, and returns the axis that has only whole numbers.
     """
+    if path is not None:
+        path = file_path(path, "path", 'plot("curves.png")')
     if not titles:
         raise ArgumentValueError(
             "Nothing is recorded yet, so there is nothing to draw.\nFix: train first:\n    learner.fit(10)"
@@ -139,6 +141,6 @@ def drawn(titles: Sequence[str], draw: Callable[[Any, str], Any], path: str | Pa
         draw(axes, title).set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title)
     if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
     return figure

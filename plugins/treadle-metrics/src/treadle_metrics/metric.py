@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from treadle import Phase, Read
 from treadle.errors import ArgumentTypeError
 
-from treadle_metrics.abstract_metric import AbstractMetric, number
+from treadle_metrics.abstract_metric import AbstractMetric, Value, numbers
 from treadle_metrics.accumulator import Accumulator, is_accumulator
-from treadle_metrics.statistic import Mean
+from treadle_metrics.metric_arguments import check_takes, checked_name, checked_phase, name_of, placement
+from treadle_metrics.statistic import ByColumn, Mean
 
 
 class Metric(AbstractMetric):
@@ -25,8 +24,9 @@ class Metric(AbstractMetric):
         fn: `fn(yhats, ys)` gives a number or a tensor with one element. Or an object with `update(yhats, ys)`,
             `compute()` and `reset()`, such as a torchmetrics one: a step's value is that of its batch, and
             the epoch's is what the object itself computes of the whole epoch. The object follows
-            the outputs to their device.
-        name: What it is recorded as. Default: the function's or the class's name, capitalised.
+            the outputs to their device. If either gives a dict, as torchmetrics' `MetricCollection`
+            does, each entry is a column under its key.
+        name: What it is recorded as, unless it gives a dict. Default: the function's or the class's name, capitalised.
         statistic: An object with `update(value)`, `compute()` and `reset()` that makes the epoch's value of
             the steps' values. Default: their plain mean; for an object as `fn`, that object.
         device: Where to compare: a device to which both are moved; or a function of both, `device(yhats, ys)`,
@@ -36,7 +36,7 @@ class Metric(AbstractMetric):
     Reads: `step.yhats`, `step.ys`.
 
     Raises:
-        ArgumentTypeError: if an argument cannot be used as described.
+        ArgumentTypeError, ArgumentValueError: if an argument cannot be used as described.
         MetricError: in a step, if what was measured is not a number.
 
     Example:
@@ -60,8 +60,9 @@ class Metric(AbstractMetric):
                 f"Fix: pass one of these:\n    Metrics(accuracy, torchmetrics.F1Score(...))"
             )
         self.fn = fn
-        self.name = name_of(fn) if name is None else name
+        self.name = name_of(fn) if name is None else checked_name(name, "Metric(name)")
         self.phase = checked_phase(phase)
+        self.device, self.statistic = device, statistic
         self._place = None if device is None else placement(device)
         if statistic is not None and not is_accumulator(statistic):
             raise ArgumentTypeError(
@@ -69,21 +70,31 @@ class Metric(AbstractMetric):
                 f"Fix: pass such an object:\n    Metric({self.name.lower()}, statistic=torchmetrics.MaxMetric())"
             )
         self._measure: Callable[[Any, Any], Any] = fn
-        self._parts: dict[str, Accumulator | Mean] = {}
+        self._accumulator: Accumulator | None = None
+        self._statistic: ByColumn | None = None
         if is_accumulator(fn):
-            self._parts["accumulator"] = accumulator = Accumulator(fn, self.name)
-            self._measure = accumulator.step
+            check_takes(fn.update, f"The update of {self.name}", "yhats", "ys")
+            self._accumulator = Accumulator(fn, self.name)
+            self._measure = self._accumulator.step
+        else:
+            check_takes(fn, f"The metric {self.name}", "yhats", "ys")
         if statistic is not None:
-            self._parts["statistic"] = Accumulator(statistic, self.name)
-        elif not self._parts:
-            self._parts["statistic"] = Mean()
-        self._statistic = self._parts.get("statistic")
-        self._value: float | torch.Tensor | None = None
+            check_takes(statistic.update, "Metric(statistic).update", "value")
+            self._statistic = ByColumn(Accumulator(statistic, self.name), self.name)
+        elif self._accumulator is None:
+            self._statistic = ByColumn(Mean(), self.name)
+        self._value: Value | None = None
         self._missed = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Its name; of a collection of torchmetrics the names of its entries."""
+        collection = isinstance(self.fn, torch.nn.ModuleDict) and self._accumulator is not None
+        return tuple(self.fn.keys()) if collection else (self.name,)
 
     def reset(self) -> None:
         self._value = None
-        for part in self._parts.values():
+        for part in self._parts().values():
             part.reset()
 
     def step(self, learner: Any, phase: Phase) -> None:
@@ -108,78 +119,26 @@ class Metric(AbstractMetric):
             raise
         self._value = value
 
-    def _compared(self, yhats: Any, ys: Any) -> float | torch.Tensor:
+    def _compared(self, yhats: Any, ys: Any) -> Value:
         if self._place is not None:
             yhats, ys = self._place(yhats, ys)
-        return number(self._measure(yhats, ys), self.name)
+        return numbers(self._measure(yhats, ys), self.name)
 
-    def step_value(self) -> float | torch.Tensor | None:
+    def step_value(self) -> Value | None:
         return self._value
 
-    def epoch_value(self) -> float | torch.Tensor | None:
-        *_, last = self._parts.values()  # the statistic, unless the accumulator is the only part
-        return last.compute()
+    def epoch_value(self) -> Value | None:
+        part = self._statistic or self._accumulator
+        assert part is not None
+        return part.compute()
+
+    def _parts(self) -> dict[str, Accumulator | ByColumn]:
+        parts = {"accumulator": self._accumulator, "statistic": self._statistic}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._parts.items()}
+        return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, part in self._parts.items():
+        for name, part in self._parts().items():
             part.load_state_dict(state[name])
-
-
-def name_of(fn: Any) -> str:
-    """The name of a function or an object's class, capitalised; a lambda is refused."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    name: str = getattr(fn, "__name__", type(fn).__name__)
-    if name == "<lambda>":
-        raise ArgumentTypeError(
-            "A lambda has no name to be recorded as.\n"
-            'Fix: name the metric:\n    Metric(lambda yhats, ys: ..., name="Error")'
-        )
-    return name[:1].upper() + name[1:]
-
-
-def checked_phase(phase: Any) -> Any:
-    """The argument, which is a type of phase, or a union or tuple of some."""
-    try:
-        isinstance(None, phase)
-    except TypeError:
-        kind = type(phase).__name__ if isinstance(phase, Phase) else "ValidationPhase"
-        raise ArgumentTypeError(
-            f"phase is a type of phase, got {phase!r}.\nFix: pass the class:\n    phase={kind}"
-        ) from None
-    return phase
-
-
-def placement(device: Any) -> Callable[[Any, Any], Any]:
-    """A function that brings outputs and targets where they are compared; see `Metric`."""
-    if callable(device):
-        try:
-            inspect.signature(device).bind(None, None)
-        except TypeError:  # it does not take two
-            return lambda yhats, ys: (device(yhats), device(ys))
-        except ValueError:  # some built-in functions have no signature
-            pass
-        function: Callable[[Any, Any], Any] = device
-        return function
-    try:
-        target = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ArgumentTypeError(
-            f"device is a device or a function of (yhats, ys), got {device!r}.\nFix: pass one of these:\n"
-            f'    device="cpu"\n    device=lambda yhats, ys: (yhats.softmax(1), ys)'
-        ) from error
-    return lambda yhats, ys: (moved(yhats, target), moved(ys, target))
-
-
-def moved(value: Any, device: torch.device) -> Any:
-    """The tensors in a value, on a device."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, Mapping):
-        return {name: moved(item, device) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [moved(item, device) for item in value]
-    return value

@@ -7,16 +7,19 @@ from typing import Any
 
 import torch
 from treadle import Callback, Phase, Read, Write
-from treadle.authoring import phase_key
+from treadle.authoring import OpenEpochs, phase_key
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
-from treadle_metrics.abstract_metric import AbstractMetric
+from treadle_metrics.abstract_metric import AbstractMetric, MetricError, Value
 from treadle_metrics.loss import Loss
+from treadle_metrics.measurement import Measurement, keyed
 from treadle_metrics.metric import Metric
+from treadle_metrics.metric_arguments import checked_name, checked_phase
 from treadle_metrics.recorder import History
 from treadle_metrics.series_by_phase import SeriesByName, SeriesByPhase
 
-Column = tuple[str, Callable[[Any, Phase], None], Callable[[], float | torch.Tensor | None]]
+#: A metric in a phase: its key, its name, and its methods for a step.
+Column = tuple[str, str, Callable[[Any, Phase], None], Callable[[], Value | None]]
 
 
 class Metrics(Callback):
@@ -55,108 +58,143 @@ class Metrics(Callback):
         others = [as_metric(metric) for metric in metrics]
         losses = [metric for metric in others if type(metric) is Loss] or [Loss()]
         self.metrics = (*losses, *(metric for metric in others if type(metric) is not Loss))
-        names = [metric.name for metric in self.metrics]
-        for name in names:
-            if names.count(name) > 1:
-                raise ArgumentValueError(
-                    f"There are {names.count(name)} metrics with the name {name!r}.\n"
-                    f'Fix: give each a name:\n    Metric(fn, name="{name} 2")'
-                )
+        self._by_key = keyed(self.metrics)
+        self._owners: dict[str, str] = {}  # the keys of the metrics by the columns that they record
+        for key, metric in self._by_key.items():
+            for column in metric.columns:
+                if column in self._owners:
+                    raise ArgumentValueError(
+                        f"There are 2 metrics with the name {column!r}.\n"
+                        f'Fix: give each a name:\n    Metric(fn, name="{column} 2")'
+                    )
+                self._owners[column] = key
         self.state_access = dict(Metrics.state_access)
         for metric in self.metrics:
             self.state_access.update(metric.state_access)
-        self._held = ""  # the key of the phase whose values the metrics hold
-        self._open = False  # whether these are of an epoch that has not ended
-        self._aside: dict[str, dict[str, Any]] = {}  # the values of other such epochs, by the keys of their phases
+        self._measurements = [Measurement(self._by_key)]  # of the epochs that can be under way, the outermost first
+        self._epochs: OpenEpochs[Measurement] = OpenEpochs()
         self._phase: Phase | None = None  # for which the following is at hand, so that a step looks up nothing
         self._columns: tuple[Column, ...] = ()
         self._history = History()
         self._steps = SeriesByName()
 
     def on_init(self, learner: Any) -> None:
-        names = tuple(metric.name for metric in self.metrics)
         for entry, unit in (("metricsstep", "step"), ("metricsepoch", "epoch")):
             if entry not in learner.cbstate:
                 learner.cbstate[entry] = SeriesByPhase(unit)
-            learner.cbstate[entry].expected = names
+        self._expect(learner)
         self._phase = None
 
-    def on_epoch_begin(self, phase: Phase) -> None:
-        self._hold(phase)
-        self._reset()
-        self._open = True
+    def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
+        measurement = self._next(learner)
+        measurement.begin(phase_key(phase))
+        self._epochs.begin(learner, phase, measurement)
+        self._phase = None
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         if phase is not self._phase:
-            self._hold(phase)
-            self._phase = phase
-            self._columns = tuple((metric.name, metric.step, metric.step_value) for metric in self._active(phase))
-            self._history = learner.cbstate.history[phase]
-            self._steps = learner.cbstate.metricsstep.of(phase)
+            self._look_up(learner, phase)
         iteration, recorded = self._history.steps, self._steps
-        for name, step, step_value in self._columns:
+        for key, name, step, step_value in self._columns:
             step(learner, phase)
             value = step_value()
-            if value is not None:
-                series = recorded.get(name)
-                if series is None:
-                    series = recorded.of(name)
-                series.push(iteration, value)
+            if value is None:
+                continue
+            if isinstance(value, dict):
+                self._record(learner, recorded, key, iteration, value)
+                continue
+            series = recorded.get(name)
+            if series is None:
+                series = recorded.of(name)
+            series.push(iteration, value)
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
-        self._hold(phase)
-        epochs, recorded = learner.cbstate.history[phase].epochs, learner.cbstate.metricsepoch.of(phase)
-        for metric in self._active(phase):
+        measurement = self._epochs.end(learner, phase) or self._measurements[0]
+        iteration, recorded = learner.cbstate.history[phase].epochs, learner.cbstate.metricsepoch.of(phase)
+        for key, metric in measurement.active(phase):
             value = metric.epoch_value()
             if value is not None:
-                recorded.of(metric.name).push(epochs, value)
-        self._open = False
-
-    def _hold(self, phase: Phase) -> None:
-        """Let the metrics hold the values of a phase; those of another one's epoch that is open are put aside."""
-        key = phase_key(phase)
-        if key != self._held:
-            if self._open:
-                self._aside[self._held] = self._states()
-            self._held, self._open = key, key in self._aside
-            if self._open:
-                self._load(self._aside.pop(key))
-            else:
-                self._reset()
+                values = value if isinstance(value, dict) else {metric.name: value}
+                self._record(learner, recorded, key, iteration, values)
+        measurement.phase = ""
         self._phase = None
 
-    def _active(self, phase: Phase) -> list[AbstractMetric]:
-        return [metric for metric in self.metrics if isinstance(phase, metric.phase)]
+    def _look_up(self, learner: Any, phase: Phase) -> None:
+        """Have at hand what a step of this phase needs."""
+        measurement = self._epochs.innermost(learner, phase)
+        if measurement is None:  # a step outside of its epoch
+            measurement = self._next(learner)
+            if measurement.phase != (key := phase_key(phase)):
+                measurement.begin(key)
+        self._phase = phase
+        self._columns = tuple(
+            (key, metric.name, metric.step, metric.step_value) for key, metric in measurement.active(phase)
+        )
+        self._history = learner.cbstate.history[phase]
+        self._steps = learner.cbstate.metricsstep.of(phase)
 
-    def _reset(self) -> None:
-        for metric in self.metrics:
-            metric.reset()
+    def _next(self, learner: Any) -> Measurement:
+        """The measurement for an epoch, or for steps, inside of the epochs that are under way."""
+        depth = self._epochs.depth(learner)
+        if depth == len(self._measurements):
+            self._measurements.append(self._measurements[0].another())
+        return self._measurements[depth]
 
-    def _states(self) -> dict[str, Any]:
-        return {metric.name: metric.state_dict() for metric in self.metrics}
+    def _record(
+        self, learner: Any, recorded: SeriesByName, key: str, iteration: int, values: dict[str, float | torch.Tensor]
+    ) -> None:
+        """Record the values of a metric by the names of their columns."""
+        for column, value in values.items():
+            if self._owners.get(column) != key:
+                self._claim(learner, key, column, values)
+            recorded.of(column).push(iteration, value)
 
-    def _load(self, states: dict[str, Any]) -> None:
-        for metric in self.metrics:
-            metric.load_state_dict(states[metric.name])
+    def _claim(self, learner: Any, key: str, column: str, values: dict[str, Any]) -> None:
+        """A metric gave a dict with a column that was not known: let it have it, in place of its name."""
+        if column in self._owners:
+            raise MetricError(
+                f"The metrics {self._owners[column]!r} and {key!r} both record a column {column!r}.\n"
+                f"Fix: give it another key in one of them; torchmetrics has a prefix for it:\n"
+                f'    MetricCollection(..., prefix="2 ")'
+            )
+        for name in self._by_key[key].columns:
+            if name not in values:
+                self._owners.pop(name, None)
+        self._owners[column] = key
+        self._expect(learner)
+
+    def _expect(self, learner: Any) -> None:
+        """Say in the records which columns there are, in the order of the metrics."""
+        keys = list(self._by_key)
+        columns = tuple(sorted(self._owners, key=lambda column: keys.index(self._owners[column])))
+        learner.cbstate.metricsstep.expected = learner.cbstate.metricsepoch.expected = columns
 
     def state_dict(self) -> dict[str, Any]:
-        return {"held": self._held, "open": self._open, "metrics": self._states(), "aside": dict(self._aside)}
+        """What was measured in epochs that are under way, or in steps outside of one; between two epochs nothing."""
+        measured = {str(i): one.state_dict() for i, one in enumerate(self._measurements) if one.phase}
+        return {"metrics": list(self._by_key), "measured": measured}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        names = {metric.name for metric in self.metrics}
-        if names != set(state["metrics"]):
+        if set(self._by_key) != set(state["metrics"]):
             raise ArgumentValueError(
                 f"The checkpoint has the metrics {', '.join(state['metrics'])}, and {self.name} has "
-                f"{', '.join(sorted(names))}.\nFix: resume with the same metrics."
+                f"{', '.join(sorted(self._by_key))}.\nFix: resume with the same metrics."
             )
-        self._load(state["metrics"])
-        self._held, self._open, self._aside = state["held"], state["open"], dict(state["aside"])
+        for i, measured in state["measured"].items():
+            while len(self._measurements) <= int(i):
+                self._measurements.append(self._measurements[0].another())
+            self._measurements[int(i)].load_state_dict(measured)
+        for i, measurement in enumerate(self._measurements):
+            if str(i) not in state["measured"]:
+                measurement.phase = ""
         self._phase = None
 
 
 def as_metric(value: Any) -> AbstractMetric:
     """A metric as it is; a function or an accumulating object as a `Metric`."""
     if isinstance(value, AbstractMetric):
+        checked_name(value.name, f"a {type(value).__name__}")
+        checked_phase(value.phase, f"{type(value).__name__}.phase")
         return value
     if isinstance(value, type):
         raise ArgumentTypeError(

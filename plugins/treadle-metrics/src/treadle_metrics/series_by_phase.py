@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from treadle import Series
-from treadle.authoring import did_you_mean, phase_label
+from treadle.authoring import did_you_mean, file_path, list_of, phase_label
 from treadle.errors import ArgumentValueError
 
 from treadle_metrics.by_phase import ByPhase, drawn
@@ -110,7 +110,7 @@ class SeriesByPhase(ByPhase[SeriesByName]):
 
     def to_csv(self, path: str | Path) -> None:
         """Write the rows into a CSV file, in a folder that is made if needed; an existing file is replaced."""
-        path = Path(path)
+        path = file_path(path, "path", 'to_csv("history.csv")')
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, [self.unit, "phase", *self.names], lineterminator="\n")
@@ -129,7 +129,9 @@ class SeriesByPhase(ByPhase[SeriesByName]):
             MissingExtra: if matplotlib is not installed.
         """
         recorded = [name for name in self.names if self.curves(name)]
-        names = [names] if isinstance(names, str) else recorded if names is None else list(names)
+        if names is None:
+            names = recorded
+        names = [names] if isinstance(names, str) else list_of(names, "names", str, 'plot(names=["Loss"])')
         for name in names:
             if name not in recorded:
                 raise ArgumentValueError(

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import TYPE_CHECKING, Any
 
 import torch
 from treadle.authoring import real_number
+
+from treadle_metrics.abstract_metric import MetricError, Value
+
+if TYPE_CHECKING:
+    from treadle_metrics.accumulator import Accumulator
 
 #: How many values on an accelerator are added up together.
 BLOCK = 64
@@ -108,3 +114,55 @@ class Smooth:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._count, self._moment = state["count"], state["moment"]
+
+
+class ByColumn:
+    """A statistic of numbers or, where dicts of numbers come, one for each of their keys.
+
+    Args:
+        statistic: The statistic, which is copied for each key.
+        owner: The metric's name, for messages.
+    """
+
+    __slots__ = ("columns", "owner", "single")
+
+    def __init__(self, statistic: Mean | Accumulator, owner: str) -> None:
+        self.single, self.owner = statistic, owner
+        self.columns: dict[str, Mean | Accumulator] = {}
+
+    def reset(self) -> None:
+        self.single.reset()
+        self.columns = {}
+
+    def update(self, value: Value) -> None:
+        is_dict = isinstance(value, dict)
+        if self.columns if not is_dict else not self.columns and self.single.compute() is not None:
+            raise MetricError(
+                f"The metric {self.owner!r} gave a dict in one step and a number in another.\n"
+                f"Fix: return the same in every step; a key may be missing."
+            )
+        if not isinstance(value, dict):
+            self.single.update(value)
+            return
+        for name, item in value.items():
+            if name not in self.columns:
+                self.columns[name] = copy.deepcopy(self.single)
+            self.columns[name].update(item)
+
+    def compute(self) -> Value | None:
+        """The value, or those by column; None if there is none."""
+        if not self.columns:
+            return self.single.compute()
+        values: dict[str, Any] = {name: column.compute() for name, column in self.columns.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def state_dict(self) -> dict[str, Any]:
+        columns = {name: column.state_dict() for name, column in self.columns.items()}
+        return {"single": self.single.state_dict(), "columns": columns}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.single.load_state_dict(state["single"])
+        self.columns = {}
+        for name, column in state["columns"].items():
+            self.columns[name] = copy.deepcopy(self.single)
+            self.columns[name].load_state_dict(column)

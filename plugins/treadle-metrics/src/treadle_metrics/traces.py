@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from treadle import Callback, ConflictResolution, NoConflict, NotDefined, Phase, Read, Unresolvable, Write
 from treadle.access import Permission
-from treadle.errors import ArgumentTypeError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_metrics.abstract_metric import number
-from treadle_metrics.metric import checked_phase
+from treadle_metrics.metric_arguments import check_takes, checked_name, checked_phase
 from treadle_metrics.series_by_phase import SeriesByPhase
 
 
@@ -31,7 +31,8 @@ class Traces(Callback):
     Writes: `cbstate.tracehistory`.
 
     Raises:
-        ArgumentTypeError: if `functions` does not map names to functions, or `phase` is not a type of phase.
+        ArgumentTypeError, ArgumentValueError: if `functions` does not map names to functions of the learner, or is
+            empty, or `phase` is not a type of phase.
         MetricError: in a step, if a function returns something else.
 
     Example:
@@ -54,12 +55,18 @@ class Traces(Callback):
         *,
         state_access: Mapping[str, type[Permission]] | None = None,
     ) -> None:
-        if not isinstance(functions, Mapping) or not all(
-            isinstance(name, str) and callable(fn) for name, fn in functions.items()
-        ):
+        fix = 'Fix: name them:\n    Traces({"Squared loss": lambda learner: learner.step.loss**2})'
+        if not isinstance(functions, Mapping) or not all(map(callable, functions.values())):
+            raise ArgumentTypeError(f"Traces takes functions of the learner by name, got {functions!r}.\n{fix}")
+        if not functions:
+            raise ArgumentValueError(f"Traces got no function, so it would record nothing.\n{fix}")
+        for name, fn in functions.items():
+            checked_name(name, "a trace", 'Traces({"Error": fn})')
+            check_takes(fn, f"The trace {name!r}", "learner")
+        if not isinstance(state_access, Mapping | None):
             raise ArgumentTypeError(
-                f"Traces takes functions of the learner by name, got {functions!r}.\nFix: name them:\n"
-                f'    Traces({{"Squared loss": lambda learner: learner.step.loss**2}})'
+                f"Traces(state_access) maps paths to Read or Write, got {state_access!r}.\n"
+                f'Fix: write, for example:\n    Traces(functions, state_access={{"params": Read}})'
             )
         self.functions = dict(functions)
         self.phase = checked_phase(phase)
