@@ -115,6 +115,14 @@ class ArgumentValueError(ArgumentError, ValueError):
     """An argument has the right type and an invalid value."""
 
 
+class CancelError(TreadleError):
+    """A cancel was raised where nothing that it could end is under way."""
+
+
+class ThreadError(TreadleError, RuntimeError):
+    """The loop of a learner was entered from a second thread."""
+
+
 class DataError(TreadleError, ValueError):
     """The data do not fit: an empty loader, a batch that is not a pair, a phase without data."""
 

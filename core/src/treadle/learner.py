@@ -16,6 +16,7 @@ from treadle.errors import CallbackError
 from treadle.events import Init
 from treadle.loop import loop
 from treadle.loop.batches import as_data
+from treadle.loop.inner_loop import InnerLoop
 from treadle.loop.position import Position
 from treadle.loop.progress import Progress
 from treadle.loop.result import FitResult
@@ -94,6 +95,7 @@ class Learner:
         self.cbstate = PropDict()
         self.progress = Progress()
         self.position = Position()
+        self.loop = InnerLoop(self)
         self.model = as_model(model)
         self.optimizer = as_optimizer(optimizer, self.model)
         self._use(*as_callbacks(callbacks, use_default_callbacks=use_default_callbacks))

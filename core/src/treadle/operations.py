@@ -29,8 +29,8 @@ class Operation(Hook):
     The hook's name is the class's name in snake_case. Its arguments are those of `run`, `learner` and
     `phase` first; what `run` returns is the result unless a callback overrides it. The specification
     may be written in the class, so that a search for the hook's name finds it. A static method
-    `check_result(learner, result)` is called with the result wherever a callback handles it, a static
-    method `after(learner, result)` after every operation.
+    `check_result(learner, result)` is called with the result wherever a callback handles it; static
+    methods `before(learner)` and `after(learner, result)` are called around every operation.
 
     Raises:
         ArgumentTypeError: if there is no `run`, if it cannot be called by position, or if the class
@@ -51,6 +51,7 @@ class Operation(Hook):
 
     run: ClassVar[Callable[..., Any]]
     check_result: ClassVar[Callable[..., None] | None] = None
+    before: ClassVar[Callable[..., None] | None] = None
     after: ClassVar[Callable[..., None] | None] = None
 
     def __init_subclass__(cls) -> None:
@@ -172,6 +173,11 @@ class Backward(Operation):
                 f"Fix: look for `.detach()`, `.item()`, `torch.no_grad()` and `requires_grad_(False)`."
             )
         loss.backward()
+
+    @staticmethod
+    def before(learner: Learner) -> None:
+        """From here on the gradients are those of an update that only `update` can keep."""
+        learner.position.clear_gradients = True
 
     @staticmethod
     def after(learner: Learner, result: Any) -> None:

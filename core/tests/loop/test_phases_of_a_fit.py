@@ -137,11 +137,10 @@ class Summing(AbstractTrainingPhase):
         with run_step(learner, self, xs=batch[0]):
             learner.model.weight.sum().backward()
             self.tape.append(learner.model.weight.grad.item())
-            if learner.progress.step % 2:
-                learner.position.clear_gradients = False
+            learner.position.clear_gradients = learner.progress.step % 2 == 0
 
 
-def test_gradients_are_kept_for_one_step_at_a_time():
+def test_gradients_are_kept_until_a_step_says_otherwise():
     tape = []
     toy_learner(nbatches=5).fit(1, phases=[Summing(tape)])
     assert tape == [1, 2, 1, 2, 1]

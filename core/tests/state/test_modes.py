@@ -20,7 +20,7 @@ from treadle import (
     step,
     toy_learner,
 )
-from treadle.state.modes import modes
+from treadle.state.modes import modes_of, put_back_modes, set_modes
 from treadle.state.random_state import RandomState, own_generators
 
 BATCH = (torch.ones(2, 3), torch.ones(2, 1))
@@ -127,8 +127,10 @@ def test_every_model_of_several_is_set_and_put_back() -> None:
     models = {"a": net(), "b": net()}
     models["b"][1].eval()
     before = [mode(model) for model in models.values()]
-    with modes(models.values(), training=False):
-        assert [any(mode(model)) for model in models.values()] == [False, False]
+    modes = modes_of(models.values())
+    set_modes(models.values(), training=False)
+    assert [any(mode(model)) for model in models.values()] == [False, False]
+    put_back_modes(modes)
     assert [mode(model) for model in models.values()] == before
 
 

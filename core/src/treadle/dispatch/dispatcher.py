@@ -13,6 +13,7 @@ from treadle.dispatch.runners import Run, one_after_the_other
 from treadle.dispatch.wrappers import with_callbacks
 from treadle.errors import CallbackError
 from treadle.events import Event, Hook
+from treadle.loop.loop import equal
 from treadle.operations import Operation
 from treadle.phases import Phase
 from treadle.state.views import view
@@ -81,10 +82,13 @@ class Dispatcher:
 
     def handle(self, phase: Phase | None) -> Handle:
         """What is called in a phase, or for None outside of all phases."""
-        handles, under_way = self._handles.setdefault(type(phase), []), self._learner.progress.phase
+        handles = self._handles.setdefault(type(phase), [])
+        under_way = [scope.phase for scope in self._learner.position.scopes]
         handles.sort(key=lambda handle: handle.phase is not phase)  # its own before those of equal phases
         for i, handle in enumerate(handles):
-            if handle.phase is phase or (handle.phase is not under_way and equal(handle.phase, phase)):
+            if handle.phase is phase or (
+                all(handle.phase is not other for other in under_way) and equal(handle.phase, phase)
+            ):
                 del handles[i]
                 break
         else:
@@ -112,26 +116,20 @@ class Dispatcher:
     def compile(self, hook: type[Hook], phase: Phase | None, calls: Sequence[Call]) -> Callable[..., Any]:
         """The function that does a hook with these handlers: dispatches an event, or does an operation."""
         if issubclass(hook, Operation):
-            core = functools.partial(hook.run, self._learner, phase)
+            core: Callable[..., Any] = functools.partial(hook.run, self._learner, phase)
             if hook.after is not None and not calls and len(hook.arguments) == 2:
-                return followed(hook.run, hook.after, self._learner, phase)
-            functions = (hook.check_result, hook.after) if calls else (hook.after,)
-            follow = [functools.partial(function, self._learner) for function in functions if function is not None]
-            return with_callbacks(hook, calls, core, follow) if calls or follow else core
+                core = followed(hook.run, hook.after, self._learner, phase)
+            elif calls or hook.after is not None:
+                functions = (hook.check_result, hook.after) if calls else (hook.after,)
+                follow = [functools.partial(function, self._learner) for function in functions if function is not None]
+                core = with_callbacks(hook, calls, core, follow)
+            return core if hook.before is None else preceded(core, hook.before, self._learner)
         plain, wrappers = [call for call in calls if not call.wrapper], [call for call in calls if call.wrapper]
         run: Run = nothing
         if plain:
             always = issubclass(hook, Event) and hook.always
             run = one_after_the_other(plain, always=True) if always else self._learner.runner.compile(plain)
         return with_callbacks(hook, wrappers, run) if wrappers else run
-
-
-def equal(first: object, second: object) -> bool:
-    """Whether two phases are one, or equal; those whose fields cannot be compared, as tensors cannot, are not."""
-    try:
-        return first is second or bool(first == second)
-    except Exception:
-        return False
 
 
 def followed(run: Callable[..., Any], after: Callable[..., None], learner: Learner, phase: Any) -> Callable[[], Any]:
@@ -143,3 +141,13 @@ def followed(run: Callable[..., Any], after: Callable[..., None], learner: Learn
         return result
 
     return run_and_follow
+
+
+def preceded(run: Callable[..., Any], before: Callable[..., None], learner: Learner) -> Callable[..., Any]:
+    """An operation, with what comes before it and before the callbacks that handle it."""
+
+    def precede_and_run(*passed: Any) -> Any:
+        before(learner)
+        return run(*passed)
+
+    return precede_and_run

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sized
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from treadle.errors import ArgumentTypeError, DataError
+from treadle.loop.scope import Scope
 from treadle.state.propdict import PropDict, named
 from treadle.state.random_state import RandomState
 
@@ -58,8 +58,7 @@ def length_of(data: Any) -> int | None:
         return None
 
 
-@contextmanager
-def data_for(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
+def data_for(learner: Learner, phase: Phase, data: Any, scope: Scope) -> Any:
     """The data of an epoch: those of its phase, or those that were passed, which stand in `learner.data` meanwhile.
 
     Raises:
@@ -81,14 +80,9 @@ def data_for(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
             )
         data = before[name]
     check_data(data, str(phase))
-    if name is None or (name in before and before[name] is data):
-        yield data
-        return
-    learner.data = PropDict({**vars(before), name: data})
-    try:
-        yield data
-    finally:
-        learner.data = before
+    if name is not None and (name not in before or before[name] is not data):
+        scope.set(learner, data=PropDict({**vars(before), name: data}))
+    return data
 
 
 def check_data(data: Any, user: str) -> None:

@@ -18,8 +18,8 @@ The functions stand in this order, and after them the scopes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+import functools
+from collections.abc import Callable
 from itertools import cycle, islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -29,6 +29,7 @@ import torch
 from treadle.errors import (
     ArgumentTypeError,
     CancelEpochException,
+    CancelError,
     CancelFittingException,
     CancelStepException,
     FitException,
@@ -36,11 +37,12 @@ from treadle.errors import (
 from treadle.events import EpochBegin, EpochEnd, FitBegin, FitEnd, StepBegin, StepEnd
 from treadle.loop.batches import batches, data_for, empty_data
 from treadle.loop.result import FitResult
+from treadle.loop.scope import Scope, enter, entered, unwind
 from treadle.operations import Epoch, Step
-from treadle.state.models import clear_gradients, warn_if_untrained
-from treadle.state.modes import modes
+from treadle.state.models import clear_gradients, gradients_of, put_back_gradients, warn_if_untrained
+from treadle.state.modes import modes_of, put_back_modes, set_modes
 from treadle.state.propdict import PropDict
-from treadle.state.random_state import preserved_random_state
+from treadle.state.random_state import RandomState
 
 if TYPE_CHECKING:
     from treadle.dispatch.dispatcher import Handle
@@ -53,11 +55,12 @@ NO_BATCH: Any = object()
 def fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]) -> FitResult:
     """Run the phases in turn, `n` times over; see `Learner.fit`, which checks the arguments."""
     progress, position = learner.progress, learner.position
-    cancelled: CancelFittingException | None = None
-    with fit_scope(learner, n, data, phases):
+    with entered(learner), entered(learner):
+        open_fit(learner, n, data, phases)
         epochs, steps = progress.epochs, progress.steps  # of a run that is resumed, those that were done before
-        try:
-            learner.handle(None)[FitBegin]()
+        end = fit_end(learner)
+        with end, end:
+            dispatch_alone(learner, FitBegin)
             if n:
                 warn_if_untrained(learner.models, learner.optimizers)
             drop_gradients(learner)
@@ -65,19 +68,7 @@ def fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]) -> 
                 position.resumption.restore()
             for phase in islice(cycle(phases), position.rounds, n * len(phases)):
                 epoch(learner, phase)
-        except CancelFittingException as cancel:
-            cancelled = cancel
-        except BaseException as error:
-            try:
-                learner.handle(None)[FitEnd]()
-            except BaseException as another:  # it does not hide the one that ended the fit
-                error.add_note(f"After it, a handler of on_fit_end raised {another!r}.")
-            raise
-        try:
-            learner.handle(None)[FitEnd]()
-        except CancelFittingException as cancel:
-            cancelled = cancelled or cancel  # it is at its end anyway
-    return FitResult(progress.epochs - epochs, progress.steps - steps, cancelled)
+    return FitResult(progress.epochs - epochs, progress.steps - steps, end.cancelled)
 
 
 def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
@@ -99,13 +90,15 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
         16
     """
     handle, position = learner.handle(phase or no_phase()), learner.position
-    rounds = position.rounds + (learner.progress.phase is None)
-    with data_for(learner, phase, data) as data:
+    with entered(learner), entered(learner):
+        scope = open_operation(learner, phase)
+        rounds = position.rounds + (not scope.nested)
+        data = data_for(learner, phase, data, scope)
         try:
             handle[Epoch](data)
         except CancelEpochException:
             pass  # raised by a handler of EpochBegin, before the epoch's own scope could catch it
-    position.rounds = rounds  # also if a callback overrides the epoch, or runs others inside of it
+        position.rounds = rounds  # also if a callback overrides the epoch, or runs others inside of it
 
 
 def over_batches(learner: Learner, phase: Phase, data: Any) -> None:
@@ -138,11 +131,15 @@ def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
         >>> sorted(state)
         ['grads', 'loss', 'xs', 'yhats', 'ys']
     """
-    try:
-        learner.handle(phase or no_phase())[Step](batch)
-    except CancelStepException:
-        pass  # raised by a handler of StepBegin, before the step's own scope could catch it
-    return learner.step
+    run = learner.handle(phase or no_phase())[Step]
+    with entered(learner), entered(learner):
+        if learner.position.stepping or not equal(learner.progress.phase, phase):  # not one of the epoch under way
+            open_operation(learner, phase)
+        try:
+            run(batch)
+        except CancelStepException:
+            pass  # raised by a handler of StepBegin, before the step's own scope could catch it
+        return learner.step
 
 
 class run_epoch:
@@ -162,19 +159,19 @@ class run_epoch:
         ...             raise CancelEpochException("Reached the target loss.")
     """
 
-    __slots__ = ("_handle", "_learner", "_phase", "_scope")
+    __slots__ = ("__weakref__", "_depth", "_handle", "_learner", "_nested", "_phase")
 
     def __init__(self, learner: Learner, phase: Phase) -> None:
         self._learner, self._phase = learner, phase
-        self._scope: AbstractContextManager[None] = phase_scope(learner, phase)
 
     def __enter__(self) -> Handle:
-        self._handle = handle = self._learner.handle(self._phase or no_phase())
-        self._scope.__enter__()
-        progress, position = self._learner.progress, self._learner.position
-        progress.epoch += bool(self._phase.training and position.resumption is None)  # one that goes on is counted
-        progress.step = 0
+        learner, phase = self._learner, self._phase or no_phase()
+        self._handle = handle = learner.handle(phase)
+        self._depth, self._nested = enter(learner), True
         try:
+            self._nested = open_phase(learner, phase, self).nested
+            # The epoch that a resumed run goes on with is counted already.
+            learner.progress.epoch += bool(phase.training and learner.position.resumption is None)
             handle[EpochBegin]()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
@@ -185,21 +182,29 @@ class run_epoch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         learner, phase = self._learner, self._phase
-        full, cancelled = error is None, isinstance(error, CancelEpochException)
+        ended = error is None or isinstance(error, CancelEpochException)
         try:
-            if full:
-                learner.progress.epochs += bool(phase.training)
-            if full or cancelled:
-                self._handle[EpochEnd]()
-            else:
+            if isinstance(error, CancelStepException):
+                raise not_under_way(error, "step") from error
+            if not ended:
                 note_place(error, learner, phase)
+                return False
+            if error is None:
+                learner.progress.epochs += bool(phase.training)
+            elif phase.training:
+                drop_gradients(learner)
+            self._handle[EpochEnd]()
+            return error is not None
         except CancelEpochException:
-            cancelled = True  # by a handler of EpochEnd: it ends anyway
+            return True  # by a handler of EpochEnd: it ends anyway
+        except CancelStepException as cancel:
+            raise not_under_way(cancel, "step") from cancel
+        except BaseException as raised:
+            ended = isinstance(raised, FitException)
+            raise
         finally:
-            self._scope.__exit__(None, None, None)
-        if learner.progress.phase is None and (full or cancelled):
-            learner.position.rounds += 1
-        return cancelled
+            unwind(learner, self._depth)
+            learner.position.rounds += ended and not self._nested
 
 
 class run_step:
@@ -222,13 +227,13 @@ class run_step:
         ['xs', 'yhats', 'ys']
     """
 
-    __slots__ = ("_handle", "_learner", "_phase", "_scope", "_state")
+    __slots__ = ("__weakref__", "_depth", "_handle", "_learner", "_phase", "_state")
 
     def __init__(self, learner: Learner, phase: Phase, /, **initial: Any) -> None:
         self._learner, self._phase = learner, phase
         self._state = state = PropDict.__new__(PropDict)
         state.__dict__ = initial
-        self._scope: AbstractContextManager[None] | None = None
+        self._depth: int | None = None
 
     def __enter__(self) -> tuple[Handle, PropDict]:
         learner, phase = self._learner, self._phase or no_phase()
@@ -236,24 +241,33 @@ class run_step:
         if handle.phase is not phase:
             handle = learner.handle(phase)
         self._handle = handle
-        progress = learner.progress
-        if type(progress.phase) is not type(phase):  # a step on its own, outside of an epoch
-            self._scope = phase_scope(learner, phase)
-            self._scope.__enter__()
+        progress, position = learner.progress, learner.position
+        if position.stepping or progress.phase is not phase:
+            self._open()
+        position.stepping = True
         progress.step += 1
         learner.step = self._state
-        if phase.training:
-            position = learner.position
-            if position.clear_gradients:
-                clear_gradients(learner)
-                progress.accumulated = 0
-            position.clear_gradients = True
+        if phase.training and position.clear_gradients:
+            clear_gradients(learner)
+            progress.accumulated = 0
         try:
             handle[StepBegin]()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
         return handle, self._state
+
+    def _open(self) -> None:
+        """Open a scope, unless it is a step of the epoch that is under way."""
+        learner, phase = self._learner, self._phase
+        if not learner.position.stepping and equal(learner.progress.phase, phase):
+            return
+        self._depth = enter(learner)
+        try:
+            open_phase(learner, phase, self)
+        except BaseException:
+            unwind(learner, self._depth)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -265,65 +279,143 @@ class run_step:
                     learner.progress.steps += 1
                 self._handle[StepEnd]()
                 return False
-            drop_gradients(learner)
+            if phase.training and learner.position.clear_gradients:
+                learner.progress.accumulated = 0
             note_place(error, learner, phase)
             return isinstance(error, CancelStepException)
         except CancelStepException:  # by a handler of StepEnd: it ends anyway
             return True
         finally:
-            if self._scope is not None:
-                self._scope.__exit__(None, None, None)
+            learner.position.stepping = False
+            if self._depth is not None:
+                unwind(learner, self._depth)
 
 
-@contextmanager
-def fit_scope(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]) -> Iterator[None]:
-    """Say in the learner what is run and over which data, and put back what was there before."""
+class fit_end:
+    """`with end, end:` dispatches `FitEnd` once, in whatever way the fit ends; in two places, as `entered`.
+
+    Attributes:
+        cancelled: What ended the fit early, or None.
+    """
+
+    __slots__ = ("cancelled", "depth", "learner", "pending")
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner, self.depth = learner, len(learner.position.scopes)
+        self.pending: list[Callable[[], None]] = [functools.partial(dispatch_alone, learner, FitEnd)]
+        self.cancelled: CancelFittingException | None = None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        unwind(self.learner, self.depth)
+        if isinstance(error, CancelFittingException):
+            self.cancelled = error
+        try:
+            while self.pending:
+                self.pending.pop()()
+        except CancelFittingException as cancel:
+            self.cancelled = self.cancelled or cancel  # it is at its end anyway
+        except BaseException as another:
+            if error is None or isinstance(error, FitException):
+                raise
+            error.add_note(f"After it, a handler of on_fit_end raised {another!r}.")  # which does not hide it
+        if isinstance(error, FitException) and error is not self.cancelled:
+            raise not_under_way(error, "step" if isinstance(error, CancelStepException) else "epoch") from error
+        return isinstance(error, CancelFittingException)
+
+
+def dispatch_alone(learner: Learner, event: type[FitBegin] | type[FitEnd]) -> None:
+    """Dispatch the begin or end of a fit; an epoch that a handler runs there is not one of the fit's own."""
+    depth = len(learner.position.scopes)
+    keep_outer(Scope(learner), learner)
+    learner.handle(None)[event]()
+    unwind(learner, depth)
+
+
+def open_fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]) -> None:
+    """Say in the learner what is run and over which data."""
     position = learner.position
-    outer = position.n, position.phases, position.rounds, learner.data
+    scope = Scope(learner, inner=False)
+    if scope.nested:
+        keep_outer(scope, learner)
+        scope.set(position, clear_gradients=position.clear_gradients)
+        scope.set(learner.progress, accumulated=0)
+    scope.set(learner, data=data)
+    scope.set(position, n=n, phases=phases, rounds=0)
     if position.resumption is not None:
         position.resumption.begin(n, phases)
-    else:
-        position.rounds = 0
-    try:
-        position.n, position.phases, learner.data = n, phases, data
-        yield
-    except FitException as cancel:
-        unit = "step" if isinstance(cancel, CancelStepException) else "epoch"
-        cancel.add_note(
-            f"{type(cancel).__name__} was raised where no {unit} was under way.\n"
-            f"Fix: to end the fit, raise CancelFittingException."
-        )
-        raise
-    finally:
-        position.n, position.phases, position.rounds, learner.data = outer
 
 
-@contextmanager
-def phase_scope(learner: Learner, phase: Phase) -> Iterator[None]:
-    """Make the learner's models ready for a phase, and put back what was there before.
+def open_operation(learner: Learner, phase: Phase) -> Scope:
+    """The scope of an epoch or a step with all that callbacks put around it."""
+    scope = Scope(learner, phase, operation=True)
+    if scope.nested:
+        keep_outer(scope, learner)
+    return scope
+
+
+def open_phase(learner: Learner, phase: Phase, owner: object) -> Scope:
+    """The scope of an epoch or a step: the learner's models are ready for the phase.
 
     A training phase wants models in training mode, a validation phase in eval mode, without
     gradients and without a trace in the random generators; see `Phase.training`.
     """
-    progress, position = learner.progress, learner.position
-    outer = progress.phase, progress.step, position.skipped, position.at_entry, position.at_start
+    position, scopes = learner.position, learner.position.scopes
+    alone = not scopes or not scopes[-1].operation
+    scope = Scope(learner, phase, owner=owner)
+    if scope.nested:
+        if alone:
+            keep_outer(scope, learner)
+        if phase.training is not False:
+            scope.undo.append(functools.partial(put_back_gradients, gradients_of(learner)))
+            scope.set(position, clear_gradients=True)
+            clear_gradients(learner)
+            scope.set(learner.progress, accumulated=0)
+    scope.set(learner.progress, phase=phase, step=0)
+    scope.set(position, skipped=0, at_entry=None, at_start=None, stepping=False)
+    if phase.training is not None:
+        scope.undo.append(functools.partial(put_back_modes, modes_of(learner.models)))
+        scope.undo.append(functools.partial(torch.set_grad_enabled, torch.is_grad_enabled()))
+        set_modes(learner.models, training=phase.training)
+        torch.set_grad_enabled(phase.training)
+    if phase.training is False:
+        position.at_entry = state = RandomState(vars(learner.data).values())
+        scope.undo.append(state.put_back)
+    return scope
+
+
+def keep_outer(scope: Scope, learner: Learner) -> None:
+    """Leave what is under way around a scope as it was: the step's state, the epoch's number, what is resumed."""
+    scope.set(learner, step=learner.step)
+    scope.set(learner.progress, epoch=learner.progress.epoch)
+    scope.set(learner.position, resumption=None, rounds=learner.position.rounds)
+
+
+def equal(first: object, second: object) -> bool:
+    """Whether two phases are one, or equal; those whose fields cannot be compared, as tensors cannot, are not."""
     try:
-        progress.phase, position.skipped = phase, 0
-        position.at_entry = position.at_start = None
-        with ExitStack() as stack:
-            if phase.training is not None:
-                stack.enter_context(modes(learner.models, training=phase.training))
-            if phase.training is False:
-                stack.enter_context(torch.no_grad())
-                position.at_entry = stack.enter_context(preserved_random_state(vars(learner.data).values()))
-            yield
-    finally:
-        progress.phase, progress.step, position.skipped, position.at_entry, position.at_start = outer
+        return first is second or bool(first == second)
+    except Exception:
+        return False
 
 
 def drop_gradients(learner: Learner) -> None:
     """Let the next step begin without the gradients of the batches so far."""
     learner.position.clear_gradients, learner.progress.accumulated = True, 0
+
+
+def not_under_way(cancel: FitException, unit: str) -> CancelError:
+    """The error for a cancel that went past everything that it could have ended."""
+    error = CancelError(
+        f"{type(cancel).__name__} was raised where no {unit} was under way"
+        f"{f': {cancel}' if str(cancel) else ''}.\nFix: to end the fit, raise CancelFittingException."
+    )
+    for note in getattr(cancel, "__notes__", ()):  # who raised it
+        error.add_note(note)
+    return error
 
 
 def no_phase() -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from treadle.loop.scope import Scope
 from treadle.state.random_state import RandomState
 
 if TYPE_CHECKING:
@@ -22,11 +23,25 @@ class Position:
         at_entry: The random generators' states when the epoch under way was entered, if they are put
             back after it, or None.
         at_start: Their states right before its first batch was asked for, or None.
-        clear_gradients: Whether the next step begins by clearing the gradients; True again from then on.
+        clear_gradients: Whether the next training step begins by clearing the gradients: not while batches of an
+            update that is under way are in them.
         resumption: What a resumed run has yet to take over, or None.
+        scopes: What is under way, the outermost first.
+        stepping: Whether a step is under way.
     """
 
-    __slots__ = ("at_entry", "at_start", "clear_gradients", "n", "phases", "resumption", "rounds", "skipped")
+    __slots__ = (
+        "at_entry",
+        "at_start",
+        "clear_gradients",
+        "n",
+        "phases",
+        "resumption",
+        "rounds",
+        "scopes",
+        "skipped",
+        "stepping",
+    )
 
     def __init__(self) -> None:
         self.n: int | None = None
@@ -36,6 +51,18 @@ class Position:
         self.at_start: RandomState | None = None
         self.clear_gradients = True
         self.resumption: Resumption | None = None
+        self.scopes: list[Scope] = []
+        self.stepping = False
+
+    @property
+    def nested(self) -> bool:
+        """Whether the epoch or step under way is inside of another one, or of the `FitBegin` of a fit."""
+        return bool(self.scopes) and self.scopes[-1].nested
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        """All but what is under way: nothing is in a copy."""
+        under_way = {"scopes": [], "stepping": False}
+        return None, {name: getattr(self, name) for name in self.__slots__} | under_way
 
 
 def position_of(learner: Any) -> Position:

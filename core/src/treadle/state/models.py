@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -152,6 +153,22 @@ def clear_gradients(learner: Learner) -> None:
                     parameter.grad = None
         else:
             optimizer.zero_grad()
+
+
+HeldGradients = list[tuple[torch.Tensor, torch.Tensor | None]]
+
+
+def gradients_of(learner: Learner) -> HeldGradients:
+    """The gradients of all parameters, those of the models and those that an optimizer holds."""
+    held = [group["params"] for optimizer in learner.optimizers for group in optimizer.param_groups]
+    models = [model.parameters() for model in learner.models]
+    return [(parameter, parameter.grad) for parameter in dict.fromkeys(chain(*models, *held))]
+
+
+def put_back_gradients(gradients: HeldGradients) -> None:
+    """Give parameters the gradients that they had."""
+    for parameter, gradient in gradients:
+        parameter.grad = gradient
 
 
 def warn_if_untrained(models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> None:

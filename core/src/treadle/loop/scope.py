@@ -1,0 +1,126 @@
+"""`Scope`: what a stretch of the loop has set, and how it is put back on every way out."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from treadle.errors import ThreadError
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
+    from treadle.phases import Phase
+
+
+class Scope:
+    """What a stretch of the loop has set, with what was there before.
+
+    It stands in `learner.position.scopes` from before the first change until everything is put back, so what an
+    interrupt keeps one place from putting back, another one further out puts back.
+
+    Args:
+        phase: The phase of the epoch or step that it belongs to, or None for a fit.
+        operation: Whether it is that of a whole operation, in which the epoch or step opens a scope of its own.
+        inner: Whether an epoch that begins in it is inside another, and not the fit's own.
+        owner: The object whose end puts it back, where that is a `with` block of the user; default: none.
+
+    Attributes:
+        nested: Whether it is inside of an epoch or a step.
+    """
+
+    __slots__ = ("inner", "nested", "operation", "owner", "phase", "thread", "undo")
+
+    def __init__(
+        self,
+        learner: Learner,
+        phase: Phase | None = None,
+        *,
+        operation: bool = False,
+        inner: bool = True,
+        owner: object = None,
+    ) -> None:
+        scopes = learner.position.scopes
+        outer = scopes[-1] if scopes else None
+        self.phase, self.operation, self.inner = phase, operation, inner
+        self.nested: bool = outer is not None and (outer.nested or (outer.inner and not self.belongs_to(outer)))
+        self.owner: Callable[[], object] | None = None if owner is None else weakref.ref(owner)
+        self.thread = get_ident()
+        self.undo: list[Callable[[], object]] = []
+        scopes.append(self)
+
+    def belongs_to(self, outer: Scope) -> bool:
+        """Whether it is that of the epoch or step that the operation around it runs."""
+        return outer.operation and not self.operation and outer.phase is self.phase
+
+    def set(self, owner: object, **values: Any) -> None:
+        """Set attributes, until it is put back."""
+        for name, value in values.items():
+            self.undo.append(functools.partial(setattr, owner, name, getattr(owner, name)))
+            setattr(owner, name, value)
+
+    def put_back(self) -> None:
+        """Put everything back, the last change first; as often as needed."""
+        first: Exception | None = None
+        for undo in reversed(self.undo):
+            try:
+                undo()
+            except Exception as error:  # the rest is put back all the same
+                first = first or error
+        if first is not None:
+            raise first
+
+
+class entered:
+    """The loop is entered here: `with entered(learner), entered(learner):` puts back all scopes that are left.
+
+    In two places, since an interrupt may come while the first one puts back.
+
+    Raises:
+        ThreadError: if another thread is in the loop of this learner.
+    """
+
+    __slots__ = ("depth", "learner")
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner = learner
+
+    def __enter__(self) -> int:
+        self.depth = enter(self.learner)
+        return self.depth
+
+    def __exit__(self, *_: object) -> None:
+        unwind(self.learner, self.depth)
+
+
+def enter(learner: Learner) -> int:
+    """Check that the loop may be entered here; returns how many scopes are open."""
+    scopes = learner.position.scopes
+    if scopes:
+        first = scopes[0]
+        if first.owner is not None and first.owner() is None:  # an interrupt came as its `with` block ended
+            unwind(learner, 0)
+        elif first.thread != get_ident():
+            raise ThreadError(SECOND_THREAD)
+    return len(scopes)
+
+
+def unwind(learner: Learner, depth: int) -> None:
+    """Put back all scopes but the outermost `depth` ones."""
+    scopes = learner.position.scopes
+    while len(scopes) > depth:
+        try:
+            scopes[-1].put_back()
+        except Exception:
+            scopes.pop()
+            raise
+        scopes.pop()  # not after an interrupt: whoever unwinds next does it again
+
+
+SECOND_THREAD = (
+    "The loop of this learner was entered from a second thread, while another one is in it.\n"
+    "Fix: use one learner in one thread at a time. A handler that runs epochs or steps declares it, and is then called "
+    'in the thread of the fit:\n    state_access = {"loop": Write}'
+)
