@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.arguments import subclass_of
 from treadle.errors import CallbackError
 from treadle.loop import loop
+from treadle.loop.scope import Scope, entered
 from treadle.operations import Operation
 from treadle.state.propdict import PropDict
 
@@ -43,8 +44,11 @@ class InnerLoop:
         loop.epoch(self._learner, phase, data)
 
     def step(self, phase: Phase, batch: Any) -> PropDict:
-        """Run a step and return its state; see `treadle.step`."""
-        return loop.step(self._learner, phase, batch)
+        """Run a step and return its state; see `treadle.step`. It is none of those of the epoch under way."""
+        learner = self._learner
+        with entered(learner), entered(learner):
+            Scope(learner).set(learner.position, stepping=True)
+            return loop.step(learner, phase, batch)
 
     def perform(self, operation: type[Operation], *args: Any) -> Any:
         """Perform an operation in the phase that is under way, with all that callbacks do to it.

@@ -181,6 +181,8 @@ class View:
         path, what = self._path_of(name), f"{self._owner} {does} `{self._path_of(name)}`"
         if path == "progress":
             return ProtectedException(f"{what}, {ONLY_THE_LOOP}")
+        if path == "loop":
+            permission = Write  # there is nothing to read
         if not self._path and name not in FIELDS:
             return ProtectedException(
                 f"{what}, which is not a state of the learner.\nFix: declare and use one of: {', '.join(FIELDS)}."
