@@ -213,7 +213,9 @@ def path_at_an_event(graph: nx.DiGraph, before: Callback, after: Callback) -> li
 
 def shared_hooks(a: Callback, b: Callback) -> list[Any]:
     """The hooks that both handle in one phase."""
-    return sorted(meetings([handlers(a), handlers(b)]).get(0b11, []), key=lambda hook: LOOP.index(hook.hook))
+    groups = meetings([handlers(a), handlers(b)])
+    shared = {hook for group, hooks in groups.items() if group.members == 0b11 for hook in hooks}
+    return sorted(shared, key=lambda hook: LOOP.index(hook.hook))
 
 
 def why_compatible(a: Callback, b: Callback) -> str:

@@ -303,6 +303,7 @@ def test_the_callbacks_can_only_be_changed_as_a_whole() -> None:
         r"Fix: call the method:\n    learner\.set_callbacks\(\[\.\.\.\]\)$",
     ):
         learner.callbacks = (Callback(),)
+    assert learner.callbacks == ()
 
 
 def test_set_callbacks_replaces_all() -> None:

@@ -157,14 +157,19 @@ class DamagedCheckpointError(CheckpointError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One reason why a set of callbacks has no order: who is concerned, what is wrong, and how to fix it."""
+    """One reason why a set of callbacks has no order: who is concerned, what is wrong, and how to fix it.
+
+    Args:
+        origin: Which distributions the callbacks come from, as a line of the message. Default: none.
+    """
 
     callbacks: tuple[Callback, ...]
     what: str
     fix: str
+    origin: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what}\nFix: {self.fix}"
+        return "\n".join(filter(None, (self.what, self.origin, f"Fix: {self.fix}")))
 
 
 class CallbackConflictError(TreadleError):
@@ -205,6 +210,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         'There is none.'
     """
     known = sorted(known)
-    if close := difflib.get_close_matches(name, known, n=1):
-        return f"Did you mean `{close[0]}`?"
+    if guess := closest(name, known):
+        return f"Did you mean `{guess}`?"
     return f"There is: {', '.join(known)}." if known else "There is none."
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The name that was meant, if one of those that are known is close.
+
+    Example:
+        >>> closest("recoder", ["recorder", "metrics"]), closest("my_own", ["recorder", "metrics"])
+        ('recorder', None)
+    """
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    return close[0] if close else None

@@ -22,6 +22,7 @@ from treadle.loop.progress import Progress
 from treadle.loop.result import FitResult
 from treadle.ordering.graph import Ordering
 from treadle.ordering.plan import Plan
+from treadle.ordering.user_resolutions import Resolve, checked_resolve
 from treadle.phases import Phase, TrainingPhase, ValidationPhase, as_phases, check_phase
 from treadle.plugins.modules import modules_for, resolver
 from treadle.plugins.selection import as_callbacks, check_callback_instance
@@ -46,6 +47,10 @@ class Learner:
         use_default_callbacks: Whether `Recorder`, `Metrics`, `MetricsPrinter`, `ProgressPrinter` and
             `StopOnNaNLoss` join, where they are installed and none of their class is passed.
         runner: How the handlers of an event are run. Default: `LinearRunner()`.
+        resolve: The user's own answer for pairs in conflict, stronger than all others but `Unresolvable()`: a
+            mapping of pairs of names to `"first"`, `"second"` (which of them runs first) or `"any"`, or a function
+            of two callbacks that returns what `resolve_conflict` returns, or None where it has no opinion.
+            It is kept when the callbacks change. Default: none.
 
     Attributes:
         model: The module, or a `PropDict` of modules.
@@ -85,6 +90,7 @@ class Learner:
         callbacks: Iterable[Callback | str] = (),
         use_default_callbacks: bool = True,
         runner: CallbackRunner | None = None,
+        resolve: Resolve = None,
     ) -> None:
         instance_of(use_default_callbacks, "use_default_callbacks", bool, "Learner(..., use_default_callbacks=False)")
         self.runner = LinearRunner() if runner is None else runner
@@ -98,7 +104,9 @@ class Learner:
         self.loop = InnerLoop(self)
         self.model = as_model(model)
         self.optimizer = as_optimizer(optimizer, self.model)
-        self._use(*as_callbacks(callbacks, use_default_callbacks=use_default_callbacks))
+        listed, modules = as_callbacks(callbacks, use_default_callbacks=use_default_callbacks)
+        self._resolve = checked_resolve(resolve, listed)
+        self._use(listed, modules)
 
     # The state.
 
@@ -272,7 +280,7 @@ class Learner:
             raise
 
     def _compile(self, callbacks: tuple[Callback, ...], modules: list[str]) -> None:
-        ordering = Ordering(callbacks, resolver(modules_for(callbacks, modules)))
+        ordering = Ordering(callbacks, resolver(modules_for(callbacks, modules)), self._resolve)
         dispatcher = Dispatcher(self, callbacks)
         self._callbacks, self._modules, self.ordering, self._dispatcher = callbacks, modules, ordering, dispatcher
         self.current = dispatcher.handle(None)

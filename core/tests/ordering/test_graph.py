@@ -51,6 +51,9 @@ def make(name: str, *, at: str = "on_step_end", after=(), resolution=None, base:
     return type(name, (base,), {"state_access": declared, "run_after": after, **body})()
 
 
+ZERO = make("Zero", at="on_init", w="cbstate")
+
+
 def edges(*callbacks: Callback) -> list[tuple[str, str]]:
     return sorted((before.name, after.name) for before, after in callback_graph(callbacks).edges)
 
@@ -175,7 +178,6 @@ def test_who_enters_the_loop_needs_no_writers_of_what_is_read_in_it() -> None:
         ("on_init", "on_init", True),
         ("on_fit_end", "on_fit_end", True),
         ("on_init", "on_fit_begin", False),
-        ("forward", "forward", True),
         ("forward", "on_loss_begin", False),
         ("on_step_end on_init", "on_epoch_end on_init", True),
     ],
@@ -277,8 +279,8 @@ def test_a_type_of_phase_that_no_handler_names_changes_nothing() -> None:
 
 
 def test_each_edge_names_the_hooks_where_the_two_meet_in_the_order_of_the_loop() -> None:
-    reader = make("Reader", at="on_step_end on_step_begin on_init forward", r="cbstate.x")
     writer = make("Writer", at="forward on_step_begin on_init on_epoch_end", w="cbstate.x")
+    reader = make("Reader", at="on_step_end on_step_begin on_init forward", r="cbstate.x", after=("Writer",))
     (data,) = callback_graph([reader, writer]).edges.values()
     assert data["events"] == (Init, StepBegin, Forward)
 
@@ -445,16 +447,56 @@ def test_a_resolution_counts_for_a_reader_and_a_writer_too(resolution) -> None:
     assert edges(reader, writer) == expected
 
 
-def test_no_resolution_is_asked_for_without_shared_state_or_where_two_do_not_meet() -> None:
+def test_no_resolution_is_asked_for_without_shared_state() -> None:
     asked = []
 
     def resolution(self, other):
         asked.append(other)
         return Unresolvable()
 
-    a = make("A", r="cbstate.x", resolution=resolution)
-    assert edges(a, make("B", r="step.loss"), make("C", at="on_epoch_end", w="cbstate.x")) == []
+    a = make("A", r="step.xs step.loss", resolution=resolution)
+    assert edges(a, make("B", r="step.loss"), make("C", at="on_epoch_end", w="step.xsx step.ys")) == []
     assert asked == []
+
+
+# Pairs that need no order, and are asked all the same.
+
+APART = [
+    pytest.param("on_epoch_end", (), id="they never meet"),
+    pytest.param("on_step_end", ("First",), id="run_after orders them"),
+]
+
+
+def apart(at: str, after: tuple[str, ...], first=None, second=None) -> tuple[Callback, Callback]:
+    return make("First", w="cbstate.x", resolution=first), make(
+        "Second", at=at, r="cbstate.x", after=after, resolution=second
+    )
+
+
+@pytest.mark.parametrize(("at", "after"), APART)
+@pytest.mark.parametrize("who", ["first", "second", "plugin", "user"])
+def test_two_that_contradict_each_other_are_refused_wherever_they_stand(at, after, who) -> None:
+    def no(*pair):
+        return Unresolvable("Half of it is not all of it.")
+
+    callbacks = apart(at, after, no if who == "first" else None, no if who == "second" else None)
+    plugin = (lambda first, second: [("a plugin", no())]) if who == "plugin" else (lambda first, second: [])
+    sources = {"first": "First.resolve_conflict", "second": "Second.resolve_conflict", "plugin": "a plugin"}
+    source = sources.get(who, "the learner's `resolve`")
+    with pytest.raises(
+        CallbackConflictError,
+        match=rf"First and Second cannot be used together \(from {source}\): Half of it is not all of it\.",
+    ):
+        Ordering(callbacks, plugin, no if who == "user" else None)
+
+
+@pytest.mark.parametrize(("at", "after"), APART)
+@pytest.mark.parametrize(
+    "resolution", [lambda self, other: RunFirst(self), lambda self, other: NoConflict(), lambda self, other: None]
+)
+def test_no_other_resolution_has_a_meaning_for_them(at, after, resolution) -> None:
+    callbacks = apart(at, after, resolution, lambda self, other: RunFirst(self))
+    assert edges(*callbacks) == [("First", "Second")] * bool(after)
 
 
 @pytest.mark.parametrize("undecided", [lambda self, other: NotDefined(), lambda self, other: None])
@@ -465,12 +507,11 @@ def test_no_resolution_leaves_it_to_the_other(undecided) -> None:
 def test_two_writers_that_nothing_orders_are_a_problem_with_its_fix() -> None:
     assert problems(*both_writers()) == [
         "First and Second both write `cbstate.x`, and nothing orders them.\n"
-        "Fix: leave one of them out, or let one run after the other, in a subclass:\n"
-        "    class MySecond(Second):\n"
-        "        run_after = (First,)\n"
+        "Fix: leave one of them out, or choose which runs first, where the learner is made:\n"
+        '    Learner(..., resolve={("First", "Second"): "first"})  # or "second", or "any" if any order is right\n'
         "Or, if you wrote First or Second, decide there:\n"
         "    def resolve_conflict(self, other):\n"
-        "        return RunFirst(self)  # or RunFirst(other), NoConflict(), Unresolvable()"
+        "        return RunFirst(self) if isinstance(other, Second) else NotDefined()  # in First"
     ]
 
 
@@ -479,15 +520,24 @@ def test_two_callbacks_of_one_class_that_conflict_are_fixed_by_using_one() -> No
     second = type(first)()
     (problem,) = problems(first, second)
     assert "Same and Same both write `step.xs`" in problem
-    assert "Fix: use only one of them.\nOr, if you wrote Same, decide there:\n" in problem
+    assert problem.endswith(
+        "Fix: use only one of them, or name one of them and choose which runs first, where the learner is made:\n"
+        '    another.name = "another"\n'
+        '    Learner(..., resolve={("Same", "another"): "first"})\n'
+        "Or, if any order is right:\n"
+        '    Learner(..., resolve={("Same", "Same"): "any"})\n'
+        "Or, if you wrote Same, decide there:\n"
+        "    def resolve_conflict(self, other):\n"
+        '        return NoConflict() if isinstance(other, Same) else NotDefined()  # or Unresolvable("why")'
+    )
 
 
 def test_two_callbacks_of_one_class_can_be_ordered_by_their_names() -> None:
-    first = make("Same", w="step.xs", after=("recorder",))
+    first = make("Same", w="step.xs")
     second = type(first)()
     second.name = "another"
     (problem,) = problems(first, second)
-    assert 'class MySame(Same):\n        run_after = (*Same.run_after, "Same",)' in problem
+    assert '    Learner(..., resolve={("Same", "another"): "first"})  # or "second"' in problem
 
 
 def test_writers_at_overlapping_paths_conflict_as_well() -> None:
@@ -514,7 +564,9 @@ def test_two_different_resolutions_are_both_quoted() -> None:
     assert problems(first, second) == [
         "First and Second both use `cbstate.x`, and their resolutions differ: RunFirst(First) from "
         "First.resolve_conflict; NoConflict() from Second.resolve_conflict.\n"
-        "Fix: leave First or Second out, or let one of the resolutions give way (of a callback: in a subclass):\n"
+        "Fix: leave one of them out, or decide where the learner is made:\n"
+        '    Learner(..., resolve={("First", "Second"): "first"})\n'
+        "Or, if you wrote one of these resolutions, let it give way:\n"
         "    return NotDefined()"
     ]
 
@@ -570,8 +622,7 @@ def test_a_cycle_in_run_after_is_shown_as_a_chain() -> None:
         "    A before B: B.run_after names A\n"
         "    B before C: C.run_after names B\n"
         "    C before A: A.run_after names C\n"
-        "Fix: leave one of them out, or take one of these reasons away, in a subclass or where it is declared: a name "
-        "out of run_after, or a path out of state_access that the callback does not need."
+        "Fix: leave one of them out.\nOr, if you wrote one of them, take a name out of its run_after."
     ]
 
 
@@ -591,6 +642,10 @@ def test_a_cycle_of_reads_and_writes_is_shown_with_the_event() -> None:
         "    A before B: B reads `cbstate.a`, which A writes\n"
         "    B before C: C reads `cbstate.b`, which B writes\n"
         "    C before A: A reads `cbstate.c`, which C writes\n"
+        "Fix: leave one of them out, or turn one of these reasons round, where the learner is made:\n"
+        '    Learner(..., resolve={("B", "A"): "first"})\n'
+        "Or, if you wrote one of them, take a name out of its run_after, or a path that it does not need out of its "
+        "state_access."
     )
 
 
@@ -603,7 +658,7 @@ def test_two_that_read_from_one_another_are_a_cycle() -> None:
 
 
 def test_a_cycle_is_one_problem_at_however_many_events_it_is() -> None:
-    at = "on_step_begin on_step_end forward"
+    at = "on_step_begin on_step_end on_epoch_end"
     assert (
         len(problems(make("A", at=at, r="cbstate.b", w="cbstate.a"), make("B", at=at, r="cbstate.a", w="cbstate.b")))
         == 1
@@ -674,6 +729,24 @@ def test_every_problem_is_reported_at_once() -> None:
         make("G", r="step.xs"),
     )
     assert [problem.split(" ")[0] for problem in found] == ["A", "C", "F", "`run_after`"]
+
+
+def test_a_problem_says_which_distributions_its_callbacks_come_from(install) -> None:
+    install(
+        "history-plugin",
+        files={
+            "history_plugin.py": "from treadle import Callback, Write\nclass Keeper(Callback):\n"
+            "    state_access = {'cbstate.x': Write}\n    def on_step_end(self): ...\n"
+        },
+        entry_points={CALLBACKS: {"keeper": "history_plugin:Keeper"}},
+        version="2.1",
+    )
+    (problem,) = problems(load("keeper")(), make("Mine", w="cbstate.x"))
+    assert problem.startswith(
+        "Keeper and Mine both write `cbstate.x`, and nothing orders them.\n"
+        "Where they come from: Keeper (history-plugin 2.1), Mine (not a plugin)\n"
+        "Fix: "
+    )
 
 
 def test_a_problem_holds_the_callbacks_that_it_concerns() -> None:
@@ -784,7 +857,7 @@ def test_nothing_depends_on_the_order_in_which_callbacks_are_given(data) -> None
 def test_the_order_keeps_every_edge_where_both_meet(data) -> None:
     callbacks = data.draw(drawn(data.draw(st.integers(2, 6))))
     try:
-        ordering = Ordering([*callbacks, make("Zero", at="on_init", w="cbstate")])
+        ordering = Ordering([*callbacks, ZERO])
     except CallbackConflictError:
         reject()
     explicit = nx.DiGraph((b, c) for c in callbacks for b in callbacks if b.name in c.run_after)
@@ -919,10 +992,5 @@ def test_a_thousand_callbacks() -> None:
     assert [callback.name for callback in ordering.order(StepEnd, TrainingPhase)] == [f"C{i:04}" for i in range(1000)]
 
 
-def test_wrappers_and_overrides_are_ordered_as_handlers_are() -> None:
-    class Outer(Callback):
-        @hookimpl(wrapper=True)
-        def forward(self):
-            return (yield)
-
-    assert order(Forward, Outer(), make("A", at="forward", after=(Outer,))) == ["Outer", "A"]
+def test_wrappers_are_ordered_as_handlers_are() -> None:
+    assert order(Forward, make("Outer", at="forward"), make("A", at="forward", after=("Outer",))) == ["Outer", "A"]

@@ -1,7 +1,7 @@
-from treadle import Callback, Phase, TrainingPhase, ValidationPhase
+from treadle import Callback, Phase, TrainingPhase, ValidationPhase, hookimpl
 from treadle.events import EpochEnd, FitEnd, StepEnd
 from treadle.ordering.handlers import handlers
-from treadle.ordering.participants import bits, meetings, participants
+from treadle.ordering.participants import Group, bits, meetings, participants
 
 
 class Special(TrainingPhase):
@@ -34,18 +34,29 @@ def test_the_positions_of_an_integers_ones() -> None:
 
 
 def test_the_participants_of_a_hook_in_a_type_of_phase() -> None:
-    assert participants(HANDLERS, StepEnd, TrainingPhase) == 0b101
-    assert participants(HANDLERS, StepEnd, ValidationPhase) == 0b110
-    assert participants(HANDLERS, StepEnd, Phase) == 0b100
-    assert participants(HANDLERS, EpochEnd, TrainingPhase) == 0b100
+    assert participants(HANDLERS, StepEnd, TrainingPhase) == Group(0b101)
+    assert participants(HANDLERS, StepEnd, ValidationPhase) == Group(0b110)
+    assert participants(HANDLERS, StepEnd, Phase) == Group(0b100)
+    assert participants(HANDLERS, EpochEnd, TrainingPhase) == Group(0b100)
 
 
 def test_at_an_event_without_a_phase_all_its_handlers_meet() -> None:
-    assert participants(HANDLERS, FitEnd, None) == participants(HANDLERS, FitEnd, TrainingPhase) == 0b011
+    assert participants(HANDLERS, FitEnd, None) == participants(HANDLERS, FitEnd, TrainingPhase) == Group(0b011)
 
 
-def test_the_sets_that_meet_with_the_hooks_where_they_do() -> None:
+def test_the_groups_that_meet_with_the_hooks_where_they_do() -> None:
     groups = meetings(HANDLERS)
-    assert (groups[0b101], groups[0b110], groups[0b011]) == ([StepEnd], [StepEnd], [FitEnd])
-    assert set(groups[0b100]) == {StepEnd, EpochEnd}
-    assert 0 not in groups
+    assert (groups[Group(0b101)], groups[Group(0b110)], groups[Group(0b011)]) == ([StepEnd], [StepEnd], [FitEnd])
+    assert set(groups[Group(0b100)]) == {StepEnd, EpochEnd}
+    assert Group(0) not in groups
+
+
+def test_a_group_says_who_wraps_the_hook() -> None:
+    class Around(Callback):
+        @hookimpl(wrapper=True)
+        def on_step_end(self):
+            return (yield)
+
+    group = participants([*HANDLERS, handlers(Around())], StepEnd, ValidationPhase)
+    assert group == Group(0b1110, wrappers=0b1000)
+    assert group.inside == 0b0110

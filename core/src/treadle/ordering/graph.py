@@ -9,7 +9,8 @@ the order in which they were listed, installed or imported.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,18 +18,15 @@ from treadle.access import checked
 from treadle.callback import Callback
 from treadle.errors import CallbackConflictError, Problem
 from treadle.events import Hook
-from treadle.ordering.conflicts import (
-    Resolver,
-    entering_the_loop,
-    missing_writers,
-    resolve,
-    shared_overrides,
-    shared_state,
-)
+from treadle.ordering.conflicts import entering_the_loop, missing_writers, shared_overrides, shared_state
 from treadle.ordering.handlers import handlers, known_hooks
-from treadle.ordering.participants import bits, meetings, participants
+from treadle.ordering.participants import Group, bits, meetings, participants
+from treadle.ordering.resolutions import Found, Resolver, by_data_flow, learner_line, refusal, resolutions, resolve
+from treadle.ordering.rings import put_before_wrapper, read_too_early, unordered_wrappers
 from treadle.ordering.run_after import Edge, explicit_edges
+from treadle.ordering.user_resolutions import Resolve, user_resolver
 from treadle.phases import Phase
+from treadle.plugins.discovery import distribution_of
 from treadle.plugins.modules import modules_for, resolver
 from treadle.plugins.selection import as_callbacks
 
@@ -71,7 +69,8 @@ class Ordering:
 
     Args:
         callbacks: In any order.
-        resolver: Asked for a pair that conflicts, in both orders, beside the callbacks themselves.
+        resolver: Asked for a pair that uses the same state, in both orders, beside the callbacks themselves.
+        answer: The user's own answer for such pairs. Default: none.
 
     Attributes:
         callbacks: The callbacks, sorted by name.
@@ -82,7 +81,12 @@ class Ordering:
         CallbackConflictError: listing every problem.
     """
 
-    def __init__(self, callbacks: Sequence[Callback], resolver: Resolver = lambda first, second: ()) -> None:
+    def __init__(
+        self,
+        callbacks: Sequence[Callback],
+        resolver: Resolver = lambda first, second: (),
+        answer: Resolve = None,
+    ) -> None:
         import networkx as nx
 
         # Sorted, so that nothing depends on the order of the list; among equal names that order stays.
@@ -90,12 +94,14 @@ class Ordering:
         hooks = known_hooks()
         self.handlers = [handlers(callback, hooks) for callback in self.callbacks]
         accesses = [checked(callback.state_access, callback.name) for callback in self.callbacks]
-        self._resolver = resolver
+        self._resolver, self._user = resolver, user_resolver(answer, self.callbacks)
         self._index = {callback: i for i, callback in enumerate(self.callbacks)}
         self._shared = shared_state(accesses)
         self._alone = set(entering_the_loop(accesses))
         self._groups = meetings(self.handlers)
-        self._orders: dict[int, tuple[Callback, ...]] = {}
+        self._found: dict[tuple[int, int], Found] = {}  # the resolutions for each pair that was asked
+        self._flow: set[tuple[int, int]] = set()  # the pairs that reads and writes alone order
+        self._orders: dict[Group, tuple[Callback, ...]] = {}
         self._later: dict[Callback, set[Callback]] = {}
 
         self.graph = nx.DiGraph()
@@ -107,12 +113,12 @@ class Ordering:
             self._add(edge)
         problems = missing_writers(self.callbacks, accesses)
         cyclic = self._cycles(self._explicit, "`run_after`")
-        problems += [*cyclic, *self._add_data_flow()]
-        refuse(problems if cyclic else problems + self._sort(self._groups))
+        problems += [*cyclic, *self._order_pairs()]
+        refuse(problems if cyclic else problems + self._check_rings(self._groups) + self._sort(self._groups))
         position = {hook: i for i, hook in enumerate(hooks.values())}
         for before, after, data in self.graph.edges(data=True):
             pair = 1 << self._index[before] | 1 << self._index[after]
-            met = {hook for group, at in self._groups.items() if group & pair == pair for hook in at}
+            met = {hook for group, at in self._groups.items() if group.members & pair == pair for hook in at}
             data["events"] = tuple(sorted(met, key=position.__getitem__))
 
     def order(self, hook: type[Hook], phase: type[Phase] | None = None) -> tuple[Callback, ...]:
@@ -125,8 +131,13 @@ class Ordering:
         group = participants(self.handlers, hook, phase)
         if group not in self._orders:
             self._groups.setdefault(group, []).append(hook)
-            refuse(self._add_data_flow() + self._sort([group]))
+            refuse(self._order_pairs() + self._check_rings([group]) + self._sort([group]))
         return self._orders[group]
+
+    def wraps(self, callback: Callback, hook: str) -> bool:
+        """Whether a callback wraps the hook of that name, so that it stands around all that do not."""
+        handler = self.handlers[self._index[callback]].get(hook)
+        return handler is not None and handler.wrapper
 
     def independent(self, first: Callback, second: Callback) -> bool:
         """Whether two callbacks may run at the same time.
@@ -148,28 +159,65 @@ class Ordering:
         if not self.graph.has_edge(edge.before, edge.after):
             self.graph.add_edge(edge.before, edge.after, reason=edge.reason, events=())
 
-    def _add_data_flow(self) -> list[Problem]:
-        """Order every pair that meets, uses the same state and is not ordered yet, or say why that is impossible."""
+    def _order_pairs(self) -> list[Problem]:
+        """Order every pair that uses the same state, meets and is not ordered yet, or say why that is impossible.
+
+        All of them are asked for a resolution: they may contradict each other from different hooks.
+        """
         problems = []
         ancestors = self._ancestors()
         met = [0] * len(self.callbacks)
         for group in self._groups:
-            for i in bits(group):
-                met[i] |= group
-        overrides = shared_overrides(self.handlers, self._groups)
+            for i in bits(group.members):
+                met[i] |= group.members
+        overrides = shared_overrides(self._groups)
         for i, j in dict.fromkeys((*self._shared, *overrides)):
             first, second = self.callbacks[i], self.callbacks[j]
-            ordered = ancestors[i] >> j & 1 or ancestors[j] >> i & 1
-            known = self.graph.has_edge(first, second) or self.graph.has_edge(second, first)
-            if met[i] >> j & 1 and not ordered and not known:
-                overlap = [*self._shared.get((i, j), ()), *overrides.get((i, j), ())]
-                resolved = resolve(first, second, overlap, self._resolver)
-                if isinstance(resolved, Problem):
-                    problems.append(resolved)
-                else:
-                    for edge in resolved:
-                        self._add(edge)
+            overlap = [*self._shared.get((i, j), ()), *overrides.get((i, j), ())]
+            explicit = ancestors[i] >> j & 1 or ancestors[j] >> i & 1
+            unordered = met[i] >> j & 1 and not explicit
+            if not (overlap or unordered):
+                continue
+            if (i, j) not in self._found:
+                self._found[i, j] = resolutions(first, second, self._resolver, self._user)
+            found = self._found[i, j]
+            if not unordered:
+                resolved: list[Edge] | Problem = refusal(first, second, overlap, found) or []
+            elif found:
+                resolved = resolve(first, second, overlap, found)
+            else:
+                self._flow.add((i, j))
+                resolved = by_data_flow(first, second, overlap)
+            if isinstance(resolved, Problem):
+                problems.append(resolved)
+            else:
+                for edge in resolved:
+                    self._add(edge)
         return problems
+
+    def _check_rings(self, groups: Iterable[Group]) -> list[Problem]:
+        """A problem for each wrapper that would come after what is inside of it, or beside another unordered."""
+        problems: dict[tuple[int, int], Problem] = {}
+        ancestors = self._ancestors()
+        for group in groups:
+            hook = self._groups[group][0]
+            for i in bits(group.wrappers):
+                wrapper = self.callbacks[i]
+                flow = sum(1 << self._index[before] for before in self.graph.predecessors(wrapper))
+                for j in bits((ancestors[i] | flow) & group.inside):
+                    explain = read_too_early if self._by_flow(i, j) else put_before_wrapper
+                    problems.setdefault((i, j), explain(wrapper, self.callbacks[j], self._reason(j, i), hook))
+            for i, j in self._flow if group.wrappers else ():
+                if group.wrappers >> i & group.wrappers >> j & 1 and self._shared.get((i, j)):
+                    first, second = self.callbacks[i], self.callbacks[j]
+                    if self.graph.has_edge(first, second) or self.graph.has_edge(second, first):  # else refused already
+                        problem = unordered_wrappers(first, second, self._shared[i, j], hook)
+                        problems.setdefault((i, j), problem)
+        return list(problems.values())
+
+    def _by_flow(self, i: int, j: int) -> bool:
+        """Whether nothing orders two callbacks but what they read and write."""
+        return (min(i, j), max(i, j)) in self._flow
 
     def _ancestors(self) -> list[int]:
         """For each callback the set of those that `run_after` puts before it."""
@@ -184,22 +232,28 @@ class Ordering:
             ancestors = [sum(1 << k for k in nx.ancestors(self._explicit, i)) for i in range(len(ancestors))]
         return ancestors
 
-    def _sort(self, groups: Sequence[int] | dict[int, list[type[Hook]]]) -> list[Problem]:
-        """Sort the sets of callbacks that meet; each cycle is one problem, at however many events it is."""
+    def _sort(self, groups: Iterable[Group]) -> list[Problem]:
+        """Sort the callbacks that meet; each cycle is one problem, at however many events it is."""
         import networkx as nx
 
         problems: dict[frozenset[Callback], Problem] = {}
         for group in groups:
             graph = nx.DiGraph()
-            graph.add_nodes_from(bits(group))
-            for i in bits(group):
-                graph.add_edges_from((before, i) for before in self._before(i, group))
+            graph.add_nodes_from(bits(group.members))
+            for i in bits(group.members):
+                graph.add_edges_from((before, i) for before in self._before(i, group.members))
                 for successor in self.graph.successors(self.callbacks[i]):
                     j = self._index[successor]
-                    if group >> j & 1 and not self._explicit.has_edge(i, j):
+                    if (
+                        group.members >> j & 1
+                        and not self._explicit.has_edge(i, j)
+                        and not (group.wrappers >> j & 1 and self._by_flow(i, j))  # which gives wrappers no order
+                    ):
                         graph.add_edge(i, j)
             try:
-                ordered = nx.lexicographical_topological_sort(graph, key=lambda i: (self.callbacks[i].name, i))
+                ordered = nx.lexicographical_topological_sort(
+                    graph, key=lambda i: (not group.wrappers >> i & 1, self.callbacks[i].name, i)
+                )
                 self._orders[group] = tuple(self.callbacks[i] for i in ordered)
             except nx.NetworkXUnfeasible:
                 for problem in self._cycles(graph, f"The order at `{self._groups[group][0].hook}`"):
@@ -232,14 +286,25 @@ class Ordering:
             edges = edges[start:] + edges[:start]
             chain = tuple(self.callbacks[i] for i, _ in edges)
             path = " -> ".join(callback.name for callback in (*chain, chain[0]))
-            pairs = [(self.callbacks[i].name, self.callbacks[j].name, self._reason(i, j)) for i, j in edges]
-            reasons = "".join(f"\n    {before} before {after}: {reason}" for before, after, reason in pairs)
-            fix = (
-                "leave one of them out, or take one of these reasons away, in a subclass or where it is declared: a "
-                "name out of run_after, or a path out of state_access that the callback does not need."
+            reasons = "".join(
+                f"\n    {self.callbacks[i].name} before {self.callbacks[j].name}: {self._reason(i, j)}"
+                for i, j in edges
             )
-            problems.append(Problem(chain, f"{where} has a cycle: {path}{reasons}", fix))
+            problems.append(Problem(chain, f"{where} has a cycle: {path}{reasons}", self._cycle_fix(edges)))
         return problems
+
+    def _cycle_fix(self, edges: Sequence[tuple[int, int]]) -> str:
+        """How a cycle is broken: by the user, who may turn round what `run_after` does not order, and by an author."""
+        author = "Or, if you wrote one of them, take a name out of its run_after"
+        turned = next(((i, j) for i, j in edges if not self._ancestors()[j] >> i & 1), None)
+        if turned is None:
+            return f"leave one of them out.\n{author}."
+        after, before = (self.callbacks[k] for k in turned)
+        return (
+            f"leave one of them out, or turn one of these reasons round, where the learner is made:\n"
+            f"    {learner_line(before, after)}\n"
+            f"{author}, or a path that it does not need out of its state_access."
+        )
 
     def _reason(self, i: int, j: int) -> str:
         import networkx as nx
@@ -252,6 +317,15 @@ class Ordering:
 
 
 def refuse(problems: list[Problem]) -> None:
-    """Raise one error that lists all problems, if there are any."""
+    """Raise one error that lists all problems, if there are any, each with where its callbacks come from."""
     if problems:
-        raise CallbackConflictError(sorted(problems, key=str))
+        raise CallbackConflictError(sorted((replace(p, origin=origin(p.callbacks)) for p in problems), key=str))
+
+
+def origin(callbacks: Sequence[Callback]) -> str:
+    """Which distributions callbacks come from, as a line of a message; empty if none of them is a plugin's."""
+    sources = {callback.name: distribution_of(callback) for callback in callbacks}
+    if not any(sources.values()):
+        return ""
+    listed = ", ".join(f"{name} ({source or 'not a plugin'})" for name, source in sources.items())
+    return f"Where they come from: {listed}"

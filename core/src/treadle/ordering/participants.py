@@ -1,11 +1,12 @@
-"""Who meets whom: the sets of callbacks that handle one hook in the same phase.
+"""Who meets whom: the groups of callbacks that handle one hook in the same phase.
 
 A set of callbacks is an integer with a bit for each position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from treadle.events import Hook
 from treadle.ordering.handlers import Handler
@@ -18,14 +19,39 @@ Handlers = Sequence[Mapping[str, Handler]]
 KINDS = (Phase, AbstractTrainingPhase, TrainingPhase, AbstractValidationPhase, ValidationPhase)
 
 
-def participants(handlers: Handlers, hook: type[Hook], phase: type[Phase] | None) -> int:
-    """The set of callbacks that handle a hook in a type of phase."""
+class Group(NamedTuple):
+    """The callbacks that meet at a hook, as sets.
+
+    Attributes:
+        members: All of them.
+        wrappers: Those that wrap it: rings around all others.
+    """
+
+    members: int
+    wrappers: int = 0
+
+    @property
+    def inside(self) -> int:
+        """Those that do not wrap the hook."""
+        return self.members & ~self.wrappers
+
+
+def participants(handlers: Handlers, hook: type[Hook], phase: type[Phase] | None) -> Group:
+    """The callbacks that handle a hook in a type of phase."""
     name, where = hook.hook, phase if hook.phased else None
-    return sum(1 << i for i, by_name in enumerate(handlers) if name in by_name and by_name[name].handles(where))
+    return group_of(
+        (i, by_name[name]) for i, by_name in enumerate(handlers) if name in by_name and by_name[name].handles(where)
+    )
 
 
-def meetings(handlers: Handlers) -> dict[int, list[type[Hook]]]:
-    """The sets of callbacks that meet, each with the hooks where they do."""
+def group_of(members: Iterable[tuple[int, Handler]]) -> Group:
+    """The group of some positions, with the handlers that they have there."""
+    listed = list(members)
+    return Group(sum(1 << i for i, _ in listed), sum(1 << i for i, handler in listed if handler.wrapper))
+
+
+def meetings(handlers: Handlers) -> dict[Group, list[type[Hook]]]:
+    """The groups of callbacks that meet, each with the hooks where they do."""
     by_hook: dict[type[Hook], list[tuple[int, Handler]]] = {}
     for i, by_name in enumerate(handlers):
         for handler in by_name.values():
@@ -33,16 +59,16 @@ def meetings(handlers: Handlers) -> dict[int, list[type[Hook]]]:
     # Not all types of phase that exist: one that another library declares must not change this order.
     named = [phase for members in by_hook.values() for _, handler in members for phase in handler.phases]
     phases: dict[type[Phase], None] = dict.fromkeys([*KINDS, *named])
-    groups: dict[int, list[type[Hook]]] = {}
+    groups: dict[Group, list[type[Hook]]] = {}
     for hook, members in by_hook.items():
         restrictions = {handler.phases for _, handler in members}
         for phase in phases if hook.phased else [None]:
             matching = {kinds for kinds in restrictions if phase is None or issubclass(phase, kinds)}
-            group = sum(1 << i for i, handler in members if handler.phases in matching)
+            group = group_of(member for member in members if member[1].phases in matching)
             hooks = groups.setdefault(group, [])
             if hook not in hooks:
                 hooks.append(hook)
-    groups.pop(0, None)
+    groups.pop(Group(0), None)
     return groups
 
 

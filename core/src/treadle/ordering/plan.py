@@ -87,9 +87,7 @@ class Plan:
         lines = []
         for phase, group in groupby(rows, key=lambda row: row[0]):
             lines += ["", phase or "Outside of the phases"]
-            lines += [
-                f"  {hook:<{width}}  {' > '.join(callback.name for callback in ordered)}" for _, hook, ordered in group
-            ]
+            lines += [f"  {hook:<{width}}  {self._shown(hook, ordered)}" for _, hook, ordered in group]
         lines += ["", "Why in this order" if self.edges else "No ordering constraints."]
         lines += [f"  {before.name} before {after.name}: {reason}." for before, after, reason, _ in self.edges]
         lines += ["", "Where they come from"]
@@ -121,6 +119,15 @@ class Plan:
         """The plan as a picture: a line for each event of each phase, its callbacks from left to right."""
         return draw(self)
 
+    def _shown(self, hook: str, ordered: tuple[Callback, ...]) -> str:
+        """The callbacks of a hook in their order; those that wrap it are rings around the others."""
+        around = [callback for callback in ordered if self._ordering.wraps(callback, hook)]
+        inside = [callback for callback in ordered if callback not in around]
+        shown = [" > ".join(callback.name for callback in some) for some in (around, inside) if some]
+        if around:
+            shown = [f"{where}: {names}" for where, names in zip(("around", "inside"), shown, strict=False)]
+        return "; ".join(shown)
+
     def _ids(self) -> dict[Callback, str]:
         return {callback: f"c{i}" for i, callback in enumerate(self.callbacks)}
 
@@ -130,7 +137,7 @@ class Plan:
             return f"<p>{self}</p>"
         rows = "".join(
             f"<tr><td>{escape(phase)}</td><td><code>{hook}</code></td>"
-            f"<td>{' &gt; '.join(escape(callback.name) for callback in ordered)}</td></tr>"
+            f"<td>{escape(self._shown(hook, ordered))}</td></tr>"
             for phase, hook, ordered in self.rows
         )
         reasons = "".join(
