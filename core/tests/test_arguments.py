@@ -130,6 +130,11 @@ def test_what_is_written_to_has_a_method_write(tmp_path) -> None:
         refused(ArgumentTypeError, writable, "file", "x", "f(x=1)")
         == f"x must be a file to write to, got 'file'.{WRITE}"
     )
+    with open(tmp_path / "file", "wb") as binary:
+        assert refused(ArgumentTypeError, writable, binary, "x", "f(x=1)").startswith(
+            "x must be a file that takes text, not bytes, got <"
+        )
+    assert refused(ArgumentValueError, writable, file, "x", "f(x=1)").startswith("x must be an open file, got <")
 
 
 def test_a_long_value_is_shortened() -> None:

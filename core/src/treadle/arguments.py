@@ -9,6 +9,7 @@ and an `example`, a line of code that works.
 from __future__ import annotations
 
 import inspect
+import io
 import math
 import os
 import reprlib
@@ -232,7 +233,8 @@ def writable(value: Any, name: str, example: str) -> Any:
     """The value, which is a file that text can be written to.
 
     Raises:
-        ArgumentTypeError: if it has no method `write`.
+        ArgumentTypeError: if it has no method `write`, or one that takes bytes.
+        ArgumentValueError: if it is closed.
 
     Example:
         >>> import io
@@ -241,6 +243,10 @@ def writable(value: Any, name: str, example: str) -> Any:
     """
     if not callable(getattr(value, "write", None)):
         raise ArgumentTypeError(_message(name, "a file to write to", value, example))
+    if isinstance(value, io.RawIOBase | io.BufferedIOBase):
+        raise ArgumentTypeError(_message(name, "a file that takes text, not bytes", value, example))
+    if getattr(value, "closed", False) is True:
+        raise ArgumentValueError(_message(name, "an open file", value, example))
     return value
 
 

@@ -9,7 +9,7 @@ from treadle_logging.log_hyperparams import LogHyperParams
 from treadle_logging.log_metrics import LogMetrics
 from treadle_logging.log_traces import LogTraces
 from treadle_logging.log_visualization import LogVisualization
-from treadle_logging.loggable import File, Graph, Histogram, Loggable, Text, Value
+from treadle_logging.loggable import File, Graph, Histogram, Loggable, Text, UnreadableFileError, Value
 
 __all__ = [
     "Audio",
@@ -29,6 +29,7 @@ __all__ = [
     "Loggable",
     "LoggerBackend",
     "Text",
+    "UnreadableFileError",
     "UnsupportedLoggable",
     "Value",
     "log_to",

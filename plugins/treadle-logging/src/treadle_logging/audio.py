@@ -41,7 +41,12 @@ class Audio(Loggable):
         data = as_tensor(self.data, "Audio")
         rate = whole_number(self.sample_rate, "Audio(sample_rate)", "Audio(data, 44100)", least=1)
         object.__setattr__(self, "sample_rate", rate)
-        object.__setattr__(self, "data", _samples(data))
+        object.__setattr__(self, "data", samples := _samples(data))
+        if 2 * rate * len(samples) >= 2**32:
+            raise ArgumentValueError(
+                f"Audio(sample_rate) has an invalid value: a WAV file cannot hold {rate} samples in a second.\n"
+                f"Fix: pass the rate in hertz:\n    Audio(data, 44100)"
+            )
 
     @property
     def wav(self) -> bytes:

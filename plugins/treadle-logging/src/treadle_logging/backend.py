@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -13,7 +15,7 @@ from treadle import TreadleError
 from treadle.authoring import instance_of, list_of, whole_number
 from treadle.errors import ArgumentValueError
 
-from treadle_logging.loggable import Loggable
+from treadle_logging.loggable import Loggable, text
 from treadle_logging.outlet import Outlet
 
 
@@ -173,13 +175,17 @@ def log_to(
         Step/Metrics/Loss,3,0.25
     """
     instance_of(loggable, "log_to(loggable)", Loggable, 'log_to(backend, Value(0.5), "Loss", 1)')
-    i = whole_number(i, "log_to(i)", 'log_to(backend, Value(0.5), "Loss", 1)')
-    groups = (group,) if isinstance(group, str) else tuple(group)
-    for part in list_of((name, *groups), "log_to(name, group)", str, 'log_to(backend, value, "Loss", 1, group="Step")'):
+    example = 'log_to(backend, value, "Loss", 1, group="Step")'
+    i = whole_number(i, "log_to(i)", example)
+    if abs(i) >= 2**63:
+        raise ArgumentValueError(
+            f"log_to(i) has an invalid value: {i:.3e}.\nFix: pass a number of 64 bits:\n    {example}"
+        )
+    groups = (group,) if isinstance(group, str) else list_of(group, "log_to(group)", str, example)
+    for part in (text(name, "log_to(name)", example), *(text(part, "log_to(group)", example) for part in groups)):
         if not part:
             raise ArgumentValueError(
-                "log_to got an empty name.\n"
-                'Fix: pass a name and a group that say what it is:\n    log_to(backend, value, "Loss", 1, group="Step")'
+                f"log_to got an empty name.\nFix: pass a name and a group that say what it is:\n    {example}"
             )
     for backend in as_backends(backends, "log_to"):
         backend._outlet.write(backend)
@@ -194,11 +200,35 @@ def as_backends(backends: LoggerBackend | Iterable[LoggerBackend], owner: str) -
 
     Raises:
         ArgumentTypeError: if one is not a backend.
-        ArgumentValueError: if there are none.
+        ArgumentValueError: if there are none, or one is there twice.
     """
     example = f'{owner}(CSVBackend("log.csv"), ...)'
     one = isinstance(backends, LoggerBackend | str) or not isinstance(backends, Iterable)
     several = list_of((backends,) if one else backends, f"{owner}(backends)", LoggerBackend, example)  # type: ignore[type-abstract]
     if not several:
         raise ArgumentValueError(f"{owner} has no backend.\nFix: pass one or several:\n    {example}")
+    for i, backend in enumerate(several):
+        if any(backend is other for other in several[:i]):
+            raise ArgumentValueError(
+                f"{owner} got {backend!r} twice, and would log twice.\nFix: pass it once:\n    {example}"
+            )
     return several
+
+
+@contextmanager
+def path_errors(owner: str, path: Path, example: str) -> Iterator[None]:
+    """Raise what the system says of a path as an `ArgumentValueError`.
+
+    Args:
+        owner: Whose path it is, for the message.
+        example: A path that would do.
+    """
+    try:
+        yield
+    except TreadleError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ArgumentValueError(
+            f"{owner} cannot write to {str(path)!r}: {getattr(error, 'strerror', None) or error}.\n"
+            f"Fix: choose a place that you may write to, for example:\n    {owner}({example!r})"
+        ) from error

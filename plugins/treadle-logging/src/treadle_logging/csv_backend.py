@@ -8,12 +8,13 @@ import weakref
 import zlib
 from os import PathLike
 from pathlib import Path
+from typing import TextIO
 
 from treadle import TreadleError
-from treadle.authoring import file_path
+from treadle.authoring import file_path, one_of
 from treadle.errors import ArgumentValueError
 
-from treadle_logging.backend import BackendClosedError, LogChangedError, LoggerBackend
+from treadle_logging.backend import BackendClosedError, LogChangedError, LoggerBackend, path_errors
 from treadle_logging.loggable import Loggable, Text, Value
 
 HEADER = ("tag", "iteration", "value")
@@ -37,7 +38,7 @@ class CSVBackend(LoggerBackend):
 
     Raises:
         ArgumentTypeError: if `path` is not a path.
-        ArgumentValueError: with both `append` and `overwrite`.
+        ArgumentValueError: with both `append` and `overwrite`, or if `path` is a folder or cannot be written to.
         LogExistsError: if the file has rows already and neither was passed, or if `append` finds
             a file that is not such a log.
 
@@ -61,13 +62,28 @@ class CSVBackend(LoggerBackend):
     supported = (Value, Text)
 
     def __init__(self, path: str | PathLike[str], *, append: bool = False, overwrite: bool = False) -> None:
-        self.path = file_path(path, "CSVBackend(path)", 'CSVBackend("log.csv")')
+        self.path = file_path(path or None, "CSVBackend(path)", 'CSVBackend("log.csv")')
+        for name, value in (("append", append), ("overwrite", overwrite)):
+            one_of(value, f"CSVBackend({name})", (True, False))
         if append and overwrite:
             raise ArgumentValueError(
                 "CSVBackend cannot both append to a file and overwrite it.\n"
                 "Fix: choose one of the two:\n    CSVBackend(path, append=True)"
             )
+        self._checksum = (0, 0)  # that of so many bytes at the beginning
+        with path_errors("CSVBackend", self.path, "runs/1/log.csv"):
+            self._file = self._opened(append=append, overwrite=overwrite)
+        weakref.finalize(self, self._file.close)
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        if not self._file.tell():
+            self._rows.writerow(HEADER)
+            self._file.flush()
+
+    def _opened(self, *, append: bool, overwrite: bool) -> TextIO:
+        """The file, which is empty or goes on with earlier rows."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists() and not self.path.is_file():
+            raise OSError("it is a folder" if self.path.is_dir() else "it is not a regular file")
         rows = not overwrite and _has_rows(self.path)
         if rows and not append:
             raise LogExistsError(
@@ -77,15 +93,9 @@ class CSVBackend(LoggerBackend):
             )
         if rows:
             _drop_torn_row(self.path)
-        if not rows:
+        else:
             self.path.write_bytes(b"")
-        self._file = self.path.open("a", newline="", encoding="utf-8")  # so that it goes on behind what was cut off
-        self._checksum = (0, 0)  # that of so many bytes at the beginning
-        weakref.finalize(self, self._file.close)
-        self._rows = csv.writer(self._file, lineterminator="\n")
-        if not rows:
-            self._rows.writerow(HEADER)
-            self._file.flush()
+        return self.path.open("a", newline="", encoding="utf-8")  # also behind what is cut off later
 
     def __repr__(self) -> str:
         return f"CSVBackend({str(self.path)!r})"
@@ -156,7 +166,7 @@ def _has_rows(path: Path) -> bool:
     if not path.exists():
         return False
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        first, second = file.readline(), file.readline()
+        first, second = file.readline(1000), file.readline(1000)
     if first and first.rstrip("\r\n") != ",".join(HEADER):
         raise LogExistsError(
             f"{path} exists and is not a log of a CSVBackend: its first line is {first.strip()!r:.60}.\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from treadle import AbstractTrainingPhase, Learner, Read, hookimpl
-from treadle.authoring import by_name
+from treadle.authoring import by_name, one_of
 
 from treadle_logging.backend import LoggerBackend
 from treadle_logging.loggable import Histogram
@@ -62,6 +62,8 @@ class LogHistograms(StepLogger):
         strict: bool = False,
     ) -> None:
         super().__init__(*backends, freq=freq, strict=strict)
+        for option, value in (("gradients", gradients), ("activations", activations)):
+            one_of(value, f"{self.name}({option})", (True, False))
         self.gradients, self.activations = gradients, activations
         self._outputs: dict[str, torch.Tensor] = {}
         if gradients:

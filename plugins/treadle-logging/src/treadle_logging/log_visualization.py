@@ -8,11 +8,11 @@ from typing import Any
 
 from treadle import AbstractTrainingPhase, Learner, Phase, Read
 from treadle.authoring import function, preserved_random_state, subclass_of
-from treadle.errors import ArgumentTypeError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_logging.backend import LoggerBackend
 from treadle_logging.image import to_image
-from treadle_logging.loggable import Loggable
+from treadle_logging.loggable import Loggable, text
 from treadle_logging.logger import StepLogger
 
 
@@ -69,7 +69,12 @@ class LogVisualization(StepLogger):
     ) -> None:
         self.fn = function(fn, "LogVisualization(fn)", "LogVisualization(lambda step: step.xs[0], backend)")
         super().__init__(*backends, freq=freq, strict=strict)
-        self.tag = name
+        self.tag = text(name, "LogVisualization(name)", 'LogVisualization(fn, backend, name="Digits")')
+        if not name:
+            raise ArgumentValueError(
+                "LogVisualization(name) is empty.\n"
+                'Fix: pass what it shows:\n    LogVisualization(fn, backend, name="Digits")'
+            )
         self.phase = subclass_of(
             phase, "LogVisualization(phase)", Phase, "LogVisualization(fn, backend, phase=ValidationPhase)"
         )

@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from treadle import TreadleError
 from treadle.authoring import file_path, instance_of
 from treadle.errors import ArgumentTypeError, ArgumentValueError
+
+
+class UnreadableFileError(TreadleError, OSError):
+    """The content of a `File` cannot be read."""
 
 
 class Loggable:
@@ -63,6 +68,7 @@ class Text(Loggable):
 
     Raises:
         ArgumentTypeError: if it is not a `str`.
+        ArgumentValueError: if it has characters that no file can hold (half of a surrogate pair).
 
     Example:
         >>> from treadle_logging import CSVBackend, log_to
@@ -76,7 +82,7 @@ class Text(Loggable):
     data: str
 
     def __post_init__(self) -> None:
-        instance_of(self.data, "Text(data)", str, "Text(str(data))")
+        text(self.data, "Text(data)", "Text(str(data))")
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +161,7 @@ class File(Loggable):
 
     Raises:
         ArgumentTypeError: if `file` is not a path, or `data` neither `bytes` nor `str`.
-        OSError: if the content cannot be read from `file`.
+        UnreadableFileError: if the content cannot be read from `file`.
 
     Example:
         >>> File("notes.txt", "tried a smaller net").text
@@ -168,7 +174,7 @@ class File(Loggable):
     def __post_init__(self) -> None:
         path = file_path(self.file, "File(file)", "File('notes.txt', 'text')")
         if self.data is None:
-            object.__setattr__(self, "data", path.read_bytes())
+            object.__setattr__(self, "data", _content(path))
         elif not isinstance(self.data, str | bytes):
             raise ArgumentTypeError(
                 f"File(data) must be bytes or str, got a {type(self.data).__name__}.\n"
@@ -184,6 +190,34 @@ class File(Loggable):
             return (self.data or b"").decode()
         except UnicodeDecodeError:
             return None
+
+
+def text(value: Any, name: str, example: str) -> str:
+    """The value, which is a text that can be written to a file.
+
+    Raises:
+        ArgumentTypeError: if it is not a `str`.
+        ArgumentValueError: if it has half of a surrogate pair.
+    """
+    instance_of(value, name, str, example)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentValueError(
+            f"{name} has an invalid value: {value!r:.60} has a character that no file can hold, at {error.start}.\n"
+            f"Fix: replace what is not a character:\n    text.encode(errors='replace').decode()"
+        ) from error
+    return str(value)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise UnreadableFileError(
+            f"File(file) cannot be read from {str(path)!r}: {getattr(error, 'strerror', None) or error}.\n"
+            f"Fix: correct the path, or pass the content as well:\n    File({path.name!r}, content)"
+        ) from error
 
 
 def as_tensor(data: Any, owner: str) -> torch.Tensor:
@@ -215,7 +249,7 @@ def _one_number(data: Any) -> float | torch.Tensor:
     if not isinstance(data, torch.Tensor | str | bytes | complex):
         try:
             return float(data.item() if hasattr(data, "item") else data)  # an array or a number
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             pass
     raise ArgumentTypeError(
         f"Value(data) must be one real number, got {_described(data)}.\nFix: use another loggable (Text, Image, "

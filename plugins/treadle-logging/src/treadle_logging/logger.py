@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from loguru import logger
 from treadle import Callback, Learner, Phase, Series
-from treadle.authoring import real_number, whole_number
+from treadle.authoring import one_of, real_number, whole_number
 from treadle.errors import FitException
 
 from treadle_logging.backend import BackendClosedError, LoggerBackend, as_backends
@@ -49,7 +49,7 @@ class Logger(Callback):
 
     def __init__(self, *backends: LoggerBackend, strict: bool = False) -> None:
         self.backends = as_backends(backends, self.name)
-        self.strict = strict
+        self.strict = one_of(strict, f"{self.name}(strict)", (True, False))
         self._failures: Counter[tuple[int, str]] = Counter()  # in a row, of a backend, by what failed
         self._reported: set[tuple[int, str, type, type]] = set()
         self._began = False

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tqdm.auto import tqdm
 from treadle import Callback, Phase, Read, Series
-from treadle.authoring import instance_of, phase_label, writable
+from treadle.authoring import one_of, phase_label, writable
 from treadle.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ class MetricsPrinter(Callback):
     Reads: `cbstate.metricsepoch` (the series and their `names`), `cbstate.history`.
 
     Raises:
-        ArgumentTypeError: if `file` cannot be written to, or `rich` is neither True, False nor None; when
-            a fit begins, if another callback than `Metrics` made `cbstate.metricsepoch`, without `names`.
+        ArgumentTypeError: if `file` cannot be written to; when a fit begins, if another callback than `Metrics`
+            made `cbstate.metricsepoch`, without `names`.
+        ArgumentValueError: if `file` is closed, or `rich` neither True, False nor None.
 
     Example:
         >>> from treadle import toy_learner
@@ -62,8 +63,7 @@ class MetricsPrinter(Callback):
     def __init__(self, *, file: IO[str] | None = None, rich: bool | None = None) -> None:
         if file is not None:
             writable(file, "file", "MetricsPrinter(file=sys.stdout)")
-        if rich is not None:
-            instance_of(rich, "MetricsPrinter(rich)", bool, "MetricsPrinter(rich=False)")
+        one_of(rich, "MetricsPrinter(rich)", (True, False, None))
         self.file, self.rich = file, rich
         self._table: MetricsTable | None = None
         self._headed: MetricsTable | None = None  # the one whose header was printed last
@@ -107,7 +107,9 @@ class MetricsPrinter(Callback):
 
                     Console(file=file, soft_wrap=True, force_jupyter=False).print(Text(line, style="bold"))
                 else:
-                    print(line, file=file, flush=True)
+                    print(line, file=file)
+            if callable(flush := getattr(file, "flush", None)):
+                flush()
 
 
 def encodable(line: str, file: IO[str]) -> str:

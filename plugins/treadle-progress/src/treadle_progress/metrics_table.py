@@ -85,7 +85,7 @@ def lines(content: RenderableType, width: int) -> list[str]:
 
 def columns_of(file: IO[str]) -> int | None:
     """The number of columns of a terminal; None for any other file, where lines may be as long as they are."""
-    if not file.isatty():
+    if not getattr(file, "isatty", bool)():
         return None
     try:
         columns = os.get_terminal_size(file.fileno()).columns

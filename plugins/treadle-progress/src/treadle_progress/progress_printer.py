@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import tqdm.auto
 from treadle import Callback, Phase, Read
-from treadle.authoring import DeviceNumber, length_of, phase_label, real_number, writable
+from treadle.authoring import DeviceNumber, length_of, one_of, phase_label, real_number, writable
 
 
 class ProgressPrinter(Callback):
@@ -33,7 +33,7 @@ class ProgressPrinter(Callback):
 
     Raises:
         ArgumentTypeError: if `file` cannot be written to or `mininterval` is not a number.
-        ArgumentValueError: if `mininterval` is negative.
+        ArgumentValueError: if `mininterval` is negative, `file` closed, or a switch neither on nor off.
 
     Example:
         >>> import io
@@ -58,6 +58,9 @@ class ProgressPrinter(Callback):
     ) -> None:
         if file is not None:
             writable(file, "file", "ProgressPrinter(file=sys.stdout)")
+        one_of(show, "ProgressPrinter(show)", (True, False, None))
+        for name, value in (("loss", loss), ("leave", leave)):
+            one_of(value, f"ProgressPrinter({name})", (True, False))
         self.mininterval = real_number(mininterval, "mininterval", "ProgressPrinter(mininterval=0.1)", least=0)
         self.show, self.file, self.loss, self.leave = show, file, loss, leave
         if not loss:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
+from collections.abc import Callable
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ import torch
 from loguru import logger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
-from treadle.authoring import did_you_mean, file_path, preserved_random_state
-from treadle.errors import ArgumentTypeError
+from treadle.authoring import did_you_mean, file_path, instance_of, preserved_random_state, real_number, whole_number
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_logging import (
     Audio,
     BackendClosedError,
@@ -29,11 +31,21 @@ from treadle_logging import (
     UnsupportedLoggable,
     Value,
 )
+from treadle_logging.backend import path_errors
 
 from treadle_tensorboard.event_files import cut, lengths, missing, new_writer
 
 #: What `SummaryWriter` takes besides the folder.
 OPTIONS = tuple(name for name in inspect.signature(SummaryWriter).parameters if name != "log_dir")
+
+#: The options that are checked: a guard, and a value that is valid.
+CHECKS: tuple[tuple[str, Callable[[Any, str, str], object], object], ...] = (
+    ("max_queue", partial(whole_number, least=0), 10),
+    ("flush_secs", partial(real_number, least=0), 120),
+    ("purge_step", partial(whole_number, least=0), 501),
+    ("filename_suffix", lambda value, name, example: instance_of(value, name, str, example), ".resumed"),
+    ("comment", lambda value, name, example: instance_of(value, name, str, example), "-1"),
+)
 
 
 class TensorBoardBackend(LoggerBackend):
@@ -51,7 +63,8 @@ class TensorBoardBackend(LoggerBackend):
             `max_queue`, `flush_secs`, `filename_suffix`.
 
     Raises:
-        ArgumentTypeError: if `logdir` is not a path, or `SummaryWriter` has no such option.
+        ArgumentTypeError: if `logdir` is not a path, or `SummaryWriter` has no such option, or one of another type.
+        ArgumentValueError: if `logdir` is a file or cannot be written to, or an option has an invalid value.
 
     Example:
         >>> from treadle import toy_learner
@@ -69,8 +82,20 @@ class TensorBoardBackend(LoggerBackend):
                     f"TensorBoardBackend has no option `{option}`, since SummaryWriter has none. "
                     f"{did_you_mean(option, OPTIONS)}\nFix: correct the name, or leave the option out."
                 )
+        example = 'TensorBoardBackend("runs/1", {}={!r})'
+        for name, check, valid in CHECKS:
+            if options.get(name) is not None:
+                check(options[name], f"TensorBoardBackend({name})", example.format(name, valid))
+        if "/" in options.get("filename_suffix", ""):
+            raise ArgumentValueError(
+                f"TensorBoardBackend(filename_suffix) has an invalid value: {options['filename_suffix']!r}.\n"
+                f"Fix: pass an ending without '/':\n    {example.format('filename_suffix', '.resumed')}"
+            )
         self.options = options
-        self._writer: SummaryWriter | None = new_writer(Path(self.logdir), **options)
+        with path_errors("TensorBoardBackend", Path(self.logdir), "runs/1"):
+            if Path(self.logdir).exists() and not Path(self.logdir).is_dir():
+                raise OSError("it is not a folder")
+            self._writer: SummaryWriter | None = new_writer(Path(self.logdir), **options)
         self._not_finite: set[str] = set()
 
     def __repr__(self) -> str:
