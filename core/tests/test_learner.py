@@ -22,6 +22,7 @@ from treadle import (
     FitResult,
     Learner,
     LinearRunner,
+    Operation,
     Phase,
     Plan,
     PropDict,
@@ -39,7 +40,8 @@ from treadle import (
     toy_learner,
 )
 from treadle.callback import unwrap
-from treadle.events import Init, known_events
+from treadle.events import Init
+from treadle.ordering.handlers import known_hooks
 
 BATCH = (torch.ones(2, 1), torch.ones(2, 1))
 
@@ -497,8 +499,9 @@ def test_the_callbacks_cannot_be_changed_while_something_is_under_way(run, metho
         doing[-1]()
         return result
 
-    events = {event.hook: handler for event in known_events().values() if event is not Init}
-    Everywhere = type("Everywhere", (Callback,), {**events, "forward": around, "update": around})
+    hooks = {hook.hook: hook for hook in known_hooks().values() if hook is not Init}
+    handlers = {name: around if issubclass(hook, Operation) else handler for name, hook in hooks.items()}
+    Everywhere = type("Everywhere", (Callback,), handlers)
     refused, doing = [], []
     undisturbed = learner_with(lambda learner: None)
     UNDER_WAY[run](undisturbed)

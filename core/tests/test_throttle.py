@@ -268,6 +268,7 @@ FACETS = {
     "name": "another",
     "state_access": {"step.loss": Read},
     "run_after": ("recorder",),
+    "guard": True,
     "optional_state": True,
     "hyperparameters": [object()],
     "move_data": print,

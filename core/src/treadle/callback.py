@@ -117,6 +117,9 @@ class Callback:
         name: What error messages and `run_after` call it. Default: the class's name.
         state_access: Maps dotted paths of the learner to `Read` or `Write`. Default: nothing.
         run_after: Callback classes, or entry-point or class names, that run before this one.
+        guard: Whether training must not go on without it: a phase whose steps do not do what it handles, or do
+            not have the entry of `step` that it declares, is refused at the end of its first step. It means the
+            phases that its handlers name and, where they name none, every training phase. Default: False.
         optional_state: Whether a saved run may be resumed with or without this callback, whatever
             its `state_dict` held. Default: False.
         hyperparameters: What it sets of the optimizers, each with a `name` and a method
@@ -142,10 +145,13 @@ class Callback:
 
     state_access: Mapping[str, type[Permission]] = {}
     run_after: Iterable[type[Callback] | str] = ()
+    guard: bool = False
     optional_state: bool = False
     hyperparameters: Sequence[Any] = ()
     move_data: Callable[[Any], Any] | None = None
     wrapped: Callback | None = None
+
+    _is_default: bool = False  # whether it joined the learner by itself, and nobody named it
 
     @property
     def name(self) -> str:

@@ -257,7 +257,7 @@ class Learner:
 
     def _check_idle(self, method: str) -> None:
         """Refuse a change of callbacks while their handlers are being called."""
-        if self.position.n is None and self.progress.phase is None:
+        if not self.position.scopes:
             return
         raise CallbackError(
             f"learner.{method} was called while a fit, an epoch or a step is under way; the callbacks, whose order is "

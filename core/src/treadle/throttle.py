@@ -155,6 +155,7 @@ class ConditionalCallback(Callback):
     name = forwarded("name")
     state_access = forwarded("state_access")
     run_after = forwarded("run_after")
+    guard = forwarded("guard")
     optional_state = forwarded("optional_state")
     hyperparameters = forwarded("hyperparameters")
     move_data = forwarded("move_data")

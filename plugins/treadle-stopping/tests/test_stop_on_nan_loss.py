@@ -2,11 +2,13 @@ import math
 
 import pytest
 import torch
+from loguru import logger
 from treadle import (
     AbstractTrainingPhase,
     ArgumentTypeError,
     BackwardBegin,
     BackwardEnd,
+    CallbackError,
     CustomCallback,
     Phase,
     Read,
@@ -103,10 +105,28 @@ def test_it_reads_its_loss_and_nothing_else():
     assert accesses(StopOnNaNLoss("critic_loss"), Read) == {"step.critic_loss"}
 
 
-def test_steps_without_a_loss_pass():
-    learner = toy_learner(StopOnNaNLoss())
-    epoch(learner, TwoLosses(), [(math.nan, math.nan)])
+@pytest.mark.parametrize("name", ["loss", "los", "critic_los"])
+def test_a_loss_that_the_steps_do_not_have_is_refused_at_the_end_of_the_first_one(name):
+    learner = toy_learner(StopOnNaNLoss(name))
+    with pytest.raises(
+        CallbackError,
+        match=rf"^StopOnNaNLoss is a guard and uses `step\.{name}`, and a step of TwoLosses came to its end without it",
+    ):
+        epoch(learner, TwoLosses(), [(1.0, 1.0)] * 3)
     assert learner.progress.steps == 1
+
+
+def test_as_a_default_callback_it_warns_once_of_a_phase_whose_losses_have_other_names():
+    warnings = []
+    handler = logger.add(warnings.append, format="{message}", level="WARNING")
+    try:
+        learner = toy_learner(use_default_callbacks=True)
+        for _ in range(2):
+            learner.fit(1, ([(1.0, 1.0)] * 3,), phases=[TwoLosses()])
+    finally:
+        logger.remove(handler)
+    assert learner.progress.steps == 6
+    assert [warning.partition(",")[0] for warning in warnings] == ["StopOnNaNLoss is a guard and uses `step.loss`"]
 
 
 @pytest.mark.parametrize(("batch", "who"), [((math.nan, 1.0), 0), ((1.0, math.inf), 1), ((math.inf, math.nan), 0)])

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.callback import Callback, unwrap
 from treadle.dispatch.call import Call, wrong_arguments
+from treadle.dispatch.guards import GuardCheck
 from treadle.dispatch.registration import CallbackManager
 from treadle.dispatch.runners import Run, one_after_the_other
 from treadle.dispatch.wrappers import with_callbacks
 from treadle.errors import CallbackError
-from treadle.events import Event, Hook
+from treadle.events import EpochEnd, Event, Hook, StepEnd
 from treadle.loop.loop import equal
 from treadle.operations import Operation
 from treadle.phases import Phase
@@ -39,12 +40,13 @@ class Handle(dict[type[Hook], Callable[..., Any]]):
         phase: The phase, or None for what happens outside of all phases.
     """
 
-    __slots__ = ("_calls", "_dispatcher", "phase")
+    __slots__ = ("_calls", "_check", "_dispatcher", "phase")
 
     def __init__(self, dispatcher: Dispatcher, phase: Phase | None) -> None:
         super().__init__()
         self.phase, self._dispatcher = phase, dispatcher
         self._calls: dict[type[Hook], list[Call]] = {}
+        self._check = dispatcher.guard_check() if phase is not None else None
 
     def __call__(self, hook: type[Hook], *args: Any) -> Any:
         function = self[hook]
@@ -58,8 +60,23 @@ class Handle(dict[type[Hook], Callable[..., Any]]):
     def __missing__(self, hook: type[Hook]) -> Callable[..., Any]:
         if hook not in self._calls:
             self._calls[hook] = self._dispatcher.calls(hook, self.phase)
-        function = self[hook] = self._dispatcher.compile(hook, self.phase, self._calls[hook])
+        function = self._dispatcher.compile(hook, self.phase, self._calls[hook])
+        if self._check is not None and not self._check.over and hook in (StepEnd, EpochEnd):
+            function = self._and_check(self._check, hook, function)
+        self[hook] = function
         return function
+
+    def _and_check(self, check: GuardCheck, hook: type[Hook], dispatch: Run) -> Run:
+        """A function that dispatches the end of a step or an epoch and then looks at the guards."""
+
+        def dispatch_and_check() -> None:
+            dispatch()
+            if not check.over and self.phase is not None:
+                check.ended(hook, self.phase, self._calls)
+            if check.over:
+                self[hook] = dispatch
+
+        return dispatch_and_check
 
     def use(self, phase: Phase | None) -> None:
         """Pass this phase from now on. It is equal to the one before."""
@@ -79,6 +96,7 @@ class Dispatcher:
         self._manager = CallbackManager(callbacks)
         self._views = {callback: view(learner, callback) for callback in callbacks}
         self._handles: dict[type[Phase | None], list[Handle]] = {}
+        self._warned: set[tuple[Callback, type[Phase]]] = set()
 
     def handle(self, phase: Phase | None) -> Handle:
         """What is called in a phase, or for None outside of all phases."""
@@ -98,6 +116,17 @@ class Dispatcher:
         if handle.phase is not phase:
             handle.use(phase)
         return handle
+
+    def guard_check(self) -> GuardCheck | None:
+        """What finds out whether a phase passes a guard by; None if there is no guard."""
+        guards = [
+            (callback, list(handlers.values()))
+            for callback, handlers in zip(
+                self._learner.ordering.callbacks, self._learner.ordering.handlers, strict=True
+            )
+            if callback.guard
+        ]
+        return GuardCheck(self._learner, guards, self._warned) if guards else None
 
     def calls(self, hook: type[Hook], phase: Phase | None) -> list[Call]:
         """The handlers of a hook in a phase, in their order."""

@@ -38,6 +38,7 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
     """
     position = learner.position
     if position.resumption is not None:
+        position.resumed = True
         rest = position.resumption.rest(phase, data)
         if rest is not None:
             return rest

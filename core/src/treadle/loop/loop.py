@@ -347,6 +347,7 @@ def open_fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]
     scope.set(position, n=n, phases=phases, rounds=0)
     if position.resumption is not None:
         position.resumption.begin(n, phases)
+        position.resumed = True
 
 
 def open_operation(learner: Learner, phase: Phase) -> Scope:

@@ -25,6 +25,7 @@ class Position:
         at_start: Their states right before its first batch was asked for, or None.
         clear_gradients: Whether the next training step begins by clearing the gradients: not while batches of an
             update that is under way are in them.
+        resumed: Whether the learner goes on with a run that was saved.
         resumption: What a resumed run has yet to take over, or None.
         scopes: What is under way, the outermost first.
         stepping: Whether a step is under way.
@@ -36,6 +37,7 @@ class Position:
         "clear_gradients",
         "n",
         "phases",
+        "resumed",
         "resumption",
         "rounds",
         "scopes",
@@ -50,6 +52,7 @@ class Position:
         self.at_entry: RandomState | None = None
         self.at_start: RandomState | None = None
         self.clear_gradients = True
+        self.resumed = False
         self.resumption: Resumption | None = None
         self.scopes: list[Scope] = []
         self.stepping = False

@@ -108,6 +108,7 @@ def are_hyperparameters(value: Any) -> bool:
 #: `state_access` and `run_after`.
 FACETS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     "name": (lambda value: isinstance(value, str), "a text", 'name = "first"'),
+    "guard": (lambda value: isinstance(value, bool), "True or False", "guard = True"),
     "optional_state": (lambda value: isinstance(value, bool), "True or False", "optional_state = True"),
     "hyperparameters": (are_hyperparameters, "a tuple of hyperparameters", "hyperparameters = (LearningRate(),)"),
     "move_data": (lambda value: value is None or callable(value), "a function", "def move_data(self, tensor): ..."),
@@ -130,7 +131,9 @@ def default_callbacks(listed: list[Callback]) -> list[Callback]:
             logger.warning(f"A default callback is left out. {error}")
             continue
         if not any(isinstance(unwrap(callback), cls) for callback in listed):
-            joining.append(cls())
+            callback = cls()
+            callback._is_default = True
+            joining.append(callback)
     while True:  # a default that reads what none writes is left out, and then those that read from it
         present = [*listed, *joining]
         unreadable = [callback for callback in joining if not readable_state(callback, present)]

@@ -42,8 +42,9 @@ class StopOnNaNLoss(Callback):
     copy to the host is queued before the backward pass and is all that is waited for, so that the device has
     work all the while. One of the default callbacks.
 
-    A step without such a loss passes. A phase of your own that names its losses differently, as a GAN's does,
-    is guarded by one of these callbacks for each name.
+    It is a guard: a training phase whose steps have no such loss, or do not dispatch `BackwardBegin` and
+    `BackwardEnd`, is refused when its first step has ended. A phase of your own that names its losses
+    differently, as a GAN's does, is guarded by one of these callbacks for each name.
 
     Args:
         loss: The loss's name in the step's state. Default: "loss".
@@ -63,6 +64,8 @@ class StopOnNaNLoss(Callback):
         >>> result.steps, result.cancelled.value, learner.model.weight.item()
         (1, inf, 0.0010000000474974513)
     """
+
+    guard = True
 
     def __init__(self, loss: str = "loss") -> None:
         if not (isinstance(loss, str) and loss.isidentifier()):

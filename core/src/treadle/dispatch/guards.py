@@ -1,0 +1,136 @@
+"""Guards: callbacks that a phase must not pass by."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from treadle.access import parts
+from treadle.callback import Callback
+from treadle.errors import CallbackError, did_you_mean
+from treadle.events import EpochBegin, EpochEnd, Hook, StepEnd
+from treadle.operations import Epoch
+from treadle.ordering.handlers import Handler
+from treadle.phases import Phase
+
+if TYPE_CHECKING:
+    from treadle.learner import Learner
+
+#: What belongs to an epoch, with what shows that it is dispatched; a step may be run on its own.
+OF_AN_EPOCH: dict[type[Hook], type[Hook]] = {Epoch: Epoch, EpochBegin: EpochBegin, EpochEnd: EpochBegin}
+
+
+class GuardCheck:
+    """Finds out, once for a phase, whether it passes a guard by.
+
+    In a run that begins, the first step that comes to its end shows it. One that is resumed may go on with a step
+    that has not all that the first one had, and is given the rest of that epoch and the next.
+
+    Args:
+        guards: The guards of the learner, each with its handlers.
+        warned: What has been warned about in this learner.
+
+    Attributes:
+        over: Whether it was found out.
+    """
+
+    __slots__ = ("_guards", "_learner", "_problems", "_warned", "over")
+
+    def __init__(
+        self,
+        learner: Learner,
+        guards: Sequence[tuple[Callback, Sequence[Handler]]],
+        warned: set[tuple[Callback, type[Phase]]],
+    ) -> None:
+        self._learner, self._guards, self._warned = learner, guards, warned
+        self._problems: list[tuple[Callback, str]] = []
+        self.over = False
+
+    def ended(self, hook: type[Hook], phase: Phase, asked: Collection[type[Hook]]) -> None:
+        """The end of a step or an epoch was dispatched.
+
+        Args:
+            asked: The hooks that the phase has done so far.
+
+        Raises:
+            CallbackError: for a guard that guards nothing in this phase. Of a default callback that nobody named,
+                it is warned once.
+        """
+        position = self._learner.position
+        if hook is StepEnd:
+            self._problems = list(problems(self._guards, phase, asked, self._learner.step))
+            unclear = {callback for callback, _ in self._problems}
+            self._guards = [guard for guard in self._guards if guard[0] in unclear]
+            self.over = not (self._problems and position.resumed)
+        else:
+            self.over = bool(self._problems) and not position.skipped
+        if not self.over:
+            return
+        for callback, problem in self._problems:
+            if not callback._is_default:
+                raise CallbackError(problem)
+            if (callback, type(phase)) not in self._warned:
+                from loguru import logger  # needed rarely, and loaded then
+
+                self._warned.add((callback, type(phase)))
+                logger.warning(problem)
+
+
+def problems(
+    guards: Sequence[tuple[Callback, Sequence[Handler]]],
+    phase: Phase,
+    asked: Collection[type[Hook]],
+    state: Mapping[str, Any],
+) -> Iterator[tuple[Callback, str]]:
+    """The guards that a phase passes by, each with what is wrong."""
+    for callback, handlers in guards:
+        needed = [handler.hook for handler in handlers if concerns(handler, phase)]
+        problem = missing_hooks(callback, phase, needed, asked) or missing_entry(callback, phase, state)
+        if needed and problem:
+            yield callback, problem
+
+
+def concerns(handler: Handler, phase: Phase) -> bool:
+    """Whether a guard's handler has to run in a phase: in those that it names, or else in every training phase."""
+    if not handler.hook.phased:
+        return False
+    return phase.training is True if handler.phases == (Phase,) else isinstance(phase, handler.phases)
+
+
+def missing_hooks(
+    callback: Callback, phase: Phase, needed: Collection[type[Hook]], asked: Collection[type[Hook]]
+) -> str | None:
+    """The problem of a phase that does not dispatch all that a guard handles."""
+    names = {hook.hook for hook in asked}
+    in_epoch = not names.isdisjoint(hook.hook for hook in OF_AN_EPOCH)
+    missing = [
+        hook
+        for hook in needed
+        if OF_AN_EPOCH.get(hook, hook).hook not in names and (in_epoch or hook not in OF_AN_EPOCH)
+    ]
+    if not missing:
+        return None
+    kind = type(phase).__name__
+    listed = ", ".join(f"`{hook.hook}`" for hook in missing)
+    calls = "".join(f"\n    handle({', '.join([hook.__name__, *hook.arguments[2:]])})" for hook in missing)
+    return (
+        f"{callback.name} is a guard and handles {listed}, and a step of {kind} came to its end without it, so that "
+        f"nothing is guarded there.\n"
+        f"Fix: leave {callback.name} out, restrict its handlers to other phases in a subclass, by an annotation of "
+        f"`phase`, or let {kind} do what it handles:{calls}"
+    )
+
+
+def missing_entry(callback: Callback, phase: Phase, state: Mapping[str, Any]) -> str | None:
+    """The problem of a phase whose steps do not have what a guard declares."""
+    for path in callback.state_access:
+        root, *below = parts(path)
+        if root == "step" and below and below[0] not in state:
+            kind = type(phase).__name__
+            return (
+                f"{callback.name} is a guard and uses `{path}`, and a step of {kind} came to its end without it, so "
+                f"that nothing is guarded there. {did_you_mean(below[0], state)}\n"
+                f"Fix: let {callback.name} use an entry that these steps have, leave it out, or set the entry in "
+                f"{kind}.step:\n    state.{below[0]} = ..."
+            )
+    return None
