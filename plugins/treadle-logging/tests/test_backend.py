@@ -151,7 +151,7 @@ def test_the_iteration_is_an_int(memory) -> None:
 def test_names_are_strings_that_are_not_empty(memory) -> None:
     with pytest.raises(ArgumentTypeError, match=r"log_to\(name\) must be an instance of str, got 3"):
         log_to(memory, Value(1), 3, 1)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentTypeError, match=r"log_to\(name, group\)\[2\] must be an instance of str, got None"):
+    with pytest.raises(ArgumentTypeError, match=r"log_to\(group\)\[1\] must be an instance of str, got None"):
         log_to(memory, Value(1), "a", 1, group=("Step", None))  # type: ignore[arg-type]
     with pytest.raises(
         ArgumentValueError, match=r'log_to got an empty name\.\nFix: .*\n    log_to\(backend, .*, "Loss"'
