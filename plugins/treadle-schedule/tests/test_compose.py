@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from treadle_schedule import (
     Constant,
     Exp,
@@ -11,6 +13,7 @@ from treadle_schedule import (
     Shifted,
     Shortened,
 )
+from treadle_schedule.schedule import length_of
 
 
 def clock(t):
@@ -38,8 +41,34 @@ def test_a_piece_of_no_steps_is_passed_over():
 
 
 def test_a_piece_that_is_too_short_is_an_error():
-    with pytest.raises(ScheduleRangeError, match="has 3 steps and was called with step 4"):
+    with pytest.raises(ScheduleRangeError, match=r"Sequence\(.*\) has 5 steps and was called with step 6"):
         Sequence((0.1, 2), (Poly(1.0, 1, 3), 3))(6)
+
+
+NUMBERS = st.integers(1, 4)
+SCHEDULES = st.recursive(
+    st.one_of(NUMBERS.map(lambda n: Poly(1.0, 1, n)), st.just(Constant(1.0)), st.just(clock)),
+    lambda inner: st.one_of(
+        st.builds(Loop, inner, NUMBERS),
+        st.builds(Shifted, inner, NUMBERS),
+        st.builds(Shortened, inner, NUMBERS),
+        st.builds(Interpolator, inner, st.sampled_from([0.3, 0.5, 1, 1.5, 3])),
+        st.lists(st.tuples(inner, st.integers(0, 4)), min_size=1, max_size=3).map(lambda pieces: Sequence(*pieces)),
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SCHEDULES)
+def test_the_length_is_the_last_step_that_has_a_value(schedule):
+    length = length_of(schedule)
+    for t in range(1, 25):
+        if t <= length:
+            schedule(t)
+        else:
+            with pytest.raises(ScheduleRangeError):
+                schedule(t)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""What every callback promises, for the one of this plugin."""
+"""What every callback promises, for those of this plugin."""
 
+from treadle import Callback, PropDict, Series, TrainingPhase, ValidationPhase, Write
 from treadle.testing import CallbackContract
-from treadle_schedule import LearningRate, Momentum, Scheduler
+from treadle_schedule import LearningRate, Momentum, ReduceOnPlateau, Scheduler
 
 
 class TestScheduler(CallbackContract):
@@ -12,3 +13,49 @@ class TestScheduler(CallbackContract):
 
     def another(self):
         return Scheduler({Momentum: 0.1})
+
+
+class ByPhase(dict):
+    """Records by phase, as `treadle-metrics` keeps them."""
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state): ...
+
+
+class Metrics(Callback):
+    """Records the same loss for each epoch."""
+
+    state_access = {"cbstate.metricsepoch": Write}
+
+    def __init__(self):
+        self.name = "metrics"
+        self.count = 0
+
+    def on_init(self, learner):
+        phases = (TrainingPhase(), ValidationPhase())
+        if "metricsepoch" not in learner.cbstate:
+            learner.cbstate.metricsepoch = ByPhase({phase: PropDict(Loss=Series()) for phase in phases})
+
+    def on_epoch_end(self, learner, phase):
+        self.count += 1
+        learner.cbstate.metricsepoch[phase].Loss.push(self.count, 1.0)
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+class TestReduceOnPlateau(CallbackContract):
+    settings = {"nbatches": 4}
+    partners = [Metrics]
+    unused_ok = {"data": "it asks for data only in an epoch outside of a fit"}
+
+    def make(self):
+        return ReduceOnPlateau(patience=0)
+
+    def another(self):
+        return ReduceOnPlateau(Momentum)

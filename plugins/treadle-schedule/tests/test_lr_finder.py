@@ -284,7 +284,7 @@ class TestTheSweep:
         result = LRFinder(num_it=40, stop_div=False).find(toy_learner(nbatches=3))
         assert len(result.lrs) == 40
 
-    def test_every_group_gets_the_learning_rate(self):
+    def test_the_first_group_gets_the_learning_rate_and_the_others_keep_their_ratio(self):
         rates = []
 
         class Watch(Callback):
@@ -294,9 +294,11 @@ class TestTheSweep:
                 rates.append([group["lr"] for group in learner.optimizer.param_groups])
 
         learner = make_learner(scheduler=False)
-        learner.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0})
+        first = learner.optimizer.param_groups[0]["lr"]
+        learner.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": first / 2})
         LRFinder(start=1, end=4, num_it=2).find(learner, callbacks=[Watch()])
-        assert rates == [[1, 1], [2, 2]]
+        assert rates == [[1, 0.5], [2, 1]]
+        assert all("lr_base" not in group for group in learner.optimizer.param_groups)
 
     def test_a_cancelled_step_is_made_again(self):
         class Cancel(Callback):

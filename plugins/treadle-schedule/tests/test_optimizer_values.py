@@ -2,6 +2,8 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from treadle import Callback, Learner, Read, TrainingPhase, Write, toy_learner
 from treadle_schedule import (
     HyperParameterError,
@@ -57,7 +59,74 @@ def test_what_was_set_is_what_there_is(H, make, before):
     assert get_hyperparameter(learner, H) == 0.25
 
 
-def test_a_number_is_for_all_groups():
+def groups_of(*rates):
+    """A learner whose optimizer has a parameter group for each of some learning rates."""
+    learner = learner_with(sgd, len(rates))
+    for group, rate in zip(learner.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    return learner
+
+
+RATES = st.floats(1e-6, 10.0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.one_of(RATES, st.just(0.0)), max_size=3), RATES, st.lists(st.one_of(RATES, st.just(0.0))), st.data())
+def test_the_groups_keep_their_ratio_to_the_first_also_over_a_zero_and_a_resume(others, first, values, data):
+    learner = groups_of(first, *others)
+    resumed_at = data.draw(st.integers(0, len(values)))
+    for i, value in enumerate(values):
+        if i == resumed_at:
+            state = copy.deepcopy(learner.optimizer.state_dict())
+            resumed = groups_of(*(1.0 for _ in of_groups(learner, "lr")))
+            resumed.optimizer.load_state_dict(state)
+        set_hyperparameter(learner, LearningRate, value)
+        assert of_groups(learner, "lr") == pytest.approx(
+            [value, *(value * (rate / first) for rate in others)], rel=1e-9
+        )
+        if i >= resumed_at:
+            set_hyperparameter(resumed, LearningRate, value)
+            assert of_groups(resumed, "lr") == of_groups(learner, "lr")
+
+
+def test_the_ratio_is_that_of_who_set_the_groups_last():
+    learner = set_hyperparameter(groups_of(1.0, 0.1), LearningRate, 0.5)
+    assert of_groups(learner, "lr") == [0.5, 0.05]
+    learner.optimizer.param_groups[1]["lr"] = 0.25
+    assert of_groups(set_hyperparameter(learner, LearningRate, 1.0), "lr") == [1.0, 0.5]
+    set_hyperparameter(learner, LearningRate, [2.0, 0.0])
+    assert of_groups(set_hyperparameter(learner, LearningRate, 1.0), "lr") == [1.0, 0.0]
+    set_hyperparameter(learner, LearningRate(group=1), 3.0)
+    assert of_groups(set_hyperparameter(learner, LearningRate, 0.0), "lr") == [0.0, 0.0]
+    assert of_groups(set_hyperparameter(learner, LearningRate, 0.5), "lr") == [0.5, 1.5]
+
+
+def test_groups_with_the_same_value_stay_the_same_and_nothing_is_kept_in_them():
+    learner = set_hyperparameter(groups_of(0.1, 0.1), LearningRate, 0.0)
+    assert of_groups(set_hyperparameter(learner, LearningRate, 0.3), "lr") == [0.3, 0.3]
+    assert all("lr_base" not in group for group in learner.optimizer.param_groups)
+
+
+def test_groups_without_a_ratio_are_refused_and_nothing_is_changed():
+    learner = groups_of(0.0, 0.1)
+    message = (
+        r"LearningRate: the parameter groups have \[0\.0, 0\.1\], and none but 0 has a ratio to 0, the first\.\n"
+        r"Fix: pass a value for each group, or set one of them:\n    LearningRate\(group=1\)"
+    )
+    with pytest.raises(HyperParameterError, match=message):
+        set_hyperparameter(learner, LearningRate, 0.5)
+    assert of_groups(learner, "lr") == [0.0, 0.1]
+    assert of_groups(set_hyperparameter(learner, LearningRate, [0.5, 0.5]), "lr") == [0.5, 0.5]
+
+
+def test_a_ratio_that_leads_to_an_invalid_value_is_refused_by_group():
+    learner = learner_with(sgd, 2)
+    learner.optimizer.param_groups[0]["momentum"] = 0.45
+    with pytest.raises(HyperParameterError, match=r"Momentum has an invalid value for the parameter group 1: 1\.8"):
+        set_hyperparameter(learner, Momentum, 0.9)
+
+
+def test_a_number_is_for_all_groups_that_have_the_same():
     learner = set_hyperparameter(learner_with(sgd, 3), LearningRate, 0.5)
     assert of_groups(learner, "lr") == [0.5, 0.5, 0.5]
 
@@ -102,9 +171,12 @@ def test_a_value_that_the_optimizer_does_not_have_is_refused_with_what_it_has():
 def test_an_invalid_learning_rate_is_refused_and_changes_nothing(value):
     learner = learner_with(sgd, 2)
     with pytest.raises(
-        HyperParameterError, match=r"LearningRate has an invalid value: .*\nFix: set it to a number of at least 0\."
+        HyperParameterError,
+        match=r"LearningRate has an invalid value for the parameter group 1: .*\nFix: set it to a number of at least 0",
     ):
         set_hyperparameter(learner, LearningRate, [0.5, value])
+    with pytest.raises(HyperParameterError, match=r"LearningRate has an invalid value: .*\nFix: set it to a number"):
+        set_hyperparameter(learner, LearningRate, value)
     assert of_groups(learner, "lr") == [0.1, 0.1]
 
 
@@ -144,11 +216,26 @@ class TestInATensor:
         assert of_groups(learner, "lr") == [0.25]
         assert type(of_groups(learner, "lr")[0]) is float
 
+    def test_groups_in_tensors_keep_their_ratio_and_are_read_once(self):
+        rates = [torch.tensor(0.5), torch.tensor(0.25)]
+        learner = learner_with(lambda groups: torch.optim.Adam(groups, lr=rates[0], foreach=False), 2)
+        learner.optimizer.param_groups[1]["lr"] = rates[1]
+        for value in (1.0, 0.0, torch.tensor(4.0)):
+            set_hyperparameter(learner, LearningRate, value)
+        assert [rate.item() for rate in rates] == [4.0, 2.0]
+
+    def test_a_tensor_that_groups_share_stays_shared_by_one_number(self):
+        rate = torch.tensor(0.5)
+        learner = learner_with(lambda groups: torch.optim.Adam(groups, lr=rate, foreach=False), 2)
+        set_hyperparameter(learner, LearningRate, 0.25)
+        assert all(group["lr"] is rate for group in learner.optimizer.param_groups)
+        assert rate == 0.25
+
 
 class TestWithSeveralOptimizers:
-    def test_a_value_is_for_all_of_them(self):
+    def test_a_value_is_for_the_first_of_them_and_the_others_keep_their_ratio(self):
         learner = set_hyperparameter(gan(generator=sgd_of(0.1), critic=sgd_of(0.2)), LearningRate, 0.5)
-        assert get_hyperparameter(learner, LearningRate) == 0.5
+        assert get_hyperparameter(learner, LearningRate) == [0.5, 1.0]
 
     def test_one_of_them_can_be_named(self):
         learner = gan(generator=sgd_of(0.1), critic=sgd_of(0.2))

@@ -5,13 +5,18 @@ from treadle import (
     CallbackConflictError,
     CancelEpochException,
     CancelStepException,
+    Learner,
+    NoConflict,
     Read,
     StepBegin,
     TrainingPhase,
+    ValidationPhase,
     Write,
+    run_step,
     throttle,
     toy_learner,
 )
+from treadle.authoring import capture_run
 from treadle_schedule import (
     Constant,
     Exp,
@@ -25,6 +30,7 @@ from treadle_schedule import (
     ScheduleRangeError,
     WeightDecay,
 )
+from treadle_schedule.scheduler import ticks
 
 
 def clock(t):
@@ -139,7 +145,8 @@ class TestByEpoch:
 
     def test_another_unit_is_refused(self):
         with pytest.raises(
-            ScheduleError, match=r"Scheduler\(each\) has an invalid value: 'batch'\.\nFix: pass 'step' or 'epoch'"
+            ScheduleError,
+            match=r"Scheduler\(each\) has an invalid value: 'batch'\.\nFix: pass 'update', 'step' or 'epoch'",
         ):
             Scheduler({LearningRate: 0.1}, each="batch")
 
@@ -160,7 +167,7 @@ class TestSeveral:
 
     def test_their_permissions_are_merged(self):
         class Damping(HyperParameter):
-            state_access = {"data.training": Read, "optimizer": Read}
+            state_access = {"model": Read, "data.training": Read, "optimizer": Read}
 
             def get(self, learner): ...
 
@@ -168,8 +175,10 @@ class TestSeveral:
 
         assert Scheduler({LearningRate: clock, Damping: clock}).state_access == {
             "optimizer": Write,
-            "data.training": Read,
+            "model": Read,
             "cbstate.hyperparams": Write,
+            "data": Read,
+            "callbacks": Read,
         }
 
     def test_two_schedulers_of_different_hyperparameters_go_together(self):
@@ -249,21 +258,154 @@ class TestPastTheEnd:
         learner = toy_learner(Scheduler({LearningRate: OneCycle(6, 0.1)}), nbatches=3)
         assert learner.fit(2).steps == 6
 
-    def test_a_shorter_one_is_an_error_at_the_first_step_without_a_value(self):
+    def test_a_fit_with_more_steps_than_are_left_is_refused_when_it_begins(self):
         learner = toy_learner(Scheduler({LearningRate: OneCycle(5, 0.1)}), nbatches=3)
+        message = (
+            r"Scheduler: LearningRate: OneCycle\(nsteps=5, .*\) has 5 of 5 updates left, and this fit makes 6\.\n"
+            r"Fix: make it longer, or say what follows, here 0\.001:\n    Sequence\(\(schedule, 5\), \(0\.001, 1\)\)\n"
+            r"or start it again:\n    scheduler\.reset\(\)"
+        )
+        with pytest.raises(ScheduleRangeError, match=message):
+            learner.fit(2)
+        assert (learner.progress.steps, learner.fit(1).steps) == (0, 3)
+        with pytest.raises(ScheduleRangeError, match="has 2 of 5 updates left, and this fit makes 3"):
+            learner.fit(1)
+        assert learner.fit(0).steps == 0
+
+    def test_a_second_fit_after_its_end_is_refused_and_reset_starts_it_again(self):
+        scheduler = Scheduler({LearningRate: OneCycle(3, 0.1)})
+        learner = toy_learner(scheduler, nbatches=3)
+        learner.fit(1)
+        with pytest.raises(ScheduleRangeError, match="has 0 of 3 updates left, and this fit makes 3"):
+            learner.fit(1)
+        assert learner.fit(1, phases=[ValidationPhase()]).steps == 0
+        scheduler.reset()
+        assert learner.fit(1).steps == 3
+
+    def test_epochs_are_counted_likewise(self):
+        learner = toy_learner(Scheduler({LearningRate: OneCycle(2, 0.1)}, each="epoch"), nbatches=3)
+        with pytest.raises(ScheduleRangeError, match="has 2 of 2 epochs left, and this fit makes 3"):
+            learner.fit(3)
+        assert learner.fit(2).steps == 6
+
+    @pytest.mark.parametrize("each", ["update", "step"])
+    def test_where_the_number_of_steps_is_unknown_it_ends_at_the_first_without_a_value(self, each):
+        class Stream:
+            def __iter__(self):
+                return iter(toy_learner(nbatches=3).data.training)
+
+        learner = toy_learner(Scheduler({LearningRate: OneCycle(5, 0.1)}, each=each), data=(Stream(),))
         with pytest.raises(
             ScheduleRangeError, match=r"has 5 steps and was called with step 6\.\nFix: make it longer"
         ) as caught:
             learner.fit(2)
         assert learner.progress.steps == 5
-        assert "Scheduler was to set LearningRate for training step 6." in caught.value.__notes__
+        assert f"Scheduler was to set LearningRate for training {each} 6." in caught.value.__notes__
+        with pytest.raises(ScheduleRangeError, match=rf"has 0 of 5 {each}s left, and this fit makes more"):
+            learner.fit(1)
 
-    def test_training_goes_on_from_there_with_a_schedule_that_does(self):
+    @pytest.mark.parametrize("hook", ["epoch", "step", "update"])
+    def test_a_callback_that_decides_about_steps_makes_their_number_unknown(self, hook):
+        class Decides(Callback):
+            state_access = {"optimizer": Read}
+
+        setattr(Decides, hook, lambda self: None)
+        callback = Decides()
+        scheduler = Scheduler({LearningRate: OneCycle(5, 0.1)})
+        learner = toy_learner(scheduler, callback, nbatches=3)
+        learner.position.n, learner.position.phases = 2, (TrainingPhase(),)
+        assert ticks(learner, "update") is None
+        assert ticks(learner, "step") == (6 if hook == "update" else None)
+        assert ticks(learner, "epoch") == 2
+
+    def test_a_phase_with_an_epoch_of_its_own_makes_it_unknown(self):
+        class Half(TrainingPhase):
+            def epoch(self, learner, data):
+                super().epoch(learner, data[: len(data) // 2])
+
+        learner = toy_learner(Scheduler({LearningRate: OneCycle(5, 0.1)}), nbatches=4)
+        assert learner.fit(2, phases=[Half()]).steps == 4
+
+    def test_training_goes_on_with_a_schedule_that_is_long_enough(self):
         learner = toy_learner(Scheduler({LearningRate: OneCycle(5, 0.1)}), nbatches=3)
         with pytest.raises(ScheduleRangeError):
             learner.fit(2)
         learner.replace_callback(Scheduler({LearningRate: 0.001}))
         assert learner.fit(2).steps == 6
+
+
+class KeepGradients(Callback):
+    """Lets the optimizer step after every two batches."""
+
+    state_access = {"optimizer": Write}
+
+    def __init__(self):
+        self.batches = 0
+
+    def resolve_conflict(self, other):
+        return NoConflict()
+
+    def update(self, learner, phase: TrainingPhase):
+        self.batches += 1
+        return None if self.batches % 2 == 0 else False
+
+
+class TestByUpdate:
+    @pytest.mark.parametrize(
+        ("each", "values"),
+        [("update", [1, 1, 2, 2, 3]), ("step", [1, 2, 3, 4, 5]), ("epoch", [1, 1, 1, 1, 1])],
+    )
+    def test_a_step_that_only_adds_to_the_gradients_is_no_update(self, each, values):
+        learner = toy_learner(Scheduler({LearningRate: clock}, each=each), KeepGradients(), nbatches=5)
+        learner.fit(1)
+        assert record(learner) == ([0, 1, 2, 3, 4], values)
+
+    def test_a_phase_that_steps_its_optimizer_by_itself_is_counted_by_step(self):
+        class ByHand(TrainingPhase):
+            def step(self, learner, batch):
+                with run_step(learner, self, xs=batch[0], ys=batch[1]) as (_, state):
+                    state.loss = learner.lossfn(learner.model(state.xs), state.ys)
+                    state.loss.backward()
+                    learner.optimizer.step()
+
+        learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=3)
+        learner.fit(1, phases=[ByHand()])
+        assert record(learner) == ([0, 1, 2], [1, 2, 3])
+
+
+def test_groups_of_different_rates_keep_their_ratio_also_in_a_resumed_run():
+    def make():
+        model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
+        groups = [{"params": layer.parameters(), "lr": rate} for layer, rate in zip(model, (0.1, 0.03), strict=True)]
+        return Learner(
+            model,
+            torch.nn.functional.mse_loss,
+            data=([(torch.ones(2, 1), torch.ones(2, 1))] * 2,),
+            optimizer=torch.optim.SGD(groups),
+            callbacks=[Scheduler({LearningRate: lambda t: 0.01 * (t % 3)})],
+            use_default_callbacks=False,
+        )
+
+    def rates(learner):
+        return [group["lr"] for group in learner.optimizer.param_groups]
+
+    whole, first, second = make(), make(), make()
+    whole.fit(4)
+    first.fit(2)
+    capture_run(first).put_back(second)
+    second.fit(2)
+    assert rates(second) == rates(whole)
+    assert rates(whole) == pytest.approx([0.02, 0.006])
+
+
+def test_what_the_optimizer_does_not_have_is_refused_when_the_fit_begins():
+    learner = toy_learner(Scheduler({Momentum: 0.9}), optimizer=torch.optim.Adagrad)
+    with pytest.raises(HyperParameterError, match="Momentum: this optimizer has no `momentum`"):
+        learner.fit(1)
+    learner = toy_learner(Scheduler({LearningRate(group=3): 0.9}))
+    with pytest.raises(HyperParameterError, match="there is no parameter group 3"):
+        learner.fit(1)
+    assert learner.progress.epoch == 0
 
 
 class TestState:
@@ -318,4 +460,4 @@ def test_a_value_that_the_hyperparameter_cannot_take_stops_the_training():
         HyperParameterError, match=r"LearningRate has an invalid value: nan\.\nFix: set it to a number"
     ) as caught:
         learner.fit(1)
-    assert "Scheduler was to set LearningRate for training step 3." in caught.value.__notes__
+    assert "Scheduler was to set LearningRate for training update 3." in caught.value.__notes__

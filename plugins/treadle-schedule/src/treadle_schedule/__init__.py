@@ -6,6 +6,7 @@ from treadle_schedule.hyperparameter import HyperParameter, HyperParameterError,
 from treadle_schedule.lr_finder import LRFinder
 from treadle_schedule.lr_finder_result import LRFinderError, LRFinderResult
 from treadle_schedule.optimizer_values import LearningRate, Momentum, OptimizerValue, WeightDecay
+from treadle_schedule.plateau import ReduceOnPlateau
 from treadle_schedule.ramps import OneCycle, Ramp, cosine, linear, onecycle, sine_in, sine_out
 from treadle_schedule.schedule import Constant, PlotError, Schedule, ScheduleError, ScheduleRangeError, plot_schedule
 from treadle_schedule.scheduler import Scheduler
@@ -31,6 +32,7 @@ __all__ = [
     "PlotError",
     "Poly",
     "Ramp",
+    "ReduceOnPlateau",
     "Schedule",
     "ScheduleError",
     "ScheduleRangeError",

@@ -10,7 +10,16 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, TypeAlias
 
-from treadle_schedule.schedule import AnySchedule, Count, Positive, Schedule, ScheduleError, as_schedule, is_whole
+from treadle_schedule.schedule import (
+    AnySchedule,
+    Count,
+    Positive,
+    Schedule,
+    ScheduleError,
+    as_schedule,
+    is_whole,
+    length_of,
+)
 
 Piece: TypeAlias = tuple[AnySchedule | float, int]
 
@@ -27,6 +36,11 @@ class Derived(Schedule):
 
     def at(self, t: int) -> Any:
         return self.schedule(self.clock(t))  # type: ignore[operator]  # no number after __post_init__
+
+    @property
+    def inner_length(self) -> float:
+        """The length of the other schedule."""
+        return length_of(self.schedule)  # type: ignore[arg-type]
 
     @abstractmethod
     def clock(self, t: int) -> int:
@@ -45,6 +59,10 @@ class Loop(Derived):
 
     period: Count
 
+    @property
+    def length(self) -> float:
+        return math.inf if self.period <= self.inner_length else self.inner_length
+
     def clock(self, t: int) -> int:
         return (t - 1) % self.period + 1
 
@@ -60,6 +78,10 @@ class Shifted(Derived):
     """
 
     k: Count
+
+    @property
+    def length(self) -> float:
+        return max(self.inner_length - self.k + 1, 0)
 
     def clock(self, t: int) -> int:
         return t - 1 + self.k
@@ -84,8 +106,8 @@ class Shortened(Derived):
     n: Count
 
     @property
-    def length(self) -> int:
-        return self.n
+    def length(self) -> float:
+        return min(self.n, self.inner_length)
 
     def clock(self, t: int) -> int:
         return t
@@ -102,6 +124,15 @@ class Interpolator(Derived):
     """
 
     rate: Positive
+
+    @property
+    def length(self) -> float:
+        if math.isinf(self.inner_length):
+            return math.inf
+        last = math.floor(self.inner_length * self.rate) + 1
+        while self.clock(last) > self.inner_length:  # once or twice, as the division is rounded
+            last -= 1
+        return last
 
     def clock(self, t: int) -> int:
         return math.ceil(t / self.rate)
@@ -129,6 +160,12 @@ class Sequence(Schedule):
         if not pieces:
             raise ScheduleError(f"Sequence has no pieces.{_PIECES}")
         object.__setattr__(self, "pieces", tuple(map(_checked, pieces)))
+
+    @property
+    def length(self) -> float:
+        *pieces, (last, _) = zip(self.pieces, self._starts, strict=True)
+        ends = [start + length_of(schedule) for (schedule, n), start in pieces if length_of(schedule) < n]
+        return min(ends, default=self._starts[-1] + length_of(last[0]))
 
     def at(self, t: int) -> Any:
         i = bisect_left(self._starts, t) - 1

@@ -7,7 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from treadle import Learner, Permission, Read, TreadleError, Write
+from treadle import (
+    Callback,
+    ConflictResolution,
+    Learner,
+    NoConflict,
+    NotDefined,
+    Permission,
+    Read,
+    TreadleError,
+    Unresolvable,
+    Write,
+)
 
 
 class HyperParameterError(TreadleError, ValueError):
@@ -53,6 +64,9 @@ class HyperParameter(ABC):
     @abstractmethod
     def set(self, learner: Learner, value: Any) -> None:
         """Set it to a value. The learner may be a callback's view of it."""
+
+    def check(self, learner: Learner) -> None:  # noqa: B027  # a subclass may leave it
+        """Refuse a learner in which it cannot be set; asked when a fit begins. Default: nothing is refused."""
 
     def clashes_with(self, other: HyperParameter) -> bool:
         """Whether setting the other may undo what setting this one did. Default: if one's class is the other's."""
@@ -102,15 +116,31 @@ def get_hyperparameter(learner: Learner, H: AnyHyperParameter) -> Any:
 def set_hyperparameter(learner: Learner, H: AnyHyperParameter, value: Any) -> Learner:
     """Set a hyperparameter to a value, and return the learner.
 
+    A number is that of the first parameter group of an optimizer; the others keep their ratio to it.
+
     Example:
+        >>> import torch
         >>> from treadle import toy_learner
         >>> from treadle_schedule import LearningRate
         >>> learner = set_hyperparameter(toy_learner(), LearningRate, 0.01)
         >>> learner.optimizer.param_groups[0]["lr"]
         0.01
+        >>> learner.optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "lr": 0.5})
+        >>> get_hyperparameter(set_hyperparameter(learner, LearningRate, 0.1), LearningRate)
+        [0.1, 5.0]
     """
     as_hyperparameter(H).set(learner, value)
     return learner
+
+
+def resolution(first: Callback, second: Callback) -> ConflictResolution:
+    """How two callbacks that set hyperparameters go together: unless both set the same one."""
+    if not second.hyperparameters:
+        return NotDefined()
+    for H in first.hyperparameters:
+        if any(H.clashes_with(another) for another in second.hyperparameters):
+            return Unresolvable(f"both set the hyperparameter {H.name}, and only one of them can.")
+    return NoConflict()
 
 
 def merged_access(declarations: Iterable[Mapping[str, type[Permission]]]) -> dict[str, type[Permission]]:

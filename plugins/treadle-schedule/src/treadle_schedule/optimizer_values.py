@@ -20,8 +20,10 @@ Group: TypeAlias = MutableMapping[str, Any]
 class OptimizerValue(HyperParameter):
     """A number that an optimizer keeps for each of its parameter groups.
 
-    A number is for all groups; a list or a tuple has a value for each of them. A value that is kept in
-    a tensor, as `capturable` optimizers do, is changed in place.
+    A number is for the first group, and the others keep their ratio to it, also where it was 0 in between; a list
+    or a tuple has a value for each group. With several optimizers their groups count in order, as if they were
+    those of one. Where groups differ, the ratio stands beside the value, under `lr_base` for `lr`, so that it is
+    saved with the optimizer. A value that is kept in a tensor, as `capturable` optimizers do, is changed in place.
 
     Args:
         optimizer: With several optimizers, the name of the one that is meant. Default: all of them.
@@ -70,31 +72,83 @@ class OptimizerValue(HyperParameter):
         return {"optimizer" if self.optimizer is None else f"optimizer.{self.optimizer}": Write}
 
     def get(self, learner: Learner) -> float | list[float]:
-        """The value: one number if all groups have the same, otherwise a list with that of each group."""
+        """The value: one number if all groups have the same, otherwise a list with that of each group.
+
+        Setting a list to what this returned changes nothing.
+        """
         values = [float(self.read(group)) for group in self._chosen(self._optimizer_groups(learner))]
         return values if len(set(values)) > 1 else values[0]
 
+    def check(self, learner: Learner) -> None:
+        """Refuse a learner whose optimizer does not have it."""
+        self.get(learner)
+
     def set(self, learner: Learner, value: float | torch.Tensor | Sequence[float]) -> None:
-        """Set all groups to a value, or each group to one of several.
+        """Set the first group to a value, and the others in their ratio to it; or each group to one of several.
 
         Raises:
-            HyperParameterError: if a value is not what it must be, or there are not as many as groups.
+            HyperParameterError: if a value is not what it must be, or there are not as many as groups, or the
+                first group has 0 and others have not, so that there is no ratio to keep.
         """
         all_groups = self._optimizer_groups(learner)
         groups = self._chosen(all_groups)
-        several = isinstance(value, list | tuple)
-        values: list[Any] = list(value) if several else [value] * len(groups)  # type: ignore[arg-type]
-        if len(values) != len(groups):
-            raise HyperParameterError(
-                f"{self.name} got {len(values)} values for {len(groups)} parameter groups.\n"
-                f"Fix: pass one for each group, or a number for all."
-            )
-        for new in values:
-            self._check(new)
-        if several or self.group is not None:
+        values = self._values(groups, value)
+        for i, new in enumerate(values):
+            self._check(new, i)
+        if self.group is not None or any(new is not values[0] for new in values):
             separate(all_groups, self.key)
+        if self.group is not None or isinstance(value, list | tuple):
+            for group in all_groups:  # from now on they have another ratio
+                group.pop(self._base, None)
         for group, new in zip(groups, values, strict=True):
             self.write(group, new)
+
+    def _values(self, groups: list[Group], value: Any) -> list[Any]:
+        """The value for each group."""
+        if not isinstance(value, list | tuple):
+            self._check(value, 0)
+            if len(groups) == 1:
+                return [value]
+            if isinstance(value, torch.Tensor) and not isinstance(self.read(groups[0]), torch.Tensor):
+                value = value.item()
+            return [value if ratio == 1 else value * ratio for ratio in self._ratios(groups)]
+        if len(value) != len(groups):
+            raise HyperParameterError(
+                f"{self.name} got {len(value)} values for {len(groups)} parameter groups.\n"
+                f"Fix: pass one for each group, or a number for the first, to which the others keep their ratio."
+            )
+        return list(value)
+
+    @property
+    def _base(self) -> str:
+        return f"{self.key}_base"
+
+    def _ratios(self, groups: list[Group]) -> list[float]:
+        """The ratio of each group to the first: as it was remembered, unless somebody else set them since."""
+        values = [self.read(group) for group in groups]
+        bases: list[Any] = [group.get(self._base) for group in groups]
+        if None not in bases and bases[0]:
+            ratios = [base / bases[0] for base in bases]
+            if all(
+                isinstance(value, torch.Tensor) or value == values[0] * ratio
+                for value, ratio in zip(values, ratios, strict=True)
+            ):
+                return ratios
+        numbers = [float(value) for value in values]
+        equal = len(set(numbers)) == 1
+        if equal and not any(isinstance(value, torch.Tensor) for value in values):
+            for group in groups:
+                group.pop(self._base, None)
+            return [1.0] * len(groups)
+        if not equal and not numbers[0]:
+            raise HyperParameterError(
+                f"{self.name}: the parameter groups have {numbers}, and none but 0 has a ratio to 0, the first.\n"
+                f"Fix: pass a value for each group, or set one of them:\n    {type(self).__name__}(group=1)"
+            )
+        bases = [1.0] * len(groups) if equal else numbers
+        for group, base in zip(groups, bases, strict=True):
+            group[self._base] = base
+        return [base / bases[0] for base in bases]
 
     def read(self, group: Group) -> Any:
         """The value of one parameter group."""
@@ -142,11 +196,14 @@ class OptimizerValue(HyperParameter):
             )
         return [groups[self.group]]
 
-    def _check(self, value: object) -> None:
+    def _check(self, value: object, i: int) -> None:
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             return  # the number may be on a device, which no step waits for
         if not self.must.test(value):
-            raise HyperParameterError(f"{self.name} has an invalid value: {value!r}.\nFix: set it to {self.must.be}.")
+            where = f" for the parameter group {i}" if i else ""
+            raise HyperParameterError(
+                f"{self.name} has an invalid value{where}: {value!r}.\nFix: set it to {self.must.be}."
+            )
 
 
 @dataclass(frozen=True, repr=False)

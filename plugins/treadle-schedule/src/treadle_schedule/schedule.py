@@ -11,7 +11,7 @@ from functools import cache
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
 
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from treadle import TreadleError
 
 if TYPE_CHECKING:
@@ -127,10 +127,13 @@ class Schedule(ABC):
             )
         if t > self.length:
             raise ScheduleRangeError(
-                f"{self} has {self.length} steps and was called with step {t}.\nFix: make it longer, or say what "
-                f"follows, here 0.001:\n    Sequence((schedule, {self.length}), (0.001, 1))"
+                f"{self} has {self.length} steps and was called with step {t}.\nFix: {self.longer()}"
             )
         return self.at(t)
+
+    def longer(self) -> str:
+        """How to go on where it ends, for a message."""
+        return f"make it longer, or say what follows, here 0.001:\n    Sequence((schedule, {self.length}), (0.001, 1))"
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, and nothing that was computed from them: for copies and pickles."""
@@ -156,6 +159,17 @@ class Constant(Schedule):
         return self.value
 
 
+def length_of(schedule: AnySchedule) -> float:
+    """The last step for which a schedule has a value; infinity if none is known.
+
+    Example:
+        >>> from treadle_schedule import OneCycle
+        >>> length_of(OneCycle(10, 0.1)), length_of(lambda t: 0.1)
+        (10, inf)
+    """
+    return schedule.length if isinstance(schedule, Schedule) else math.inf
+
+
 def as_schedule(value: object, owner: str) -> AnySchedule:
     """The value as a schedule: a callable as it is, a number as `Constant`.
 
@@ -168,6 +182,11 @@ def as_schedule(value: object, owner: str) -> AnySchedule:
     if is_number(value):
         return Constant(value)  # type: ignore[arg-type]
     cls = value if inspect.isclass(value) else type(value)
+    if issubclass(cls, ReduceLROnPlateau):
+        raise ScheduleError(
+            f"{owner}: {cls.__name__} steps an optimizer of its own, by a metric.\n"
+            f'Fix: add a callback to the learner in its place:\n    ReduceOnPlateau(monitor="Loss", patience=10)'
+        )
     if issubclass(cls, LRScheduler):
         raise ScheduleError(
             f"{owner}: {cls.__name__} steps an optimizer of its own and gives no value for a step.\n"
