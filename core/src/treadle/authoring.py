@@ -10,8 +10,9 @@
 - Take a number from a device without waiting for it: `DeviceNumber`.
 - Leave the random generators as they were: `preserved_random_state`, `RandomState`; and a learner's own models,
   optimizers and callbacks: `preserved_state`.
-- Capture the state of a run and put it back: `capture_run`, `RunState`, `refuse_unresumable`, `position_of` (all others
-  read `learner.progress`); of its models alone: `model_state`, `load_model_state`, `models_by_name`.
+- Capture the state of a run and put it back: `capture_run`, `RunState`, `refuse_unresumable`, `refuse_unsaveable_run`,
+  `position_of` (all others read `learner.progress`); of its models alone: `model_state`, `load_model_state`,
+  `models_by_name`.
 - Make plain values and named tensors of a state, for a file: `flatten`, `unflatten`, `has_state`,
   `refuse_unsaveable`.
 
@@ -41,10 +42,10 @@ from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber
 from treadle.state.propdict import by_name
 from treadle.state.random_state import RandomState, preserved_random_state
-from treadle.state.run.loader_states import refuse_unresumable
+from treadle.state.run.data.refusals import refuse_unresumable
 from treadle.state.run.model_state import load_model_state, model_state, models_by_name
 from treadle.state.run.preserved import preserved_state
-from treadle.state.run.run_state import RunState, capture_run
+from treadle.state.run.run_state import RunState, capture_run, refuse_unsaveable_run
 from treadle.state.run.values import flatten, has_state, refuse_unsaveable, unflatten
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "real_number",
     "refuse_unresumable",
     "refuse_unsaveable",
+    "refuse_unsaveable_run",
     "subclass_of",
     "unflatten",
     "unwrap",

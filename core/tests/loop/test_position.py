@@ -180,13 +180,13 @@ def test_the_states_before_the_first_batch_give_the_same_order_again():
     look = Look()
     learner.add_callback(look)
     learner.fit(1)
-    look.start.put_back()
+    look.start.random.put_back()
     assert all(torch.equal(xs, again) for xs, (again, _) in zip(seen, learner.data.training, strict=True))
 
 
 def test_all_generators_that_loaders_hold_are_found_and_put_back():
     loader = DataLoader(Noisy(), generator=torch.Generator())
-    found = list(own_generators([loader, loader]))
+    found = list(own_generators([loader, loader]).values())
     assert {type(generator) for generator in found} == {torch.Generator, numpy.random.Generator, random.Random}
 
     def draw():

@@ -42,13 +42,15 @@ def test_every_generator_gives_again_what_it_gave():
     assert draw(other) == drawn
 
 
-def test_loaders_with_more_generators_than_were_saved_are_refused():
+def test_loaders_with_more_or_fewer_generators_than_were_saved_are_refused_by_their_paths():
     states = RandomState([]).as_dict()
-    with pytest.raises(
-        MismatchError, match=r"states of 0 random generators .* the learner's data have 3.\nFix: resume with"
-    ):
+    there = r"sources\[0\]\.generator, sources\[0\]\.dataset\.rng, sources\[0\]\.dataset\.transform\.generator"
+    with pytest.raises(MismatchError, match=rf"has a random generator at {there}, and the .*\.\nFix: build"):
         RandomState.from_dict(states, [loader()])
-    RandomState.from_dict(states, [loader()], own=False)
+    RandomState.from_dict(states, [loader()], needed=lambda name: False)
+    states = RandomState([loader()]).as_dict()
+    with pytest.raises(MismatchError, match=rf"the state of a random generator at {there}, and the .*\.\nFix: build"):
+        RandomState.from_dict(states, [])
 
 
 def test_states_of_devices_that_are_not_here_are_left_out_with_a_warning():
@@ -65,7 +67,7 @@ def test_each_generator_is_found_once():
     data = TensorDataset(torch.ones(4, 1))
     sampler = torch.utils.data.RandomSampler(data, generator=generator)
     loader = DataLoader(data, sampler=sampler, generator=generator)
-    assert list(own_generators([loader, loader, None, [generator], "text"])) == [generator]
+    assert own_generators([loader, loader, None, [generator], "text"]) == {"sources[0].generator": generator}
 
 
 def test_preserved_random_state_holds_after_an_exception():
@@ -82,7 +84,7 @@ def test_a_generator_is_found_under_any_name_and_one_without_a_state_is_left_out
     sampler.chance, sampler.bits, sampler.system = random.Random(1), numpy.random.PCG64(2), random.SystemRandom()
     sampler.older = numpy.random.RandomState(3)
     source = DataLoader([1, 2], sampler=sampler)
-    assert set(own_generators([source])) == {sampler.chance, sampler.bits, sampler.older}
+    assert set(own_generators([source]).values()) == {sampler.chance, sampler.bits, sampler.older}
     state = RandomState([source])
     first = sampler.chance.random(), sampler.bits.random_raw(), sampler.older.rand()
     state.put_back()

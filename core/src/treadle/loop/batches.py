@@ -10,7 +10,7 @@ import torch
 from treadle.errors import ArgumentTypeError, DataError
 from treadle.loop.scope import Scope
 from treadle.state.propdict import PropDict, named
-from treadle.state.random_state import RandomState
+from treadle.state.random_state import RandomState, sources_of
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
@@ -42,8 +42,8 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
         rest = position.resumption.rest(phase, data)
         if rest is not None:
             return rest
-    position.at_start = RandomState(vars(learner.data).values())
-    return iter(data)
+    position.at_start, batches = position.passes_over(learner.data, phase, data).begin(RandomState(sources_of(learner)))
+    return batches
 
 
 def length_of(data: Any) -> int | None:

@@ -42,7 +42,7 @@ from treadle.operations import Epoch, Step
 from treadle.state.models import clear_gradients, gradients_of, put_back_gradients, warn_if_untrained
 from treadle.state.modes import modes_of, put_back_modes, set_modes
 from treadle.state.propdict import PropDict
-from treadle.state.random_state import RandomState
+from treadle.state.random_state import RandomState, sources_of
 
 if TYPE_CHECKING:
     from treadle.dispatch.dispatcher import Handle
@@ -376,14 +376,15 @@ def open_phase(learner: Learner, phase: Phase, owner: object) -> Scope:
             clear_gradients(learner)
             scope.set(learner.progress, accumulated=0)
     scope.set(learner.progress, phase=phase, step=0)
-    scope.set(position, skipped=0, at_entry=None, at_start=None, stepping=False)
+    scope.set(position, skipped=0, at_entry=None, at_start=None, modes=None, stepping=False)
     if phase.training is not None:
-        scope.undo.append(functools.partial(put_back_modes, modes_of(learner.models)))
+        position.modes = modes_of(learner.models)
+        scope.undo.append(functools.partial(put_back_modes, position.modes))
         scope.undo.append(functools.partial(torch.set_grad_enabled, torch.is_grad_enabled()))
         set_modes(learner.models, training=phase.training)
         torch.set_grad_enabled(phase.training)
     if phase.training is False:
-        position.at_entry = state = RandomState(vars(learner.data).values())
+        position.at_entry = state = RandomState(sources_of(learner))
         scope.undo.append(state.put_back)
     return scope
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from treadle.loop.scope import Scope
+from treadle.state.modes import Modes
 from treadle.state.random_state import RandomState
+from treadle.state.run.data.passes import Passes, PassStart
 
 if TYPE_CHECKING:
     from treadle.phases import Phase
@@ -22,7 +24,9 @@ class Position:
         skipped: How many batches of the epoch under way were done before the run was resumed.
         at_entry: The random generators' states when the epoch under way was entered, if they are put
             back after it, or None.
-        at_start: Their states right before its first batch was asked for, or None.
+        at_start: How things stood right before its first batch was asked for, or None.
+        modes: The modes that the models' modules get back after it, or None.
+        passes: What is known of the passes over the data, by their names.
         clear_gradients: Whether the next training step begins by clearing the gradients: not while batches of an
             update that is under way are in them.
         resumed: Whether the learner goes on with a run that was saved.
@@ -35,7 +39,9 @@ class Position:
         "at_entry",
         "at_start",
         "clear_gradients",
+        "modes",
         "n",
+        "passes",
         "phases",
         "resumed",
         "resumption",
@@ -50,12 +56,23 @@ class Position:
         self.phases: tuple[Phase, ...] = ()
         self.rounds = self.skipped = 0
         self.at_entry: RandomState | None = None
-        self.at_start: RandomState | None = None
+        self.at_start: PassStart | None = None
+        self.modes: Modes | None = None
+        self.passes: dict[str, Passes] = {}
         self.clear_gradients = True
         self.resumed = False
         self.resumption: Resumption | None = None
         self.scopes: list[Scope] = []
         self.stepping = False
+
+    def passes_over(self, own: Mapping[str, Any], phase: Phase, data: Any) -> Passes:
+        """What is known of the passes over the data of an epoch; nothing, if a phase makes them itself of its own."""
+        name = str(phase.data_name)
+        if name not in own or own[name] is not data:
+            return Passes(f"data.{name}", data)
+        if name not in self.passes or self.passes[name].data is not data:
+            self.passes[name] = Passes(f"data.{name}", data)
+        return self.passes[name]
 
     @property
     def nested(self) -> bool:

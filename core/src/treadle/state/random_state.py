@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from treadle.errors import MismatchError
+from treadle.errors import MismatchError, NotResumableError
+from treadle.state.run import callback_states
+from treadle.state.run.walk import is_generator, walk
+
+#: Objects by name, or a list of objects, that hold random generators.
+Sources = Mapping[str, Any] | Iterable[Any]
 
 
 @contextmanager
-def preserved_random_state(sources: Iterable[Any] = ()) -> Iterator[RandomState]:
+def preserved_random_state(sources: Sources = ()) -> Iterator[RandomState]:
     """Leave the random generators of Python, NumPy and torch as they were found.
 
     Args:
-        sources: Data loaders whose own generators are put back as well. Default: none.
+        sources: Objects whose own generators are put back as well, such as data loaders. Default: none.
 
     Example:
         >>> before = torch.get_rng_state()
@@ -38,14 +43,14 @@ class RandomState:
     """The states of all random generators as they are now.
 
     Args:
-        sources: Data loaders, whose own generators count as well. Default: none.
+        sources: Objects whose own generators count as well, such as data loaders. Default: none.
 
     Attributes:
         python: The state of Python's generator.
         numpy: The state of NumPy's global one, or None if NumPy is not in use.
         torch: The state of torch's, on the CPU.
         devices: The states of the accelerators' generators, by the type of the device.
-        own: The data loaders' own generators, each with its state.
+        own: The sources' own generators by their paths, each with its state.
 
     Example:
         >>> state = RandomState()
@@ -57,13 +62,13 @@ class RandomState:
 
     __slots__ = ("devices", "numpy", "own", "python", "torch")
 
-    def __init__(self, sources: Iterable[Any] = ()) -> None:
+    def __init__(self, sources: Sources = ()) -> None:
         numpy = sys.modules.get("numpy")
         self.python: Any = random.getstate()
         self.numpy: Any = numpy.random.get_state() if numpy else None
         self.torch = torch.get_rng_state()
         self.devices = device_random_states()
-        self.own = [(generator, generator_state(generator)) for generator in own_generators(sources)]
+        self.own = {name: (found, generator_state(found)) for name, found in own_generators(sources).items()}
 
     def put_back(self) -> None:
         """Set all the generators back to these states."""
@@ -72,40 +77,57 @@ class RandomState:
             sys.modules["numpy"].random.set_state(self.numpy)
         torch.set_rng_state(self.torch)
         set_device_random_states(self.devices)
-        for generator, state in self.own:
+        for generator, state in self.own.values():
             set_generator_state(generator, state)
 
     def as_dict(self) -> dict[str, Any]:
-        """The states alone, without the generators."""
+        """The states alone, without the generators.
+
+        Raises:
+            NotResumableError: if several generators are in a set, which another process iterates over in another order.
+        """
+        for name in self.own:
+            if AMBIGUOUS in name:
+                raise NotResumableError(
+                    f"{name.partition(AMBIGUOUS)[0]} is one of several random generators that are in a set or the keys "
+                    f"of a dictionary, so a resumed run could not tell which is which.\n"
+                    f"Fix: keep them in a list."
+                )
         return {
             "python": self.python,
             "numpy": self.numpy,
             "torch": self.torch,
             "devices": self.devices,
-            "own": [state for _, state in self.own],
+            "own": {name: state for name, (_, state) in self.own.items()},
         }
 
     @classmethod
-    def from_dict(cls, states: dict[str, Any], sources: Iterable[Any], *, own: bool = True) -> RandomState:
+    def from_dict(
+        cls, states: dict[str, Any], sources: Sources, *, needed: Callable[[str], bool] = lambda name: True
+    ) -> RandomState:
         """What `as_dict` returned, for the generators that there are now.
 
         Args:
-            sources: The data loaders, whose own generators count as well.
-            own: Whether these must be as many as were saved. Default: yes; else they are left as they are, if they
-                are more or fewer.
+            sources: The objects whose own generators count as well.
+            needed: Whether the generator with some path must be there now if it was saved, and have been saved if it
+                is there. Default: all must.
 
         Raises:
-            MismatchError: if the loaders hold more or fewer generators.
+            MismatchError: if it is not; it names them.
         """
-        state = cls(sources)
-        if len(state.own) == len(states["own"]):
-            state.own = [(generator, saved) for (generator, _), saved in zip(state.own, states["own"], strict=True)]
-        elif own:
+        state, saved = cls(sources), states["own"]
+        if missing := [name for name in saved if name not in state.own and needed(name)]:
             raise MismatchError(
-                f"The checkpoint has the states of {len(states['own'])} random generators that belong to data loaders, "
-                f"and the learner's data have {len(state.own)}.\n"
-                f"Fix: resume with loaders built as those of the saved run"
+                f"The checkpoint has the state of a random generator at {', '.join(missing)}, and the learner has none "
+                f"there.\nFix: build the learner and its data as in the saved run; make a generator where the object "
+                f"that holds it is made, and not when it is first used"
             )
+        if new := [name for name in state.own if name not in saved and needed(name)]:
+            raise MismatchError(
+                f"The learner has a random generator at {', '.join(new)}, and the checkpoint has no state of it.\n"
+                f"Fix: build the learner and its data as in the saved run"
+            )
+        state.own = {name: (found, saved[name]) for name, (found, _) in state.own.items() if name in saved}
         state.python, state.torch = states["python"], states["torch"]
         if state.numpy is not None and states["numpy"] is not None:
             state.numpy = states["numpy"]
@@ -113,51 +135,34 @@ class RandomState:
         return state
 
 
-#: Where data loaders, samplers and data sets keep parts that may hold generators.
-PARTS = ("generator", "rng", "sampler", "batch_sampler", "dataset", "transform", "collate_fn")
+#: In the name of a generator that shares its path with another.
+AMBIGUOUS = " (another)"
 
 
-def own_generators(sources: Iterable[Any]) -> Iterator[Any]:
-    """The generators that data loaders, their samplers, data sets and transforms hold, each once.
+def own_generators(sources: Sources) -> dict[str, Any]:
+    """The random generators of torch, NumPy and Python that are reachable from some objects, each once, by their paths.
 
-    They are torch's, NumPy's and Python's, under any name. This is the only search for generators: validation, the
-    LR finder, the checkpoints and the contract find the same ones.
+    Validation, the LR finder, the checkpoints and the contract find the same ones. See `walk`.
     """
-    seen: dict[int, Any] = {}  # holds the objects as well, so that no id is used twice
-    waiting = list(sources)
-    while waiting:
-        source = waiting.pop()
-        if source is None or id(source) in seen:
-            continue
-        seen[id(source)] = source
-        if is_generator(source):
-            yield source
-        elif not isinstance(source, (torch.Tensor, str, bytes, int, float, list, tuple, dict)):
-            waiting += [part_of(source, name) for name in PARTS]
-            waiting += filter(is_generator, getattr(source, "__dict__", {}).values())
+    found: dict[str, Any] = {}
+    for node in walk(sources if isinstance(sources, Mapping) else {"sources": list(sources)}):
+        if is_generator(node.value):
+            name = node.path
+            while name in found:
+                name += AMBIGUOUS
+            found[name] = node.value
+    return found
 
 
-def part_of(source: Any, name: str) -> Any:
-    """What a source has under a name; None if it has nothing, or a property of it raises."""
-    try:
-        return getattr(source, name, None)
-    except Exception:  # another author's property, which need not work before the loop runs
-        return None
-
-
-def is_generator(value: Any) -> bool:
-    """Whether it is a random generator whose state can be read and set."""
-    if isinstance(value, torch.Generator):
-        return True
-    if isinstance(value, random.Random):
-        return not isinstance(value, random.SystemRandom)  # which has no state
-    numpy = sys.modules.get("numpy")
-    kinds = (numpy.random.Generator, numpy.random.BitGenerator, numpy.random.RandomState) if numpy else ()
-    return isinstance(value, kinds)
+def sources_of(learner: Any) -> dict[str, Any]:
+    """All parts of a learner that may hold random generators, by name."""
+    learner = getattr(learner, "_learner", learner)  # of a callback's view
+    parts = ("data", "model", "lossfn", "optimizer", "cbstate")
+    return {part: getattr(learner, part) for part in parts} | {"callbacks": callback_states.keys(learner.callbacks)}
 
 
 def generator_state(generator: Any) -> Any:
-    """The state of a generator; see `own_generators`."""
+    """The state of a generator; see `is_generator`."""
     if isinstance(generator, random.Random):
         return generator.getstate()
     if hasattr(generator, "get_state"):
@@ -166,7 +171,7 @@ def generator_state(generator: Any) -> Any:
 
 
 def set_generator_state(generator: Any, state: Any) -> None:
-    """Set the state of a generator; see `own_generators`."""
+    """Set the state of a generator; see `is_generator`."""
     if isinstance(generator, random.Random):
         generator.setstate(state)
     elif hasattr(generator, "set_state"):

@@ -184,7 +184,7 @@ def _entries(state: PropDict, path: str) -> Iterator[Part]:
 
 def _surroundings(learner: Learner) -> Iterator[Part]:
     state = RandomState(learner.data.values())
-    loaders = [value for _, value in state.own]
+    loaders = [value for _, value in state.own.values()]
     states = {"Python": state.python, "NumPy": state.numpy, "torch": state.torch, "the data's loaders": loaders}
     states |= {f"torch on {device}": value for device, value in state.devices.items()}
     for name, value in states.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
-from treadle.authoring import RandomState
+from treadle.authoring import RandomState, has_state
 from treadle.errors import MismatchError, NotResumableError
 
 from treadle_checkpoint.batch_digest import batch_digest
@@ -76,6 +76,7 @@ def draws_its_order(data: Any) -> bool:
         and data.num_workers == 0
         and data.batch_sampler is not None
         and not isinstance(data.dataset, IterableDataset)
+        and not has_state(data.dataset)  # it may count what is loaded
     )
 
 
@@ -105,5 +106,5 @@ def chance(data: Any) -> tuple[Any, Any]:
     """What changes whenever a random generator is used: a global one, or one of the data's own."""
     state = RandomState([data])
     numpy = (bytes(state.numpy[1]), *state.numpy[2:]) if state.numpy is not None else None
-    loaders = [bytes(s.numpy()) if isinstance(s, torch.Tensor) else repr(s) for _, s in state.own]
+    loaders = [bytes(s.numpy()) if isinstance(s, torch.Tensor) else repr(s) for _, s in state.own.values()]
     return (state.python, numpy, bytes(state.torch.numpy())), loaders

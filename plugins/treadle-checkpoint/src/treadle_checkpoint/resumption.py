@@ -64,7 +64,7 @@ class SavedRun:
         """Put the state back after `FitBegin` was handled."""
         self.put_back("entry")
         if self.place.phase is None:
-            self.state.put_back_loaders(self.learner)
+            self.state.put_back_data(self.learner)
             self.learner.position.resumption = None
 
     def rest(self, phase: Phase, data: Any) -> Iterator[Any] | None:
@@ -85,15 +85,16 @@ class SavedRun:
             )
         entry = position.at_entry
         self.put_back("start")
-        position.at_start, position.at_entry = self.state.random_state(learner, "start"), entry
-        self.state.put_back_loaders(learner)
+        position.at_start, position.at_entry = self.state.pass_start(learner), entry
+        self.state.put_back_data(learner)
+        position.passes_over(learner.data, phase, data).resume(position.at_start.values)
         own_data = learner.data.get(place.data) if place.data is not None else None
         if own_data is not None and own_data is data and has_state(data):
             batches: Iterator[Any] = iter(data)
         else:
             batches = fast_forward(data, place.batches, place.digest, str(place.data))
         position.skipped, learner.progress.step = place.batches, place.steps
-        self.state.random_state(learner, "now").put_back()
+        self.state.random_state(learner, "now", without=self.without).put_back()
         return batches
 
 

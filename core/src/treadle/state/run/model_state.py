@@ -33,14 +33,18 @@ def models_by_name(model: Any) -> dict[str, nn.Module]:
     return models
 
 
-def model_state(model: Any, *, copy: bool = True) -> dict[str, Any]:
-    """What the `state_dict` of a model holds, by name; with several models each name starts with its model's.
+def model_state(model: Any, *, copy: bool = True, persistent: bool = False) -> dict[str, Any]:
+    """Parameters and buffers of a model by name; with several models each name starts with its model's.
+
+    It is what the `state_dict` of the model holds, and the buffers that this leaves out.
 
     To restore the best weights, keep this and put it back with `load_model_state`; a `state_dict` may hold it.
 
     Args:
         model: A module, or a mapping of modules.
         copy: Whether to copy the tensors; one that has several names is copied once. Default: yes.
+        persistent: Whether to leave out buffers that are in no `state_dict`, as a file for other programs does.
+            Default: no.
 
     Raises:
         NotSaveableError: for a lazy parameter.
@@ -56,7 +60,10 @@ def model_state(model: Any, *, copy: bool = True) -> dict[str, Any]:
     state: dict[str, Any] = {}
     copies: dict[Any, torch.Tensor] = {}
     for prefix, module in models_by_name(model).items():
-        for key, value in module.state_dict().items():
+        values = dict(module.state_dict())
+        if not persistent:
+            values |= all_hidden_buffers(module)
+        for key, value in values.items():
             name = f"{prefix}.{key}" if prefix else key
             if not isinstance(value, torch.Tensor):
                 state[name] = deepcopy(value) if copy else value
@@ -72,6 +79,62 @@ def model_state(model: Any, *, copy: bool = True) -> dict[str, Any]:
                     copies[memory] = value.detach().clone()
                 state[name] = copies[memory]
     return state
+
+
+def hidden_buffers(module: nn.Module) -> dict[str, torch.Tensor | None]:
+    """The buffers of a module, without those of its children, that no `state_dict` names."""
+    return {
+        name: buffer
+        for name, buffer in module._buffers.items()
+        if name in module._non_persistent_buffers_set and (buffer is None or not is_lazy(buffer))
+    }
+
+
+def all_hidden_buffers(module: nn.Module) -> dict[str, torch.Tensor | None]:
+    """The buffers of a module and all of its children that no `state_dict` names, by their names."""
+    return {
+        f"{path}.{name}" if path else name: buffer
+        for path, owner in module.named_modules()
+        for name, buffer in hidden_buffers(owner).items()
+    }
+
+
+def named_modules(models: Mapping[str, nn.Module], lossfn: Any) -> dict[str, nn.Module]:
+    """All modules that a run has, by name: those of the models and of the loss function."""
+    modules: dict[str, nn.Module] = {}
+    for prefix, model in models.items():
+        modules |= {".".join(filter(None, (prefix, name))): module for name, module in model.named_modules()}
+    if isinstance(lossfn, nn.Module):
+        modules |= {f"lossfn:{name}": module for name, module in lossfn.named_modules()}
+    return modules
+
+
+def modes_by_name(
+    modules: Mapping[str, nn.Module], modes: Iterable[tuple[nn.Module, bool]] | None = ()
+) -> dict[str, bool]:
+    """The training modes of modules by name.
+
+    Args:
+        modes: Modules with modes that count instead of those that they have; None for no modes at all.
+    """
+    if modes is None:
+        return {}
+    instead = {id(module): mode for module, mode in modes}
+    return {name: instead.get(id(module), module.training) for name, module in modules.items()}
+
+
+def load_hidden_buffers(modules: Mapping[str, nn.Module], state: Mapping[str, Any]) -> None:
+    """Load buffers that no `state_dict` names, in place where the tensor that is there has the same form."""
+    for name, value in state.items():
+        path, _, leaf = name.rpartition(".")
+        owner = modules[path]
+        current = owner._buffers.get(leaf)
+        if isinstance(current, torch.Tensor) and isinstance(value, torch.Tensor) and not is_lazy(current):
+            if current.shape == value.shape and current.dtype == value.dtype:
+                current.copy_(value)
+                continue
+            value = value.to(current.device)
+        owner.register_buffer(leaf, value.clone() if isinstance(value, torch.Tensor) else value, persistent=False)
 
 
 def load_model_state(model: Any, state: Mapping[str, Any], where: str = "The state") -> None:
@@ -93,16 +156,18 @@ def load_model_state(model: Any, state: Mapping[str, Any], where: str = "The sta
         treadle.errors.MismatchError: It does not fit the model: weight has the shape (1, 1), in the model (1, 2).
         Fix: build the model as it was when it was saved
     """
-    for module, own_state in match_model_state(model, state, where):
+    for module, own_state, hidden in match_model_state(model, state, where):
         module.load_state_dict(own_state)
+        load_hidden_buffers(dict(module.named_modules()), hidden)
 
 
 def match_model_state(
-    model: Any, saved: Mapping[str, Any], where: str, *, exact: bool = False
-) -> list[tuple[nn.Module, dict[str, Any]]]:
-    """What each module is to load; see `load_model_state`.
+    model: Any, saved: Mapping[str, Any], where: str, *, what: str = "the model", exact: bool = False
+) -> list[tuple[nn.Module, dict[str, Any], dict[str, Any]]]:
+    """What each module is to load, and into which of its buffers that no `state_dict` names; see `load_model_state`.
 
     Args:
+        what: What the model is called in a message. Default: "the model".
         exact: Whether the types of the numbers have to agree as well. Default: no, they are converted.
     """
     result, problems, known = [], [], set()
@@ -118,14 +183,15 @@ def match_model_state(
                 problems.append(problem)
             else:
                 state[key] = saved[sources[name]]
-        known |= set(current)
-        result.append((module, state))
-    problems += [f"it has {name}, which the model does not have" for name in saved if name not in known]
+        hidden = {f"{prefix}.{key}" if prefix else key: key for key in all_hidden_buffers(module)}
+        known |= set(current) | set(hidden)
+        result.append((module, state, {key: saved[name] for name, key in hidden.items() if name in saved}))
+    problems += [f"it has {name}, which {what} does not have" for name in saved if name not in known]
     if problems:
         more = f", and {len(problems) - 6} more" if len(problems) > 6 else ""
         raise MismatchError(
-            f"{where} does not fit the model: {'; '.join(problems[:6])}{more}.\n"
-            f"Fix: {wrapper_hint(set(saved), known) or 'build the model as it was when it was saved'}"
+            f"{where} does not fit {what}: {'; '.join(problems[:6])}{more}.\n"
+            f"Fix: {wrapper_hint(set(saved), known) or f'build {what} as it was when it was saved'}"
         )
     return result
 

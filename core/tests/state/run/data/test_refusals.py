@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 from treadle.errors import NotResumableError
-from treadle.state.run.loader_states import refuse_unresumable
+from treadle.state.run.data.refusals import refuse_unresumable
 
 POINTS = torch.utils.data.TensorDataset(torch.rand(8, 1))
 

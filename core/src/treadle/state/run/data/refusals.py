@@ -1,4 +1,4 @@
-"""The states of loaders that have one, and which data can be iterated over again in the same order."""
+"""Which data can be iterated over again in the same order."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from treadle.errors import NotResumableError
+from treadle.state.propdict import named
+from treadle.state.run.data.passes import live_iterators
 from treadle.state.run.values import has_state
 
 
-def refuse_unresumable(data: Mapping[str, Any]) -> None:
+def refuse_unresumable(data: Mapping[str, Any], *, under_way: str | None = None) -> None:
     """Refuse data whose order could not be repeated.
 
     Args:
         data: Iterables of batches by name.
+        under_way: The name of those of which a pass is under way, and whose iterators may be of this pass. Default:
+            none.
 
     Raises:
         NotResumableError: naming the first of them, and why.
@@ -27,8 +31,11 @@ def refuse_unresumable(data: Mapping[str, Any]) -> None:
         ...
         treadle.errors.NotResumableError: A run over data.training could not be resumed: ...
     """
-    for name, batches in data.items():
-        if not has_state(batches) and (problem := unresumable(batches)) is not None:
+    for name, batches in named(data).items():
+        if has_state(batches):
+            continue
+        problem = unresumable(batches) or (None if name == under_way else held_iterator(f"data.{name}", batches))
+        if problem is not None:
             what, fix = problem
             raise NotResumableError(f"A run over data.{name} could not be resumed: {what}.\nFix: {fix}.")
 
@@ -44,32 +51,20 @@ def unresumable(batches: Any) -> tuple[str, str] | None:
         return "its workers outlive the epoch, with the random numbers they drew", "use persistent_workers=False"
     if batches.num_workers > 0 and not getattr(batches, "in_order", True):
         return "its batches come in the order in which its workers finish", "use in_order=True"
-    for part in ("sampler", "batch_sampler"):
-        if isinstance(getattr(batches, part), Iterator):
+    for part in ("sampler", "batch_sampler", "dataset"):
+        value = getattr(batches, part)
+        if isinstance(value, Iterator) and not has_state(value):
             what = f"its {part} is an iterator, and what it has yielded is gone"
-            return what, "pass what it is made of, such as a list"
+            return what, "pass what it is made of, such as a list, or give it a state_dict"
     return None
 
 
-def capture(data: Mapping[str, Any], under_way: str | None) -> dict[str, Any]:
-    """The states of loaders that have one, by name.
-
-    A `DataLoader` of a kind that has a state makes a new iterator for each epoch, and makes one if it is asked too
-    early; so only that of the epoch under way is asked.
-
-    Args:
-        data: Iterables of batches by name.
-        under_way: The name of those of the epoch under way, or None.
-    """
-    return {
-        name: batches.state_dict()
-        for name, batches in data.items()
-        if has_state(batches) and (name == under_way or not isinstance(batches, DataLoader))
-    }
-
-
-def put_back(data: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
-    """Give loaders back what `capture` returned; they use it when they are iterated next."""
-    for name, state in saved.items():
-        if name in data and has_state(data[name]):
-            data[name].load_state_dict(state)
+def held_iterator(name: str, batches: Any) -> tuple[str, str] | None:
+    """Which iterator data go on with from pass to pass, and what to do about it; None if there is none."""
+    for path, iterator in live_iterators(name, batches):
+        what = f"{path} is a {type(iterator).__name__} under way, and what it has yielded is gone"
+        return (
+            what,
+            "make it anew for each pass, in a variable of __iter__, or give its owner state_dict and load_state_dict",
+        )
+    return None

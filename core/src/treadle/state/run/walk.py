@@ -1,0 +1,300 @@
+"""The walk over what objects hold: the only search for random generators, counters, and what a trial may change."""
+
+from __future__ import annotations
+
+import random
+import sys
+import types
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+#: Of more values of one type than this in one container, only the first and the last of them are looked into, unless
+#: they are random generators or modules.
+LARGEST = 1_000
+
+#: How many of those on either side.
+SAMPLE = 100
+
+#: After so many objects of one root a walk that is limited ends, with a warning.
+MOST = 300_000
+
+Result = TypeVar("Result")
+
+
+def by_class(function: Callable[[Any], Result]) -> Callable[[Any], Result]:
+    """A function of a class, or of a function's code, that remembers what it returned."""
+    return lru_cache(maxsize=4096)(function)
+
+
+CONTAINERS = (dict, list, tuple, set, frozenset, deque, types.MappingProxyType)
+
+#: What belongs to the standard library, and is looked into nevertheless. All else of it is machinery: queues, locks.
+OPEN = ("builtins", "collections", "functools", "types")
+
+#: The parts of this package that hold a whole learner, and are no part of what holds them.
+MACHINERY = tuple(
+    f"treadle.{room}" for room in ("learner", "loop", "dispatch", "ordering", "plugins", "state.views", "testing")
+)
+
+
+class Node(NamedTuple):
+    """An object, and how the walk came there."""
+
+    value: Any
+    parent: Node | None
+    label: str
+
+    @property
+    def path(self) -> str:
+        """Its path from the root: `data.training.dataset.transforms[0].rng`."""
+        labels = []
+        node: Node | None = self
+        while node is not None:
+            labels.append(node.label)
+            node = node.parent
+        return "".join(reversed(labels))
+
+
+def walk(
+    roots: Mapping[str, Any],
+    *,
+    largest: int | None = LARGEST,
+    stop: tuple[type, ...] = (),
+    classes: bool = True,
+    seen: dict[int, Any] | None = None,
+) -> Iterator[Node]:
+    """All objects that are reachable from the roots, each once: root after root, and of each first what is nearer.
+
+    It goes through containers, the attributes and slots of objects, the attributes of their classes, partial functions,
+    bound methods and closures. It does not go into numbers, texts, tensors, arrays, classes, modules of code, and
+    the machinery of the standard library and of this package.
+
+    Args:
+        roots: Objects by name.
+        largest: See `LARGEST`; None to look into everything.
+        stop: Types whose objects are not gone into. Default: none.
+        classes: Whether to go into what users' classes hold. Default: yes.
+        seen: Objects by their ids that are passed over; those that are reached join them. Default: none.
+
+    Example:
+        >>> from functools import partial
+        >>> transforms = [partial(print, random.Random(0))]
+        >>> [node.path for node in walk({"transforms": transforms}) if is_generator(node.value)]
+        ['transforms[0].args[0]']
+    """
+    seen = {} if seen is None else seen  # holds the objects as well, so that no id is used twice
+    for name, root in roots.items():
+        waiting = deque([Node(root, None, name)] if kind_of(type(root)) != "plain" else ())
+        last = len(seen) + MOST
+        while waiting:
+            node = waiting.popleft()
+            if id(node.value) in seen:
+                continue
+            seen[id(node.value)] = node.value
+            yield node
+            if largest is not None and len(seen) > last:
+                _warn_of_limit(name)
+                break
+            if isinstance(node.value, stop):
+                continue
+            for label, part in parts_of(node.value, largest, seen if classes else None):
+                if id(part) not in seen and (largest is None or type(part) not in CONTAINERS or part):
+                    waiting.append(Node(part, node, label))
+
+
+def parts_of(value: Any, largest: int | None, seen: dict[int, Any] | None) -> Iterator[tuple[str, Any]]:
+    """What an object holds, apart from plain values, with how it is reached from there.
+
+    Args:
+        seen: Classes by their ids that are passed over, which others join; None for no classes at all.
+    """
+    cls = type(value)
+    kind = kind_of(cls)
+    if kind == "end":
+        return
+    if kind == "container":
+        yield from items_of(value, largest)
+        if cls in CONTAINERS:
+            return
+    if isinstance(value, types.FunctionType):
+        yield from held_by_function(value)
+    if isinstance(value, types.CellType):
+        yield from (("", part) for part in cell_content(value) if kind_of(type(part)) != "plain")
+    if isinstance(value, torch.jit.ScriptModule):  # which keeps them outside of Python
+        yield from ((f".{name}", part) for name, part in value.named_parameters(recurse=False))
+        yield from ((f".{name}", part) for name, part in value.named_buffers(recurse=False))
+    for name, part in attributes_of(value):
+        if kind_of(type(part)) != "plain":
+            yield f".{name}", part
+    for base in user_classes(cls) if seen is not None else ():
+        if id(base) not in seen:
+            seen[id(base)] = base
+            yield from held_by_class(base)
+
+
+def attributes_of(value: Any) -> Iterator[tuple[str, Any]]:
+    """The attributes and the slots of an object, without entering any code of its author."""
+    attributes = attribute_dict(value)
+    if attributes is not None:
+        yield from list(attributes.items())
+    for name, slot in slots_of(type(value)):
+        try:
+            yield name, slot.__get__(value)
+        except AttributeError:  # it is not set
+            continue
+
+
+def attribute_dict(value: Any) -> dict[str, Any] | None:
+    """The dictionary of an object's attributes, or None."""
+    try:
+        attributes = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return attributes if isinstance(attributes, dict) else None
+
+
+def items_of(container: Any, largest: int | None) -> Iterator[tuple[str, Any]]:
+    """What a container holds, apart from plain values."""
+    is_dict = isinstance(container, (dict, types.MappingProxyType))
+    values = container.values() if is_dict else container
+    if is_dict and any(kind_of(kind) != "plain" for kind in set(map(type, container))):
+        yield from (("{key}", key) for key in list(container) if kind_of(type(key)) != "plain")
+    kinds = {kind for kind in set(map(type, values)) if kind_of(kind) != "plain"}
+    if not kinds:
+        return
+    crowded: set[type] = set()
+    if largest is not None and len(container) > largest:
+        counts = Counter(map(type, values))
+        crowded = {kind for kind in kinds if counts[kind] > largest and not issubclass(kind, always_taken())}
+    last = len(container) - SAMPLE
+    labelled: Iterable[tuple[Any, Any]] = list(container.items()) if is_dict else enumerate(list(container))
+    unordered = isinstance(container, (set, frozenset))
+    for i, (key, part) in enumerate(labelled):
+        if type(part) in kinds and (type(part) not in crowded or i < SAMPLE or i >= last):
+            yield "{item}" if unordered else f"[{key!r:.60}]", part
+
+
+def held_by_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """What a function holds: its closure, its defaults, and the random generators that it knows by a global name."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        yield f".{name}", cell
+    for name, value in {"defaults": function.__defaults__, "kwdefaults": function.__kwdefaults__}.items():
+        if value:
+            yield f".{name}", value
+    for name in names_in(function.__code__):
+        value = function.__globals__.get(name)
+        if is_generator(value):
+            yield f".{name}", value
+
+
+def held_by_class(cls: type) -> Iterator[tuple[str, Any]]:
+    """What a class of a user's holds: its attributes, and what its methods hold."""
+    for name, value in list(vars(cls).items()):
+        function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+        if isinstance(function, types.FunctionType):
+            yield from ((f".{name}{label}", part) for label, part in held_by_function(function))
+        elif not name.startswith("__") and kind_of(type(value)) != "plain" and name != "_abc_impl":
+            yield f".{name}", value
+
+
+def cell_content(cell: types.CellType) -> list[Any]:
+    """What a variable of a closure holds; nothing if it is not set."""
+    try:
+        return [cell.cell_contents]
+    except ValueError:
+        return []
+
+
+@by_class
+def names_in(code: types.CodeType) -> tuple[str, ...]:
+    """The global names that a function uses, also in the functions inside of it."""
+    inner = [name for part in code.co_consts if isinstance(part, types.CodeType) for name in names_in(part)]
+    return tuple(dict.fromkeys([*code.co_names, *inner]))
+
+
+@by_class
+def kind_of(cls: type) -> str:
+    """How the walk treats the objects of a class: "plain" are passed over, at an "end" it ends, others are entered."""
+    if issubclass(cls, (torch.Tensor, array, *generators())) or is_opaque_iterator(cls):
+        return "end"
+    if issubclass(cls, CONTAINERS) and cls is not torch.Size:
+        return "container"
+    module = cls.__module__ or ""
+    root = module.partition(".")[0]
+    if root == "numpy":
+        return "end" if cls.__name__ == "ndarray" else "plain"
+    if module.startswith(MACHINERY) or (module == "torch.utils.data.dataloader" and "Iter" in cls.__name__):
+        return "plain"
+    if issubclass(cls, (type, types.ModuleType, types.BuiltinFunctionType, property)) or cls.__module__ == "torch":
+        return "plain"
+    if root in sys.stdlib_module_names and (root not in OPEN or (root == "builtins" and cls not in ENTERED)):
+        return "plain"
+    return "object"
+
+
+#: The built-in types that are entered.
+ENTERED = (types.FunctionType, types.MethodType, types.CellType)
+
+
+def is_opaque_iterator(cls: type) -> bool:
+    """Whether its objects are iterators of which nobody can tell where they are: generators, zip, open files."""
+    return (
+        hasattr(cls, "__next__")
+        and not issubclass(cls, CONTAINERS)
+        and (cls.__module__ or "").partition(".")[0] in ("builtins", "itertools", "collections", "_io", "csv", "_csv")
+    )
+
+
+@by_class
+def slots_of(cls: type) -> tuple[tuple[str, Any], ...]:
+    """The slots of a class; in C as well, so that those of a partial function and a bound method are among them."""
+    if cls in (types.FunctionType, types.CellType):
+        return ()
+    return tuple(
+        (name, value)
+        for base in cls.__mro__
+        for name, value in vars(base).items()
+        if isinstance(value, types.MemberDescriptorType) and name not in ("__doc__", "__weakref__", "__dict__")
+    )
+
+
+@by_class
+def user_classes(cls: type) -> tuple[type, ...]:
+    """Those of a class's bases whose attributes may be part of a run: not the libraries'."""
+    libraries = ("torch", "numpy", "treadle")
+    return tuple(
+        base
+        for base in cls.__mro__
+        if (root := (base.__module__ or "").partition(".")[0]) not in libraries and root not in sys.stdlib_module_names
+    )
+
+
+def is_generator(value: Any) -> bool:
+    """Whether it is a random generator whose state can be read and set."""
+    return isinstance(value, generators()) and not isinstance(value, random.SystemRandom)  # which has no state
+
+
+def generators() -> tuple[type, ...]:
+    """The types of random generators that are in use."""
+    numpy = sys.modules.get("numpy")
+    numpys = (numpy.random.Generator, numpy.random.BitGenerator, numpy.random.RandomState) if numpy else ()
+    return (torch.Generator, random.Random, *numpys)
+
+
+def always_taken() -> tuple[type, ...]:
+    """What is looked into however many there are."""
+    return (*generators(), torch.nn.Module)
+
+
+def _warn_of_limit(name: str) -> None:
+    from loguru import logger  # needed rarely, and loaded then
+
+    logger.warning(
+        f"More than {MOST:,} objects belong to {name}, and random generators are looked for in the nearest only.\n"
+        f"Fix: hold a generator near, as an attribute of the loader, its sampler or its data set."
+    )
