@@ -42,8 +42,10 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
         rest = position.resumption.rest(phase, data)
         if rest is not None:
             return rest
-    position.at_start, batches = position.passes_over(learner.data, phase, data).begin(RandomState(sources_of(learner)))
-    return batches
+    position.at_start, iterator = position.passes_over(learner.data, phase, data).begin(
+        RandomState(sources_of(learner))
+    )
+    return iterator
 
 
 def length_of(data: Any) -> int | None:

@@ -277,7 +277,7 @@ def refuse_other_passes(learner: Any) -> None:
     refuse_unresumable(learner.data, under_way=under_way)
     for name, passes in position.passes.items():
         if name in learner.data:
-            passes.refuse_unrepeatable(sources_of(learner), under_way=name == under_way)
+            passes.refuse_unrepeatable(sources_of(learner))
 
 
 def position_in(learner: Any) -> Any:

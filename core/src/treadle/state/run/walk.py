@@ -131,7 +131,9 @@ def parts_of(value: Any, largest: int | None, seen: dict[int, Any] | None) -> It
     for name, part in attributes_of(value):
         if kind_of(type(part)) != "plain":
             yield f".{name}", part
-    for base in user_classes(cls) if seen is not None else ():
+    if seen is None:
+        return
+    for base in user_classes(cls):
         if id(base) not in seen:
             seen[id(base)] = base
             yield from held_by_class(base)

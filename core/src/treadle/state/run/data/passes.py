@@ -23,7 +23,7 @@ from treadle.state.random_state import RandomState, preserved_random_state
 from treadle.state.run.data.states import at_start, parts_with_state
 from treadle.state.run.preserved import is_order, preserved_state
 from treadle.state.run.values import has_state
-from treadle.state.run.walk import LARGEST, Node, attributes_of, is_opaque_iterator, walk
+from treadle.state.run.walk import LARGEST, Node, attributes_of, is_opaque_iterator, user_classes, walk
 
 Values = dict[str, Any]
 
@@ -60,7 +60,7 @@ class Passes:
     def __init__(self, name: str, data: Any) -> None:
         self.name, self.data = name, data
         self.moving: set[str] = set()
-        self._before: Values | None = None  # the first pass
+        self._before: Values | None = None  # the first whole pass
         self._first: Values = {}  # after its first batch
         self._after: Values | None = None  # when it had ended
         self._random: RandomState | None = None
@@ -73,11 +73,11 @@ class Passes:
             random: The state of the random generators.
         """
         values = values_of(self.name, self.data)
-        if self._before is not None:
-            self.moving |= {path for path, value in values.items() if self._before.get(path, value) != value}
+        known = self._before or {}
+        self.moving |= {path for path, value in values.items() if known.get(path, value) != value}
         moving = {path: values[path] for path in self.moving if path in values}
         start = PassStart(random, at_start(self.data), moving)
-        if self._before is not None:
+        if self._after is not None:
             return start, iter(self.data)
         self._before, self._random = values, random
         iterator = iter(self.data)
@@ -112,23 +112,20 @@ class Passes:
         """A copy, of a learner, begins anew."""
         return Passes, (self.name, self.data)
 
-    def refuse_unrepeatable(self, sources: dict[str, Any], *, under_way: bool) -> None:
+    def refuse_unrepeatable(self, sources: dict[str, Any]) -> None:
         """Refuse data whose next pass would not begin as the first one did, and that offer no state.
 
         Only values that changed by themselves are looked into: then another pass is begun, without a trace.
 
         Args:
             sources: All that may hold random generators, by name.
-            under_way: Whether a pass is under way.
 
         Raises:
             NotResumableError: naming the value that changed.
         """
         if self._repeatable or self._before is None:
             return
-        now = self._after if self._after is not None else values_of(self.name, self.data) if under_way else None
-        if now is None:
-            return
+        now = values_of(self.name, self.data) if self._after is None else self._after
         changed = {path for path, value in self._before.items() if path in now and now[path] != value}
         if changed:
             again = self._begin_again(sources)
@@ -200,8 +197,15 @@ def values_of(name: str, data: Any) -> Values:
         elif isinstance(value, types.CellType):
             continue
         elif not is_opaque_iterator(type(value)):
-            values |= {f"{node.path}.{key}": item for key, item in attributes_of(value) if type(item) in PLAIN}
+            attributes = {**class_attributes(type(value)), **dict(attributes_of(value))}
+            values |= {f"{node.path}.{key}": item for key, item in attributes.items() if type(item) in PLAIN}
     return values
+
+
+def class_attributes(cls: type) -> dict[str, Any]:
+    """The attributes that objects have from their class, as a counter has that begins at 0 there."""
+    bases = reversed(user_classes(cls))
+    return {name: value for base in bases for name, value in vars(base).items() if not name.startswith("__")}
 
 
 def digest(values: list[Any]) -> str:
