@@ -261,7 +261,7 @@ def slots_of(cls: type) -> tuple[tuple[str, Any], ...]:
         (name, value)
         for base in cls.__mro__
         for name, value in vars(base).items()
-        if isinstance(value, types.MemberDescriptorType) and name not in ("__doc__", "__weakref__", "__dict__")
+        if isinstance(value, types.MemberDescriptorType) and (name[:2] != "__" or name in ("__self__", "__func__"))
     )
 
 
