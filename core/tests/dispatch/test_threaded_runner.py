@@ -1,3 +1,4 @@
+import os
 import threading
 
 import pytest
@@ -5,16 +6,23 @@ from treadle import (
     ArgumentTypeError,
     ArgumentValueError,
     Callback,
+    CallbackConflictError,
     CancelStepException,
+    NoConflict,
+    NotDefined,
     Read,
     StepEnd,
     ThreadedRunner,
     TrainingPhase,
+    ValidationPhase,
     Write,
+    epoch,
     hookimpl,
+    step,
     toy_learner,
 )
 from treadle.dispatch.threaded_runner import stages
+from treadle.errors import ThreadError
 
 
 def make(name: str, do=lambda: None, *, at: str = "on_step_end", after=(), **access) -> Callback:
@@ -146,3 +154,120 @@ def test_wrappers_go_around_all_of_them() -> None:
 def test_the_number_of_threads_is_a_whole_number(workers, error, message) -> None:
     with pytest.raises(error, match=message):
         ThreadedRunner(workers)
+
+
+# The loop, entered by a handler.
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("name", ["A", "N", "Z"])
+def test_a_callback_that_may_enter_the_loop_is_called_alone_in_the_thread_of_the_fit(workers, name) -> None:
+    busy = threading.Lock()
+    threads: list[int] = []
+    overlaps: list[str] = []
+
+    def alone(self, learner, phase: TrainingPhase):
+        threads.append(threading.get_ident())
+        with busy:
+            learner.loop.epoch(ValidationPhase())
+
+    def beside(who: str):
+        if busy.locked():
+            overlaps.append(who)
+
+    entering = type(name, (Callback,), {"state_access": {"loop": Write}, "on_step_end": alone})()
+    others = [make(other, lambda other=other: beside(other)) for other in "BMXY"]
+    assert toy_learner(entering, *others, runner=ThreadedRunner(workers), nbatches=4).fit(1).steps == 4
+    assert set(threads) == {threading.get_ident()}
+    assert overlaps == []
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("name", ["A", "N", "Z"])
+@pytest.mark.parametrize(
+    "enter",
+    [
+        lambda learner: learner.fit(1),
+        lambda learner: epoch(learner, ValidationPhase()),
+        lambda learner: step(learner, ValidationPhase(), learner.data.validation[0]),
+    ],
+    ids=["fit", "epoch", "step"],
+)
+def test_a_handler_that_enters_the_loop_beside_others_is_refused_in_whatever_thread(workers, name, enter) -> None:
+    entering = make(name, lambda: enter(learner))
+    others = [make(other) for other in "BMXY"]
+    learner = toy_learner(entering, *others, runner=ThreadedRunner(workers), nbatches=4)
+    with pytest.raises(
+        ThreadError,
+        match=r"^The loop of this learner was entered by a handler that runs side by side with others, in threads\.\n"
+        r"Fix: declare it; the handler is then called on its own, in the thread of the fit, with `learner\.loop`:\n"
+        r"    state_access = \{\"loop\": Write\}\n",
+    ) as raised:
+        learner.fit(1)
+    assert raised.value.__notes__ == [f"Raised by {name} in on_step_end, TrainingPhase, epoch 1, step 1."]
+    learner.set_callbacks(others)
+    assert learner.fit(1).steps == 4
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_handlers_that_run_loops_of_other_learners_with_the_same_runner_do_not_wait_for_each_other(workers) -> None:
+    runner = ThreadedRunner(workers)
+    done: list[str] = []
+
+    def nest(depth: int, name: str):
+        def run():
+            done.append(name)
+            if depth:
+                inner = [make(f"{name}{i}", nest(depth - 1, f"{name}{i}")) for i in range(3)]
+                toy_learner(*inner, runner=runner, nbatches=1).fit(1)
+
+        return run
+
+    toy_learner(*(make(f"C{i}", nest(2, f"C{i}")) for i in range(3)), runner=runner, nbatches=1).fit(1)
+    assert len(done) == len(set(done)) == 3 + 9 + 27
+
+
+# What belongs to the process.
+
+
+class Collective(Callback):
+    """Uses something that only one may use at a time, and says so."""
+
+    state_access = {"cbstate.process": Write}
+
+    def __init__(self, name: str, taken: threading.Lock, done: list[str]) -> None:
+        self.name, self.taken, self.done = name, taken, done
+
+    def resolve_conflict(self, other):
+        return NoConflict() if isinstance(other, Collective) else NotDefined()
+
+    def on_step_end(self, phase: TrainingPhase):
+        assert self.taken.acquire(blocking=False), "used by another"
+        self.done.append(self.name)
+        for _ in range(200):
+            os.sched_yield()
+        self.taken.release()
+
+
+def test_callbacks_that_declare_the_process_never_run_side_by_side() -> None:
+    taken, done = threading.Lock(), []
+    collectives = [Collective(name, taken, done) for name in "DACB"]
+    others = [make(name) for name in "EF"]
+    learner = toy_learner(*collectives, *others, runner=ThreadedRunner(4), nbatches=4)
+    learner.fit(2)
+    assert done == ["A", "B", "C", "D"] * 8
+    groups = [{call.callback.name for call in group} for group in stages(calls_of(learner))]
+    assert groups == [{"A", "E", "F"}, {"B"}, {"C"}, {"D"}]
+
+
+def calls_of(learner):
+    return learner._dispatcher.calls(StepEnd, TrainingPhase())
+
+
+def test_callbacks_that_declare_the_process_are_ordered_or_refused() -> None:
+    first, second = make("A", w="cbstate.process"), make("B", w="cbstate.process")
+    with pytest.raises(CallbackConflictError, match=r"A and B both write `cbstate\.process`"):
+        toy_learner(first, second)
+    type(first).run_after = ("B",)
+    learner = toy_learner(first, second, runner=ThreadedRunner())
+    assert [[call.callback.name for call in group] for group in stages(calls_of(learner))] == [["B"], ["A"]]

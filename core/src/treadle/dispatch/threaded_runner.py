@@ -7,7 +7,7 @@ import functools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from treadle.dispatch.call import Call
 from treadle.dispatch.raised import exception_of, leading
 from treadle.dispatch.runners import CallbackRunner, Run, one_after_the_other
 from treadle.errors import FitException
+from treadle.loop.scope import closed
 
 
 class ThreadedRunner(CallbackRunner):
@@ -27,10 +28,15 @@ class ThreadedRunner(CallbackRunner):
     raises an error, those that are not ordered after it have run already. Worth its cost only for
     handlers that wait for something, such as a disk.
 
+    A callback that declares `"loop": Write` is called on its own, in the thread of the fit; a handler that enters
+    the loop without it, beside others, is refused. Callbacks that share something of the process, such as
+    collectives, all declare `"cbstate.process": Write`, and so never run side by side.
+
     Args:
         max_workers: The maximum number of threads. Default: 4.
 
     Raises:
+        ThreadError: in a fit, if a handler enters its loop beside others.
         ArgumentTypeError, ArgumentValueError: if `max_workers` is not a whole number of at least 1.
 
     Example:
@@ -79,16 +85,17 @@ class ThreadedRunner(CallbackRunner):
         """Make calls side by side, and return what they raised."""
         first, *others = group
         in_pool = hasattr(self._worker, "here")  # a loop inside a handler: all threads of the pool may be taken
-        futures = [] if in_pool else self._submit(others)
-        found: list[BaseException | None] = []
-        try:
-            found.append(exception_of(first))
-            found += [future.result() for future in futures] or [exception_of(call) for call in others]
-            return {call: exception for call, exception in zip(group, found, strict=True) if exception is not None}
-        finally:
-            wait(futures)  # also after an interrupt: no handler runs on beside what follows
-            futures.clear()
-            found.clear()  # the tracebacks hold this frame
+        with closed(first.learner) if others and not in_pool else nullcontext():
+            futures = [] if in_pool else self._submit(others)
+            found: list[BaseException | None] = []
+            try:
+                found.append(exception_of(first))
+                found += [future.result() for future in futures] or [exception_of(call) for call in others]
+                return {call: exception for call, exception in zip(group, found, strict=True) if exception is not None}
+            finally:
+                wait(futures)  # also after an interrupt: no handler runs on beside what follows
+                futures.clear()
+                found.clear()  # the tracebacks hold this frame
 
     def _submit(self, calls: Sequence[Call]) -> list[Future[BaseException | None]]:
         """Make calls in other threads, as if they were made in this one."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -103,8 +104,22 @@ def enter(learner: Learner) -> int:
         if first.owner is not None and first.owner() is None:  # an interrupt came as its `with` block ended
             unwind(learner, 0)
         elif first.thread != get_ident():
-            raise ThreadError(SECOND_THREAD)
+            raise ThreadError(SIDE_BY_SIDE if first.thread == NOBODY else SECOND_THREAD)
     return len(scopes)
+
+
+@contextmanager
+def closed(learner: Learner) -> Iterator[None]:
+    """Nobody enters the loop meanwhile, from whatever thread: handlers run side by side."""
+    outermost = learner.position.scopes[:1]
+    threads = [scope.thread for scope in outermost]
+    try:
+        for scope in outermost:
+            scope.thread = NOBODY
+        yield
+    finally:
+        for scope, thread in zip(outermost, threads, strict=True):
+            scope.thread = thread
 
 
 def unwind(learner: Learner, depth: int) -> None:
@@ -119,6 +134,14 @@ def unwind(learner: Learner, depth: int) -> None:
         scopes.pop()  # not after an interrupt: whoever unwinds next does it again
 
 
+#: In place of a thread's number, where no thread may enter the loop.
+NOBODY = 0
+
+SIDE_BY_SIDE = (
+    "The loop of this learner was entered by a handler that runs side by side with others, in threads.\n"
+    "Fix: declare it; the handler is then called on its own, in the thread of the fit, with `learner.loop`:\n"
+    '    state_access = {"loop": Write}'
+)
 SECOND_THREAD = (
     "The loop of this learner was entered from a second thread, while another one is in it.\n"
     "Fix: use one learner in one thread at a time. A handler that runs epochs or steps declares it, and is then called "
