@@ -7,6 +7,7 @@ import pytest
 import torch
 import tqdm
 from treadle import (
+    Callback,
     CancelEpochException,
     CancelFittingException,
     CancelStepException,
@@ -15,6 +16,7 @@ from treadle import (
     StepBegin,
     TrainingPhase,
     ValidationPhase,
+    Write,
     accesses,
     epoch,
     toy_learner,
@@ -345,3 +347,44 @@ def test_a_loss_on_a_device_without_events_is_not_shown(bar, terminal):
         bar.steps = steps
         bar.show(torch.empty((), device="meta"))
     assert shown_loss(terminal) == []
+
+
+class Within(Callback):
+    """Run something inside of every second training step, but not inside of itself."""
+
+    state_access = {"loop": Write, "step": Read}
+
+    def __init__(self, name, run):
+        self.name, self.run, self.running = name, run, False
+
+    def on_step_end(self, learner, phase: TrainingPhase):
+        if learner.progress.step % 2 == 0 and not self.running:
+            self.running = True
+            self.run(learner)
+            self.running = False
+
+
+def one_batch(learner):
+    return [(learner.step.xs, learner.step.ys)]
+
+
+@pytest.mark.parametrize("name", ["A", "Z"])  # before the printer in the order, and after it
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda learner: learner.loop.epoch(ValidationPhase(), one_batch(learner)),
+        lambda learner: learner.loop.epoch(TrainingPhase(), one_batch(learner)),
+        lambda learner: learner.loop.step(TrainingPhase(), one_batch(learner)[0]),
+        lambda learner: learner.loop.step(ValidationPhase(), one_batch(learner)[0]),
+    ],
+    ids=["a validation", "an epoch of an equal phase", "a step of an equal phase", "a step of another phase"],
+)
+def test_the_bar_goes_on_when_something_ran_inside_of_a_step(terminal, name, run):
+    learner = learner_with(terminal, Within(name, run), nbatches=6, leave=True)
+    learner.fit(1, (learner.data.training,))
+    outermost = [frame for frame in terminal.frames if re.search(r"TrainingPhase: .*/6 ", frame)]
+    counts = [int(re.search(r"(\d)/6", frame)[1]) for frame in outermost]
+    assert counts == sorted(counts)
+    assert set(counts) == set(range(7))
+    assert "6/6" in next(line for line in terminal.screen if "TrainingPhase: 100%" in line and "/6" in line)
+    assert open_bars() == []

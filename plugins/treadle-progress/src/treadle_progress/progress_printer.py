@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import tqdm.auto
 from treadle import Callback, Phase, Read
-from treadle.authoring import DeviceNumber, length_of, one_of, phase_label, real_number, writable
+from treadle.authoring import DeviceNumber, length_of, one_of, phase_label, position_of, real_number, writable
 
 
 class ProgressPrinter(Callback):
@@ -69,7 +69,9 @@ class ProgressPrinter(Callback):
         self._bars: list[tuple[Phase, Bar]] = []  # an epoch may run inside of another one
 
     def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
-        self._close(phase)  # that of an epoch whose end was not dispatched
+        nested = position_of(learner).nested
+        if not nested:
+            self._close()  # those of epochs whose ends were not dispatched
         title = f"Epoch {self._ended[phase_label(phase)] + 1} {phase_label(phase)}"
         data = None if phase.data_name is None else learner.data.get(phase.data_name)
         disable = None if self.show is None else not self.show  # None: tqdm shows it in terminals
@@ -79,6 +81,7 @@ class ProgressPrinter(Callback):
         if file is None and in_notebook():
             file = sys.stdout  # where standard error is shown in red
         bar = Bar(title, data, self.mininterval, disable=disable, file=file, leave=self.leave)
+        bar.nested = nested
         if not bar.disable:
             self._bars.append((phase, bar))
 
@@ -87,11 +90,14 @@ class ProgressPrinter(Callback):
             innermost, bar = self._bars[-1]
             if phase is innermost or phase == innermost:  # the first test is the faster one
                 bar.steps = learner.progress.step
-                if monotonic() >= bar.due:
+                # A step inside of another one, by `learner.loop.step`, is none of the epoch's.
+                if monotonic() >= bar.due and position_of(learner).nested is bar.nested:
                     bar.show(learner.step.get("loss") if self.loss else None)
 
-    def on_epoch_end(self, phase: Phase) -> None:
+    def on_epoch_end(self, learner: Any, phase: Phase) -> None:
         self._ended[phase_label(phase)] += 1
+        if self._bars and self._bars[-1][0] == phase:
+            self._bars[-1][1].steps = learner.progress.step
         self._close(phase)
 
     def on_fit_end(self) -> None:
@@ -118,6 +124,7 @@ class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
     Attributes:
         steps: The number of steps of the epoch so far.
         due: When to show them, by `time.monotonic`.
+        nested: Whether its epoch is inside of another epoch or step.
     """
 
     monitor_interval = 0  # without the thread that monitors bars
@@ -128,7 +135,7 @@ class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
         )
         self._interval = interval
         self.due = monotonic() + interval
-        self.steps = 0
+        self.steps, self.nested = 0, False
         self._loss: DeviceNumber | None = None
 
     def show(self, loss: Any = None) -> None:
