@@ -5,11 +5,13 @@ from treadle import (
     CallbackConflictError,
     CancelFittingException,
     CancelStepException,
+    LinearRunner,
     Phase,
     Read,
     StepEnd,
     ThreadedRunner,
     TrainingPhase,
+    ValidationPhase,
     Write,
     accesses,
     epoch,
@@ -190,3 +192,55 @@ def test_it_runs_after_the_metrics_in_every_phase(memory) -> None:
     learner = toy_learner(logger, metrics, recorder)
     assert learner.ordering.order(StepEnd, TrainingPhase) == (recorder, metrics, logger)
     assert learner.ordering.order(StepEnd, Phase) == (recorder, metrics, logger)
+
+
+class ValidateWithin(Callback):
+    """Validate after every second training step."""
+
+    state_access = {"loop": Write}
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def on_step_end(self, learner, phase: TrainingPhase) -> None:
+        if learner.progress.step % 2 == 0:
+            learner.loop.epoch(ValidationPhase())
+
+
+@pytest.mark.parametrize("name", ["A", "Z"])  # before the logger in the order, and after it
+@pytest.mark.parametrize("runner", [LinearRunner, ThreadedRunner])
+def test_a_validation_inside_of_steps_has_each_of_its_points_once_and_in_order(memory, name, runner) -> None:
+    learner = toy_learner(Recorder(), Metrics(), LogMetrics(memory), ValidateWithin(name), nbatches=4, runner=runner())
+    learner.fit(2)
+    for phase, steps, epochs in ((TrainingPhase(), 8, 2), (ValidationPhase(), 6 * 4, 6)):
+        for kind, recorded, count in (("Step", "metricsstep", steps), ("Epoch", "metricsepoch", epochs)):
+            series = learner.cbstate[recorded][phase]["Loss"]
+            logged = memory.of(f"{kind}/{type(phase).__name__}/Metrics/Loss")
+            assert logged == list(zip(series.iterations, series.values, strict=True))
+            assert [i for i, _ in logged] == list(range(1, count + 1))
+
+
+@pytest.mark.parametrize("runner", [LinearRunner, ThreadedRunner])
+@pytest.mark.parametrize("name", ["A", "Z"])
+def test_an_interrupt_in_a_handler_leaves_a_file_that_is_whole(tmp_path, runner, name) -> None:
+    path = tmp_path / "log.csv"
+    stop = Stop(5, KeyboardInterrupt())
+    stop.name = name
+    learner = toy_learner(
+        Recorder(),
+        Metrics(),
+        LogMetrics(CSVBackend(path)),
+        LogHistograms(CSVBackend(tmp_path / "b.csv")),
+        stop,
+        runner=runner(),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        learner.fit(1)
+    rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
+    logged = [(int(i), float(value)) for _, i, value in rows]
+    assert path.read_bytes().endswith(b"\n")
+    assert logged == steps_of(learner)[: len(logged)]
+    assert len(logged) in (4, 5)  # of the step that was interrupted, the logger may have seen the end, or not
+    learner.remove_callback(Stop)
+    learner.fit(1)
+    assert len(path.read_text().splitlines()) > 1 + 16 + 1

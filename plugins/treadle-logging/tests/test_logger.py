@@ -291,3 +291,18 @@ def test_the_arguments_are_checked(memory) -> None:
         SeriesLogger(memory, seconds="a")  # type: ignore[arg-type]
     with pytest.raises(ArgumentValueError, match="SeriesLogger has no backend"):
         SeriesLogger()
+
+
+def test_an_interrupt_while_entries_are_written_costs_only_the_one_that_was_being_written() -> None:
+    class Interrupted(Picky):
+        def log(self, loggable, name, i, group) -> None:
+            if loggable.number == 3:
+                raise KeyboardInterrupt
+            super().log(loggable, name, i, group)
+
+    backend = Interrupted()
+    logger = Logger(backend)
+    with pytest.raises(KeyboardInterrupt):
+        logger.send(entries(1, 2, 3, 4, 5))
+    logger.on_fit_end()
+    assert backend.taken == [1, 2, 4, 5]
