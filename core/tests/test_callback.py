@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import treadle
 from treadle import (
+    AccessError,
     Callback,
     CallbackError,
     ConflictResolution,
@@ -260,3 +261,9 @@ def test_a_union_of_phases_is_a_type_of_phase() -> None:
     seen = []
     toy_learner(CustomCallback(seen.append, EpochBegin, TrainingPhase | ValidationPhase)).fit(1)
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("access", [3, ["step.loss"], 0, "", {"step.loss": "read"}, {"stp": Read}])
+def test_a_custom_callbacks_state_access_is_checked_where_it_is_made(access: Any) -> None:
+    with pytest.raises(AccessError, match=r"^CustomCallback\.state_access (is|has) (?s:.*)\nFix: "):
+        CustomCallback(print, StepEnd, state_access=access)

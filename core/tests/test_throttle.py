@@ -37,6 +37,7 @@ from treadle import (
     throttle,
     toy_learner,
 )
+from treadle.events import Init
 
 # Conditions.
 
@@ -594,3 +595,30 @@ def test_a_copy_guards_a_copy() -> None:
     assert throttled.callback.log == []
     assert copied.callback.log.count("end") == 2
     assert (throttled.condition.count, copied.condition.count) == (0, 4)
+
+
+class Handles(Callback):
+    def on_epoch_end(self): ...
+
+    def on_fit_end(self): ...
+
+    def on_init(self, learner): ...
+
+    @hookimpl(wrapper=True)
+    def forward(self):
+        return (yield)
+
+
+@pytest.mark.parametrize("settings", [{"freq": 2}, {"seconds": 2}])
+@pytest.mark.parametrize(("event", "why"), [(StepEnd, "has no `on_step_end`"), (Init, "`on_init` always passes")])
+def test_a_throttle_on_an_event_that_the_callback_does_not_handle_is_refused(settings, event, why) -> None:
+    with pytest.raises(CallbackError) as refused:
+        throttle(throttle(Handles(), EpochEnd, freq=2), event, **settings)
+    assert str(refused.value) == (
+        f"Handles is to be throttled at {event.__name__}, and {why}.\n"
+        f"Fix: name an event that it handles: on_epoch_end, on_fit_end."
+    )
+
+
+def test_a_handler_that_was_assigned_can_be_throttled() -> None:
+    assert throttle(CustomCallback(print, StepEnd), StepEnd, freq=2).condition.event is StepEnd

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from treadle.access import Permission
+from treadle.access import Permission, checked
 from treadle.arguments import shown_arguments
 from treadle.errors import CallbackError
 from treadle.events import Event
@@ -211,6 +211,7 @@ class CustomCallback(Callback):
 
     Raises:
         CallbackError: if `f` cannot be called, or `event` or `phase` is not such a class.
+        AccessError: if `state_access` is not a mapping of paths to `Read` or `Write`.
 
     Example:
         >>> from treadle import EpochBegin, toy_learner
@@ -244,7 +245,7 @@ class CustomCallback(Callback):
                     f"Fix: pass one of treadle.phases:\n    CustomCallback(f, StepEnd, TrainingPhase)"
                 )
         self.f, self.event, self.phase = f, event, phase
-        self.state_access = dict(state_access or {})
+        self.state_access = {} if state_access is None else checked(state_access, "CustomCallback")
 
         def handler(learner: Learner) -> None:
             f(learner)

@@ -215,12 +215,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"There is: {', '.join(known)}." if known else "There is none."
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
+def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The name that was meant, if one of those that are known is close.
+
+    Args:
+        cutoff: How alike the two must be, from 0 to 1.
 
     Example:
         >>> closest("recoder", ["recorder", "metrics"]), closest("my_own", ["recorder", "metrics"])
         ('recorder', None)
     """
-    close = difflib.get_close_matches(name, sorted(known), n=1)
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)
     return close[0] if close else None

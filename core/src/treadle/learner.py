@@ -25,7 +25,7 @@ from treadle.ordering.plan import Plan
 from treadle.ordering.user_resolutions import Resolve, checked_resolve
 from treadle.phases import Phase, TrainingPhase, ValidationPhase, as_phases, check_phase
 from treadle.plugins.modules import modules_for, resolver
-from treadle.plugins.selection import as_callbacks, check_callback_instance
+from treadle.plugins.selection import as_callbacks, check_callback_instance, report_slips
 from treadle.state.gradients import Gradients
 from treadle.state.models import as_lossfn, as_model, as_optimizer, models_of, optimizers_of, parameters_of
 from treadle.state.propdict import PropDict
@@ -278,6 +278,7 @@ class Learner:
                 vars(holder).clear()
                 vars(holder).update(attributes)
             raise
+        report_slips(self._callbacks, before[0][1].get("_callbacks", ()))
 
     def _compile(self, callbacks: tuple[Callback, ...], modules: list[str]) -> None:
         ordering = Ordering(callbacks, resolver(modules_for(callbacks, modules)), self._resolve)

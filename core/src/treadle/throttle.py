@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
 
 from treadle.arguments import instance_of, real_number, shown_arguments, subclass_of, whole_number
-from treadle.callback import Callback, ConflictResolution, RunFirst
+from treadle.callback import Callback, ConflictResolution, RunFirst, unwrap
 from treadle.errors import ArgumentTypeError, CallbackError
-from treadle.events import Event, Hook
+from treadle.events import PROJECT, Event, Hook, Init
 from treadle.phases import Phase
 
 EXAMPLE = "throttle(callback, StepEnd, freq=10)"
@@ -17,6 +18,9 @@ EXAMPLE = "throttle(callback, StepEnd, freq=10)"
 
 class CallbackCondition:
     """When the callback inside of a `ConditionalCallback` runs.
+
+    Attributes:
+        event: The event that it is about, which the callback has to handle; None if it is about several.
 
     Example:
         >>> from treadle import ConditionalCallback, CustomCallback, EpochEnd, ValidationPhase, toy_learner
@@ -28,6 +32,8 @@ class CallbackCondition:
         >>> result = toy_learner(ConditionalCallback(hello, OnlyInValidation())).fit(1)
         An epoch ended.
     """
+
+    event: type[Event] | None = None
 
     def should_run(self, event: type[Hook], phase: Phase | None) -> bool:
         """Whether a dispatch of an event goes through; `phase` is None for an event outside of all phases."""
@@ -64,7 +70,7 @@ class FrequencyThrottle(CallbackCondition):
 
     def __init__(self, freq: int, event: type[Event]) -> None:
         self.freq = whole_number(freq, "freq", EXAMPLE, least=1)
-        self.event = subclass_of(event, "event", Event, EXAMPLE)
+        self.event: type[Event] = subclass_of(event, "event", Event, EXAMPLE)
         self.count = 0
 
     def should_run(self, event: type[Hook], phase: Phase | None) -> bool:
@@ -99,7 +105,7 @@ class TimeThrottle(CallbackCondition):
 
     def __init__(self, seconds: float, event: type[Event], clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = real_number(seconds, "seconds", "throttle(callback, StepEnd, seconds=5)", least=0)
-        self.event = subclass_of(event, "event", Event, EXAMPLE)
+        self.event: type[Event] = subclass_of(event, "event", Event, EXAMPLE)
         self.clock = clock
         self.last: float | None = None
 
@@ -118,6 +124,24 @@ def forwarded(facet: str) -> Any:
     return property(
         lambda self: getattr(self.callback, facet), lambda self, value: setattr(self.callback, facet, value)
     )
+
+
+def check_handled(callback: Callback, event: type[Event] | None) -> None:
+    """Refuse a condition on an event that the callback does not handle, or on one that always passes."""
+    inner = unwrap(callback)
+    handled = [name for name in dir(inner) if is_handler(name, inspect.getattr_static(inner, name))]
+    if event is None or not handled or (event.hook in handled and event is not Init):
+        return
+    why = "and `on_init` always passes" if event is Init else f"and has no `{event.hook}`"
+    listed = ", ".join(name for name in handled if name.startswith("on_") and name != Init.hook) or "none"
+    raise CallbackError(
+        f"{callback.name} is to be throttled at {event.__name__}, {why}.\nFix: name an event that it handles: {listed}."
+    )
+
+
+def is_handler(name: str, value: Any) -> bool:
+    """Whether an attribute of a callback handles an event, or wraps or overrides an operation."""
+    return callable(value) and (name.startswith("on_") or hasattr(value, f"{PROJECT}_impl"))
 
 
 class ConditionalCallback(Callback):
@@ -143,6 +167,7 @@ class ConditionalCallback(Callback):
                 f"Fix: pass an instance:\n    throttle(Printer(), StepEnd, freq=10)"
             )
         instance_of(condition, "condition", CallbackCondition, "FrequencyThrottle(10, StepEnd)")
+        check_handled(callback, condition.event)
         self.wrapped = callback
         self.condition = condition
 
@@ -189,6 +214,7 @@ def throttle(
     Raises:
         ArgumentTypeError: unless exactly one of `freq` and `seconds` is given, a number each.
         ArgumentValueError: for a `freq` below 1 or negative `seconds`.
+        CallbackError: if the callback does not handle the event.
 
     Example:
         >>> from treadle import CustomCallback, StepEnd, TrainingPhase, toy_learner

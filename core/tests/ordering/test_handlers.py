@@ -364,3 +364,77 @@ def test_whether_a_callback_handles_a_hook_in_a_phase(hook, phase, answer) -> No
 def test_handles_refuses_what_is_not_a_hook_or_a_phase(arguments, message) -> None:
     with pytest.raises(ArgumentTypeError, match=message):
         handles(Both(), *arguments)
+
+
+# Methods of others, and methods without self.
+
+
+class Wraps(Callback):
+    @hookimpl(wrapper=True)
+    def on_step_end(self):
+        return (yield)
+
+    @hookimpl(wrapper=True)
+    def forward(self):
+        return (yield)
+
+
+@pytest.mark.parametrize("name", ["helper", "on_done", "forward", "loss"])
+@pytest.mark.parametrize("method", ["on_step_end", "forward"])
+def test_a_method_of_another_callback_that_it_keeps_is_not_a_handler(name, method) -> None:
+    class Keeps(Callback):
+        def on_epoch_end(self): ...
+
+    keeps = Keeps()
+    setattr(keeps, name, getattr(Wraps(), method))
+    assert list(handlers(keeps)) == ["on_epoch_end"]
+    assert toy_learner(keeps).fit(1).steps == 16
+
+
+def test_it_is_where_it_stands_under_the_name_of_an_event() -> None:
+    keeps = Callback()
+    keeps.on_step_end = Wraps().on_step_end
+    assert handlers(keeps)["on_step_end"].wrapper
+
+
+def test_a_function_under_an_unknown_name_of_an_event_is_a_slip() -> None:
+    slip = Callback()
+    slip.on_step_ends = lambda learner: None
+    with pytest.raises(CallbackError, match=r"has a method `on_step_ends`, .* Did you mean `on_step_end`\?"):
+        handlers(slip)
+
+
+def learner_first(learner, phase): ...
+
+
+def nothing(): ...
+
+
+def phase_first(phase: TrainingPhase): ...
+
+
+@pytest.mark.parametrize(
+    ("method", "fix"),
+    [
+        (learner_first, "def on_step_end(self, learner, phase): ..."),
+        (nothing, "def on_step_end(self): ..."),
+        (phase_first, "def on_step_end(self, phase): ..."),
+        (hookimpl(learner_first), "def on_step_end(self, learner, phase): ..."),
+    ],
+)
+def test_a_handler_without_self_is_refused(method, fix) -> None:
+    callback = type("Printer", (Callback,), {"on_step_end": method})()
+    with pytest.raises(CallbackError) as refused:
+        toy_learner(callback)
+    assert str(refused.value) == (
+        "Printer.on_step_end does not take `self`, and Python passes the callback first.\n"
+        f"Fix: take it first:\n    {fix}"
+    )
+
+
+@pytest.mark.parametrize(
+    "method", [staticmethod(learner_first), staticmethod(nothing), lambda this: None, lambda *arguments: None]
+)
+def test_a_handler_that_needs_no_self_or_calls_it_otherwise_is_not(method) -> None:
+    callback = type("Printer", (Callback,), {"on_step_end": method})()
+    assert [*handlers(callback)] == ["on_step_end"]

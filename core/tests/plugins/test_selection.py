@@ -1,5 +1,6 @@
 """Which callbacks a learner gets: those listed, and the defaults."""
 
+import copy
 import inspect
 import os
 from dataclasses import dataclass
@@ -234,3 +235,69 @@ def test_a_broken_default_is_left_out_with_a_warning(install, only_tests) -> Non
     assert [type(callback).__module__ for callback in learner.callbacks] == ["test_default_metrics"]
     assert len(messages) == 1
     assert messages[0].startswith("A default callback is left out. The plugin 'recorder' (test-recorder 1.0,")
+
+
+# Names that are close to one and mean none.
+
+
+@pytest.fixture
+def warnings():
+    found: list[str] = []
+    handler = logger.add(lambda message: found.append(message.record["message"]), level="WARNING")
+    yield found
+    logger.remove(handler)
+
+
+class Steps(Callback):
+    def on_step_end(self): ...
+
+
+def late(*names: str) -> Callback:
+    return type("Late", (Callback,), {"run_after": names, "on_step_end": lambda self: None})()
+
+
+def test_a_name_in_run_after_that_is_close_to_one_is_reported_once(warnings) -> None:
+    learner = toy_learner(late("Stepz"), Steps())
+    assert warnings == [
+        "Late.run_after names 'Stepz', and no callback is called so. Did you mean `Steps`?\n"
+        "Fix: correct the name. One that no callback has orders nothing."
+    ]
+    learner.add_callback(Callback())
+    copy.deepcopy(learner)
+    assert len(warnings) == 1
+    learner.add_callback(late("stepss"))
+    assert len(warnings) == 2
+
+
+def test_so_is_one_that_is_close_to_what_is_installed(install, only_tests, warnings) -> None:
+    default_plugin(install, metrics=it())
+    toy_learner(late("metric"))
+    assert [text.partition("\n")[0].partition("so. ")[2] for text in warnings] == ["Did you mean `metrics`?"]
+
+
+@pytest.mark.parametrize("name", ["Steps", "steps", "somebody_else", "unknown_recorder", "Late"])
+def test_a_name_that_means_one_or_is_like_none_is_silent(name, warnings) -> None:
+    toy_learner(late(name), Steps())
+    assert warnings == []
+
+
+@pytest.mark.parametrize("value", ["metric", "recorder,metric", "Metric "])
+def test_a_name_that_disables_none_and_is_close_to_one_is_reported(
+    install, only_tests, monkeypatch, warnings, value
+) -> None:
+    default_plugin(install, metrics=it(), recorder=it())
+    monkeypatch.setenv("TREADLE_DISABLE_PLUGINS", value)
+    toy_learner(Steps()).add_callback(Callback())
+    assert len(warnings) == 1
+    assert warnings[0].endswith(
+        "and no plugin is called so. Did you mean `metrics`?\n"
+        "Fix: correct the name. One that no plugin has leaves none out:\n    TREADLE_DISABLE_PLUGINS=metrics"
+    )
+
+
+@pytest.mark.parametrize("value", ["", "metrics", "all", "Metrics,", "something_else"])
+def test_a_name_that_disables_one_or_is_like_none_is_silent(install, only_tests, monkeypatch, warnings, value) -> None:
+    default_plugin(install, metrics=it())
+    monkeypatch.setenv("TREADLE_DISABLE_PLUGINS", value)
+    toy_learner(Steps())
+    assert warnings == []

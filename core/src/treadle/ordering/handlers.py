@@ -65,6 +65,7 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
     found = {}
     for name in implemented(callback, hooks):
         method = getattr(callback, name)
+        check_self(callback, hooks[name])
         options = getattr(method, f"{PROJECT}_impl", None) or {}
         found[name] = Handler(hooks[name], handler_phases(callback, method), bool(options.get("wrapper")))
     return found
@@ -109,8 +110,11 @@ def handles(callback: Callback, hook: type[Hook] | str, phase: type[Phase] | Pha
 def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str]:
     """The names of the callback's methods that handle a hook."""
     cls: Any = type(callback)
-    assigned = [name for name, value in vars(callback).items() if callable(value) and _is_handler(callback, name)]
-    names = [name for name in (*_methods(cls), *assigned) if name in hooks or _is_handler(callback, name)]
+    assigned = [name for name, value in vars(callback).items() if _is_assigned_handler(name, value, hooks)]
+    names = [
+        *(name for name in _methods(cls) if name in hooks or _is_handler(name, getattr(callback, name))),
+        *assigned,
+    ]
     for name in names:
         if name not in hooks:
             raise CallbackError(
@@ -127,13 +131,38 @@ def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str
     return names
 
 
-def _is_handler(callback: Callback, name: str) -> bool:
+def _is_handler(name: str, value: Any) -> bool:
     """Whether something callable is meant as a handler.
 
     It is by its name or by `@hookimpl`; a function that a callback keeps under the name of an
     operation, such as `self.loss`, is not.
     """
-    return name.startswith("on_") or hasattr(getattr(callback, name), f"{PROJECT}_impl")
+    return name.startswith("on_") or hasattr(value, f"{PROJECT}_impl")
+
+
+def _is_assigned_handler(name: str, value: Any, hooks: Mapping[str, type[Hook]]) -> bool:
+    """Whether what a callback has as an attribute of its own is meant as a handler.
+
+    A method of a callback that it keeps, `self.helper = other.on_step_end`, is not, unless the name is an event's.
+    """
+    if not callable(value) or not _is_handler(name, value):
+        return False
+    kept = isinstance(getattr(value, "__self__", None), Callback)
+    return not kept or (name in hooks and name.startswith("on_"))
+
+
+def check_self(callback: Callback, hook: type[Hook]) -> None:
+    """Refuse a method without `self`, to which Python would pass the callback in another argument's place."""
+    function = inspect.getattr_static(type(callback), hook.hook, None)
+    if not inspect.isfunction(function) or hook.hook in vars(callback):
+        return
+    code = inspect.unwrap(function).__code__
+    arguments = code.co_varnames[: code.co_argcount]
+    if (arguments and arguments[0] in hook.arguments) or not (arguments or code.co_flags & inspect.CO_VARARGS):
+        raise CallbackError(
+            f"{callback.name}.{hook.hook} does not take `self`, and Python passes the callback first.\n"
+            f"Fix: take it first:\n    def {hook.hook}({', '.join(('self', *arguments))}): ..."
+        )
 
 
 @functools.lru_cache(maxsize=1024)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from treadle.access import Read, Write, accesses, overlaps
 from treadle.callback import Callback, unwrap
-from treadle.errors import CallbackError, PluginError
-from treadle.plugins.discovery import CALLBACKS, PLUGINS, installed, load
+from treadle.errors import CallbackError, PluginError, closest
+from treadle.events import snake_case
+from treadle.plugins.discovery import CALLBACKS, DISABLE, PLUGINS, installed, load, names_of, normal
 
 #: The callbacks that every learner gets, where they are installed: FluxTraining.jl's five.
 DEFAULTS = ("recorder", "metrics", "metrics_printer", "progress_printer", "stop_on_nan_loss")
@@ -147,3 +149,58 @@ def readable_state(callback: Callback, present: list[Callback]) -> bool:
     written = {path for other in present for path in accesses(other, Write)}
     read = {path for path in accesses(callback, Read) if path.startswith("cbstate.")}
     return all(any(overlaps(path, other) for other in written) for path in read)
+
+
+#: How alike a name that means none and one that does must be for a warning: names of what is not there are legal.
+ALIKE = 0.8
+
+
+def report_slips(callbacks: Sequence[Callback], before: Sequence[Callback] = ()) -> None:
+    """Warn of names that mean none and are close to one: in `run_after`, and in `TREADLE_DISABLE_PLUGINS`.
+
+    Args:
+        callbacks: The callbacks of a learner.
+        before: Those that it had before, which were reported then. Default: none, for a new learner.
+    """
+    found = list(run_after_slips(callbacks, before))
+    found += [] if before else disabled_slips()
+    if found:
+        from loguru import logger  # needed rarely, and loaded then
+
+        for text in found:
+            logger.warning(text)
+
+
+def run_after_slips(callbacks: Sequence[Callback], before: Sequence[Callback]) -> Iterator[str]:
+    """Of each callback that is new, the names in `run_after` that are close to one and none."""
+    known: set[str] = set()
+    for callback in callbacks:
+        names = [] if callback in before else [name for name in callback.run_after if isinstance(name, str)]
+        known = known or (known_names(callbacks) if names else set())
+        for name in names:
+            if name not in known and (guess := closest(name, known, ALIKE)):
+                yield (
+                    f"{callback.name}.run_after names {name!r}, and no callback is called so. Did you mean `{guess}`?\n"
+                    f"Fix: correct the name. One that no callback has orders nothing."
+                )
+
+
+def known_names(callbacks: Iterable[Callback]) -> set[str]:
+    """The names by which `run_after` may call one of these callbacks, or an installed one."""
+    plugins = installed(CALLBACKS)
+    classes = {plugin.value.rpartition(":")[2] for plugin in plugins}
+    present = {name for callback in callbacks for name in names_of(callback)}
+    return {plugin.name for plugin in plugins} | classes | {snake_case(name) for name in classes} | present
+
+
+def disabled_slips() -> Iterator[str]:
+    """The names in `TREADLE_DISABLE_PLUGINS` that are close to one and none."""
+    names = {name for plugin in installed() for name in (plugin.name, plugin.distribution)}
+    known = {normal(name): name for name in sorted(names | {"all"})}
+    for name in filter(None, map(str.strip, os.environ.get(DISABLE, "").split(","))):
+        if normal(name) not in known and (close := closest(normal(name), known, ALIKE)):
+            guess = known[close]
+            yield (
+                f"{DISABLE} has {name!r}, and no plugin is called so. Did you mean `{guess}`?\n"
+                f"Fix: correct the name. One that no plugin has leaves none out:\n    {DISABLE}={guess}"
+            )

@@ -505,3 +505,81 @@ def test_a_copy_of_a_view_is_one_of_the_copied_learner() -> None:
     mine = copy.deepcopy(seen(learner, cbstate__a=Write), memo)
     mine.cbstate.a = 2
     assert (learner.cbstate.a, other.cbstate.a) == (1, 2)
+
+
+# Names that are close to others, and what there is.
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda v: v.step.lss, "Viewer reads `step.lss` and does not declare it. Did you mean `step.loss`?"),
+        (
+            lambda v: setattr(v.step, "los", 1),
+            "Viewer writes `step.los` and does not declare it. Did you mean `step.loss`?",
+        ),
+        (
+            lambda v: "losss" in v.step,
+            "Viewer asks for `step.losss` and does not declare it. Did you mean `step.loss`?",
+        ),
+        (lambda v: v.step.yhat, "Viewer reads `step.yhat` and does not declare it. Did you mean `step.yhats`?"),
+        (
+            lambda v: v.cbstate.histry,
+            "Viewer reads `cbstate.histry` and does not declare it. Did you mean `cbstate.history`?",
+        ),
+        (lambda v: v.modl, "Viewer reads `modl`, which is not a state of the learner. Did you mean `model`?"),
+    ],
+)
+def test_a_slip_is_guessed_from_what_is_declared_and_what_there_is(use, message) -> None:
+    learner = learner_with()
+    learner.step.yhats = 1
+    with pytest.raises(ProtectedException) as refused:
+        use(seen(learner, step__loss=Read, cbstate__history=Read))
+    what, _, fix = str(refused.value).partition("\nFix: ")
+    assert what == message
+    assert fix.startswith(("correct the name, or add to Viewer.state_access:\n    ", "declare and use one of: model,"))
+
+
+def test_what_is_there_and_not_declared_is_no_slip() -> None:
+    learner = learner_with()
+    learner.step.losses = 1
+    with pytest.raises(
+        ProtectedException, match=r"^Viewer reads `step\.losses` and does not declare it\.\nFix: add to"
+    ):
+        _ = seen(learner, step__loss=Read).step.losses
+
+
+@pytest.mark.parametrize(
+    ("declared", "look", "names"),
+    [
+        ({"step": Read}, lambda v: v.step, {"xs", "loss"}),
+        ({"step": Write}, lambda v: v.step, {"xs", "loss"}),
+        ({"step.loss": Read}, lambda v: v.step, {"loss"}),
+        ({"step": Read, "step.xs": Write}, lambda v: v.step, {"xs", "loss"}),
+        ({"params": Read}, lambda v: v.params, {"weight"}),
+        ({"step.loss": Read, "model": Write}, lambda v: v, {"step", "model"}),
+        ({}, lambda v: v.progress, {"epoch", "steps", "phase"}),
+    ],
+)
+def test_dir_and_vars_show_what_may_be_read(declared, look, names) -> None:
+    learner = toy_learner()
+    learner.step.update(xs=1, loss=2)
+    shown = look(seen(learner, **{path.replace(".", "__"): permission for path, permission in declared.items()}))
+    assert names <= set(dir(shown))
+    assert names <= set(vars(shown))
+    assert all(vars(shown)[name] is getattr(shown, name) for name in names - {"params"} if name != "model")
+
+
+def test_vars_leaves_out_what_is_not_there_yet() -> None:
+    learner = toy_learner()
+    shown = seen(learner, step__loss=Read, step__xs=Read).step
+    assert vars(shown) == {}
+    assert {"loss", "xs"} <= set(dir(shown))
+
+
+def test_vars_of_what_was_not_declared_says_what_to_add() -> None:
+    with pytest.raises(
+        ProtectedException, match=r'iterates over `step` .*\nFix: add to Viewer\.state_access:\n    "step": R'
+    ):
+        vars(seen(toy_learner()).step)
+    assert "xs" not in dir(seen(toy_learner()).step)

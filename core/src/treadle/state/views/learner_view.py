@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from treadle.access import FIELDS, Permission, Read, Write, checked, parts
-from treadle.errors import ProtectedException
+from treadle.errors import ProtectedException, closest
 from treadle.state.gradients import Gradients
 from treadle.state.propdict import PropDict
 from treadle.state.views.read_only import VIEWED, ReadOnly, read_only, read_only_object
@@ -150,6 +150,15 @@ class View:
             raise self._partial()
         return iter(self._target())
 
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(type(self)), *self._names()})
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # what `vars` looks for
+        if self._permission is None and not (self._declared or self._branches):
+            raise self._partial()
+        return {name: self[name] for name in sorted(self._names()) if self._is_there(name)}
+
     def __deepcopy__(self, memo: dict[int, Any]) -> View:
         return type(self)(copy.deepcopy(self._learner, memo), self._owner)
 
@@ -157,6 +166,24 @@ class View:
         return f"<{self._path or 'learner'} as {self._owner} sees it>"
 
     # What it stands for, and what may be done there.
+
+    def _names(self) -> set[str]:
+        """The names that may be used here."""
+        declared = {*self._declared, *self._branches}
+        return declared | self._present() if self._permission is not None else declared
+
+    def _present(self) -> set[str]:
+        """The names that are there now, whether they may be used or not."""
+        try:
+            target = self._target()
+        except (AttributeError, KeyError):  # what stands above it is not there yet
+            return set()
+        if not self._path:
+            return set(FIELDS)
+        return set(target if isinstance(target, (Mapping, Gradients)) else vars(target))
+
+    def _is_there(self, name: str) -> bool:
+        return name in self._branches or name in self._present() or hasattr(self._target(), name)
 
     def _target(self) -> Any:
         return functools.reduce(get_part, parts(self._path) if self._path else (), self._learner)
@@ -183,14 +210,19 @@ class View:
             return ProtectedException(f"{what}, {ONLY_THE_LOOP}")
         if path == "loop":
             permission = Write  # there is nothing to read
+        known = {*FIELDS} if not self._path else self._present() | {*self._declared, *self._branches}
+        meant = None if name in known or "." in name else closest(name, known)  # a parameter's name is rarely typed
+        guess = f" Did you mean `{self._path_of(meant)}`?" if meant else ""
         if not self._path and name not in FIELDS:
             return ProtectedException(
-                f"{what}, which is not a state of the learner.\nFix: declare and use one of: {', '.join(FIELDS)}."
+                f"{what}, which is not a state of the learner.{guess}\n"
+                f"Fix: declare and use one of: {', '.join(FIELDS)}."
             )
         fix = f'state_access:\n    "{path}": {permission.__name__}'
         if permission is Write and name in self._declared:
             return ProtectedException(f"{what}, which it declares `Read`.\nFix: change in {self._owner}.{fix}")
-        return ProtectedException(f"{what} and does not declare it.\nFix: add to {self._owner}.{fix}")
+        correct = "correct the name, or " if guess else ""
+        return ProtectedException(f"{what} and does not declare it.{guess}\nFix: {correct}add to {self._owner}.{fix}")
 
 
 @functools.lru_cache(maxsize=4096)

@@ -62,6 +62,13 @@ class ReadOnly(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._target)
 
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(type(self)), *self})
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # what `vars` looks for
+        return dict(self)
+
     def __reduce__(self) -> tuple[type[PropDict], tuple[dict[str, Any]]]:
         """A copy is a `PropDict` of the reader's own."""
         return PropDict, (dict(named(self._target)),)
@@ -91,6 +98,10 @@ class ReadOnlyObject:
         raise ProtectedException(self._refusal)
 
     __delattr__ = __setattr__
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # what `vars` looks for
+        return {name: getattr(self, name) for name in type(self._target).__slots__}
 
     def __reduce__(self) -> tuple[Callable[..., ReadOnlyObject], tuple[Any, str]]:
         return read_only_object, (self._target, self._refusal)
