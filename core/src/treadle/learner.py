@@ -12,7 +12,7 @@ from treadle.arguments import instance_of, whole_number
 from treadle.callback import Callback, unwrap
 from treadle.dispatch.dispatcher import Dispatcher, Handle
 from treadle.dispatch.runners import CallbackRunner, LinearRunner
-from treadle.errors import CallbackError
+from treadle.errors import CallbackError, FitException
 from treadle.events import Init
 from treadle.loop import loop
 from treadle.loop.batches import as_data
@@ -273,10 +273,12 @@ class Learner:
         self._compile(tuple(callbacks), modules)
         try:
             self.current[Init]()
-        except BaseException:  # an `on_init` may have set anything
+        except BaseException as error:  # an `on_init` may have set anything
             for holder, attributes in before:
                 vars(holder).clear()
                 vars(holder).update(attributes)
+            if isinstance(error, FitException):
+                raise loop.not_under_way(error, "fit") from error
             raise
         report_slips(self._callbacks, before[0][1].get("_callbacks", ()))
 

@@ -33,6 +33,8 @@ from treadle import (
     step,
     toy_learner,
 )
+from treadle.errors import CancelError
+from treadle.events import Init
 
 STEP, EPOCH, FIT = CancelStepException, CancelEpochException, CancelFittingException
 WIDEST_FIRST = [FIT, EPOCH, STEP]
@@ -215,6 +217,35 @@ def test_the_widest_cancel_takes_effect_and_of_equally_wide_ones_the_first(runne
         f"Raised by {'ABC'[winner]} in on_step_begin, TrainingPhase, epoch 0, step 1.",
         *(f"Beside it, {'ABC'[i]} raised {cancels[i]!r} in on_step_begin." for i in others),
     ]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize(
+    ("kind", "event", "unit"),
+    [
+        (STEP, FitBegin, "step"),
+        (STEP, EpochBegin, "step"),
+        (STEP, EpochEnd, "step"),
+        (STEP, FitEnd, "step"),
+        (EPOCH, FitBegin, "epoch"),
+        (EPOCH, FitEnd, "epoch"),
+    ],
+)
+def test_a_wider_cancel_does_not_hide_one_of_what_is_not_under_way(runner, kind, event, unit, order) -> None:
+    doing = [raising(kind("because")), raising(FIT("enough"))]
+    callbacks = [making(name, event, doing[i]) for name, i in zip("AB", order, strict=True)]
+    with pytest.raises(CancelError, match=rf"^{kind.__name__} was raised where no {unit} was under way: because\.\n"):
+        toy_learner(*callbacks, runner=runner).fit(1)
+
+
+@pytest.mark.parametrize("kind", WIDEST_FIRST)
+def test_a_cancel_in_on_init_is_an_error_that_says_where_to_raise_it(runner, kind) -> None:
+    with pytest.raises(
+        CancelError,
+        match=rf"^{kind.__name__} was raised where no fit was under way: not today\.\n"
+        r"Fix: raise it in a handler of on_fit_begin\.\nRaised by A in on_init\.$",
+    ):
+        toy_learner(making("A", Init, raising(kind("not today"))), Callback(), runner=runner)
 
 
 @pytest.mark.parametrize("wrapper", ["", "before", "after"])

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from treadle.callback import Callback
 from treadle.dispatch.call import Call
 from treadle.errors import CancelEpochException, CancelFittingException, CancelStepException, FitException
-from treadle.events import Hook
 
 #: The cancels by how much they end, the widest first.
 WIDTHS = (CancelFittingException, CancelEpochException, CancelStepException)
@@ -20,13 +19,17 @@ WIDTHS = (CancelFittingException, CancelEpochException, CancelStepException)
 Raised = tuple[Callback | None, BaseException]
 
 
-def leading(raised: Sequence[Raised], hook: type[Hook]) -> BaseException:
-    """Of what was raised in one dispatch, in order, what takes effect; with a note for each of the others."""
-    (_, exception), *rest = sorted(raised, key=lambda pair: width(pair[1]))
+def leading(raised: Sequence[Raised], call: Call) -> BaseException:
+    """What takes effect of what was raised, in order, in one dispatch; with a note for each of the others.
+
+    Args:
+        call: Any of the dispatch.
+    """
+    (_, exception), *rest = sorted(raised, key=lambda pair: width(pair[1], call))
     known = getattr(exception, "__notes__", ())
     for callback, other in rest:
         name = callback.name if callback is not None else "a handler"
-        note = f"Beside it, {name} raised {other!r} in {hook.hook}."
+        note = f"Beside it, {name} raised {other!r} in {call.hook.hook}."
         if note not in known:  # the same object may be raised again and again
             exception.add_note(note)
     return exception
@@ -37,11 +40,19 @@ def failed(raised: Iterable[Raised]) -> bool:
     return any(not isinstance(exception, FitException) for _, exception in raised)
 
 
-def width(exception: BaseException) -> int:
-    """How much an exception ends, 0 for the most: an error, a cancel of the fit, of the epoch, of the step."""
+def width(exception: BaseException, call: Call) -> int:
+    """How much an exception ends, the most first: an error, a cancel of the fit, of the epoch, of the step.
+
+    A cancel of what is not under way is an error, which the loop makes of it; it is not hidden by another cancel.
+    """
     if not isinstance(exception, FitException):
         return 0
-    return next((i for i, kind in enumerate(WIDTHS, 1) if isinstance(exception, kind)), len(WIDTHS) + 1)
+    in_epoch, in_step = call.hook.phased, call.learner.position.stepping
+    if (isinstance(exception, CancelStepException) and not in_step) or (
+        isinstance(exception, CancelEpochException) and not in_epoch
+    ):
+        return 1
+    return next((i for i, kind in enumerate(WIDTHS, 2) if isinstance(exception, kind)), len(WIDTHS) + 2)
 
 
 def exception_of(call: Call) -> BaseException | None:

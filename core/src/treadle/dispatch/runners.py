@@ -84,7 +84,7 @@ def one_after_the_other(calls: Sequence[Call], *, always: bool = False) -> Run:
                 later.annotate(another)
                 raised.append((later.callback, another))
         try:
-            raise leading(raised, call.hook)
+            raise leading(raised, call)
         finally:
             another = None
             raised.clear()  # the tracebacks hold this frame

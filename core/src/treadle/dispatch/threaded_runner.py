@@ -75,7 +75,7 @@ class ThreadedRunner(CallbackRunner):
             for call in in_order:
                 call.annotate(exceptions[call])
             try:
-                raise leading([(call.callback, exceptions[call]) for call in in_order], calls[0].hook)
+                raise leading([(call.callback, exceptions[call]) for call in in_order], calls[0])
             finally:
                 exceptions.clear()  # the tracebacks hold this frame
 

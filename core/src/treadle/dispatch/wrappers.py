@@ -93,7 +93,7 @@ def with_callbacks(
                     call.annotate(raised)
                     error = raised
         if requested:
-            error = leading([*requested, *([(None, error)] if error is not None else [])], hook)
+            error = leading([*requested, *([(None, error)] if error is not None else [])], calls[0])
         if error is not None:
             try:
                 raise error

@@ -411,9 +411,10 @@ def drop_gradients(learner: Learner) -> None:
 
 def not_under_way(cancel: FitException, unit: str) -> CancelError:
     """The error for a cancel that went past everything that it could have ended."""
+    fix = "raise it in a handler of on_fit_begin." if unit == "fit" else "to end the fit, raise CancelFittingException."
     error = CancelError(
         f"{type(cancel).__name__} was raised where no {unit} was under way"
-        f"{f': {cancel}' if str(cancel) else ''}.\nFix: to end the fit, raise CancelFittingException."
+        f"{f': {cancel}' if str(cancel) else ''}.\nFix: {fix}"
     )
     for note in getattr(cancel, "__notes__", ()):  # who raised it
         error.add_note(note)
