@@ -15,7 +15,7 @@ from treadle.access import overlaps
 from treadle.state.random_state import preserved_random_state
 from treadle.testing import audit, noisy_learner
 from treadle_checkpoint import Checkpointer, checkpoints, resume
-from treadle_checkpoint.run import read
+from treadle_checkpoint.run_files import read
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(Path(__file__).parents[1] / "docs")

@@ -4,7 +4,7 @@
   `file_path`, `writable`; and guess what a user meant: `did_you_mean`.
 - Ask what another callback is and does: `handles`, `handlers`, `unwrap`, `overlaps`.
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
-- Go through one or several models or optimizers: `by_name`.
+- Go through one or several models or optimizers: `by_name`; all their parameters or gradients: `named_tensors`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; reach every tensor of a batch:
   `map_tensors`; keep something for each epoch that is under way: `OpenEpochs`.
 - Take a number from a device without waiting for it: `DeviceNumber`.
@@ -40,7 +40,7 @@ from treadle.loop.position import position_of
 from treadle.ordering.handlers import handlers, handles
 from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber
-from treadle.state.propdict import by_name
+from treadle.state.propdict import by_name, named_tensors
 from treadle.state.random_state import RandomState, preserved_random_state
 from treadle.state.run.data.refusals import refuse_unresumable
 from treadle.state.run.model_state import load_model_state, model_state, models_by_name
@@ -70,6 +70,7 @@ __all__ = [
     "map_tensors",
     "model_state",
     "models_by_name",
+    "named_tensors",
     "one_of",
     "overlaps",
     "phase_key",

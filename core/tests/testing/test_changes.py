@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from treadle import Learner, PropDict, toy_learner
-from treadle.testing.changes import Moment
+from treadle.testing.comparison.changes import Moment
 
 
 def gan() -> Learner:
@@ -77,7 +77,26 @@ CHANGES = {
     ),
     "the loss function": (trained, lambda learner: setattr(learner, "lossfn", print), "`lossfn` (replaced)"),
     "data": (trained, lambda learner: setattr(learner.data, "training", []), "`data.training` (replaced)"),
-    "inputs in place": (trained, lambda learner: in_place(learner.step.xs), "`step.xs` (changed in place)"),
+    "inputs in place": (
+        trained,
+        lambda learner: setattr(learner.step, "xs", learner.step.xs.clone()),
+        "`step.xs` (replaced)",
+    ),
+    "a tensor of the data": (
+        toy_learner,
+        lambda learner: in_place(learner.data.training[3][0]),
+        "a tensor of `data.training` (changed in place)",
+    ),
+    "a hook of a module": (
+        trained,
+        lambda learner: learner.model.register_forward_hook(print),
+        "the hooks of modules in `model` (changed)",
+    ),
+    "an attribute of a module": (
+        gan,
+        lambda learner: setattr(learner.model.d, "momentum", 0.5),
+        "the attribute `momentum` of `model.d` (changed)",
+    ),
     "the loss": (
         trained,
         lambda learner: setattr(learner.step, "loss", learner.step.loss.clone()),

@@ -18,7 +18,7 @@ class Peak(Callback):
     state_access = {"step.loss": Read}
 
     def on_step_end(self, learner, phase: TrainingPhase):
-        self.peak = learner.step.loss
+        self.peak = learner.step.loss.detach()
 
 class Doubled(Peak):
     def on_step_end(self, learner, phase: TrainingPhase):
@@ -56,9 +56,9 @@ def test_the_error_is_the_report_with_the_findings(Mean):
     with pytest.raises(CallbackCheckError) as caught:
         check_callback(Idle)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "Idle: 9 checks run, 0 skipped, 1 failed"
-    assert lines[5] == "  failed   access        It uses what it declares, and nothing else"
-    assert lines[6:9] == [
+    assert lines[0] == "Idle: 12 checks run, 0 skipped, 1 failed, 2 remarks"
+    assert lines[9] == "  failed   access        It uses what it declares, and nothing else"
+    assert lines[10:13] == [
         "      `params` is declared and not used.",
         "      Fix: remove it from state_access, or give the reason why a toy training does not use it:",
         '          unused_ok={"params": "why"}',
@@ -74,7 +74,7 @@ def test_a_check_that_is_left_out_is_counted_with_its_reason(skipped):
 
     reason = "the time is another in each run"
     report = check_callback(Clock, skip={"state": reason, "runners": reason})
-    assert (report.run, report.skipped, report.failed) == (6, 3, 0)
+    assert (report.run, report.skipped, report.failed) == (9, 3, 0)
     assert skipped(report)["state"] == reason
 
 
@@ -107,7 +107,7 @@ def test_the_contract_has_a_test_for_every_check(monkeypatch):
 def test_a_subclass_inherits_tests_that_pass_fail_or_say_why_they_were_skipped(pytester):
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("-rs", "-p", "no:cacheprovider")  # in this process torch would load twice
-    result.assert_outcomes(passed=13, skipped=4, failed=1)
+    result.assert_outcomes(passed=19, skipped=4, failed=1)
     result.stdout.fnmatch_lines(
         ["*`step.loss` was changed in place.*", "*Fix: change in Doubled.state_access:*", '*"step.loss": Write*']
     )

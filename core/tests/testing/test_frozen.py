@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 from treadle import CustomCallback, PropDict, Series, StepEnd, TrainingPhase
-from treadle.testing.frozen import FrozenTensor, frozen, same
+from treadle.testing.comparison.frozen import FrozenTensor, frozen, same
 
 
 @dataclass

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 from treadle import Callback, ProtectedException, Read, Write, toy_learner
 from treadle.state.views import view
-from treadle.testing.record import Record, RecordingView
+from treadle.testing.comparison.record import Record, RecordingView
 
 DECLARED = {"step": Read, "cbstate.count": Write, "cbstate.history": Read, "params": Read, "optimizer": Write}
 

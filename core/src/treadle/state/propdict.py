@@ -97,3 +97,25 @@ def by_name(state: Any) -> dict[str, Any]:
         {'': Linear(in_features=1, out_features=1, bias=False)}
     """
     return dict(named(state)) if isinstance(state, Mapping) else {"": state}
+
+
+def named_tensors(state: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """All tensors of `learner.params` or `learner.step.grads`, of one or several models, with their names.
+
+    With one model these map the names of parameters to tensors; with several, the names of models to such
+    mappings. Here the names are those of the parameters, with several models after the model's.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> learner = toy_learner()
+        >>> [name for name, parameter in named_tensors(learner.params)]
+        ['weight']
+        >>> nested = {"generator": learner.params, "critic": learner.params}
+        >>> [name for name, parameter in named_tensors(nested)]
+        ['generator.weight', 'critic.weight']
+    """
+    for name, value in named(state).items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{part}", tensor) for part, tensor in named_tensors(value))
+        else:
+            yield name, value

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from treadle.testing.checks.audit import AuditError, audit
+    from treadle.testing.checks.declared.audit import AuditError, audit
     from treadle.testing.contract import CallbackContract, check_callback
     from treadle.testing.report import CallbackCheckError, CheckResult, Report
     from treadle.testing.toy import noisy_learner, toy_learner
@@ -22,12 +22,12 @@ __all__ = [
 
 #: The module of each name. None has the name of what it holds: once imported, it would be found instead.
 MODULES = {
-    "AuditError": "checks.audit",
+    "AuditError": "checks.declared.audit",
     "CallbackCheckError": "report",
     "CallbackContract": "contract",
     "CheckResult": "report",
     "Report": "report",
-    "audit": "checks.audit",
+    "audit": "checks.declared.audit",
     "check_callback": "contract",
     "noisy_learner": "toy",
     "toy_learner": "toy",

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from treadle.arguments import one_of
 from treadle.callback import Callback
 from treadle.errors import ArgumentValueError, did_you_mean
-from treadle.testing.checks import access, audit, declarations, handlers, init, runners, state, training, watching
+from treadle.testing.checks import errors, init, memory, setups, training
+from treadle.testing.checks.declared import access, audit, declarations, handlers
+from treadle.testing.checks.equal import runners, state, watching
 from treadle.testing.report import (
     FAILED,
     PASSED,
@@ -22,7 +25,7 @@ from treadle.testing.report import (
 from treadle.testing.subject import Factory, MakeLearner, Subject, reasons
 
 #: The checks by name, in the order in which they are made.
-CHECKS: dict[str, Callable[[Subject], None]] = {
+CHECKS: dict[str, Callable[[Subject], list[str] | None]] = {
     "declarations": declarations.check,
     "handlers": handlers.check,
     "init": init.check,
@@ -32,6 +35,9 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "watching": watching.check,
     "state": state.check,
     "runners": runners.check,
+    "errors": errors.check,
+    "memory": memory.check,
+    "setups": setups.check,
 }
 
 #: Where one of these fails, no learner can be built, and the others are skipped.
@@ -57,7 +63,13 @@ def check_callback(
     - `audit`: what is not declared `Write` stays as it was, also in place.
     - `watching`: without a `Write` outside of `cbstate`, the weights are the same bits with and without it.
     - `state`: what a checkpoint keeps is plain, and a new callback that takes it over decides and records the same.
-    - `runners`: handlers in threads give the same result.
+    - `runners`: handlers in threads, or listed in another order, give the same result.
+    - `errors`: an error inside of an operation reaches the user, and what was set is put back.
+    - `memory`: no graph, no state of a step and no view of the learner is kept.
+    - `setups`: it works without validation data, in phases of other authors, with several models.
+
+    What may be meant is a remark in the report and fails nothing: a number that is taken from a tensor in every step,
+    `TrainingPhase` where `AbstractTrainingPhase` would do, several models that are not supported.
 
     Args:
         factory: Makes the callback: its class, or a function. It is called several times.
@@ -89,7 +101,11 @@ def check_callback(
         ...         self.highest = state["highest"]
         >>> report = check_callback(Peak)
         >>> report.run, report.skipped, report.failed
-        (8, 1, 0)
+        (11, 1, 0)
+        >>> for remark in report.remarks:
+        ...     print(remark.splitlines()[0])
+        on_step_end takes a number from a tensor in every step, and on an accelerator the step waits for it.
+        on_step_end is called in TrainingPhase and its subclasses, and not in phases of other authors.
     """
     skipped = skips(skip or {})
     subject = Subject(factory, partners, learner, settings, unused_ok or {})
@@ -138,6 +154,7 @@ class CallbackContract:
     def check(self, name: str) -> None:
         """Run one check as a test: it fails, or is skipped with the reason, or passes."""
         skipped = skips(self.skip)
+        one_of(name, "The check", list(CHECKS))
         subject = Subject(self.make, self.partners, type(self).learner, self.settings, self.unused_ok)
         result = run_check(name, subject, skipped)
         if result.outcome == FAILED:
@@ -172,8 +189,17 @@ class CallbackContract:
     def test_its_state_survives_a_checkpoint(self) -> None:
         self.check("state")
 
-    def test_threads_give_the_same_result(self) -> None:
+    def test_threads_and_another_order_of_the_list_give_the_same_result(self) -> None:
         self.check("runners")
+
+    def test_an_error_reaches_the_user_and_what_was_set_is_put_back(self) -> None:
+        self.check("errors")
+
+    def test_it_keeps_no_graph_and_no_view(self) -> None:
+        self.check("memory")
+
+    def test_it_works_in_other_setups(self) -> None:
+        self.check("setups")
 
 
 def skips(skip: Mapping[str, str]) -> dict[str, str]:
@@ -204,11 +230,11 @@ def run_check(name: str, subject: Subject, skip: Mapping[str, str], invalid: Seq
     if invalid and name not in BASIC:
         return CheckResult(name, title, SKIPPED, f"No learner can be built with it, see `{invalid[0]}`.")
     try:
-        check(subject)
+        remarks = check(subject)
     except DoesNotApply as reason:
         return CheckResult(name, title, SKIPPED, str(reason))
     except Finding as finding:
         return CheckResult(name, title, FAILED, str(finding))
     except Exception as error:  # of the callback itself
         return CheckResult(name, title, FAILED, message_of(error))
-    return CheckResult(name, title, PASSED)
+    return CheckResult(name, title, PASSED, remarks=tuple(remarks or ()))

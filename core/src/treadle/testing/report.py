@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from treadle.arguments import list_of, one_of
 from treadle.errors import TreadleError
 
 PASSED, SKIPPED, FAILED = "passed", "skipped", "failed"
@@ -27,12 +28,17 @@ class CheckResult:
         title: What it checks, as a short sentence.
         outcome: "passed", "skipped" or "failed".
         detail: What was found, or why it was skipped. Default: nothing.
+        remarks: What may be meant and deserves a look; it fails nothing. Default: none.
     """
 
     name: str
     title: str
     outcome: str
     detail: str = ""
+    remarks: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        one_of(self.outcome, "outcome", (PASSED, SKIPPED, FAILED))
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,9 @@ class Report:
 
     callback: str
     results: Sequence[CheckResult]
+
+    def __post_init__(self) -> None:
+        list_of(self.results, "results", CheckResult, "Report('Peak', [CheckResult('handlers', '...', 'passed')])")
 
     @property
     def run(self) -> int:
@@ -62,11 +71,20 @@ class Report:
         """The number of checks that found something wrong."""
         return sum(result.outcome == FAILED for result in self.results)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What may be meant and deserves a look; it fails nothing."""
+        return [remark for result in self.results for remark in result.remarks]
+
     def __str__(self) -> str:
-        lines = [f"{self.callback}: {self.run} checks run, {self.skipped} skipped, {self.failed} failed"]
+        counts = f"{self.run} checks run, {self.skipped} skipped, {self.failed} failed"
+        if remarks := len(self.remarks):
+            counts += f", {remarks} remark{'s' if remarks > 1 else ''}"
+        lines = [f"{self.callback}: {counts}"]
         width = max((len(result.name) for result in self.results), default=0)
         for result in self.results:
-            detail = "".join(f"\n      {line}" for line in result.detail.splitlines())
+            text = "\n".join([result.detail, *(f"Remark: {remark}" for remark in result.remarks)])
+            detail = "".join(f"\n      {line}" for line in text.strip("\n").splitlines())
             lines.append(f"  {result.outcome:<7}  {result.name:<{width}}  {result.title}{detail}")
         return "\n".join(lines)
 

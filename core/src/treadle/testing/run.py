@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from treadle.access import Read, Write, accesses
+from treadle.access import Read
 from treadle.callback import Callback
 from treadle.errors import NotSaveableError
 from treadle.learner import Learner
 from treadle.loop.result import FitResult
-from treadle.phases import TrainingPhase
+from treadle.phases import AbstractTrainingPhase, AbstractValidationPhase
+from treadle.state.propdict import PropDict, by_name, named, named_tensors
 from treadle.state.run.entries import capture
 from treadle.state.run.values import flatten, unflatten
-from treadle.testing.frozen import frozen, same
+from treadle.testing.comparison.frozen import frozen, same
 from treadle.testing.report import Finding
 
 
 class Trail(Callback):
-    """Keeps what the parameters were after each training step."""
+    """Keeps what a training gave: the parameters after each step, and what each step of validation gave.
 
-    state_access = {"params": Read}
+    Attributes:
+        begun: The number of training steps that began.
+    """
+
+    state_access = {"params": Read, "step.loss": Read, "step.yhats": Read}
 
     def __init__(self) -> None:
         self.steps: list[list[torch.Tensor]] = []
+        self.validation: list[list[torch.Tensor]] = []
+        self.begun = 0
 
-    def on_step_end(self, learner: Any, phase: TrainingPhase) -> None:
-        self.steps.append([parameter.detach().clone() for parameter in _flat(learner.params)])
+    def on_step_begin(self, phase: AbstractTrainingPhase) -> None:
+        self.begun += 1
 
-
-def _flat(params: Mapping[str, Any]) -> Iterator[torch.Tensor]:
-    for value in params.values():
-        if isinstance(value, Mapping):
-            yield from _flat(value)
+    def on_step_end(self, learner: Any, phase: AbstractTrainingPhase | AbstractValidationPhase) -> None:
+        if isinstance(phase, AbstractTrainingPhase):
+            self.steps.append([parameter.detach().clone() for _, parameter in named_tensors(learner.params)])
         else:
-            yield value
+            given = [learner.step[name] for name in ("loss", "yhats") if name in learner.step]
+            self.validation.append([value.detach().clone() for value in given if isinstance(value, torch.Tensor)])
+
+    def copy(self) -> tuple[list[list[torch.Tensor]], list[list[torch.Tensor]], int]:
+        """What there is by now."""
+        return list(self.steps), list(self.validation), self.begun
 
 
 @dataclass
@@ -46,7 +56,7 @@ class Run:
 
     Args:
         callback: The callback, or None if it was left out.
-        trail: The parameters after each step.
+        trail: What the training gave.
         result: How the last fit ended; None before the first.
     """
 
@@ -78,9 +88,9 @@ class Run:
         if self._end != other._end:
             raise Finding(f"{what}, the fit ended {other._end} instead of {self._end}.\nFix: {fix}")
         before, after = self._results(), other._results()
-        for name, value in before.items():
-            if not same(value, after[name]):
-                raise Finding(f"{what}, {name} differ at the end.\nFix: {fix}")
+        for name in {**before, **after}:
+            if not same(before.get(name), after.get(name)):
+                raise Finding(f"{what}, {name} differ{'s' if name.startswith('what ') else ''} at the end.\nFix: {fix}")
 
     @property
     def _end(self) -> str:
@@ -93,30 +103,29 @@ class Run:
     def _results(self) -> dict[str, Any]:
         """Frozen copies of what the training ended with, by name."""
         assert self.callback is not None
-        # A callback that ends a fit at a step's end may run before the trail, which then lacks the last step.
-        steps = self.trail.steps[: self.learner.progress.steps - 1]
-        entries = {
-            f"the contents of `{path}`": capture({path: entry(self.learner.cbstate, path)})
-            for path in written(self.callback)
+        learner, trail = self.learner, self.trail
+        stopped = self.result is not None and self.result.cancelled is not None
+        last = learner.progress.steps - 1 if stopped else None  # the step in which it was cancelled may be missing
+        entries = {f"the contents of `{path}`": capture({path: value}) for path, value in leaves(learner.cbstate)}
+        optimizers = {name: part.state_dict() for name, part in by_name(learner.optimizer).items()}
+        found = {
+            "the weights": [trail.steps[:last], [model.state_dict() for model in learner.models]],
+            "what validation gave": trail.validation,
+            "the states of the optimizers": optimizers,
+            "the modes of the modules": [[part.training for part in model.modules()] for model in learner.models],
+            "the values of state_dict": self.callback.state_dict(),
+            **entries,
         }
-        weights = [model.state_dict() for model in self.learner.models]
-        found = {"the weights": [steps, weights], "the values of state_dict": self.callback.state_dict(), **entries}
         return {name: frozen(as_saved(value)) for name, value in found.items()}
 
 
-def written(callback: Callback) -> list[str]:
-    """The entries of `cbstate` that a callback declares `Write`."""
-    return sorted(path for path in accesses(callback, Write) if path.startswith("cbstate."))
-
-
-def entry(cbstate: Mapping[str, Any], path: str) -> Any:
-    """What is at a path below `cbstate`, or None."""
-    value: Any = cbstate
-    for name in path.split(".")[1:]:
-        if not isinstance(value, Mapping) or name not in value:
-            return None
-        value = value[name]
-    return value
+def leaves(state: Mapping[str, Any], path: str = "cbstate") -> list[tuple[str, Any]]:
+    """The entries of `cbstate`, by their paths, down to what is not a `PropDict`."""
+    found = []
+    for name, value in named(state).items():
+        where = f"{path}.{name}"
+        found += leaves(value, where) if isinstance(value, PropDict) else [(where, value)]
+    return found
 
 
 def as_saved(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,13 +15,14 @@ import torch
 
 from treadle import plugins
 from treadle.access import Permission, checked
+from treadle.arguments import function, instance_of
 from treadle.callback import Callback
 from treadle.dispatch.runners import CallbackRunner
 from treadle.errors import ArgumentTypeError, ArgumentValueError, did_you_mean
 from treadle.learner import Learner
 from treadle.ordering.handlers import handlers
 from treadle.state.random_state import preserved_random_state
-from treadle.testing.record import Record, RecordedInit, recorded
+from treadle.testing.comparison.record import Record, RecordedInit, recorded
 from treadle.testing.report import DoesNotApply
 from treadle.testing.run import Run, Trail
 from treadle.testing.toy import noisy_learner, toy_learner
@@ -55,17 +57,26 @@ class Subject:
     unused_ok: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.factory, type) and not issubclass(self.factory, Callback):
+            raise ArgumentTypeError(
+                f"check_callback was given the class {self.factory.__name__}, which is not a subclass of Callback.\n"
+                f"Fix: derive it:\n    class {self.factory.__name__}(Callback): ..."
+            )
         if isinstance(self.factory, Callback) or not callable(self.factory):
             raise ArgumentTypeError(
                 f"check_callback was given {self.factory!r}, and it needs a function that makes the callback, "
                 f"a new one for each training.\nFix: pass the class or a function:\n"
                 f"    check_callback(lambda: {type(self.factory).__name__}(...))"
             )
-        if isinstance(self.partners, (str, type)):
-            raise ArgumentTypeError(
-                f"partners is {self.partners!r}, not a list.\nFix: pass a list:\n    partners=[{self.partners!r}]"
-            )
+        if isinstance(self.partners, (str, type)) or not isinstance(self.partners, Iterable):
+            shown = self.partners.__name__ if isinstance(self.partners, type) else repr(self.partners)
+            raise ArgumentTypeError(f"partners is {shown}, not a list.\nFix: pass a list:\n    partners=[{shown}]")
         self.partners = tuple(self.partners)
+        for i, partner in enumerate(self.partners):
+            if not isinstance(partner, str):
+                function(partner, f"partners[{i}]", "partners=[Recorder]")
+        if self.learner is not None:
+            function(self.learner, "learner", "check_callback(MyCallback, learner=make_learner)")
         self.callback = self.make()
         self.name = self.callback.name
         known = {*self.declared, *handlers(self.callback)}
@@ -78,7 +89,7 @@ class Subject:
 
     def make(self) -> Callback:
         """Make the callback."""
-        callback = self.factory()
+        callback = made(self.factory, "callback", "check_callback")
         if not isinstance(callback, Callback):
             raise ArgumentTypeError(
                 f"The function that makes the callback returned {callback!r}, which is not a Callback.\n"
@@ -88,25 +99,44 @@ class Subject:
 
     def make_partners(self) -> list[Callback]:
         """Make the callbacks that it needs beside it."""
-        return [plugins.load(partner)() if isinstance(partner, str) else partner() for partner in self.partners]
+        partners = []
+        for i, partner in enumerate(self.partners):
+            kind = plugins.load(partner) if isinstance(partner, str) else partner
+            callback = made(kind, f"partners[{i}]", "partners")
+            partners.append(instance_of(callback, f"What partners[{i}] makes", Callback, "partners=[Recorder]"))
+        return partners
 
     @property
     def declared(self) -> dict[str, type[Permission]]:
         """What the callback declares."""
         return checked(self.callback.state_access, self.callback.name)
 
-    def run(self, *extra: Callback, with_callback: bool = True, runner: CallbackRunner | None = None) -> Run:
+    def run(
+        self,
+        *extra: Callback,
+        with_callback: bool = True,
+        runner: CallbackRunner | None = None,
+        backwards: bool = False,
+        make: MakeLearner = noisy_learner,
+    ) -> Run:
         """A learner with or without the callback, with dropout and shuffled data, that has not trained yet.
 
         Args:
             extra: More callbacks.
             runner: The learner's runner. Default: `LinearRunner`.
+            backwards: Whether the list of callbacks is in the opposite order.
+            make: Makes the learner, unless the author of the callback says what does.
         """
         callback = self.make() if with_callback else None
         partners, trail = self.make_partners(), Trail()
         callbacks = [*partners, trail, *extra, *([callback] if callback else [])]
-        learner = (self.learner or noisy_learner)(*callbacks, runner=runner, **self.settings)
+        learner = self.make_learner(make, callbacks[::-1] if backwards else callbacks, runner)
         return Run(learner, callback, partners, trail)
+
+    def make_learner(self, make: MakeLearner, callbacks: Iterable[Callback], runner: CallbackRunner | None) -> Learner:
+        """A learner, by the author's function if there is one."""
+        learner = (self.learner or make)(*callbacks, runner=runner, **self.settings)
+        return instance_of(learner, "What learner makes", Learner, "learner=lambda *args, **kw: Learner(...)")
 
     @functools.cached_property
     def record(self) -> Record:
@@ -116,9 +146,10 @@ class Subject:
         with seeded():
             try:
                 callbacks = callback, *self.make_partners()
-                learner = (self.learner or toy_learner)(*callbacks, runner=RecordedInit(record), **self.settings)
+                learner = self.make_learner(toy_learner, callbacks, RecordedInit(record))
                 with recorded(learner, record.note, record):
                     learner.fit(EPOCHS)
+                record.steps = learner.progress.steps
             except Exception as error:
                 record.error = error
         return record
@@ -133,6 +164,22 @@ class Subject:
         if self.record.error is not None:
             raise DoesNotApply("The toy training ended with an error, see `training`.")
         return self.record
+
+
+def made(make: Callable[[], Any], what: str, argument: str) -> Any:
+    """What a function without arguments makes."""
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        name = getattr(make, "__name__", repr(make))
+        raise ArgumentTypeError(
+            f"The {what} cannot be made by {name} without arguments: {error}.\nFix: pass a function that passes them:\n"
+            f"    {'lambda' if argument == 'check_callback' else 'partners=[lambda'}: {name}(...)"
+            f"{'' if argument == 'check_callback' else ']'}"
+        ) from None
+    except ValueError:  # there is no signature to look at
+        pass
+    return make()
 
 
 def reasons(mapping: Any, argument: str, what: str) -> dict[str, str]:

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from treadle.arguments import real_number, whole_number
 from treadle.callback import Callback
 from treadle.learner import Learner
+from treadle.plugins.selection import check_callback_instance
 
 
 def toy_learner(
@@ -40,6 +42,7 @@ def toy_learner(
         >>> round(learner.model.weight.item(), 1)
         3.0
     """
+    check_arguments("toy_learner", callbacks, nbatches, coeff, batchsize)
     generator = torch.Generator().manual_seed(0)
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
@@ -76,6 +79,7 @@ def noisy_learner(
         >>> bool(first[1] == second[1])
         False
     """
+    check_arguments("noisy_learner", callbacks, nbatches, coeff, batchsize, rows=2)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(1, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
@@ -85,6 +89,22 @@ def noisy_learner(
         return DataLoader(TensorDataset(xs, coeff * xs), batch_size=batchsize, shuffle=True)
 
     return _learner(model, tuple(map(loader, inputs)), optimizer, callbacks, kwargs)
+
+
+def check_arguments(
+    name: str, callbacks: Sequence[Any], nbatches: Any, coeff: Any, batchsize: Any, *, rows: int = 1
+) -> None:
+    """Refuse what makes no toy.
+
+    Args:
+        rows: The least number of rows of a batch.
+    """
+    for callback in callbacks:
+        if not isinstance(callback, str):
+            check_callback_instance(callback)
+    whole_number(nbatches, "nbatches", f"{name}(nbatches=16)", least=1)
+    whole_number(batchsize, "batchsize", f"{name}(batchsize=8)", least=rows)
+    real_number(coeff, "coeff", f"{name}(coeff=3.0)", finite=True)
 
 
 def _learner(

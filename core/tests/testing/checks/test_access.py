@@ -1,7 +1,7 @@
 from treadle import Callback, Read, Write
 from treadle.testing import check_callback, toy_learner
-from treadle.testing.checks.access import unused
-from treadle.testing.record import Record
+from treadle.testing.checks.declared.access import unused
+from treadle.testing.comparison.record import Record
 
 
 def test_a_write_that_is_only_read_is_found(failed):

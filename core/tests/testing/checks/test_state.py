@@ -1,9 +1,12 @@
 import numpy
+import pytest
 import torch
 from treadle import Callback, CancelFittingException, Series, TrainingPhase, Write, toy_learner
 from treadle.testing import check_callback
-from treadle.testing.checks.state import Saver
+from treadle.testing.checks.equal.saved import Saver
+from treadle.testing.checks.equal.state import restless_learner
 from treadle.testing.run import Run, Trail
+from treadle.testing.subject import seeded
 
 
 def test_a_counter_that_no_checkpoint_keeps_is_found(failed):
@@ -16,7 +19,8 @@ def test_a_counter_that_no_checkpoint_keeps_is_found(failed):
             learner.cbstate.count = self.count
 
     assert failed(Forgets) == {
-        "state": "Resumed from a checkpoint, the contents of `cbstate.count` differ at the end.\n"
+        "state": "Resumed from a checkpoint after step 1 of epoch 1, the contents of `cbstate.count` differ at the "
+        "end.\n"
         "Fix: return from state_dict all that its handlers go on from, and take it over in load_state_dict."
     }
 
@@ -31,8 +35,8 @@ def test_a_decision_that_differs_after_a_checkpoint_is_found(failed):
                 raise CancelFittingException("20 steps")
 
     assert failed(Stops)["state"].startswith(
-        "Resumed from a checkpoint, the fit ended after 2 epochs and 32 steps instead of "
-        "after 1 epochs and 20 steps (cancelled: 20 steps).\nFix: "
+        "Resumed from a checkpoint after step 1 of epoch 1, the fit ended after 2 epochs and 21 steps "
+        "(cancelled: 20 steps) instead of after 2 epochs and 20 steps (cancelled: 20 steps).\nFix: "
     )
 
 
@@ -142,26 +146,48 @@ class Weigh(Callback):
 
 
 def saved(n: int):
-    """A learner that trained for some epochs, its callback, and the run as it was saved before the second."""
-    learner = toy_learner(weigh := Weigh(), nbatches=3)
-    saver = Saver(Run(learner, weigh, [], Trail()))
-    learner.add_callback(saver)
-    learner.fit(n)
-    return learner, weigh, saver.saved
+    """A run that trained for some epochs, and what was saved of it on the way."""
+    weigh, trail = Weigh(), Trail()
+    learner = toy_learner(weigh, trail, nbatches=3)
+    run = Run(learner, weigh, [], trail)
+    learner.add_callback(saver := Saver(run))
+    return run.fit(n), saver.saved
+
+
+def test_a_run_is_saved_after_each_step_of_training_and_between_epochs():
+    assert [point.place for point in saved(2)[1]] == [
+        "after step 1 of epoch 1",
+        "after step 2 of epoch 1",
+        "after step 3 of epoch 1",
+        "between two epochs, 1 of them done",
+        "between two epochs, 2 of them done",
+        "after step 1 of epoch 2",
+        "after step 2 of epoch 2",
+        "after step 3 of epoch 2",
+        "between two epochs, 3 of them done",
+    ]
 
 
 def test_a_run_goes_on_from_memory_as_if_it_had_never_stopped():
-    learner, weigh, before = saved(3)
-    again = Weigh()
-    resumed = toy_learner(again, nbatches=3)
-    before.resume(resumed)
-    assert (again.steps, len(resumed.cbstate.counted)) == (3, 3)
-    assert resumed.fit(3).steps == 6
-    assert again.steps == weigh.steps == 9
-    assert resumed.cbstate.counted == learner.cbstate.counted
-    assert torch.equal(resumed.model.weight, learner.model.weight)
-    assert resumed.progress.epochs == learner.progress.epochs == 3
+    run, points = saved(3)
+    for point in points:
+        again, trail = Weigh(), Trail()
+        learner = toy_learner(again, trail, nbatches=3)
+        resumed = Run(learner, again, [], trail)
+        point.resume(resumed)
+        resumed.fit(3)
+        run.compare(resumed, point.place, "")
+        assert again.steps == run.callback.steps == 9
+        assert learner.cbstate.counted == run.learner.cbstate.counted
+        assert torch.equal(learner.model.weight, run.learner.model.weight)
+        assert learner.progress.epochs == 3
 
 
-def test_a_fit_of_one_epoch_leaves_nothing_to_go_on_from():
-    assert saved(1)[2] is None
+@pytest.mark.parametrize("nbatches", [4, 8, 16])
+def test_losses_also_rise_where_the_state_is_checked(nbatches):
+    trail = Trail()
+    with seeded():
+        restless_learner(trail, nbatches=nbatches).fit(3)
+    losses = torch.stack([loss for loss, _ in trail.validation]).reshape(3, nbatches).mean(1)
+    assert losses.diff().max() > 0.05
+    assert losses.diff().min() < -0.05

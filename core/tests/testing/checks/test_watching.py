@@ -67,7 +67,7 @@ def test_a_callback_that_stops_the_fit_at_once_has_no_state_to_go_on_from(skippe
             raise CancelFittingException("enough")
 
     assert skipped(check_callback(Stops))["state"] == (
-        "It ends the fit in its first epoch, so there is no state to go on from."
+        "It ends the fit in its first step, so there is no state to go on from."
     )
 
 

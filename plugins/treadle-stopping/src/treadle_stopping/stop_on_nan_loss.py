@@ -87,7 +87,7 @@ class StopOnNaNLoss(Callback):
         if self._on_host or self.loss not in learner.step:
             return
         loss = self._loss_of(learner)
-        if isinstance(loss, torch.Tensor):
+        if isinstance(loss, torch.Tensor) and not loss.is_cpu:
             self._started = loss, DeviceNumber(loss)
 
     def on_backward_end(self, learner: Any, phase: AbstractTrainingPhase) -> None:

@@ -1,7 +1,7 @@
 """Does it use what it declares?"""
 
 from treadle.access import Write, nested
-from treadle.testing.record import Record
+from treadle.testing.comparison.record import Record
 from treadle.testing.report import Finding
 from treadle.testing.subject import Subject
 

@@ -25,6 +25,7 @@ class FrozenTensor:
 
     Args:
         counted: Whether a change in place counts that leaves the content as it was. Default: yes.
+        content: Whether the content is copied and compared; else torch's count alone is. Default: yes.
 
     Attributes:
         tensor: The tensor itself, which may change.
@@ -34,12 +35,12 @@ class FrozenTensor:
 
     __slots__ = ("copy", "requires_grad", "tensor", "version")
 
-    def __init__(self, tensor: torch.Tensor, *, counted: bool = True) -> None:
+    def __init__(self, tensor: torch.Tensor, *, counted: bool = True, content: bool = True) -> None:
         self.tensor = tensor
         self.version, self.copy, self.requires_grad = None, None, tensor.requires_grad
         if not nn.parameter.is_lazy(tensor):  # its shape is not decided yet
             self.version = tensor._version if counted and not tensor.is_inference() else None
-            self.copy = tensor.detach().clone()
+            self.copy = tensor.detach().clone() if content else None
 
     def change(self, now: FrozenTensor) -> str | None:
         """How the tensor was changed, or None: by its identity, its version and its content."""
@@ -136,7 +137,8 @@ def same(before: Any, after: Any) -> bool:
     if type(before) is not type(after):
         return False
     if isinstance(before, FrozenTensor):
-        return before.requires_grad == after.requires_grad and equal(before.copy, after.copy)
+        unequal_counts = before.copy is None and before.version != after.version
+        return before.requires_grad == after.requires_grad and not unequal_counts and equal(before.copy, after.copy)
     if isinstance(before, FrozenObject):
         return before.kind is after.kind and same(before.content, after.content)
     if isinstance(before, dict):

@@ -3,8 +3,10 @@
 import torch
 
 from treadle.access import Write, accesses, overlaps
+from treadle.operations import Operation
+from treadle.ordering.handlers import handlers
 from treadle.state.random_state import RandomState
-from treadle.testing.frozen import frozen, same
+from treadle.testing.comparison.frozen import frozen, same
 from treadle.testing.report import DoesNotApply, Finding
 from treadle.testing.run import Run
 from treadle.testing.subject import EPOCHS, Subject, seeded
@@ -22,15 +24,30 @@ def check(subject: Subject) -> None:
         raise DoesNotApply(f"It declares a Write of {', '.join(outside)}.")
     (run, generators), (usual, expected) = trained(subject, with_callback=True), trained(subject, with_callback=False)
     steps, usual_steps = run.trail.steps, usual.trail.steps
-    for number, (weights, usual_weights) in enumerate(zip(steps, usual_steps, strict=False), 1):
-        if not all(map(torch.equal, weights, usual_weights)):
-            raise Finding(f"After step {number} the weights are different from those without it.\n{FIX}")
-    if run.result is not None and run.result.cancelled is not None:
-        return
-    if len(steps) != len(usual_steps):
-        raise DoesNotApply(f"It cancels steps or epochs: {len(steps)} of {len(usual_steps)} steps ran to their end.")
-    if not same(generators, expected):
+    different = [
+        number
+        for number, (weights, usual_weights) in enumerate(zip(steps, usual_steps, strict=False), 1)
+        if not all(map(torch.equal, weights, usual_weights))
+    ]
+    stopped = run.result is not None and run.result.cancelled is not None
+    shorter = not stopped and len(steps) != len(usual_steps)
+    drawn = not stopped and not same(generators, expected)
+    if different or drawn or shorter:
+        if shorter or run.trail.begun != len(steps):
+            raise DoesNotApply(
+                f"It cancels steps or epochs: {len(steps)} of {len(usual_steps)} steps ran to their end."
+            )
+        if operations := [name for name, handler in handlers(run.members[0]).items() if is_operation(handler.hook)]:
+            raise DoesNotApply(f"It handles {', '.join(operations)}, which may change the training.")
+    if different:
+        raise Finding(f"After step {different[0]} the weights are different from those without it.\n{FIX}")
+    if drawn:
         raise Finding(f"After the fit the random generators are in another state than without it.\n{FIX}")
+
+
+def is_operation(hook: type) -> bool:
+    """Whether it is an operation: whoever wraps or overrides one says by it that the training may be another."""
+    return issubclass(hook, Operation)
 
 
 def trained(subject: Subject, *, with_callback: bool) -> tuple[Run, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from treadle.access import Permission, checked
@@ -15,13 +15,17 @@ from treadle.errors import FitException
 from treadle.events import Hook
 from treadle.operations import Epoch, Step
 from treadle.state.views import View
-from treadle.testing.changes import Change, Moment
+from treadle.testing.comparison.changes import Change, Moment
+from treadle.testing.comparison.numbers_taken import NumbersTaken
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
     from treadle.phases import Phase
 
-Note = Callable[[Call, Sequence[Change]], None]
+#: Which part of a handler made the changes: all of it; or of a wrapper what comes before its `yield`, what comes after
+#: it, and both together, what is inside included.
+ALL, BEFORE, AFTER, AROUND = "all", "before", "after", "around"
+Note = Callable[[Call, Sequence[Change], str], None]
 
 
 class Record:
@@ -31,7 +35,9 @@ class Record:
         declared: Its `state_access`.
         read: The paths that it looked at.
         written: The paths that it set, or of which something was changed while it ran.
-        calls: The calls of its handlers, a wrapper's two parts one each, with what they changed.
+        calls: The calls of its handlers, a wrapper's two parts one each, with what they changed and in which part.
+        numbers: Where it took a number from a tensor in steps of training: the handler, and the number of the step.
+        steps: The number of training steps that ended.
         error: The exception that ended the training, or None.
     """
 
@@ -40,14 +46,24 @@ class Record:
         self.declared: dict[str, type[Permission]] = checked(callback.state_access, callback.name)
         self.read: set[str] = set()
         self.written: set[str] = set()
-        self.calls: list[tuple[Call, Sequence[Change]]] = []
+        self.calls: list[tuple[Call, Sequence[Change], str]] = []
+        self.numbers: set[tuple[str, int]] = set()
+        self.steps = 0
         self.error: Exception | None = None
 
-    def note(self, call: Call, changes: Sequence[Change]) -> None:
+    def note(self, call: Call, changes: Sequence[Change], part: str) -> None:
         """Note what a handler changed, if it is one of this callback."""
         if call.callback is self.callback:
-            self.calls.append((call, changes))
-            self.written.update(path for change in changes for path in change.part.owners)
+            self.calls.append((call, changes, part))
+            if part != AROUND:
+                self.written.update(path for change in changes for path in change.part.owners)
+
+    def watching(self, call: Call) -> AbstractContextManager[object]:
+        """Note where a handler of this callback takes a number from a tensor."""
+        if call.callback is not self.callback or call.phase is None or not call.phase.training:
+            return nullcontext()
+        progress = call.learner.progress
+        return NumbersTaken(lambda: self.numbers.add((call.hook.hook, progress.steps)))
 
 
 class RecordingView:
@@ -161,34 +177,37 @@ def recorded_call(call: Call, note: Note, record: Record | None) -> Call:
         call.view = RecordingView(call.view, record)
         call.use(call.phase)
 
-    def compared(part: Callable[..., Any], *args: Any) -> Any:
+    def compared(name: str, part: Callable[..., Any], *args: Any) -> Any:
         if call.hook in (Epoch, Step) and not call.wrapper:  # every callback's handlers run inside
-            note(call, [])
+            note(call, [], name)
             return part(*args)
         before = Moment(call.learner)
         try:
-            result = part(*args)
+            with record.watching(call) if record is not None else nullcontext():
+                result = part(*args)
         except (FitException, StopIteration):
-            note(call, before.changes(Moment(call.learner)))
+            note(call, before.changes(Moment(call.learner)), name)
             raise
-        note(call, before.changes(Moment(call.learner)))
+        note(call, before.changes(Moment(call.learner)), name)
         return result
 
     def plain(*args: Any) -> Any:
-        return compared(function, *args)
+        return compared(ALL, function, *args)
 
     def around(*args: Any) -> Generator[Any, Any, Any]:
+        before = Moment(call.learner)
         inner = function(*args)
         try:
-            yielded = compared(next, inner)
+            yielded = compared(BEFORE, next, inner)
             while True:
                 try:
                     result = yield yielded
                 except BaseException as error:
-                    yielded = compared(inner.throw, error)
+                    yielded = compared(AFTER, inner.throw, error)
                 else:
-                    yielded = compared(inner.send, result)
+                    yielded = compared(AFTER, inner.send, result)
         except StopIteration as stop:
+            note(call, before.changes(Moment(call.learner)), AROUND)
             return stop.value
 
     call.function = around if call.wrapper else plain

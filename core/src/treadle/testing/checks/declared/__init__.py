@@ -1,0 +1,1 @@
+"""Are its declarations valid, and does it do what it declares?"""

@@ -1,0 +1,55 @@
+"""`NumbersTaken`: notes where a number is taken from a tensor, for which a step waits for the device."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
+
+from torch.overrides import TorchFunctionMode
+
+#: The functions of torch whose result is on the host.
+TAKING = (
+    *("item", "tolist", "numpy", "cpu", "__float__", "__int__", "__bool__", "__index__", "__complex__"),
+    *("__array__", "__repr__", "__format__", "nonzero", "is_nonzero", "equal", "allclose"),
+)
+
+#: The files of those that may take one: they start the copy, and read it when it has arrived.
+ALLOWED = ("device_number",)
+
+
+class NumbersTaken(TorchFunctionMode):
+    """Calls a function at each place where a number is taken from a tensor.
+
+    Example:
+        >>> import torch
+        >>> found = []
+        >>> with NumbersTaken(lambda: found.append("here")):
+        ...     if torch.ones(2).sum() > 1:
+        ...         pass
+        >>> found
+        ['here']
+    """
+
+    def __init__(self, note: Callable[[], object]) -> None:
+        super().__init__()
+        self._note = note
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in TAKING and not allowed(sys._getframe(1)):
+            self._note()
+        return func(*args, **(kwargs or {}))
+
+
+def allowed(frame: FrameType | None) -> bool:
+    """Whether one of those who may take a number is among the nearest callers."""
+    for _ in range(4):
+        if frame is None:
+            return False
+        if str(frame.f_globals.get("__name__")).rpartition(".")[2] in ALLOWED:
+            return True
+        frame = frame.f_back
+    return False
