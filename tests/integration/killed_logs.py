@@ -2,7 +2,8 @@
 
     python killed_logs.py FOLDER
 
-Each run is a list of the numbers of training steps after which its processes are killed; the last one ends by itself.
+Each run is a list of the numbers of training steps after which its processes are killed; None is one that ends by itself,
+as the last one does.
 """
 
 import json
@@ -24,7 +25,8 @@ RUNS = {
     "in an epoch": [11],
     "right after a checkpoint": [9],
     "twice, the second time before another checkpoint": [10, 11],
-    "over and over, last in the last step": [7, 17, 25, 32],
+    "started again when it had finished": [None],
+    "over and over, last in the last step": [7, 17, 32],
 }
 
 
@@ -75,7 +77,7 @@ def train(folder, kill):
 
 
 def run(folder, kills):
-    """Train in one process after another; all but the last are killed."""
+    """Train in one process after another."""
     for kill in [*kills, None]:
         child = os.fork()
         if child == 0:

@@ -12,6 +12,7 @@ RUNS = [
     "in an epoch",
     "right after a checkpoint",
     "twice, the second time before another checkpoint",
+    "started again when it had finished",
     "over and over, last in the last step",
 ]
 

@@ -244,3 +244,12 @@ def test_an_interrupt_in_a_handler_leaves_a_file_that_is_whole(tmp_path, runner,
     learner.remove_callback(Stop)
     learner.fit(1)
     assert len(path.read_text().splitlines()) > 1 + 16 + 1
+
+
+def test_a_logger_that_joins_a_second_learner_logs_all_of_it_behind_the_first(tmp_path) -> None:
+    callbacks = [Recorder(), Metrics(), LogMetrics(CSVBackend(tmp_path / "log.csv"))]
+    for count in (1, 2, 3):
+        toy_learner(*callbacks, nbatches=2).fit(1)
+        rows = (tmp_path / "log.csv").read_text().splitlines()[1:]
+        assert len(rows) == 6 * count
+        assert rows == rows[:6] * count
