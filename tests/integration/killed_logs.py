@@ -2,8 +2,8 @@
 
     python killed_logs.py FOLDER
 
-Each run is a list of the numbers of training steps after which its processes are killed; None is one that ends by itself,
-as the last one does.
+Each run is a list of the numbers of training steps after which its processes are killed; None is one that ends by
+itself, as the last one does.
 """
 
 import json
