@@ -9,7 +9,7 @@
   `map_tensors`; keep something for each epoch that is under way: `OpenEpochs`.
 - Take a number from a device without waiting for it: `DeviceNumber`.
 - Leave the random generators as they were: `preserved_random_state`, `RandomState`; and a learner's own models,
-  optimizers and callbacks: `preserved_state`.
+  optimizers and callbacks: `preserved_state`; do without a loader's workers in it: `in_this_process`.
 - Capture the state of a run and put it back: `capture_run`, `RunState`, `refuse_unresumable`, `refuse_unsaveable_run`,
   `position_of` (all others read `learner.progress`); of its models alone: `model_state`, `load_model_state`,
   `models_by_name`.
@@ -42,6 +42,7 @@ from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber
 from treadle.state.propdict import by_name, named_tensors
 from treadle.state.random_state import RandomState, preserved_random_state
+from treadle.state.run.data.passes import in_this_process
 from treadle.state.run.data.refusals import refuse_unresumable
 from treadle.state.run.model_state import load_model_state, model_state, models_by_name
 from treadle.state.run.preserved import preserved_state
@@ -63,6 +64,7 @@ __all__ = [
     "handlers",
     "handles",
     "has_state",
+    "in_this_process",
     "instance_of",
     "length_of",
     "list_of",

@@ -110,6 +110,9 @@ class Callback:
     for them. A handler asks for any of `learner` and `phase` by name; an annotation of `phase`
     restricts it to that type of phase. Two callbacks are equal only if they are the same object.
 
+    A callback works for the learner that it joined last. It starts there from the state in which it
+    joined its first one: from what `state_dict` returned then; all else it resets in `on_init`.
+
     What others may ask of a callback stands here, as class attributes that a subclass sets, or
     defines as properties. They are checked when a learner gets the callback.
 
@@ -142,6 +145,10 @@ class Callback:
         >>> counter.count
         12
     """
+
+    __slots__ = ("__dict__", "__weakref__", "_membership")  # the last belongs to the learner, and not to its state
+
+    _membership: Any
 
     state_access: Mapping[str, type[Permission]] = {}
     run_after: Iterable[type[Callback] | str] = ()

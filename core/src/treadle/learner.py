@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from treadle.ordering.graph import Ordering
 from treadle.ordering.plan import Plan
 from treadle.ordering.user_resolutions import Resolve, checked_resolve
 from treadle.phases import Phase, TrainingPhase, ValidationPhase, as_phases, check_phase
+from treadle.plugins import membership
 from treadle.plugins.modules import modules_for, resolver
 from treadle.plugins.selection import as_callbacks, check_callback_instance, report_slips
 from treadle.state.gradients import Gradients
@@ -97,6 +99,7 @@ class Learner:
         instance_of(self.runner, "runner", CallbackRunner, "Learner(..., runner=LinearRunner())")  # type: ignore[type-abstract]
         self.lossfn = as_lossfn(lossfn)
         self.data = as_data(data)
+        self._identifier = secrets.token_hex(8)  # also of a copy, whose callbacks are copies
         self.step = PropDict()
         self.cbstate = PropDict()
         self.progress = Progress()
@@ -165,12 +168,14 @@ class Learner:
             ArgumentTypeError, ArgumentValueError: if `n` is not a number of epochs, or `phases` is not a
                 list of phases.
             DataError: if there are no data for a phase.
+            CallbackError: if a callback joined another learner since.
 
         Example:
             >>> from treadle import toy_learner
             >>> toy_learner().fit(2)
             FitResult(epochs=2, steps=32, cancelled=None)
         """
+        membership.refuse_absent(self._callbacks, self._identifier)
         n = whole_number(n, "n", "learner.fit(10)", least=0)
         data = self.data if data is None else as_data(data)
         if phases is None:
@@ -271,9 +276,13 @@ class Learner:
         """Use these callbacks. If they are refused, or an `on_init` fails, nothing changes."""
         before = [(holder, dict(vars(holder))) for holder in (self, self.cbstate)]
         self._compile(tuple(callbacks), modules)
+        leave: Callable[[], object] | None = None
         try:
+            leave = membership.join(self._callbacks, self._identifier)
             self.current[Init]()
         except BaseException as error:  # an `on_init` may have set anything
+            if leave is not None:
+                leave()
             for holder, attributes in before:
                 vars(holder).clear()
                 vars(holder).update(attributes)

@@ -25,7 +25,7 @@ from treadle.authoring import (
 from treadle.errors import ArgumentTypeError, LossError, NotSaveableError
 
 from treadle_sanity.check import SkipCheck
-from treadle_sanity.loader_copy import first_batch
+from treadle_sanity.first_batch import first_batch
 from treadle_sanity.lossfns import out_of_range, title
 from treadle_sanity.tensors import opaque
 

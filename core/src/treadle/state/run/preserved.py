@@ -24,6 +24,7 @@ from treadle.state.run.walk import (
     attribute_dict,
     cell_content,
     is_generator,
+    is_live,
     is_opaque_iterator,
     slots_of,
     walk,
@@ -85,16 +86,6 @@ def remember(
     seen: dict[int, Any] = {}
     undos: list[Undo | None] = []
     data = list(loaders)
-    for node in walk(
-        {"holders": list(holders)}, largest=None, stop=(*DATA, *skipped(parameters)), seen=seen, classes=False
-    ):
-        if isinstance(node.value, DATA):
-            data.append(node.value)
-            del seen[id(node.value)]
-        elif not isinstance(node.value, skipped(parameters)) and not (lazy and is_lazy(node.value)):
-            undos += undos_of(node.value)
-    for node in walk({"data": data}, seen=seen, classes=False):
-        undos += undos_of_data(node)
 
     def put_back() -> None:
         first: Exception | None = None
@@ -107,6 +98,20 @@ def remember(
         if first is not None:
             raise first
 
+    for node in walk(
+        {"holders": list(holders)}, largest=None, stop=(*DATA, *skipped(parameters)), seen=seen, classes=False
+    ):
+        if isinstance(node.value, DATA):
+            data.append(node.value)
+            del seen[id(node.value)]
+        elif not isinstance(node.value, skipped(parameters)) and not (lazy and is_lazy(node.value)):
+            undos += undos_of(node.value)
+    try:
+        for node in walk({"data": data}, seen=seen, classes=False):
+            undos += undos_of_data(node)
+    except BaseException:
+        put_back()
+        raise
     return put_back
 
 
@@ -152,6 +157,8 @@ def undos_of_data(node: Node) -> Iterator[Undo | None]:
         if is_order(value):
             yield from undos_of(value)
     elif not isinstance(value, io.IOBase) and is_opaque_iterator(type(value)):
+        if not is_live(value):
+            return
         raise NotSaveableError(
             f"{node.path} is a {type(value).__name__} under way, and what it has yielded is gone.\n"
             f"Fix: make it anew for each pass, in a variable of __iter__"

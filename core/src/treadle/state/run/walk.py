@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 import sys
 import types
@@ -250,6 +251,16 @@ def is_opaque_iterator(cls: type) -> bool:
         and not issubclass(cls, CONTAINERS)
         and (cls.__module__ or "").partition(".")[0] in ("builtins", "itertools", "collections", "_io", "csv", "_csv")
     )
+
+
+def is_live(iterator: Any) -> bool:
+    """Whether an iterator may have more to give."""
+    if isinstance(iterator, types.GeneratorType):
+        return iterator.gi_frame is not None
+    try:
+        return operator.length_hint(iterator, 1) > 0
+    except Exception:
+        return True
 
 
 @by_class

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import marshal
-import operator
 import types
 from array import array
 from collections import deque
@@ -23,7 +22,7 @@ from treadle.state.random_state import RandomState, preserved_random_state
 from treadle.state.run.data.states import at_start, parts_with_state
 from treadle.state.run.preserved import is_order, preserved_state
 from treadle.state.run.values import has_state
-from treadle.state.run.walk import LARGEST, Node, attributes_of, is_opaque_iterator, user_classes, walk
+from treadle.state.run.walk import LARGEST, Node, attributes_of, is_live, is_opaque_iterator, user_classes, walk
 
 Values = dict[str, Any]
 
@@ -160,7 +159,12 @@ def one_of(iterator: Iterator[Any]) -> Iterator[Any]:
 
 
 def in_this_process(data: Any) -> Any:
-    """A loader that does without workers; what it iterates over is shared with the original."""
+    """A `DataLoader` that does without workers and shares all else with the original; other data as they are.
+
+    Example:
+        >>> in_this_process(DataLoader([1, 2], num_workers=1)).num_workers
+        0
+    """
     if not isinstance(data, DataLoader):
         return data
     loader = copy.copy(data)
@@ -190,8 +194,10 @@ def values_of(name: str, data: Any) -> Values:
                 items = ((f"{node.path}[{key!r:.60}]", item) for key, item in list(value.items()))
                 values |= {path: item for path, item in items if type(item) in PLAIN}
         elif isinstance(value, (torch.Tensor, array)) or type(value).__module__ == "numpy":
-            if is_order(value):
-                values[node.path] = digest(value.tolist())
+            if is_order(value) and (
+                not isinstance(value, torch.Tensor) or (type(value) is torch.Tensor and value.is_cpu)
+            ):
+                values[node.path] = digest(value.tolist())  # those on a device would have to be waited for
         elif isinstance(value, io.IOBase):
             values[node.path] = place_in(value)
         elif isinstance(value, types.CellType):
@@ -234,13 +240,3 @@ def live_iterators(name: str, data: Any) -> Iterator[tuple[str, Any]]:
     for node in walk({name: data}, seen=stateful):
         if is_opaque_iterator(type(node.value)) and not isinstance(node.value, io.IOBase) and is_live(node.value):
             yield node.path, node.value
-
-
-def is_live(iterator: Any) -> bool:
-    """Whether an iterator may have more to give."""
-    if isinstance(iterator, types.GeneratorType):
-        return iterator.gi_frame is not None
-    try:
-        return operator.length_hint(iterator, 1) > 0
-    except Exception:
-        return True

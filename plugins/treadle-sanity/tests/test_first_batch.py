@@ -1,11 +1,12 @@
 import random
+from collections import deque
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
 from treadle_sanity import SkipCheck
-from treadle_sanity.loader_copy import copied, first_batch
+from treadle_sanity.first_batch import first_batch
 
 ROWS = torch.arange(6).reshape(6, 1)
 
@@ -71,7 +72,7 @@ def test_a_data_loader_with_workers_gives_its_batch_without_starting_them():
     assert (loader.num_workers, loader.timeout, loader.persistent_workers) == (2, 5, True)
 
 
-def test_what_a_data_set_opens_for_itself_stays_with_the_copy():
+def test_what_a_data_set_opens_for_itself_is_not_kept():
     class Lazy(Dataset):
         file = None
 
@@ -87,39 +88,32 @@ def test_what_a_data_set_opens_for_itself_stays_with_the_copy():
     assert loader.dataset.file is None
 
 
-def test_a_data_set_that_closes_its_files_is_shared_so_that_no_copy_closes_them():
-    class Closing(TensorDataset):
-        closed = False
-
-        def __del__(self) -> None:
-            type(self).closed = True
-
-    loader = DataLoader(Closing(ROWS), batch_size=2)
-    assert copied(loader).dataset is loader.dataset
+def test_workers_that_were_started_before_stay_where_they_are():
+    loader = DataLoader(TensorDataset(ROWS), batch_size=2, num_workers=1, persistent_workers=True)
+    list(loader)
+    workers = loader._iterator
     first_batch(loader, "data.training")
-    assert not Closing.closed
+    assert loader._iterator is workers
+    assert len(list(loader)) == 3
 
 
-def test_what_two_parts_share_their_copies_share():
-    loader = DataLoader(TensorDataset(ROWS), batch_size=2, shuffle=True)
-    copy = copied(loader)
-    assert copy.batch_sampler is not loader.batch_sampler
-    assert copy.batch_sampler.sampler is copy.sampler
-
-
-def test_what_cannot_be_copied_is_shared():
-    class Single(list):
-        def __copy__(self):
-            raise RuntimeError("there is one of me")
-
+def test_a_queue_and_a_count_are_as_they_were():
     class Loader:
-        dataset = None
-
         def __init__(self) -> None:
-            self.dataset = Single([1])
+            self.queue = deque([1, 2, 3])
+            self.counts = {"batches": 0, "parts": [0]}
+
+        def __len__(self) -> int:
+            return 3
+
+        def __iter__(self):
+            self.counts["batches"] += 1
+            self.counts["parts"][0] += 1
+            yield self.queue.popleft()
 
     loader = Loader()
-    assert copied(loader).dataset is loader.dataset
+    assert first_batch(loader, "data.training") == 1
+    assert (loader.queue, loader.counts) == (deque([1, 2, 3]), {"batches": 0, "parts": [0]})
 
 
 @pytest.mark.parametrize("stream", [iter([(1, 2)]), (pair for pair in [(1, 2)])])
@@ -129,7 +123,7 @@ def test_an_iterator_keeps_its_first_batch(stream):
     assert next(stream) == (1, 2)
 
 
-def test_a_loader_that_always_gives_the_same_iterator_is_one_as_well():
+def test_a_loader_that_holds_an_iterator_keeps_its_first_batch():
     class Once:
         def __init__(self) -> None:
             self.batches = iter([(1, 2)])
@@ -141,7 +135,7 @@ def test_a_loader_that_always_gives_the_same_iterator_is_one_as_well():
             return self.batches
 
     once = Once()
-    with pytest.raises(SkipCheck, match="is an iterator"):
+    with pytest.raises(SkipCheck, match=r"holds an iterator .* \(data\[0\]\.batches is a list_iterator under way"):
         first_batch(once, "data.training")
     assert list(once) == [(1, 2)]
 
