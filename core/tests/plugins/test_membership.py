@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 import torch
-from treadle import Callback, EpochEnd, StepEnd, TrainingPhase, throttle, toy_learner
+from treadle import Callback, FitBegin, StepEnd, TrainingPhase, throttle, toy_learner
 from treadle.authoring import preserved_state
 from treadle.errors import CallbackError
 
@@ -70,7 +70,7 @@ def test_inside_of_a_throttle_it_starts_again_as_well(again) -> None:
     throttled = throttle(counter, StepEnd, freq=3)
     toy_learner(throttled, nbatches=4).fit(1)
     assert (counter.count, throttled.condition.count) == (2, 4)
-    second = {"the same": throttled, "a new one": throttle(counter, EpochEnd, freq=2), "none": counter}[again]
+    second = {"the same": throttled, "a new one": throttle(counter, FitBegin, freq=2), "none": counter}[again]
     learner = toy_learner(second, nbatches=4)
     assert counter.count == 0
     assert again != "the same" or throttled.condition.count == 0
