@@ -84,4 +84,5 @@ def saved_everywhere():
         run(learner)
         return saving.saved
 
+    save.save = Saved
     return save

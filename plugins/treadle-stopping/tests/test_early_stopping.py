@@ -18,7 +18,6 @@ from treadle import (
     EpochEnd,
     Learner,
     LossBegin,
-    LossError,
     PropDict,
     Read,
     Series,
@@ -27,10 +26,8 @@ from treadle import (
     ValidationPhase,
     Write,
     accesses,
-    epoch,
-    run_epoch,
+    hookimpl,
     run_step,
-    step,
     toy_learner,
 )
 from treadle_stopping import (
@@ -70,6 +67,13 @@ class Script:
 
     def __iter__(self):
         return iter([(torch.zeros(1, 1), torch.full((1, 1), loss)) for loss in next(self.epochs)])
+
+
+class Numbers(Script):
+    """Data whose epochs have one batch each, a number."""
+
+    def __iter__(self):
+        return iter([next(self.epochs)])
 
 
 def validation(*losses):
@@ -219,44 +223,6 @@ def test_all_other_callbacks_see_the_end_of_the_last_epoch(name):
     assert (result.epochs, len(ends)) == (2, 4)
 
 
-def test_an_epoch_outside_of_fit_raises_the_stop():
-    learner = toy_learner(EarlyStopping(Threshold(300)))
-    with pytest.raises(EarlyStop, match=r"Threshold\(value=300.0\): the loss is 1") as caught:
-        epoch(learner, ValidationPhase(), ANYTHING)
-    assert caught.value.criterion == Threshold(300)
-
-
-def test_an_epoch_written_by_hand_raises_the_stop_at_its_end():
-    learner = toy_learner(EarlyStopping(Threshold(300)))
-    phase = ValidationPhase()
-    with pytest.raises(EarlyStop), run_epoch(learner, phase):
-        step(learner, phase, learner.data.validation[0])
-    assert learner.step.loss < 300
-
-
-def test_outside_of_fit_training_does_not_stand_in():
-    learner = toy_learner(EarlyStopping(NumberLimit(2)))
-    del learner.data["validation"]
-    epoch(learner, TrainingPhase())
-    learner.fit(1)
-    epoch(learner, TrainingPhase())
-    assert learner.progress.epochs == 3
-
-
-def test_validation_within_a_training_epoch_sees_the_training_losses_so_far():
-    learner = toy_learner(EarlyStopping(PQ(alpha=10, k=2)))
-    phase, batches = TrainingPhase(), list(Script([2.0, 2.0]))
-
-    def train():
-        with run_epoch(learner, phase):
-            for batch in batches:
-                step(learner, phase, batch)
-            epoch(learner, ValidationPhase(), ANYTHING)
-
-    with pytest.raises(EarlyStop, match="the last 2 training losses make no progress"):
-        train()
-
-
 # Options.
 
 
@@ -295,23 +261,6 @@ def test_with_keep_state_the_next_fit_goes_on():
     assert [learner.fit(n).epochs for n in (2, 5)] == [2, 1]
 
 
-def test_the_test_phase_can_be_that_of_training():
-    stopping = EarlyStopping(2, test_phase=TrainingPhase)
-    result = toy_learner(stopping).fit(5, (Script([1.0], [2.0], [1.0, 5.0], [9.0]), validation(*[1.0] * 5)))
-    assert result.epochs == 3
-
-
-def test_custom_phases_can_be_chosen():
-    class Holdout(ValidationPhase):
-        data_name = "holdout"
-
-    learner = toy_learner(EarlyStopping(Threshold(1.5), test_phase=Holdout))
-    learner.data.holdout = ANYTHING
-    assert learner.fit(1, {**learner.data, "validation": validation(1.0)}).cancelled is None
-    with pytest.raises(EarlyStop):
-        epoch(learner, Holdout())
-
-
 def test_a_metric_can_be_monitored():
     learner = toy_learner(EarlyStopping(1, monitor="Error"), Scores(Error=[0.5, 0.25, 0.75, 0.1]))
     result = learner.fit(4)
@@ -340,13 +289,9 @@ def test_a_metric_that_does_not_exist_is_reported_with_those_that_do():
 
 
 def test_what_it_declares_depends_on_its_options():
-    assert accesses(EarlyStopping(1), Read) == {"data", "step.loss"}
-    assert accesses(EarlyStopping(1, monitor="Error"), Read) == {"data", "cbstate.metricsepoch"}
-    assert accesses(EarlyStopping(PQ(), monitor="Error"), Read) == {
-        "data",
-        "cbstate.metricsepoch",
-        "step.loss",
-    }
+    assert accesses(EarlyStopping(1), Read) == {"step.loss"}
+    assert accesses(EarlyStopping(1, monitor="Error"), Read) == {"cbstate.metricsepoch"}
+    assert accesses(EarlyStopping(PQ(), monitor="Error"), Read) == {"cbstate.metricsepoch", "step.loss"}
     assert accesses(EarlyStopping(1), Write) == set()
     assert accesses(EarlyStopping(1, restore_best=True), Write) == {"model"}
 
@@ -464,23 +409,6 @@ def test_with_keep_state_the_best_is_that_of_all_fits():
     assert learner.model.weight.item() == weights.seen[0]
 
 
-def test_several_models_are_restored_together():
-    class Both(AbstractTrainingPhase):
-        def step(self, learner, batch):
-            with run_step(learner, self) as (_, state), torch.no_grad():
-                state.loss = torch.tensor(batch)
-                for model in learner.model.values():
-                    model.weight.fill_(batch)
-
-    models = {"first": nn.Linear(1, 1), "second": nn.Linear(1, 1)}
-    stopping = EarlyStopping(Never(), test_phase=Both, restore_best=True, keep_state=True)
-    learner = Learner(models, nn.functional.l1_loss, callbacks=[stopping], use_default_callbacks=False)
-    for loss in (3.0, 1.0, 2.0):
-        epoch(learner, Both(), [loss])
-    learner.fit(0)
-    assert [model.weight.item() for model in models.values()] == [1.0, 1.0]
-
-
 def test_two_that_would_restore_are_refused():
     with pytest.raises(CallbackConflictError, match=r"Both would restore weights.*restore_best=True\)"):
         toy_learner(EarlyStopping(1, restore_best=True), EarlyStopping(PQ(), restore_best=True))
@@ -500,6 +428,23 @@ def test_the_restored_weights_are_not_overwritten():
         learner = toy_learner(EarlyStopping(Never(), restore_best=True), zeroing, weights)
         learner.fit(2, (learner.data.training, validation(1.0, 2.0)))
         assert learner.model.weight.item() == weights.seen[0] != 0
+
+
+def test_several_models_are_restored_together():
+    class Both(AbstractTrainingPhase):
+        data_name = "training"
+
+        def step(self, learner, batch):
+            with run_step(learner, self) as (_, state), torch.no_grad():
+                state.loss = torch.tensor(batch)
+                for model in learner.model.values():
+                    model.weight.fill_(batch)
+
+    models = {"first": nn.Linear(1, 1), "second": nn.Linear(1, 1)}
+    stopping = EarlyStopping(Never(), restore_best=True)
+    learner = Learner(models, nn.functional.l1_loss, callbacks=[stopping], use_default_callbacks=False)
+    learner.fit(3, (Numbers(3.0, 1.0, 2.0),), phases=[Both()])
+    assert [model.weight.item() for model in models.values()] == [1.0, 1.0]
 
 
 # Checkpoints.
@@ -563,19 +508,6 @@ def test_resumed_anywhere_without_validation_training_still_stands_in(resumed_ev
     assert epochs == 4
 
 
-def test_resumed_after_an_unexpected_test_epoch_training_does_not_stand_in_again(resumed_everywhere):
-    class Holdout(ValidationPhase):
-        data_name = "holdout"
-
-    def data(rounds=0):
-        return dict(zip(("training", "holdout"), scripted(rounds), strict=True))
-
-    epochs, _, message, *_ = resumed_everywhere(
-        lambda: toy_learner(EarlyStopping(NumberLimit(4))), data, phases=[TrainingPhase(), Holdout()]
-    )
-    assert (epochs, message) == (3, "Stopped early by NumberLimit(n=4): 4 losses have been seen.")
-
-
 def test_resumed_anywhere_the_clock_goes_on_from_the_time_used_up(resumed_everywhere):
     def make():
         clock = Clock(next(starts))
@@ -618,13 +550,47 @@ def test_a_state_that_is_loaded_before_the_fit_is_forgotten_unless_keep_state(ke
     assert toy_learner(second).fit(5).epochs == epochs
 
 
+class SaveAtTheEnd(Callback):
+    """Saves the run where a checkpoint does: around the epoch, after it was counted."""
+
+    def __init__(self, save):
+        self.save, self.saved, self.begun = save, None, 0
+
+    @hookimpl(wrapper=True)
+    def epoch(self):
+        try:
+            return (yield)
+        finally:
+            self.saved = self.save()
+
+    def on_epoch_begin(self):
+        self.begun += 1
+
+
+def test_a_run_that_was_saved_after_it_had_stopped_stops_before_it_goes_on(saved_everywhere):
+    def make():
+        learner = toy_learner(EarlyStopping(NumberLimit(3), restore_best=True))
+        saving = SaveAtTheEnd(lambda: saved_everywhere.save(learner))
+        learner.add_callback(saving)
+        return learner, saving
+
+    (whole, saving), (resumed, watching) = make(), make()
+    expected = whole.fit(9)
+    saving.saved.resume(resumed)
+    result = resumed.fit(9)
+    assert (result.epochs, result.steps, str(result.cancelled)) == (0, 0, str(expected.cancelled))
+    assert watching.begun == 0
+    assert torch.equal(resumed.model.weight, whole.model.weight)
+    assert resumed.fit(9).epochs == 3
+
+
 # What it refuses.
 
 
 def test_it_needs_a_criterion():
     with pytest.raises(
         ArgumentTypeError,
-        match=r"needs a criterion, or a number of epochs.\nFix: .*\n    EarlyStopping\(Patience\(3\)\)$",
+        match=r"needs a criterion, or a number of epochs.\nFix: .*\n    EarlyStopping\(patience=3\)$",
     ):
         EarlyStopping()
     with pytest.raises(ArgumentTypeError, match="A stopping criterion must be an instance of Criterion, got 'soon'"):
@@ -635,31 +601,11 @@ def test_it_needs_a_criterion():
         EarlyStopping(0)
 
 
-def test_it_needs_types_of_phases():
-    with pytest.raises(
-        ArgumentTypeError,
-        match=r"^EarlyStopping\(test_phase\) must be Phase or a subclass of it, got ValidationPhase\(\)",
-    ):
-        EarlyStopping(3, test_phase=ValidationPhase())
-
-
 def test_mode_is_min_or_max():
     with pytest.raises(
         ArgumentValueError, match=r"EarlyStopping\(mode\) has an invalid value: 'up'.\nFix: pass 'min' or 'max'"
     ):
         EarlyStopping(3, mode="up")
-
-
-def test_steps_without_a_loss_are_reported():
-    class Lossless(ValidationPhase):
-        def step(self, learner, batch):
-            with run_step(learner, self):
-                pass
-
-    with pytest.raises(
-        LossError, match=r"no `step.loss` in Lossless\(\)\.\nFix: choose other phases.*epoch metric:\n    Ea"
-    ):
-        epoch(toy_learner(EarlyStopping(3)), Lossless())
 
 
 def test_an_epoch_whose_steps_were_all_cancelled_counts_for_nothing():

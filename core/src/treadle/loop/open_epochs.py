@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from treadle.loop.position import position_of
+
 if TYPE_CHECKING:
+    from treadle.loop.scope import Scope
     from treadle.phases import Phase
 
 T = TypeVar("T")
@@ -34,7 +37,7 @@ class OpenEpochs(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._entries: list[tuple[Any, Phase, T]] = []
+        self._entries: list[tuple[Scope, Phase, T]] = []
 
     def depth(self, learner: Any) -> int:
         """How many epochs are under way."""
@@ -44,7 +47,7 @@ class OpenEpochs(Generic[T]):
     def begin(self, learner: Any, phase: Phase, value: T) -> None:
         """Keep a value for the epoch that begins."""
         self._drop_ended(learner)
-        self._entries.append((None, phase, value))
+        self._entries.append((position_of(learner).scopes[-1], phase, value))
 
     def innermost(self, learner: Any, phase: Phase) -> T | None:
         """The value of the innermost epoch, if it has this phase; else None, as for a step outside of its epoch."""
@@ -58,6 +61,14 @@ class OpenEpochs(Generic[T]):
             self._entries.pop()
         return value
 
+    def values(self) -> list[T]:
+        """The values, that of the outermost epoch first."""
+        return [value for _, _, value in self._entries]
+
     def _drop_ended(self, learner: Any) -> None:
-        if learner.progress.phase is None:
-            self._entries = []
+        scopes = position_of(learner).scopes
+        self._entries = [entry for entry in self._entries if any(entry[0] is scope for scope in scopes)]
+
+    def __reduce__(self) -> tuple[type[OpenEpochs[T]], tuple[()]]:
+        """In a copy of a callback no epoch is under way."""
+        return type(self), ()

@@ -3,7 +3,7 @@
 from treadle_stopping.criterion import Criterion, Disjunction, Never
 from treadle_stopping.early_stopping import EarlyStop, EarlyStopping
 from treadle_stopping.limits import NumberLimit, TimeLimit
-from treadle_stopping.patience import UP, NumberSinceBest, Patience
+from treadle_stopping.patience import UP, NoImprovement, NumberSinceBest, Patience
 from treadle_stopping.prechelt import GL, PQ
 from treadle_stopping.stop_on_nan_loss import NonFiniteLoss, StopOnNaNLoss
 from treadle_stopping.stopper import EarlyStopper, stopping_time
@@ -20,6 +20,7 @@ __all__ = [
     "EarlyStopping",
     "InvalidValue",
     "Never",
+    "NoImprovement",
     "NonFiniteLoss",
     "NumberLimit",
     "NumberSinceBest",

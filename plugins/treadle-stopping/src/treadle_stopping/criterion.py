@@ -21,7 +21,7 @@ class Criterion:
 
     - `update_training`, to use the losses of training too;
     - `reason`, to say in a message what was seen;
-    - `start`, `save_state` and `load_state`, if the state begins before the first loss, or has
+    - `start`, `without_losses`, `save_state` and `load_state`, if the state begins before the first loss, or has
       something in it that means nothing in another process, such as the reading of a clock.
 
     `first + second` is a criterion that stops as soon as one of the two does.
@@ -55,6 +55,10 @@ class Criterion:
     def update_training(self, state: Any, loss: float) -> Any:
         """The state after the loss of a training step, likewise. Default: the same."""
         return state
+
+    def without_losses(self, state: Any) -> Any:
+        """The state when losses of another kind begin. Default: that before the first loss; a clock runs on."""
+        return self.start()
 
     def check(self, state: Any) -> None:
         """Raise an error if an out-of-sample loss comes too early. Default: it never does.
@@ -96,6 +100,11 @@ class Criterion:
     def uses_training(self) -> bool:
         """Whether it looks at training losses at all."""
         return type(self).update_training is not Criterion.update_training
+
+    @property
+    def compares_training(self) -> bool:
+        """Whether it compares training losses with each other, so that they must be those of one phase."""
+        return self.uses_training
 
     def __add__(self, other: object) -> Criterion:
         return Disjunction(self, other) if isinstance(other, Criterion) else NotImplemented
@@ -159,6 +168,9 @@ class Disjunction(Criterion):
     def update_training(self, state: list[Any], loss: float) -> list[Any]:
         return [part.update_training(s, loss) for part, s in self._pairs(state)]
 
+    def without_losses(self, state: list[Any]) -> list[Any]:
+        return [part.without_losses(s) for part, s in self._pairs(state)]
+
     def done(self, state: list[Any]) -> bool:
         return bool(self.fired(state))
 
@@ -182,6 +194,10 @@ class Disjunction(Criterion):
     @property
     def uses_training(self) -> bool:
         return any(part.uses_training for part in self.criteria)
+
+    @property
+    def compares_training(self) -> bool:
+        return any(part.compares_training for part in self.criteria)
 
     def _pairs(self, state: list[Any]) -> Iterator[tuple[Criterion, Any]]:
         return zip(self.criteria, state, strict=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from math import isfinite
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
+from loguru import logger
 from treadle import (
     AbstractTrainingPhase,
     AbstractValidationPhase,
@@ -21,13 +21,25 @@ from treadle import (
     accesses,
     hookimpl,
 )
-from treadle.authoring import did_you_mean, load_model_state, model_state, one_of, overlaps, subclass_of, unwrap
+from treadle.authoring import (
+    did_you_mean,
+    instance_of,
+    load_model_state,
+    one_of,
+    overlaps,
+    phase_key,
+    position_of,
+    subclass_of,
+    unwrap,
+    whole_number,
+)
 from treadle.errors import ArgumentTypeError, ArgumentValueError, CancelFittingException, LossError
 
 from treadle_stopping.criterion import Criterion, Never
 from treadle_stopping.losses import StepLosses
-from treadle_stopping.patience import Patience
+from treadle_stopping.patience import NoImprovement, Patience
 from treadle_stopping.stopper import EarlyStopper
+from treadle_stopping.watch import ENDED, Watch
 
 
 class EarlyStop(CancelFittingException):
@@ -53,24 +65,32 @@ class EarlyStop(CancelFittingException):
 
 
 class EarlyStopping(Callback):
-    """Stop the fit when a criterion is met.
+    """Stop the fit when a criterion is met: look at a value at the end of an epoch, and raise.
 
-    At the end of a test epoch the criterion gets the mean of its steps' losses, as an out-of-sample loss;
-    if it uses training losses, it also gets those of the training steps, one by one. It is asked at the end
-    of every epoch of either kind. An epoch that it stops is counted, and all other callbacks still see its end.
-    A fit without test data has no out-of-sample loss, and uses the mean loss of each training epoch instead.
+    It looks at one of the phases of the fit. Where a test phase is among them, that is its value, the mean of the
+    steps' losses of each of its epochs, also of those that run inside of another epoch. Otherwise it looks at the
+    training phase, until an epoch of a test phase ends that runs inside of a training epoch: from then on it looks at
+    that phase, and what it saw of training is forgotten. Epochs outside of a fit are not looked at.
 
-    Every fit starts again, and clocks (`TimeLimit`) start with it; see `keep_state`. A resumed fit goes on: its state
-    is put back after `FitBegin` and `EpochBegin`.
+    A criterion gets these values as out-of-sample losses; if it uses training losses, it also gets those of the
+    training steps, one by one. It is asked at the end of every epoch of either kind. The other callbacks still see
+    the end of the epoch, which is counted.
+
+    Every fit starts again, and clocks (`TimeLimit`) start with it; see `keep_state`. A resumed fit goes on, and one
+    that was saved after it had stopped stops before its first epoch.
 
     Args:
-        *criteria: A criterion, or several, of which any stops; an integer n is `Patience(n)`.
-        train_phase: The phases whose steps give the training losses. Default: every training phase.
-        test_phase: The phases that give the out-of-sample losses. Default: every validation phase.
+        *criteria: A criterion, or several, of which any stops; an integer n is `Patience(n)`, n rises in a row.
+        patience: Stop also after this number of epochs without a value below the best, as other training loops do:
+            `NoImprovement(patience, min_delta)`. Default: do not.
+        min_delta: By how much a value must be below the best to be better, for `patience`. Default: 0.
         monitor: The name of an epoch metric (`"Accuracy"`) that is used in place of the mean loss. It needs
             the callback `Metrics`. Default: the mean loss.
         mode: "min" if lower values of `monitor` are better, "max" if higher ones are. With "max" the criteria
             get the value with its sign changed: `Threshold(-0.97)` stops above 0.97. Default: "min".
+        start_epoch: How many epochs at the beginning of a fit are neither looked at nor remembered. Default: 0.
+        train_phase: The phases whose steps give the training losses. Default: every training phase.
+        test_phase: The phases that give the out-of-sample losses. Default: every validation phase.
         restore_best: Whether the fit ends, in whatever way, with the weights of the epoch whose out-of-sample
             value was best. The copy stays on the model's device. Default: no.
         keep_state: Whether the next fit goes on where this one ended, for those who call `fit` again and
@@ -78,14 +98,16 @@ class EarlyStopping(Callback):
 
     Attributes:
         stopper: What the criteria have seen; its `criterion` is all of them as one.
+        best: The best value of this fit.
 
-    Reads: `data`; `step.loss`; with `monitor`, `cbstate.metricsepoch`, and `step.loss` only for criteria that
+    Reads: `step.loss`; with `monitor`, `cbstate.metricsepoch`, and `step.loss` only for criteria that
         use training losses.
     Writes: `model`, with `restore_best` only.
 
     Raises:
         EarlyStop: when it stops; `fit` returns it as `FitResult.cancelled`, with `.criterion`.
-        ArgumentTypeError, ArgumentValueError: if an argument is invalid, or there is no metric called `monitor`.
+        ArgumentTypeError, ArgumentValueError: if an argument is invalid; when a fit begins, if it has no phase to look
+            at, or several; and at the first step, or epoch, if there is no metric called `monitor`.
         LossError: if the steps of a phase have no loss to look at.
 
     Example:
@@ -96,54 +118,77 @@ class EarlyStopping(Callback):
         (3, NumberLimit(n=3))
         >>> print(result.cancelled)
         Stopped early by NumberLimit(n=3): 3 losses have been seen.
+        >>> toy_learner(EarlyStopping(patience=2, min_delta=1000.0)).fit(10).epochs
+        3
     """
 
     def __init__(
         self,
         *criteria: Criterion | int,
-        train_phase: type[Phase] = AbstractTrainingPhase,
-        test_phase: type[Phase] = AbstractValidationPhase,
+        patience: int | None = None,
+        min_delta: float = 0.0,
         monitor: str | None = None,
         mode: str = "min",
+        start_epoch: int = 0,
+        train_phase: type[Phase] = AbstractTrainingPhase,
+        test_phase: type[Phase] = AbstractValidationPhase,
         restore_best: bool = False,
         keep_state: bool = False,
     ) -> None:
-        if not criteria:
+        self.criteria = tuple(Patience(c) if isinstance(c, int) else c for c in criteria)
+        self.patience, self.min_delta = patience, min_delta
+        every = self.criteria if patience is None else (*self.criteria, NoImprovement(patience, min_delta))
+        if not every:
             raise ArgumentTypeError(
                 "EarlyStopping needs a criterion, or a number of epochs.\n"
-                "Fix: write, for example:\n    EarlyStopping(Patience(3))"
+                "Fix: write, for example:\n    EarlyStopping(patience=3)"
+            )
+        if patience is None and min_delta != 0:
+            raise ArgumentValueError(
+                f"EarlyStopping(min_delta={min_delta!r}) belongs to `patience`, which is not there.\n"
+                f"Fix: add it:\n    EarlyStopping(patience=3, min_delta={min_delta!r})"
             )
         example = "EarlyStopping(3, test_phase=ValidationPhase)"
-        subclass_of(train_phase, "EarlyStopping(train_phase)", Phase, example)
-        subclass_of(test_phase, "EarlyStopping(test_phase)", Phase, example)
-        one_of(mode, "EarlyStopping(mode)", ["min", "max"])
-        self.criteria = tuple(Patience(c) if isinstance(c, int) else c for c in criteria)
-        self.stopper = EarlyStopper(*self.criteria, strict=False)
-        self.train_phase, self.test_phase = train_phase, test_phase
-        self.monitor, self.mode = monitor, mode
-        self.restore_best, self.keep_state = restore_best, keep_state
-        self._uses_training = self.stopper.criterion.uses_training
-        self._inside = False  # whether an epoch is under way at whose end it can stop
-        self._stop: EarlyStop | None = None  # why it is to stop there
-        self._forget()
+        self.train_phase = subclass_of(train_phase, "EarlyStopping(train_phase)", Phase, example)
+        self.test_phase = subclass_of(test_phase, "EarlyStopping(test_phase)", Phase, example)
+        check_disjoint(train_phase, test_phase)
+        self.monitor, self.mode = monitor, one_of(mode, "EarlyStopping(mode)", ["min", "max"])
+        check_monitor(monitor, mode)
+        self.start_epoch = whole_number(
+            start_epoch, "EarlyStopping(start_epoch)", "EarlyStopping(patience=3, start_epoch=5)", least=0
+        )
+        self.restore_best = instance_of(
+            restore_best, "EarlyStopping(restore_best)", bool, "EarlyStopping(3, restore_best=True)"
+        )
+        self.keep_state = instance_of(
+            keep_state, "EarlyStopping(keep_state)", bool, "EarlyStopping(3, keep_state=True)"
+        )
+        self._criterion = EarlyStopper(*every).criterion
+        self._fits = [Watch(self._criterion)]  # of the fits under way, the outermost first; else of the last one
+        self._phase: Phase | None = None  # for which the following is at hand, so that a step looks up nothing
+        self._losses: StepLosses | None = None
 
-    def _forget(self) -> None:
-        self.stopper.reset()
-        self._best: float | None = None  # lower is better
-        self._best_weights: dict[str, Any] | None = None
-        self._training, self._test = StepLosses(), StepLosses()  # of the epochs under way
-        self._alone = False  # whether training is used instead of test epochs, because there are none
+    @property
+    def _watch(self) -> Watch:
+        """What was seen in the fit under way, or in the last one."""
+        return self._fits[-1]
+
+    @property
+    def stopper(self) -> EarlyStopper:
+        """What the criteria have seen in this fit."""
+        return self._watch.stopper
 
     @property
     def best(self) -> float | None:
         """The best out-of-sample value of this fit, or None; values that are not finite do not count."""
-        return -self._best if self._best is not None and self.mode == "max" else self._best
+        best = self._watch.best
+        return -best if best is not None and self.mode == "max" else best
 
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
         """What it uses depends on its options."""
-        access: dict[str, type[Permission]] = {"data": Read}
-        if self.monitor is None or self._uses_training:
+        access: dict[str, type[Permission]] = {}
+        if self.monitor is None or self._criterion.uses_training:
             access["step.loss"] = Read
         if self.monitor is not None:
             access["cbstate.metricsepoch"] = Read
@@ -165,73 +210,100 @@ class EarlyStopping(Callback):
         return RunFirst(other) if writes_model else NotDefined()
 
     def on_fit_begin(self, learner: Any) -> None:
+        position = position_of(learner)
         if not self.keep_state:
-            self._forget()
-        self.stopper.start()
-        name = self.test_phase.data_name
-        self._alone = name is not None and name not in learner.data
+            depth = len(position.scopes)
+            outer = [watch for watch in self._fits if watch.depth < depth]  # the fits around this one
+            self._fits = [*outer, Watch(self._criterion, depth, learner.progress.epoch)]
+        if position.n:
+            self._watch.choose(position.phases, self.train_phase, self.test_phase)
+        self._watch.stopper.start()
 
     @hookimpl(wrapper=True)
     def epoch(self) -> Generator[None, object, object]:
-        """Stop only after all callbacks have seen the end of the epoch and it is counted."""
-        outer, self._inside = self._inside, True
-        try:
-            result = yield
-        finally:
-            self._inside = outer
-            stop, self._stop = self._stop, None
-        if stop is not None:
-            raise stop
-        return result
+        """A run that was saved after it had stopped does not go on when it is resumed."""
+        if self._watch.stopped:
+            self._ask()
+        return (yield)
 
-    def on_epoch_begin(self, phase: Phase) -> None:
-        if isinstance(phase, self.train_phase):
-            self._training = StepLosses()
-        elif isinstance(phase, self.test_phase):
-            self._test = StepLosses()
+    def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
+        self._phase, watch = None, self._watch
+        if position_of(learner).n is None:
+            return
+        feeds = self._criterion.uses_training and isinstance(phase, self.train_phase)
+        if feeds and self._criterion.compares_training:
+            watch.training = watch.training or phase_key(phase)
+            feeds = phase_key(phase) == watch.training
+        watch.epochs.begin(learner, phase, StepLosses(feeds=feeds))
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
-        mean_used = self.monitor is None and (self._alone or isinstance(phase, self.test_phase))
-        if isinstance(phase, self.train_phase):
-            if self._uses_training or mean_used:
-                self._training.record(learner.step)
-        elif mean_used:
-            self._test.record(learner.step)
+        if phase is not self._phase:
+            self._phase, self._losses = phase, self._losses_of(learner, phase)
+        if self._losses is not None:
+            self._losses.record(learner.step)
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
+        self._phase, watch = None, self._watch
+        losses = watch.epochs.end(learner, phase)
         training, test = isinstance(phase, self.train_phase), isinstance(phase, self.test_phase)
-        if not (training or test):
+        if losses is None or not (training or test):
             return
-        if not training:
-            self._alone = False
-        for loss in self._training.unread():
-            self.stopper.update(loss, training=True)
-        if test or self._alone:
-            value = self._value(learner, phase, self._training if training else self._test)
+        watch.ended = True
+        if test and (watch.stand_in or not watch.phase):
+            watch.turn_to(phase)
+        elif training and not watch.phase:
+            watch.phase, watch.stand_in = phase_key(phase), True
+        early = learner.progress.epoch - watch.before <= self.start_epoch if self.start_epoch else False
+        for step_losses in (*watch.epochs.values(), losses):
+            if step_losses.feeds:
+                for loss in step_losses.unread():
+                    if not early:
+                        watch.stopper.update(loss, training=True)
+        if phase_key(phase) == watch.phase:
+            value = self._value(learner, phase, losses)
             if value is not None:
-                self.stopper.update(value)
-                self._remember(learner, value)
-        if (fired := self.stopper.fired) != Never():
-            stop = EarlyStop(self.stopper.message + self._explanation(), fired)
-            if not self._inside:  # in an epoch that was not run by `treadle.epoch`
-                raise stop
-            self._stop = stop
+                watch.seen = True
+                if not early:
+                    watch.see(value, learner, keep_weights=self.restore_best)
+        if not early:
+            self._ask()
 
     def on_fit_end(self, learner: Any) -> None:
-        self._alone = False
-        if self.restore_best and self._best_weights is not None:
-            load_model_state(learner.model, self._best_weights)
+        watch = self._watch
+        if watch.ended and not watch.seen:
+            logger.warning(
+                f"EarlyStopping saw no value in this fit: no step ended in a {self.test_phase.__name__}, or in a "
+                f"{self.train_phase.__name__} in place of it."
+            )
+        if self.restore_best and watch.best_weights is not None:
+            load_model_state(learner.model, watch.best_weights)
             if not self.keep_state:
-                self._best_weights = None
+                watch.best_weights = None
+        watch.depth = ENDED
+        if len(self._fits) > 1:
+            self._fits.pop()
 
-    def _remember(self, learner: Any, value: float) -> None:
-        """Keep a value that is the best, and its weights if they are to be restored."""
-        if not isfinite(value) or (self._best is not None and value >= self._best):
-            return
-        self._best = value
-        if self.restore_best:
-            self._best_weights = None  # first, so that there are never two copies
-            self._best_weights = model_state(learner.model)
+    def _losses_of(self, learner: Any, phase: Phase) -> StepLosses | None:
+        """Where the losses of the steps of this phase go; None if they are not needed."""
+        watch = self._watch
+        losses = watch.epochs.innermost(learner, phase)
+        if losses is None:
+            return None
+        if self.monitor is not None:
+            names = getattr(learner.cbstate.metricsepoch, "names", None)
+            if names is not None and self.monitor not in names and phase_key(phase) == watch.phase:
+                raise self._no_metric(phase, names)
+            return losses if losses.feeds else None
+        key, undecided = phase_key(phase), watch.stand_in or not watch.phase
+        looked_at = key == watch.phase or (undecided and isinstance(phase, (self.train_phase, self.test_phase)))
+        return losses if losses.feeds or looked_at else None
+
+    def _ask(self) -> None:
+        """Stop if a criterion is met."""
+        watch = self._watch
+        if (fired := watch.stopper.fired) != Never():
+            watch.stopped = True
+            raise EarlyStop(watch.stopper.message + self._explanation(), fired)
 
     def _value(self, learner: Any, phase: Phase, losses: StepLosses) -> float | None:
         """The epoch's out-of-sample value, lower is better; None if no step ran to its end."""
@@ -244,12 +316,17 @@ class EarlyStopping(Callback):
             return losses.mean
         metrics = learner.cbstate.metricsepoch[phase]
         if self.monitor not in metrics:
-            raise ArgumentValueError(
-                f"EarlyStopping(monitor={self.monitor!r}): there is no such metric in {phase}. "
-                f"{did_you_mean(self.monitor, metrics)}\nFix: name a metric that is recorded, or add it to `Metrics`."
-            )
+            raise self._no_metric(phase, metrics)
         value: float = metrics[self.monitor].last[1]
         return -value if self.mode == "max" else value
+
+    def _no_metric(self, phase: Phase, known: Iterable[str]) -> ArgumentValueError:
+        """The error for a metric that is not recorded."""
+        assert self.monitor is not None
+        return ArgumentValueError(
+            f"EarlyStopping(monitor={self.monitor!r}): there is no such metric in {phase}. "
+            f"{did_you_mean(self.monitor, known)}\nFix: name a metric that is recorded, or add it to `Metrics`."
+        )
 
     def _explanation(self) -> str:
         if self.monitor is None:
@@ -257,18 +334,36 @@ class EarlyStopping(Callback):
         return f" The loss is here {self.monitor}{', its sign changed' if self.mode == 'max' else ''}."
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "stopper": self.stopper.state_dict(),
-            "training": self._training.state_dict(),
-            "test": self._test.state_dict(),
-            "alone": self._alone,
-            "best": self._best,
-            "best_weights": self._best_weights,
-        }
+        return self._watch.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.stopper.load_state_dict(state["stopper"])
-        self._training.load_state_dict(state["training"])
-        self._test.load_state_dict(state["test"])
-        self._best, self._best_weights = state["best"], state["best_weights"]
-        self._alone = state["alone"]
+        self._watch.load_state_dict(state)
+        self._phase = None
+
+
+def check_disjoint(train_phase: type[Phase], test_phase: type[Phase]) -> None:
+    """Refuse types of phases of which a phase could be both."""
+    if issubclass(train_phase, test_phase) or issubclass(test_phase, train_phase):
+        both = train_phase if issubclass(train_phase, test_phase) else test_phase
+        raise ArgumentValueError(
+            f"EarlyStopping(train_phase={train_phase.__name__}, test_phase={test_phase.__name__}) overlap: the losses "
+            f"of a {both.__name__} would be of training and out of sample at once.\n"
+            f"Fix: pass two types that have no phase in common; to look at training in place of validation:\n"
+            f"    EarlyStopping(..., train_phase=AbstractValidationPhase, test_phase=AbstractTrainingPhase)"
+        )
+
+
+def check_monitor(monitor: Any, mode: str) -> None:
+    """Refuse what is not the name of a metric, and a loss of which more is better."""
+    if monitor is None:
+        if mode == "max":
+            raise ArgumentValueError(
+                'EarlyStopping(mode="max") without `monitor` looks at the loss, of which less is better.\n'
+                'Fix: name the metric of which more is better:\n    EarlyStopping(3, monitor="Accuracy", mode="max")'
+            )
+    elif not (isinstance(monitor, str) and monitor):
+        error = ArgumentValueError if monitor == "" else ArgumentTypeError
+        raise error(
+            f"EarlyStopping(monitor) must be the name of a metric, got {monitor!r}.\n"
+            f'Fix: write, for example:\n    EarlyStopping(3, monitor="Accuracy")'
+        )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from treadle.authoring import real_number, whole_number
+from treadle.authoring import function, real_number, whole_number
 from treadle.errors import ArgumentValueError
 
 from treadle_stopping.criterion import Criterion
@@ -43,10 +43,13 @@ class TimeLimit(Criterion):
         self, t: float | timedelta = timedelta(minutes=30), *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         object.__setattr__(self, "t", _limit(t))
-        object.__setattr__(self, "clock", clock)
+        object.__setattr__(self, "clock", function(clock, "TimeLimit(clock)", "TimeLimit(0.5, clock=time.monotonic)"))
 
     def start(self) -> dict[str, float]:
         return {"elapsed": 0.0, "since": self.clock()}
+
+    def without_losses(self, state: dict[str, float]) -> dict[str, float]:
+        return state
 
     def elapsed(self, state: dict[str, float]) -> float:
         """The time used up, in seconds."""

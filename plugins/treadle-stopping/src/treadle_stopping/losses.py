@@ -10,6 +10,9 @@ from treadle import Series
 class StepLosses:
     """The losses of the steps of one epoch. Recording one never waits for a device.
 
+    Args:
+        feeds: Whether the criteria get them, as training losses. Default: False.
+
     Attributes:
         missing: Whether there was a step without a loss.
 
@@ -21,7 +24,8 @@ class StepLosses:
         ([3.0, 1.0], [], 2.0)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, feeds: bool = False) -> None:
+        self.feeds = feeds
         self._series = Series()
         self._read = 0
         self.missing = False

@@ -1,11 +1,12 @@
-"""Criteria that count losses without progress: `Patience` and `NumberSinceBest`."""
+"""Criteria that count losses without progress: `Patience`, `NumberSinceBest` and `NoImprovement`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
-from treadle.authoring import whole_number
+from treadle.authoring import real_number, whole_number
 
 from treadle_stopping.criterion import Criterion
 
@@ -86,4 +87,50 @@ class NumberSinceBest(Criterion):
 
     def reason(self, state: dict[str, Any]) -> str:
         ago = "1 loss ago" if self.n == 1 else f"{self.n} losses ago"
+        return f"the best loss, {state['best']:.6g}, was {ago}"
+
+
+@dataclass(frozen=True)
+class NoImprovement(Criterion):
+    """Stop after `patience` out-of-sample losses without one that is below the best by more than `min_delta`.
+
+    What other training loops call patience. A NaN is never the best. `EarlyStopping(patience=3)` makes one.
+
+    Args:
+        patience: The number of losses, at least 1.
+        min_delta: By how much a loss has to be below the best to be the new best, at least 0. Default: 0.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: if an argument is not such a number.
+
+    Example:
+        >>> from treadle_stopping import stopping_time
+        >>> stopping_time(NoImprovement(2), [10.0, 8.0, 9.0, 8.0, 7.0])
+        4
+        >>> stopping_time(NoImprovement(2, min_delta=0.5), [10.0, 8.0, 7.75, 7.5, 7.0])
+        4
+    """
+
+    patience: int
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        example = "EarlyStopping(patience=3, min_delta=0.001)"
+        object.__setattr__(self, "patience", whole_number(self.patience, "patience", example, least=1))
+        delta = real_number(self.min_delta, "min_delta", example, least=0, finite=True)
+        object.__setattr__(self, "min_delta", delta)
+
+    def update(self, state: dict[str, Any] | None, loss: float) -> dict[str, Any]:
+        best, since = (None, 0) if state is None else (state["best"], state["since"])
+        if not isnan(loss) and (best is None or loss < best - self.min_delta):
+            return {"best": loss, "since": 0}
+        return {"best": best, "since": since + 1}
+
+    def done(self, state: dict[str, Any]) -> bool:
+        return bool(state["since"] >= self.patience)
+
+    def reason(self, state: dict[str, Any]) -> str:
+        if state["best"] is None:
+            return "every loss was nan"
+        ago = "1 loss ago" if state["since"] == 1 else f"{state['since']} losses ago"
         return f"the best loss, {state['best']:.6g}, was {ago}"

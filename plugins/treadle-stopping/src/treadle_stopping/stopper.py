@@ -7,6 +7,7 @@ from copy import deepcopy
 from itertools import repeat
 from typing import Any
 
+from treadle.authoring import instance_of
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_stopping.criterion import Criterion, Disjunction
@@ -37,7 +38,7 @@ class EarlyStopper:
 
     def __init__(self, *criteria: Criterion, strict: bool = True) -> None:
         self.criterion: Criterion = Disjunction(*criteria)
-        self.strict = strict
+        self.strict = instance_of(strict, "EarlyStopper(strict)", bool, "EarlyStopper(PQ(), strict=False)")
         self._state: Any = None
         self._started = False
 
@@ -58,7 +59,7 @@ class EarlyStopper:
             ArgumentValueError: if it comes too early for a criterion, unless not `strict`.
         """
         try:
-            number = float(loss)
+            number = float("" if isinstance(loss, (str, bytes, bool)) else loss)
         except (TypeError, ValueError, RuntimeError):
             raise ArgumentTypeError(
                 f"EarlyStopper needs a loss that is one number, got {loss!r}.\n"
@@ -90,6 +91,11 @@ class EarlyStopper:
     def reset(self) -> None:
         """Forget everything seen so far."""
         self._state, self._started = None, False
+
+    def forget_losses(self) -> None:
+        """Forget the losses, because others that cannot be compared with them begin; clocks run on."""
+        if self._state is not None:
+            self._state = self.criterion.without_losses(self._state)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: plain values."""
@@ -137,9 +143,11 @@ def stopping_time(criterion: Criterion, losses: Iterable[Any], is_training: Iter
         >>> stopping_time(InvalidValue(), [10.0, float("nan"), 5.0], [False, True, False])
         2
     """
+    check_iterable(losses, "losses")
     if is_training is None:
         is_training = repeat(False)
-    elif isinstance(losses, Sized) and isinstance(is_training, Sized) and len(losses) != len(is_training):
+    check_iterable(is_training, "is_training")
+    if isinstance(losses, Sized) and isinstance(is_training, Sized) and len(losses) != len(is_training):
         raise ArgumentValueError(
             f"stopping_time got {len(losses)} losses and {len(is_training)} entries of is_training.\n"
             f"Fix: pass one entry for each loss."
@@ -147,7 +155,21 @@ def stopping_time(criterion: Criterion, losses: Iterable[Any], is_training: Iter
     stopper = EarlyStopper(criterion)
     t = 0
     for loss, training in zip(losses, is_training, strict=False):
+        if training not in (True, False):
+            raise ArgumentTypeError(
+                f"stopping_time(is_training) has {training!r}, neither True nor False.\n"
+                f"Fix: say of each loss whether it is one of training:\n    [True, False]"
+            )
         t += not training
         if stopper.done(loss, training) and not training:
             return t
     return 0
+
+
+def check_iterable(values: Any, name: str) -> None:
+    """Refuse what is not a list of losses, or of what they are."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ArgumentTypeError(
+            f"stopping_time({name}) must be a list, got {values!r}.\n"
+            f"Fix: write, for example:\n    stopping_time(Patience(3), [3.0, 2.0, 2.5], [True, False, False])"
+        )

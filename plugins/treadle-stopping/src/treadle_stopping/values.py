@@ -26,6 +26,10 @@ class InvalidValue(Criterion):
 
     update_training = update
 
+    @property
+    def compares_training(self) -> bool:
+        return False
+
     def done(self, state: float) -> bool:
         return not math.isfinite(state)
 
