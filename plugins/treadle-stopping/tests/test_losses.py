@@ -19,9 +19,9 @@ def test_without_losses_there_is_no_mean():
 
 
 def test_saved_losses_go_on():
-    losses, resumed = StepLosses(), StepLosses()
+    losses = StepLosses(feeds=True)
     losses.record({"loss": 4.0})
     losses.unread()
     losses.record({"loss": 2.0})
-    resumed.load_state_dict(losses.state_dict())
-    assert (resumed.unread(), resumed.mean) == ([2.0], 3.0)
+    resumed = StepLosses.loaded(losses.state_dict())
+    assert (resumed.unread(), resumed.mean, resumed.feeds) == ([2.0], 3.0, True)

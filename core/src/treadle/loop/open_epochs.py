@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from treadle.loop.position import position_of
@@ -37,7 +38,7 @@ class OpenEpochs(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._entries: list[tuple[Scope, Phase, T]] = []
+        self._entries: list[tuple[Scope | None, Phase | None, T]] = []
 
     def depth(self, learner: Any) -> int:
         """How many epochs are under way."""
@@ -64,6 +65,13 @@ class OpenEpochs(Generic[T]):
     def values(self) -> list[T]:
         """The values, that of the outermost epoch first."""
         return [value for _, _, value in self._entries]
+
+    def load(self, values: Iterable[T]) -> None:
+        """Take over the values of a saved run, for the epochs that are under way; of others only until one begins."""
+        loaded = list(values)
+        places = [entry[:2] for entry in self._entries] + [(None, None)] * len(loaded)
+        kept = self._entries[len(loaded) :]
+        self._entries = [(*place, value) for place, value in zip(places, loaded, strict=False)] + kept
 
     def _drop_ended(self, learner: Any) -> None:
         scopes = position_of(learner).scopes

@@ -51,9 +51,12 @@ class StepLosses:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: tensors and plain values."""
-        return {"series": self._series.state_dict(), "read": self._read, "missing": self.missing}
+        return {"series": self._series.state_dict(), "read": self._read, "missing": self.missing, "feeds": self.feeds}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self._series.load_state_dict(state["series"])
-        self._read, self.missing = state["read"], state["missing"]
+    @classmethod
+    def loaded(cls, state: dict[str, Any]) -> StepLosses:
+        """What `state_dict` was called of."""
+        losses = cls(feeds=state["feeds"])
+        losses._series.load_state_dict(state["series"])
+        losses._read, losses.missing = state["read"], state["missing"]
+        return losses

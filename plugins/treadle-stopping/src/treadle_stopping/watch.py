@@ -100,8 +100,7 @@ class Watch:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.stopper.load_state_dict(state["stopper"])
-        for losses, saved in zip(self.epochs.values(), state["epochs"], strict=False):
-            losses.load_state_dict(saved)
+        self.epochs.load(StepLosses.loaded(saved) for saved in state["epochs"])
         for name in PLAIN:
             setattr(self, name, state[name])
 
