@@ -63,6 +63,10 @@ class CancelEpochException(FitException):
 class CancelFittingException(FitException):
     """Raise it to end the whole fit; `fit` returns it as `FitResult.cancelled`. See `FitException`.
 
+    Attributes:
+        final: Whether the training is done by that, as when `EarlyStopping` ends it: a fit that is resumed from a
+            checkpoint of that moment ends at once, as this one did. Default: no, it goes on.
+
     Example:
         >>> from treadle import Callback, Read, TrainingPhase, toy_learner
         >>> class GoodEnough(Callback):
@@ -75,6 +79,8 @@ class CancelFittingException(FitException):
         >>> cancelled, cancelled.callback
         (CancelFittingException('The loss is below one.'), <GoodEnough>)
     """
+
+    final = False
 
 
 class TreadleError(Exception):

@@ -67,14 +67,14 @@ def test_what_has_no_finite_value_is_never_the_best(put):
 )
 def test_the_k_best_and_the_newest_are_kept(put, k, values, kept):
     folder = put(*values)
-    prune(folder, k, Score("Loss", "TrainingPhase", "min"))
+    prune(folder, k)
     assert numbers(folder) == kept
 
 
 def test_what_was_compared_by_another_metric_counts_as_worst(put):
     put(0.1, metric="Other")
     folder = put(5.0, 6.0, first=2)
-    prune(folder, 1, Score("Loss", "TrainingPhase", "min"))
+    prune(folder, 1)
     assert numbers(folder) == [2, 3]
 
 
@@ -82,7 +82,7 @@ def test_other_things_in_the_folder_are_left_alone(put):
     folder = put(1.0, 2.0)
     (folder / "notes.txt").write_text("mine")
     (folder / "checkpoint_of_mine").mkdir()
-    prune(folder, 0, Score("Loss", "TrainingPhase", "min"))
+    prune(folder, 0)
     assert sorted(path.name for path in folder.iterdir() if not path.name.startswith("checkpoint_epoch")) == [
         "checkpoint_of_mine",
         "notes.txt",
@@ -99,7 +99,7 @@ def test_a_damaged_one_is_reported_and_neither_listed_nor_removed(put, loguru_wa
     assert "save_3/manifest.json is damaged" in warning
     with pytest.raises(DamagedCheckpointError, match=r"manifest.json is damaged"):
         latest(folder)
-    prune(folder, 0, Score("Loss", "TrainingPhase", "min"))
+    prune(folder, 0)
     assert len(list(folder.iterdir())) == 2
 
 
@@ -136,7 +136,7 @@ def test_one_odd_entry_does_not_block_the_folder(put, loguru_warnings, name, val
     assert numbers(folder) == [1, 3]
     assert str(path) in loguru_warnings[0]
     assert (best(folder).number, latest(folder).number) == (1, 3)
-    prune(folder, 0, Score("Loss", "TrainingPhase", "min"))
+    prune(folder, 0)
     assert [number for number, _ in numbered(folder)] == [2, 3]
 
 
@@ -160,7 +160,7 @@ def test_of_a_checkpoint_that_is_a_link_only_the_link_is_removed(put, tmp_path_f
     path.rename(elsewhere / "kept")
     path.symlink_to(elsewhere / "kept", target_is_directory=True)
     assert numbers(folder) == [1, 2]
-    prune(folder, 0, Score("Loss", "TrainingPhase", "min"))
+    prune(folder, 0)
     assert numbers(folder) == [2]
     assert (elsewhere / "kept" / "manifest.json").exists()
 
@@ -176,7 +176,7 @@ def test_a_checkpoint_that_cannot_be_removed_is_reported_and_the_rest_goes_on(pu
         really(source, target)
 
     monkeypatch.setattr(os, "rename", rename)
-    prune(folder, 0, Score("Loss", "TrainingPhase", "min"))
+    prune(folder, 0)
     assert numbers(folder) == [1, 3]
     assert loguru_warnings == [f"{first} could not be removed (Permission denied). The training goes on."]
 

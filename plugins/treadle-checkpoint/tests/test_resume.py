@@ -439,7 +439,13 @@ def test_every_event_after_the_first_shows_the_same_place_in_the_progress(make, 
 
     whole = Place()
     make(whole, Checkpointer(tmp_path, every_steps=1, every_epochs=1, during=Phase)).fit(2)
-    for entry in checkpoints(tmp_path):
+    *entries, last = checkpoints(tmp_path)
+    finished = Place()
+    resumed = make(finished)
+    resume(resumed, last)
+    resumed.fit(2)
+    assert finished.seen == []  # it was completed when the fit had ended
+    for entry in entries:
         rest = Place()
         resumed = make(rest)
         resume(resumed, entry.path)

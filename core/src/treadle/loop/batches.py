@@ -36,6 +36,14 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
         abcd
         ab
     """
+    iterator = first_to_come(learner, phase, data)
+    for tap in learner.position.taps.values():
+        iterator = tap(iterator)
+    return iterator
+
+
+def first_to_come(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
+    """An iterator over all batches, or over those that are left."""
     position = learner.position
     if position.resumption is not None:
         position.resumed = True

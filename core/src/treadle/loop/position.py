@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from treadle.loop.scope import Scope
@@ -33,6 +33,7 @@ class Position:
         resumption: What a resumed run has yet to take over, or None.
         scopes: What is under way, the outermost first.
         stepping: Whether a step is under way.
+        taps: What the batches of an epoch go through, by who wants to do something between two of them.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Position:
         "scopes",
         "skipped",
         "stepping",
+        "taps",
     )
 
     def __init__(self) -> None:
@@ -64,6 +66,7 @@ class Position:
         self.resumption: Resumption | None = None
         self.scopes: list[Scope] = []
         self.stepping = False
+        self.taps: dict[object, Callable[[Iterator[Any]], Iterator[Any]]] = {}
 
     def passes_over(self, own: Mapping[str, Any], phase: Phase, data: Any) -> Passes:
         """What is known of the passes over the data of an epoch; nothing, if a phase makes them itself of its own."""
@@ -81,7 +84,7 @@ class Position:
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
         """All but what is under way: nothing is in a copy."""
-        under_way = {"scopes": [], "stepping": False}
+        under_way = {"scopes": [], "stepping": False, "taps": {}}
         return None, {name: getattr(self, name) for name in self.__slots__} | under_way
 
 

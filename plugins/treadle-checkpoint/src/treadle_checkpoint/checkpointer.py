@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import replace
 from typing import Any
 
+import torch
 from treadle import (
     AbstractTrainingPhase,
+    AbstractValidationPhase,
     Callback,
     CancelFittingException,
     ConflictResolution,
@@ -23,9 +24,11 @@ from treadle.access import Permission
 from treadle.authoring import (
     capture_run,
     file_path,
+    function,
     handlers,
+    instance_of,
+    model_state,
     one_of,
-    phase_key,
     position_of,
     real_number,
     refuse_unresumable,
@@ -36,46 +39,58 @@ from treadle.authoring import (
 )
 from treadle.errors import NotResumableError
 
-from treadle_checkpoint.batch_digest import batch_digest
+from treadle_checkpoint.epoch_under_way import EpochUnderWay
 from treadle_checkpoint.errors import FolderInUseError
+from treadle_checkpoint.model_file import model_digest
 from treadle_checkpoint.place import Place, between_epochs
+from treadle_checkpoint.ranking import Ranking
 from treadle_checkpoint.run_folder import RunFolder
-from treadle_checkpoint.score import Score, loss_of, recorded
 
 
 class Checkpointer(Callback):
     """Save the whole run, by default after every epoch of training, so that it can be resumed.
 
     It saves when no callback has anything left to do in a step or an epoch: it is the outermost of those that wrap
-    these. So what is saved does not depend on the order of the callbacks, and a weight swap that is undone at the end
-    of an epoch is undone.
+    these, and between two steps it saves when the next batch is asked for. So what is saved does not depend on the
+    order of the callbacks, and a weight swap that is undone at the end of an epoch is undone.
 
-    A model with weights that are NaN or infinite is not saved; a warning says so. A fit that is cancelled at the end
-    of an epoch, as `EarlyStopping` does, is saved first.
+    A model with weights that are NaN or infinite is not saved; a warning says so. A fit that is cancelled is saved
+    where it was, in the middle of an epoch as well. At the end of a fit, the checkpoint of its last epoch is
+    completed by the state after the validation that followed, so that resuming a finished run does nothing again.
+
+    A checkpoint is ranked by the value of a validation that was measured with its own weights: one that is saved before
+    a validation by that one, and it is kept until then. In a fit without validation it is ranked by the training
+    value of the epoch at whose end it is saved; what is saved in the middle of an epoch is not ranked then.
+    Validation outside of a fit, of a test set, ranks and saves nothing.
 
     Args:
         folder: Where each checkpoint gets a folder of its own, whose name starts as `checkpoint_epoch_003_loss_0.0123`
-            does; the loss is that of training. A folder belongs to one run.
+            does; the loss is that of training. A folder belongs to one run, and during a fit to one process.
         keep_top_k: Keep the k best and the newest, remove all others. Default: keep all.
         every_epochs: The number of epochs from save to save. Default: 1, unless steps or minutes are given.
         every_steps: The number of steps from save to save. Default: never.
         every_minutes: The minimum number of minutes from save to save, which is after a step. Default: never.
         metric: What "best" means: the name of a metric that `Metrics` records. Without `Metrics`, the loss of an epoch
-            is that of its last step; so is that of what is saved in the middle of an epoch.
-        phase: The type of the phases whose metric it is, and after whose epochs to save. Default: training phases.
+            is that of its last step.
+        phase: The type of the phases whose metric it is, and after whose epochs to save; after one inside of another
+            epoch, when the step around it has ended. Default: save after epochs of training, and rank by validation,
+            in a fit without it by training.
         mode: "min" if lower values of the metric are better, "max" if higher ones are.
         during: The type of the phases in which to count steps and minutes. Default: training phases.
         whole_run: Whether to save all that is needed to resume. Default: yes; else the model alone.
+        save_when_cancelled: Whether to save where a fit is cancelled. Default: yes.
         clock: Returns the time in seconds. Default: `time.monotonic`.
 
-    Reads: everything, but in operations only: `epoch` and, for steps and minutes, `step`.
+    Reads: everything, but in operations only: `epoch` and `step`.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: for an argument that has an invalid value.
-        FolderInUseError: before training, if the folder holds checkpoints of another run.
+        FolderInUseError: before training, if the folder holds checkpoints of another run, or another one saves to it.
         NotResumableError: before training, if the run could not be resumed, because of its data or its optimizer.
-        NotSaveableError: before training, if a callback or an entry of `cbstate` keeps what no checkpoint can hold.
-        CheckpointError: if there is no metric of that name.
+        NotSaveableError: before training, if the model, the optimizer, a callback or an entry of `cbstate` keeps what
+            no checkpoint can hold.
+        CheckpointError: before training, if the folder cannot be made or written to; or if there is no metric of that
+            name.
 
     Example:
         >>> import tempfile
@@ -98,10 +113,11 @@ class Checkpointer(Callback):
         every_steps: int | None = None,
         every_minutes: float | None = None,
         metric: str = "Loss",
-        phase: type[Phase] = AbstractTrainingPhase,
+        phase: type[Phase] | None = None,
         mode: str = "min",
         during: type[Phase] = AbstractTrainingPhase,
         whole_run: bool = True,
+        save_when_cancelled: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = file_path(folder, "Checkpointer(folder)", "Checkpointer('runs/digits')")
@@ -112,22 +128,23 @@ class Checkpointer(Callback):
         if every_minutes is not None:
             real_number(every_minutes, "every_minutes", "Checkpointer(folder, every_minutes=10)", above=0)
         one_of(mode, "Checkpointer(mode)", ("min", "max"))
-        for name, kind in (("phase", phase), ("during", during)):
+        for name, kind in (("phase", AbstractTrainingPhase if phase is None else phase), ("during", during)):
             subclass_of(kind, f"Checkpointer({name})", Phase, f"Checkpointer(folder, {name}=ValidationPhase)")
-        self.keep_top_k, self.whole_run = keep_top_k, whole_run
-        self._files = RunFolder(self.folder, keep_top_k, whole_run=whole_run)
+        for name, flag in (("whole_run", whole_run), ("save_when_cancelled", save_when_cancelled)):
+            instance_of(flag, f"Checkpointer({name})", bool, f"Checkpointer(folder, {name}=False)")
+        self.clock = function(clock, "Checkpointer(clock)", "Checkpointer(folder, clock=time.monotonic)")
         self.every_steps, self.every_minutes = every_steps, every_minutes
         self.every_epochs = 1 if every_epochs is every_steps is every_minutes is None else every_epochs
-        self.metric, self.phase, self.mode, self.during = metric, phase, mode, during
-        self.clock = clock
-        self._checked = False  # whether it is known that the run can be saved
-        self._loss: float | None = None  # of the last epoch of training, or of its last step that was saved
-        self._ended = False  # whether the end of an epoch got through to this callback
-        self._under_way: type[Phase] | None = None  # the type of phase of the outermost epoch
-        self._taken = 0  # batches of it, since it began or was resumed
-        self._last = clock()
-        if every_steps is not None or every_minutes is not None:
-            self.step = self._around_steps()
+        self.keep_top_k, self.metric, self.phase, self.mode, self.during = keep_top_k, metric, phase, mode, during
+        self.whole_run, self.save_when_cancelled = whole_run, save_when_cancelled
+        self._files = RunFolder(self.folder, keep_top_k, whole_run=whole_run)
+        self._ranking = Ranking(metric, phase, mode)
+        self._checked = False  # whether it is known that the run can be saved, in this fit
+        self.loss: float | None = None  # of the last epoch of training, or of its last step that was saved
+        self._epoch: EpochUnderWay | None = None  # the outermost
+        self.requested = False  # whether to save when the step under way, or the epoch, has ended
+        self.requested_in_epoch = False  # whether to save when the epoch under way has ended
+        self.last = clock()
 
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
@@ -144,120 +161,181 @@ class Checkpointer(Callback):
             return NoConflict()
         return RunFirst(self) if {"epoch", "step"} & handlers(other).keys() else NoConflict()
 
+    def request_save(self) -> None:
+        """Save when the step under way has ended; who asks where an epoch begins or ends, when that epoch has ended.
+
+        A handler, a signal handler and another thread may call it; it sets a flag. A phase that goes over its data by
+        itself is saved when its epoch has ended. Outside of a fit it holds for the next one.
+
+        Example:
+            >>> import tempfile
+            >>> from treadle import CustomCallback, StepEnd, TrainingPhase, toy_learner
+            >>> from treadle_checkpoint import checkpoints
+            >>> folder = tempfile.mkdtemp()
+            >>> saving = Checkpointer(folder)
+            >>> def wish(learner):
+            ...     if learner.progress.steps == 5:
+            ...         saving.request_save()
+            >>> _ = toy_learner(saving, CustomCallback(wish, StepEnd, TrainingPhase)).fit(1)
+            >>> [checkpoint.steps for checkpoint in checkpoints(folder)]
+            [5, 16]
+        """
+        if self._epoch is not None and self._epoch.beginning:
+            self.requested_in_epoch = True
+        else:
+            self.requested = True
+
+    @hookimpl(wrapper=True)
+    def on_epoch_begin(self) -> Generator[None, object, object]:
+        under_way = self._epoch
+        if under_way is None or under_way.depth:
+            return (yield)
+        under_way.beginning = True
+        try:
+            return (yield)
+        finally:
+            under_way.beginning = False
+
     def on_epoch_end(self) -> None:
-        self._ended = True  # so that `throttle(Checkpointer(folder), EpochEnd, freq=5)` works
+        if self._epoch is not None:  # so that `throttle(Checkpointer(folder), EpochEnd, freq=5)` works
+            self._epoch.ended = True
+
+    def on_fit_end(self) -> None:
+        if self._epoch is None:  # else it is the end of a fit inside of an epoch
+            self._files.release()
+            self._checked, self._files.newest, self._ranking.inner = False, None, None
 
     @hookimpl(wrapper=True)
     def epoch(self, learner: Any, phase: Phase) -> Generator[None, object, object]:
-        if learner.progress.phase is not None:  # an epoch inside of another one
-            return (yield)
+        if position_of(learner).nested:
+            return (yield from self._inner_epoch(learner, phase))
         self._check(learner)
-        self._under_way, self._taken, self._ended = type(phase), 0, False
-        position = position_of(learner)
-        rounds = position.rounds
+        self._epoch = under_way = EpochUnderWay(learner, phase, self)
+        under_way.open()
+        begun = self._ranking.begin(learner, phase)
         try:
             result = yield
-        except CancelFittingException:
-            if position.rounds > rounds:
-                self._after_epoch(learner, phase, rounds + 1)
+        except CancelFittingException as cancel:
+            if under_way.is_over:
+                self._after_epoch(learner, under_way, begun, cancel)
+            else:
+                under_way.save_cancelled(cancel, in_step=False)
             raise
         finally:
-            self._under_way = None
-        self._after_epoch(learner, phase, rounds + 1)
+            under_way.close()
+            self._epoch = None
+            if position_of(learner).n is None:
+                self._files.lock.release()
+        self._after_epoch(learner, under_way, begun)
         return result
 
-    def _around_steps(self) -> Callable[..., Any]:
-        @hookimpl(wrapper=True)
-        def step(learner: Any, phase: Phase, batch: Any) -> Generator[None, object, object]:
-            if type(phase) is not self._under_way:
-                return (yield)
-            due = isinstance(phase, self.during) and self._is_due(learner, phase)
-            # Before a callback changes the batch in place.
-            digest = batch_digest(batch) if due and self._files.whole_run else None
-            try:
-                result = yield
-            finally:
-                self._taken += 1
-            if due:
-                self._after_step(learner, phase, digest)
-            return result
+    def _inner_epoch(self, learner: Any, phase: Phase) -> Generator[None, object, object]:
+        """An epoch inside of another one, or of a step."""
+        under_way = self._epoch
+        begun = self._ranking.begin(learner, phase)
+        if under_way is not None:
+            under_way.depth += 1
+        try:
+            result = yield
+        finally:
+            if under_way is not None:
+                under_way.depth -= 1
+        self._rank(learner, phase, begun)
+        if under_way is not None and self._is_due(learner, phase):
+            self.requested = True
+        return result
 
-        return step
+    @hookimpl(wrapper=True)
+    def step(self, learner: Any, phase: Phase) -> Generator[None, object, object]:
+        under_way = self._epoch
+        if under_way is None:
+            return (yield)
+        under_way.depth += 1
+        try:
+            result = yield
+            if under_way.depth == 1 and not under_way.over_batches and under_way.due():
+                raise NotResumableError(
+                    f"{type(under_way.phase).__name__}.epoch goes over its data by itself, so a run could not be "
+                    f"resumed in the middle of it.\n"
+                    f"Fix: let it go over its data with treadle.authoring.batches:\n"
+                    f"    for batch in batches(learner, self, data): ..."
+                )
+            return result
+        except CancelFittingException as cancel:
+            if under_way.depth == 1:
+                under_way.save_cancelled(cancel, in_step=True)
+            raise
+        finally:
+            under_way.depth -= 1
 
     def _is_due(self, learner: Any, phase: Phase) -> bool:
-        """Whether to save after the step that begins."""
-        steps = learner.progress.steps + 1 if phase.training else self._taken + 1
-        by_steps = self.every_steps is not None and steps % self.every_steps == 0
-        return by_steps or (self.every_minutes is not None and self.clock() - self._last >= 60 * self.every_minutes)
+        """Whether to save after an epoch that has ended."""
+        kind = AbstractTrainingPhase if self.phase is None else self.phase
+        return bool(self.every_epochs) and isinstance(phase, kind) and learner.progress.epoch % self.every_epochs == 0
 
-    def _after_step(self, learner: Any, phase: Phase, digest: str | None) -> None:
-        position = position_of(learner)
-        if self._files.whole_run and position.at_start is None:
-            raise NotResumableError(
-                f"{type(phase).__name__}.epoch goes over its data by itself, so a run could not be resumed in the "
-                f"middle of it.\n"
-                f"Fix: let it go over its data with treadle.authoring.batches:\n"
-                f"    for batch in batches(learner, self, data): ..."
-            )
-        if phase.training:
-            self._loss = loss_of(learner.step)
-        place = replace(
-            between_epochs(position, position.rounds),
-            phase=phase_key(type(phase)),
-            data=phase.data_name,
-            batches=position.skipped + self._taken,
-            steps=learner.progress.step,
-            digest=digest,
-        )
-        self._save(learner, place, self._step_value(learner, phase))
+    def _rank(self, learner: Any, phase: Phase, begun: Any) -> None:
+        """Rank what was saved before this validation, with the same weights."""
+        if (weights := self._ranking.end(learner, phase, begun)) is not None:
+            self._files.rank(weights, self._ranking.score(learner, weights, None))
 
-    def _after_epoch(self, learner: Any, phase: Phase, rounds: int) -> None:
-        if not self._ended:
-            return
+    def _after_epoch(self, learner: Any, under_way: EpochUnderWay, begun: Any, cancel: Any = None) -> None:
+        phase, position, training = under_way.phase, position_of(learner), None
         if isinstance(phase, AbstractTrainingPhase):
-            value = recorded(learner.cbstate, "epoch", phase, "Loss")
-            self._loss = loss_of(learner.step) if value is None else value
-        if isinstance(phase, self.phase) and self.every_epochs and learner.progress.epoch % self.every_epochs == 0:
-            value = self._loss
-            if self.metric != "Loss" or not isinstance(phase, AbstractTrainingPhase):
-                value = recorded(learner.cbstate, "epoch", phase, self.metric)
-                if value is None and self.metric == "Loss":
-                    value = loss_of(learner.step)
-            self._save(learner, between_epochs(position_of(learner), rounds), value)
-
-    def _step_value(self, learner: Any, phase: Phase) -> float | None:
-        """What an entry in the middle of an epoch is compared by: the metric's last value."""
-        if isinstance(phase, self.phase):
-            value = recorded(learner.cbstate, "step", phase, self.metric)
-            return loss_of(learner.step) if value is None and self.metric == "Loss" else value
-        known = [other for other in learner.cbstate.get("metricsepoch", ()) if isinstance(other, self.phase)]
-        return recorded(learner.cbstate, "epoch", known[-1], self.metric) if known else None
+            self.loss = self._ranking.training_value(learner, phase, under_way.recorded, "Loss")
+            if self._ranking.by_training(learner, phase):
+                training = phase, self._ranking.training_value(learner, phase, under_way.recorded, self.metric)
+        self._rank(learner, phase, begun)
+        place = between_epochs(position, under_way.rounds + 1).ended_by(cancel)
+        in_vain = position.n is None and isinstance(phase, AbstractValidationPhase)  # a test set, perhaps
+        due = under_way.ended and self._is_due(learner, phase) and not in_vain
+        if due or self.requested or self.requested_in_epoch or under_way.due():
+            self.save(learner, place, training)
+        elif cancel is not None or (position.n is not None and place.rounds == position.n * len(place.phases)):
+            with torch.no_grad():
+                complete = self._files.finish(learner, place, lambda: model_digest(learner.model))
+            if not complete and cancel is not None and self.save_when_cancelled:
+                self.save(learner, place, training)
 
     def _check(self, learner: Any) -> None:
         """Before training: whether the run can be saved and resumed, and whether the folder is free."""
-        if self._checked:
-            return
-        if self._files.whole_run:
-            try:
-                refuse_unresumable(learner.data)
-            except NotResumableError as error:
-                alone = "Or keep the model alone, which needs nothing of the data"
-                error.add_note(f"{alone}:\n    Checkpointer(folder, whole_run=False)")
-                raise
-            refuse_unsaveable(capture_run(learner, copy=False).model)
-        for other in map(unwrap, learner.callbacks):
-            if isinstance(other, Checkpointer) and other is not self and other._files.is_that_of(self._files):
-                raise FolderInUseError(f"Two Checkpointers save to {self.folder}.\nFix: give each a folder of its own.")
+        if not self._checked:
+            if self.whole_run:
+                try:
+                    refuse_unresumable(learner.data)
+                except NotResumableError as error:
+                    alone = "Or keep the model alone, which needs nothing of the data"
+                    error.add_note(f"{alone}:\n    Checkpointer(folder, whole_run=False)")
+                    raise
+                refuse_unsaveable(capture_run(learner, copy=False).model)
+            else:
+                refuse_unsaveable(model_state(learner.model, copy=False))
+            for other in map(unwrap, learner.callbacks):
+                if isinstance(other, Checkpointer) and other is not self and other._files.is_that_of(self._files):
+                    raise FolderInUseError(
+                        f"Two Checkpointers save to {self.folder}.\nFix: give each a folder of its own."
+                    )
+            self.last = self.clock()
         self._files.claim()
-        self._checked, self._last = True, self.clock()
+        self._checked = position_of(learner).n is not None
 
-    def _save(self, learner: Any, place: Place, value: float | None) -> None:
-        self._last = self.clock()
-        self._files.save(learner, place, self._loss, Score(self.metric, self.phase.__name__, self.mode, value))
+    def save(self, learner: Any, place: Place, training: tuple[Phase, float | None] | None = None) -> None:
+        """Save, at this place; for who asks for a save there is `request_save`.
+
+        Args:
+            training: The phase of training that has ended there, and its value; None elsewhere.
+        """
+        self.last = self.clock()
+        self.requested = False
+        if place.phase is None:
+            self.requested_in_epoch = False
+        self._files.save(learner, place, self.loss, lambda weights: self._ranking.score(learner, weights, training))
 
     def state_dict(self) -> dict[str, Any]:
-        """To which run it belongs, and the training loss for the next name."""
-        return {"run": self._files.run, "loss": self._loss}
+        """To which run it belongs, the training loss for the next name, and what was measured and saved last."""
+        files = self._files
+        return {"run": files.run, "loss": self.loss, "newest": files.newest, "ranking": self._ranking.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._files.run, self._loss, self._checked = state["run"], state["loss"], False
+        self._files.run, self._files.newest = state["run"], state["newest"]
+        self.loss, self._checked = state["loss"], False
+        self._ranking.load_state_dict(state["ranking"])

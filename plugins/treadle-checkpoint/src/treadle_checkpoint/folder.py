@@ -192,14 +192,21 @@ def best(folder: str | os.PathLike[str]) -> Checkpoint:
     found, _ = readable(file_path(folder, "folder", "best('runs/digits')"))
     if not found:
         raise no_checkpoint(folder)
-    score = found[-1].score
-    ranked = [one for one in found if one.score.comparable(score) and one.score.rank < inf]
+    kind = kind_of(found)
+    ranked = [one for one in found if one.score.comparable(kind) and one.score.rank < inf]
     if not ranked:
         raise CheckpointError(
-            f"No checkpoint in {folder} has a finite value of {score.metric} in {score.phase}, so none is the best.\n"
+            f"No checkpoint in {folder} has a finite value of {kind.metric} in {kind.phase}, so none is the best.\n"
             f"Fix: take the newest:\n    latest({str(folder)!r})"
         )
     return min(ranked, key=lambda one: (one.score.rank, one.number))
+
+
+def kind_of(found: list[Checkpoint]) -> Score:
+    """By what the checkpoints of a folder are compared: by the newest value of the newest one's metric."""
+    newest = found[-1].score
+    alike = (one.score for one in reversed(found) if (one.score.metric, one.score.mode) == (newest.metric, newest.mode))
+    return next((score for score in alike if score.rank < inf), newest)
 
 
 def no_checkpoint(folder: str | os.PathLike[str]) -> NoCheckpointError:
@@ -210,17 +217,22 @@ def no_checkpoint(folder: str | os.PathLike[str]) -> NoCheckpointError:
     )
 
 
-def prune(folder: Path, k: int, score: Score) -> None:
-    """Remove all checkpoints of a folder but the k best and the newest. Damaged ones stay.
+def prune(folder: Path, k: int) -> None:
+    """Remove all checkpoints of a folder but the k best, the newest, and those with its weights, if it has no value.
 
-    Args:
-        score: What they are compared by; what was compared by something else counts as worst.
+    These may still be ranked, by the validation that follows. Damaged ones stay, and what was compared by something
+    else than the newest that has a value counts as worst.
     """
     found, _ = readable(folder)
-    ranks = {one.number: one.score.rank if one.score.comparable(score) else inf for one in found}
+    if not found:
+        return
+    kind = kind_of(found)
+    ranks = {one.number: one.score.rank if one.score.comparable(kind) else inf for one in found}
     # Among equals the first, but among those without a score the newest.
     ranked = sorted(found, key=lambda one: (ranks[one.number], -one.number if ranks[one.number] == inf else one.number))
     kept = {one.number for one in [*ranked[:k], *found[-1:]]}
+    if found[-1].score.value is None:
+        kept |= {one.number for one in found if one.score.value is None and one.steps == found[-1].steps}
     for one in found:
         if one.number not in kept:
             try:

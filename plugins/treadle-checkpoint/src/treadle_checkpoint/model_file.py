@@ -16,7 +16,7 @@ from treadle_checkpoint.durable import whole_file
 from treadle_checkpoint.errors import NoCheckpointError, NonFiniteWeightsError
 from treadle_checkpoint.folder import numbered
 from treadle_checkpoint.manifest import content_digest, read_manifest, verify
-from treadle_checkpoint.tensor_file import read_tensors, write_tensors
+from treadle_checkpoint.tensor_file import digest_of, read_tensors, write_tensors
 
 M = TypeVar("M")
 
@@ -102,6 +102,17 @@ def load_model(model: M, path: str | os.PathLike[str]) -> M:
 
 def write_model_state(path: Path, state: Mapping[str, Any]) -> str:
     """Write what `model_state` returned, each tensor once; returns the digest of the content."""
+    return write_tensors(path, *once(state))
+
+
+def model_digest(model: Any) -> str:
+    """The digest that the content of a file of this model has."""
+    tensors, notes = once(model_state(model, copy=False))
+    return digest_of(tensors, notes)
+
+
+def once(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors of what `model_state` returned, each once, and what is to be known to make it of them again."""
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, Any] = {}
     shared: dict[str, str] = {}
@@ -116,7 +127,7 @@ def write_model_state(path: Path, state: Mapping[str, Any]) -> str:
             tensors[name] = value
         else:
             shared[name] = first
-    return write_tensors(path, tensors, {"shared": shared, "plain": plain})
+    return tensors, {"shared": shared, "plain": plain}
 
 
 def read_model_state(path: Path, expected: str | None = None) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from treadle import CancelFittingException
 from treadle.authoring import phase_key
 from treadle.errors import DamagedCheckpointError
 
@@ -25,6 +26,8 @@ class Place:
         batches: How many of its batches are done.
         steps: How many of its steps have begun.
         digest: The `batch_digest` of the last of them, if there is one.
+        ended: Why the fit is over though epochs are left, such as the message of `EarlyStopping`; None if it is not.
+        by: The name of the callback that ended it.
     """
 
     n: int | None = None
@@ -35,6 +38,14 @@ class Place:
     batches: int = 0
     steps: int = 0
     digest: str | None = None
+    ended: str | None = None
+    by: str | None = None
+
+    def ended_by(self, cancel: CancelFittingException | None) -> Place:
+        """The same place, in a fit that was cancelled there; it is over then only if that is final."""
+        if cancel is None or not cancel.final:
+            return self
+        return replace(self, ended=str(cancel), by=None if cancel.callback is None else cancel.callback.name)
 
 
 def between_epochs(position: Any, rounds: int) -> Place:
@@ -52,9 +63,9 @@ def place_of(values: Any, file: Path) -> Place:
         "n": lambda value: value is None or is_count(value),
         "phases": lambda value: isinstance(value, list) and all(map(is_text, value)),
         **dict.fromkeys(("rounds", "batches", "steps"), is_count),
-        **dict.fromkeys(("phase", "data", "digest"), lambda value: value is None or is_text(value)),
+        **dict.fromkeys(("phase", "data", "digest", "ended", "by"), lambda value: value is None or is_text(value)),
     }
-    if not isinstance(values, dict) or values.keys() != {field.name for field in fields(Place)}:
+    if not isinstance(values, dict) or not values.keys() <= valid.keys():
         raise DamagedCheckpointError(f"{file} is damaged: it has no place of a run.\nFix: load another checkpoint.")
     for name, value in values.items():
         if not valid[name](value):
@@ -62,4 +73,4 @@ def place_of(values: Any, file: Path) -> Place:
                 f"{file} is damaged: the entry {name!r} of its place has an invalid value.\n"
                 f"Fix: load another checkpoint."
             )
-    return Place(**{**values, "phases": tuple(values["phases"])})
+    return Place(**{**values, "phases": tuple(values.get("phases", ()))})

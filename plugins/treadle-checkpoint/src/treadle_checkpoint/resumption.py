@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from treadle import Learner, Phase
+from treadle import CancelFittingException, Learner, Phase
 from treadle.authoring import RunState, has_state, phase_key
 from treadle.errors import DamagedCheckpointError, MismatchError, TreadleError
 
@@ -61,8 +61,19 @@ class SavedRun:
         self.learner.position.rounds = place.rounds
 
     def restore(self) -> None:
-        """Put the state back after `FitBegin` was handled."""
+        """Put the state back after `FitBegin` was handled.
+
+        Raises:
+            CancelFittingException: if the saved fit was over, so that this one is.
+        """
         self.put_back("entry")
+        who = [callback for callback in self.learner.callbacks if callback.name == self.place.by]
+        if self.place.ended is not None and who and self.place.by not in self.without:
+            self.state.put_back_data(self.learner)
+            self.learner.position.resumption = None
+            over = CancelFittingException(self.place.ended)
+            over.callback = who[0]
+            raise over
         if self.place.phase is None:
             self.state.put_back_data(self.learner)
             self.learner.position.resumption = None

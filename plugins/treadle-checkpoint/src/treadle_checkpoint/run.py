@@ -66,7 +66,7 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
     progress, position = learner.progress, learner.position
     state, place = capture_run(learner, copy=False), between_epochs(position, position.rounds)
     try:
-        write(path, state, place, {"epoch": progress.epoch, "steps": progress.steps})
+        write(path, state, place, lambda weights: {"epoch": progress.epoch, "steps": progress.steps})
     except OSError as error:
         error.add_note(f"{path} could not be saved.")
         raise

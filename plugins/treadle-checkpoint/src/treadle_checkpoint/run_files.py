@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,19 @@ from loguru import logger
 from treadle.authoring import RunState
 from treadle.errors import CheckpointError, DamagedCheckpointError
 
-from treadle_checkpoint.durable import whole_folder
+from treadle_checkpoint.durable import flush_file, whole_folder
 from treadle_checkpoint.errors import NoCheckpointError
 from treadle_checkpoint.folder import numbered
-from treadle_checkpoint.manifest import MANIFEST, content_digest, entry, read_manifest, verify, write_manifest
+from treadle_checkpoint.manifest import (
+    MANIFEST,
+    content_digest,
+    description,
+    entry,
+    read_manifest,
+    replace_manifest,
+    verify,
+    write_manifest,
+)
 from treadle_checkpoint.model_file import MODEL, read_model_state, write_model_state
 from treadle_checkpoint.place import Place, place_of
 from treadle_checkpoint.tensor_file import read_tensors, write_tensors
@@ -24,23 +34,47 @@ from treadle_checkpoint.tensor_file import read_tensors, write_tensors
 #: The files of all that is not the model.
 TENSORS, PLAIN = "state.safetensors", "state.json"
 
+#: The files of the same, as it was when the fit had ended: after the validation that followed.
+FINAL_TENSORS, FINAL_PLAIN = "final.safetensors", "final.json"
 
-def write(path: Path, state: RunState, place: Place, about: dict[str, Any], *, whole_run: bool = True) -> None:
+
+def write(
+    path: Path, state: RunState, place: Place, about: Callable[[str], dict[str, Any]], *, whole_run: bool = True
+) -> None:
     """Write a checkpoint: a folder that is on the disk whole, or not at all.
 
     Args:
         path: The folder, which must not be there.
-        about: What else the manifest holds.
+        about: What else the manifest holds, for a model of this digest.
         whole_run: Whether to write more than the model. Default: yes.
     """
     versions = {"torch": str(torch.__version__), "python": platform.python_version()}
     with whole_folder(path) as folder:
         digests = {MODEL: write_model_state(folder / MODEL, state.model)}
         if whole_run:
-            digests[TENSORS] = write_tensors(folder / TENSORS, state.tensors)
-            plain = json.dumps({"place": asdict(place), **state.parts}, allow_nan=False)
-            (folder / PLAIN).write_text(plain, encoding="utf-8")
-        write_manifest(folder, {**about, "whole_run": whole_run, "versions": versions}, digests)
+            digests[TENSORS] = write_state(folder / TENSORS, folder / PLAIN, state, place)
+        write_manifest(folder, {**about(digests[MODEL]), "whole_run": whole_run, "versions": versions}, digests)
+
+
+def write_state(tensors: Path, plain: Path, state: RunState, place: Place) -> str:
+    """Write all of a state that is not the model; returns the digest of its tensors."""
+    text = json.dumps({"place": asdict(place), **state.parts}, allow_nan=False)
+    plain.write_text(text, encoding="utf-8")
+    return write_tensors(tensors, state.tensors)
+
+
+def finish(path: Path, state: RunState, place: Place) -> None:
+    """Add to a checkpoint what the state was when the fit had ended, with the same model.
+
+    It holds from the moment on in which the manifest is replaced; whoever is killed before that leaves two files
+    that nobody reads.
+    """
+    digests = {FINAL_TENSORS: write_state(path / FINAL_TENSORS, path / FINAL_PLAIN, state, place)}
+    manifest = read_manifest(path)
+    for name in (FINAL_TENSORS, FINAL_PLAIN):
+        flush_file(path / name)
+        manifest["files"][name] = description(path / name, digests.get(name))
+    replace_manifest(path, manifest)
 
 
 def read_newest(path: Path, *, fall_back: bool) -> tuple[RunState, Place, Path]:
@@ -83,13 +117,18 @@ def read(path: Path) -> tuple[RunState, Place]:
             f"{path} holds the model alone.\nFix: load that:\n    load_model(learner.model, {str(path)!r})"
         )
     verify(path, manifest, (MODEL, TENSORS, PLAIN))
+    tensors_file, plain_file = TENSORS, PLAIN
+    if {FINAL_TENSORS, FINAL_PLAIN} & manifest["files"].keys():
+        read_tensors(path / TENSORS, content_digest(path, manifest, TENSORS))  # every file is verified
+        tensors_file, plain_file = FINAL_TENSORS, FINAL_PLAIN
+        verify(path, manifest, (tensors_file, plain_file))
     model = read_model_state(path / MODEL, content_digest(path, manifest, MODEL))
-    tensors, _ = read_tensors(path / TENSORS, content_digest(path, manifest, TENSORS))
+    tensors, _ = read_tensors(path / tensors_file, content_digest(path, manifest, tensors_file))
     try:
-        plain = json.loads((path / PLAIN).read_text(encoding="utf-8"))
+        plain = json.loads((path / plain_file).read_text(encoding="utf-8"))
         place = plain.pop("place")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedCheckpointError(
-            f"{path / PLAIN} is damaged ({error!r}).\nFix: load another checkpoint."
+            f"{path / plain_file} is damaged ({error!r}).\nFix: load another checkpoint."
         ) from error
-    return RunState(model, plain, tensors), place_of(place, path / PLAIN)
+    return RunState(model, plain, tensors), place_of(place, path / plain_file)

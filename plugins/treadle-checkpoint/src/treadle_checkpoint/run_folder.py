@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,16 @@ from typing import Any
 from loguru import logger
 from safetensors import SafetensorError
 from treadle.authoring import RunState, capture_run, model_state
+from treadle.errors import CheckpointError
 
 from treadle_checkpoint.durable import clear_remainders
 from treadle_checkpoint.errors import FolderInUseError
-from treadle_checkpoint.folder import name_of, numbered, prune, readable
-from treadle_checkpoint.model_file import non_finite
+from treadle_checkpoint.folder import Checkpoint, name_of, numbered, prune, readable
+from treadle_checkpoint.folder_lock import FolderLock
+from treadle_checkpoint.manifest import content_digest, read_manifest, replace_manifest
+from treadle_checkpoint.model_file import MODEL, non_finite
 from treadle_checkpoint.place import Place
-from treadle_checkpoint.run_files import write
+from treadle_checkpoint.run_files import finish, write
 from treadle_checkpoint.score import Score
 
 
@@ -24,17 +29,21 @@ class RunFolder:
     """Saves checkpoints of one run to a folder.
 
     Args:
-        path: The folder; made with the first checkpoint.
+        path: The folder.
         keep_top_k: How many to keep beside the newest; None for all.
         whole_run: Whether to save more than the model.
 
     Attributes:
         run: The run's identifier, in all of its checkpoints; not drawn from a generator that a seed sets.
+        newest: The name of the checkpoint that this fit saved last, or None.
+        lock: Held while a fit is under way.
     """
 
     def __init__(self, path: Path, keep_top_k: int | None, *, whole_run: bool) -> None:
         self.path, self.keep_top_k, self.whole_run = path, keep_top_k, whole_run
         self.run = secrets.token_hex(8)
+        self.newest: str | None = None
+        self.lock = FolderLock(path)
 
     def is_that_of(self, other: RunFolder) -> bool:
         """Whether the two are the same folder, also if their paths differ."""
@@ -42,8 +51,21 @@ class RunFolder:
 
     def claim(self) -> None:
         """Make sure before training that no other run uses the folder, and clear up after a run that was killed."""
-        self.refuse_others()
+        self.lock.acquire()
+        try:
+            self.refuse_others()
+        except BaseException:
+            self.lock.release()
+            raise
         clear_remainders(self.path)
+
+    def release(self) -> None:
+        """Let others use the folder; a fit that had nothing to do clears up after one that was killed as well."""
+        if not self.lock.held and self.path.is_dir():
+            with suppress(CheckpointError):  # who uses it clears up
+                self.lock.acquire()
+                clear_remainders(self.path)
+        self.lock.release()
 
     def refuse_others(self) -> None:
         """Refuse the folder if it holds checkpoints of another run.
@@ -58,37 +80,75 @@ class RunFolder:
                 f"    resume(learner, {str(self.path)!r})"
             )
 
-    def save(self, learner: Any, place: Place, loss: float | None, score: Score) -> None:
+    def save(self, learner: Any, place: Place, loss: float | None, score: Callable[[str], Score]) -> None:
         """Save a checkpoint; if the model has weights that are not finite, warn instead.
 
         Args:
             learner: The learner, or what a callback that may read all of it sees.
-                loss: The training loss, for the name.
-            score: What the checkpoint is compared with others by.
+            loss: The training loss, for the name.
+            score: What the checkpoint is compared with others by, if its weights have this digest.
         """
         if (name := non_finite(learner.model)) is not None:
-            logger.warning(f"No checkpoint was saved: {name} is NaN or infinite. The ones before it stay.")
+            logger.warning(
+                f"No checkpoint was saved: {name} is NaN or infinite. The ones before it stay.\n"
+                f"Fix: look for a batch or a learning rate that makes it so; what trains on does not get finite again. "
+                f"Go back to the newest checkpoint, in a learner that was built anew:\n"
+                f"    resume(learner, {str(self.path)!r})"
+            )
             return
         self.refuse_others()
         progress = learner.progress
         number = max((number for number, _ in numbered(self.path)), default=0) + 1
         loss = loss if loss is not None and isfinite(loss) else None
         path = self.path / name_of(number, progress.epoch, progress.steps, loss)
-        about = {
-            "run": self.run,
-            "epoch": progress.epoch,
-            "steps": progress.steps,
-            "loss": loss,
-            "score": score.as_dict(),
-        }
+        before, self.newest = self.newest, path.name  # part of the state
+        counts = {"run": self.run, "epoch": progress.epoch, "steps": progress.steps, "loss": loss}
         try:
             if self.whole_run:
                 state = capture_run(learner, copy=False)
             else:
                 state = RunState(model_state(learner.model, copy=False), {}, {})
+            about = lambda weights: {**counts, "score": score(weights).as_dict()}  # noqa: E731
             write(path, state, place, about, whole_run=self.whole_run)
-        except (OSError, SafetensorError) as error:
-            error.add_note(f"{path.name} could not be saved. The checkpoints before it are as they were.")
+        except BaseException as error:
+            self.newest = before
+            if isinstance(error, OSError | SafetensorError):
+                error.add_note(f"{path.name} could not be saved. The checkpoints before it are as they were.")
             raise
+        self.prune()
+
+    def rank(self, weights: str, score: Score) -> None:
+        """Give a score to the checkpoints of this run with these weights that have none yet."""
+        for one in readable(self.path)[0]:
+            if one.run == self.run and one.score.value is None:
+                manifest = read_manifest(one.path)
+                if content_digest(one.path, manifest, MODEL) == weights:
+                    replace_manifest(one.path, {**manifest, "score": score.as_dict()})
+        self.prune()
+
+    def finish(self, learner: Any, place: Place, weights: Callable[[], str]) -> bool:
+        """Add the state at the end of a fit to the checkpoint that this fit saved last, if it has the same weights.
+
+        Args:
+            weights: Returns the digest of the weights; not called for nothing, since it reads them all.
+
+        Returns:
+            Whether it has.
+        """
+        one = self.last()
+        if one is None or one.steps != learner.progress.steps:
+            return False
+        if content_digest(one.path, read_manifest(one.path), MODEL) != weights():
+            return False
+        if self.whole_run:
+            finish(one.path, capture_run(learner, copy=False), place)
+        return True
+
+    def last(self) -> Checkpoint | None:
+        """The checkpoint that this fit saved last, if it is there."""
+        return next((one for one in readable(self.path)[0] if one.path.name == self.newest), None)
+
+    def prune(self) -> None:
+        """Remove all but the k best, the newest, and those that may still be ranked: with the weights of the newest."""
         if self.keep_top_k is not None:
-            prune(self.path, self.keep_top_k, score)
+            prune(self.path, self.keep_top_k)

@@ -1,16 +1,10 @@
-"""By what checkpoints are compared: a recorded metric, its phase, and whether low or high is good."""
+"""By what checkpoints are compared: a metric of a phase, and whether low or high is good."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
-
-import torch
-from treadle import Phase
-from treadle.authoring import did_you_mean
-from treadle.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -19,7 +13,7 @@ class Score:
 
     Args:
         metric: The name of a metric.
-        phase: The name of the type of phase it is of.
+        phase: The label of the phase it is of.
         mode: "min" if lower values are better, "max" if higher ones are.
         value: The value, or None if there is none.
     """
@@ -44,34 +38,3 @@ class Score:
         """The score as JSON can hold it."""
         finite = self.value is not None and isfinite(self.value)
         return {**asdict(self), "value": self.value if finite else None}
-
-
-def recorded(cbstate: Mapping[str, Any], unit: str, phase: Phase, metric: str) -> float | None:
-    """The last value of a metric that the callback `Metrics` recorded; None if nothing was in that phase.
-
-    Args:
-        unit: "epoch" or "step".
-
-    Raises:
-        CheckpointError: if values were recorded in that phase, and none of that name; for the loss it is None, since
-            a phase need not have one: a GAN's has two of other names.
-    """
-    if f"metrics{unit}" not in cbstate:
-        return None
-    series = cbstate[f"metrics{unit}"][phase]
-    if metric in series and len(series[metric]):
-        return float(series[metric].last[1])
-    if series and unit == "epoch" and metric != "Loss":
-        raise CheckpointError(
-            f"There is no metric {metric!r} of the epochs of {phase}. {did_you_mean(metric, series)}\n"
-            f"Fix: name one that is recorded:\n    Checkpointer(folder, metric={next(iter(series))!r})"
-        )
-    return None
-
-
-def loss_of(step: Mapping[str, Any]) -> float | None:
-    """The loss in a step's state, if there is one."""
-    loss = step.get("loss")
-    if isinstance(loss, torch.Tensor) and loss.numel() == 1:
-        return loss.item()
-    return float(loss) if isinstance(loss, int | float) else None

@@ -35,7 +35,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], notes: Any = 
     written: dict[str, torch.Tensor] = {}
     addresses: set[int] = set()
     for name, tensor in tensors.items():
-        copied = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        copied = on_cpu(tensor)
         if copied.untyped_storage().nbytes() != copied.nbytes or copied.data_ptr() in addresses:
             copied = copied.clone()  # the format wants separate memory for each tensor
         addresses.add(copied.data_ptr())
@@ -91,11 +91,22 @@ def unreadable(path: Path, error: OSError) -> DamagedCheckpointError:
     )
 
 
+def on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor as it is written."""
+    return tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+
+
+def digest_of(tensors: Mapping[str, torch.Tensor], notes: Any) -> str:
+    """The digest that a file of these tensors has, which are on any device; they are copied one after the other."""
+    refuse_unsaveable(tensors)
+    return digest(tensors, notes)
+
+
 def digest(tensors: Mapping[str, torch.Tensor], notes: Any) -> str:
     """A digest of the notes, and of names, types, shapes and contents, whatever the order of the names."""
     sha = hashlib.sha256(json.dumps(notes, sort_keys=True, allow_nan=False).encode())
     for name in sorted(tensors):
-        tensor = tensors[name]
+        tensor = on_cpu(tensors[name])
         sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         if tensor.numel():
             sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

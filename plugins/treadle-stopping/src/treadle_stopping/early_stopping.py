@@ -56,6 +56,8 @@ class EarlyStop(CancelFittingException):
         (True, NumberLimit(n=2))
     """
 
+    final = True
+
     def __init__(self, message: str, criterion: Criterion) -> None:
         super().__init__(message, criterion)
         self.criterion = criterion

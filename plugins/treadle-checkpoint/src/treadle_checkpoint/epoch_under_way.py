@@ -1,0 +1,140 @@
+"""`EpochUnderWay`: where in the epoch under way a run can be saved, and when that is due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+from treadle import CancelFittingException, Phase
+from treadle.authoring import phase_key, position_of
+
+from treadle_checkpoint.batch_digest import batch_digest
+from treadle_checkpoint.place import Place, between_epochs
+from treadle_checkpoint.ranking import loss_of, values_of
+
+if TYPE_CHECKING:
+    from treadle_checkpoint.checkpointer import Checkpointer
+
+
+class EpochUnderWay:
+    """The outermost epoch under way.
+
+    Between two of its batches a run is saved when the next one is asked for, so that all that the phase does between
+    them is done, such as to validate, and nothing that is drawn for the next one is.
+
+    Args:
+        learner: What the callback sees of it.
+        saving: The callback.
+
+    Attributes:
+        rounds: Epochs of the fit that had ended when it began.
+        beginning: Whether its `EpochBegin` is being dispatched.
+        ended: Whether its `EpochEnd` got through to the callback.
+        depth: How many steps of it, and epochs inside of it, are under way.
+        recorded: How many values of its metrics there were before it.
+        over_batches: Whether it goes over its data with `batches`.
+        saved: Whether it was saved because the fit was cancelled in it.
+    """
+
+    def __init__(self, learner: Any, phase: Phase, saving: Checkpointer) -> None:
+        self.learner, self.phase, self.saving = learner, phase, saving
+        self.position = position_of(learner)
+        self.rounds = self.position.rounds
+        self.beginning = self.ended = self.over_batches = self.saved = False
+        self.depth = 0
+        self._taken = self._steps = 0  # batches of it, since it began or was resumed; steps of it that have begun
+        self._start: tuple[Any, int] = (None, 0)  # `Position` forgets it when the epoch's scope ends
+        self._late = False  # whether so many minutes have passed
+        self._counted = self._count()
+        self.recorded = {name: len(values_of(learner.cbstate, phase, name)) for name in ("Loss", saving.metric)}
+
+    def open(self) -> None:
+        """From now on its batches go through `_watched`."""
+        self.close()
+        self.position.taps[self.saving] = self._tap
+
+    def close(self) -> None:
+        """They do so no longer."""
+        self.position.taps.pop(self.saving, None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it had come to its end when the fit was cancelled."""
+        return self.ended or self.position.rounds > self.rounds
+
+    def due(self) -> bool:
+        """Whether so many steps or minutes have passed since the last save."""
+        every = self.saving.every_steps
+        counts = isinstance(self.phase, self.saving.during)
+        return counts and (self._late or (every is not None and self._count() // every > self._counted // every))
+
+    def _count(self) -> int:
+        """What `every_steps` counts."""
+        return self.learner.progress.steps if self.phase.training else self._start[1] + self._taken
+
+    def _tap(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        return iterator if self.depth else self._watched(iterator)  # not those of an epoch inside of it
+
+    def _watched(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        """The batches, and between them the saves."""
+        self.over_batches, self._start = True, (self.position.at_start, self.position.skipped)
+        self._counted = self._count()
+        for batch in iterator:
+            self._taken += 1
+            # Before a callback changes the batch in place.
+            digest = batch_digest(batch) if self._foreseen() and self.saving.whole_run else None
+            yield batch
+            self._steps = self.learner.progress.step
+            if self.saving.requested or self.due():
+                if self.phase.training:
+                    self.saving.loss = loss_of(self.learner.step)
+                self.saving.save(self.learner, self._place(digest))
+                self._late, self._counted = False, self._count()
+
+    def _foreseen(self) -> bool:
+        """Whether it will be due to save after the step that begins, as far as is known."""
+        saving = self.saving
+        if not isinstance(self.phase, saving.during):
+            return False
+        if saving.every_minutes is not None:
+            self._late = saving.clock() - saving.last >= 60 * saving.every_minutes
+        counted = self._count() + bool(self.phase.training)
+        return self._late or (saving.every_steps is not None and counted % saving.every_steps == 0)
+
+    def _place(self, digest: str | None = None) -> Place:
+        return replace(
+            between_epochs(self.position, self.rounds),
+            phase=phase_key(type(self.phase)),
+            data=self.phase.data_name,
+            batches=self._start[1] + self._taken,
+            steps=self._steps,
+            digest=digest,
+        )
+
+    def save_cancelled(self, cancel: CancelFittingException, *, in_step: bool) -> None:
+        """Save where the fit was cancelled, unless that is not wanted or was done.
+
+        Args:
+            in_step: Whether a step was cancelled; else the epoch's scope has ended already.
+        """
+        if self.saved or not self.saving.save_when_cancelled or self.position.n is None:
+            return
+        self.saved = True
+        if (in_step or self._steps) and not self.over_batches:
+            logger.warning(
+                f"No checkpoint was saved where the fit was cancelled: {type(self.phase).__name__}.epoch goes over its "
+                f"data by itself.\nFix: let it go over its data with treadle.authoring.batches."
+            )
+            return
+        position = self.position
+        before = position.at_start, position.skipped
+        if in_step:
+            self._steps = self.learner.progress.step
+        else:
+            position.at_start, position.skipped = self._start
+        try:
+            self.saving.save(self.learner, self._place().ended_by(cancel))
+        finally:
+            position.at_start, position.skipped = before
