@@ -158,7 +158,7 @@ def test_callbacks_without_a_state_may_come_and_go(tmp_path):
 def test_a_checkpointer_may_come_and_go(tmp_path):
     resume(toy_learner(), saved(tmp_path, Checkpointer(tmp_path / "a")))
     shutil.rmtree(tmp_path / "run")
-    resume(toy_learner(throttle(Checkpointer(tmp_path / "a"), StepEnd, freq=2)), saved(tmp_path))
+    resume(toy_learner(throttle(Checkpointer(tmp_path / "a"), EpochEnd, freq=2)), saved(tmp_path))
 
 
 @pytest.mark.parametrize(

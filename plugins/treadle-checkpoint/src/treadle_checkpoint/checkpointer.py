@@ -22,17 +22,14 @@ from treadle import (
 )
 from treadle.access import Permission
 from treadle.authoring import (
-    capture_run,
     file_path,
     function,
     handlers,
     instance_of,
-    model_state,
     one_of,
     position_of,
     real_number,
-    refuse_unresumable,
-    refuse_unsaveable,
+    refuse_unsaveable_run,
     subclass_of,
     unwrap,
     whole_number,
@@ -41,7 +38,7 @@ from treadle.errors import NotResumableError
 
 from treadle_checkpoint.epoch_under_way import EpochUnderWay
 from treadle_checkpoint.errors import FolderInUseError
-from treadle_checkpoint.model_file import model_digest
+from treadle_checkpoint.model_file import model_digest, refuse_unsaveable_model
 from treadle_checkpoint.place import Place, between_epochs
 from treadle_checkpoint.ranking import Ranking
 from treadle_checkpoint.run_folder import RunFolder
@@ -301,14 +298,13 @@ class Checkpointer(Callback):
         if not self._checked:
             if self.whole_run:
                 try:
-                    refuse_unresumable(learner.data)
+                    refuse_unsaveable_run(learner)
                 except NotResumableError as error:
                     alone = "Or keep the model alone, which needs nothing of the data"
                     error.add_note(f"{alone}:\n    Checkpointer(folder, whole_run=False)")
                     raise
-                refuse_unsaveable(capture_run(learner, copy=False).model)
             else:
-                refuse_unsaveable(model_state(learner.model, copy=False))
+                refuse_unsaveable_model(learner.model)
             for other in map(unwrap, learner.callbacks):
                 if isinstance(other, Checkpointer) and other is not self and other._files.is_that_of(self._files):
                     raise FolderInUseError(

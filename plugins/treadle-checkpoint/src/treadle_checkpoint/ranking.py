@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from treadle import AbstractTrainingPhase, AbstractValidationPhase, Phase
 from treadle.authoring import did_you_mean, phase_label, position_of
-from treadle.errors import CheckpointError
+from treadle.errors import CheckpointError, NotSaveableError
 
 from treadle_checkpoint.model_file import model_digest
 from treadle_checkpoint.score import Score
@@ -65,8 +65,11 @@ class Ranking:
             self.inner = phase_label(phase)
         if self.label(learner) != phase_label(phase):
             return None
-        with torch.no_grad():
-            weights = model_digest(learner.model)
+        try:
+            with torch.no_grad():
+                weights = model_digest(learner.model)
+        except NotSaveableError:  # a parameter that has no shape yet
+            return None
         return Begun(weights, len(values_of(learner.cbstate, phase, self.metric)), learner.step)
 
     def end(self, learner: Any, phase: Phase, begun: Begun | None) -> str | None:
