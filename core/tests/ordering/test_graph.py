@@ -12,7 +12,6 @@ from treadle import (
     CallbackError,
     EpochBegin,
     EpochEnd,
-    LinearRunner,
     NoConflict,
     NotDefined,
     Phase,
@@ -20,7 +19,6 @@ from treadle import (
     RunFirst,
     StepBegin,
     StepEnd,
-    ThreadedRunner,
     TrainingPhase,
     Unresolvable,
     ValidationPhase,
@@ -867,114 +865,6 @@ def test_the_order_keeps_every_edge_where_both_meet(data) -> None:
         for before, after in itertools.combinations(run, 2):
             assert not ordering.graph.has_edge(after, before)
             assert not (explicit.has_node(before) and explicit.has_node(after) and nx.has_path(explicit, after, before))
-
-
-# Soundness: for callbacks that keep to their declarations, every order that the graph allows gives the same state.
-
-ENTRIES = ["a", "b", "c", "d"]
-
-
-class Updater(Callback):
-    """Changes each entry that it writes, by what it reads, so that any two changes in another order differ."""
-
-    reads: tuple[str, ...] = ()
-    writes: tuple[str, ...] = ()
-    number = 0
-
-    def change(self, learner, salt: int) -> None:
-        seen = sum((i + 2) * learner.cbstate[entry] for i, entry in enumerate(self.reads))
-        for entry in self.writes:
-            learner.cbstate[entry] = (
-                learner.cbstate[entry] * (2 * self.number + 3) + seen + self.number + salt
-            ) % 1_000_003
-
-    def resolve_conflict(self, other):
-        return self.resolutions.get(type(other), NotDefined())
-
-    resolutions: dict = {}
-
-
-def handler(salt: int, phase: object, wraps: bool):
-    def handle(self, learner, phase) -> None:
-        self.change(learner, salt)
-
-    def wrap(self, learner, phase):
-        self.change(learner, salt)
-        result = yield
-        self.change(learner, salt + 100)
-        return result
-
-    method = hookimpl(wrapper=True)(wrap) if wraps else handle
-    method.__annotations__["phase"] = phase
-    return method
-
-
-@st.composite
-def updaters(draw) -> list[type[Updater]]:
-    """Classes of updaters. Those that write the same are ordered by `run_after` or by a resolution."""
-    classes: list[type[Updater]] = []
-    for number in range(draw(st.integers(2, 4))):
-        used = draw(st.dictionaries(st.sampled_from(ENTRIES), st.sampled_from([Read, Write]), min_size=1, max_size=3))
-        phases = st.sampled_from([Phase, TrainingPhase, ValidationPhase])
-        hooks = draw(st.dictionaries(st.sampled_from([*HOOKS]), phases, min_size=1))
-        body = {
-            "state_access": {f"cbstate.{entry}": permission for entry, permission in used.items()},
-            "reads": tuple(used),
-            "writes": tuple(entry for entry, permission in used.items() if permission is Write),
-            "number": number,
-            "run_after": (),
-            **{
-                hook: handler(salt, phase, wraps=draw(st.integers(0, 3)) == 0)
-                for salt, (hook, phase) in enumerate(hooks.items())
-            },
-        }
-        classes.append(type(f"Updater{number}", (Updater,), body))
-    for i, j in itertools.combinations(range(len(classes)), 2):
-        one, other = classes[i], classes[j]
-        how = draw(st.sampled_from(["nothing", "run_after", "resolution"]))
-        if set(one.writes) & set(other.writes) and how == "nothing":
-            how = "run_after"
-        if how == "run_after":
-            other.run_after = (*other.run_after, one)
-        elif how == "resolution":
-            one.resolutions = {**one.resolutions, other: draw(st.sampled_from(["self", "other"]))}
-    return classes
-
-
-def final_state(classes: list[type[Updater]], names: list[str], runner) -> dict[str, int]:
-    """The state after a fit of callbacks with these names; the names decide where the graph does not."""
-    callbacks = [cls() for cls in classes]
-    for callback, name in zip(callbacks, names, strict=True):
-        callback.name = name
-        callback.resolutions = {
-            type(other): RunFirst(callback if chosen == "self" else other)
-            for other in callbacks
-            for cls, chosen in type(callback).resolutions.items()
-            if type(other) is cls
-        }
-    writer = make("Zero", at="on_init", w="cbstate")
-    learner = toy_learner(*callbacks, writer, runner=runner, nbatches=1)
-    learner.cbstate.update(a=1, b=2, c=3, d=4)
-    learner.fit(1)
-    return dict(learner.cbstate)
-
-
-THREADS = ThreadedRunner(3)
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.data())
-def test_every_order_that_the_graph_allows_gives_the_same_state_and_so_do_threads(data) -> None:
-    classes = data.draw(updaters())
-    names = [chr(ord("A") + i) for i in range(len(classes))]
-    try:
-        expected = final_state(classes, names, LinearRunner())
-    except CallbackConflictError:
-        reject()
-    orders = list(itertools.permutations(names))
-    for chosen in random.Random(0).sample(orders, min(5, len(orders))):
-        assert final_state(classes, list(chosen), LinearRunner()) == expected
-    assert final_state(classes, names, THREADS) == expected
 
 
 # Size.

@@ -280,3 +280,28 @@ def test_the_pictures_boxes_and_words_lie_inside_of_it() -> None:
 
 def test_without_callbacks_the_picture_is_empty() -> None:
     assert texts(toy_learner().plan().svg()) == []
+
+
+def test_it_shows_only_what_a_phase_performs() -> None:
+    class Everywhere(Callback):
+        def on_backward_end(self): ...
+
+        def on_loss_begin(self): ...
+
+        def update(self): ...
+
+    class Special(ValidationPhase):
+        """Has a backward pass."""
+
+        def step(self, learner, batch): ...
+
+    plan = toy_learner(Everywhere()).plan([TrainingPhase(), ValidationPhase(), Special()])
+    assert [(phase, hook) for phase, hook, _ in plan.rows] == [
+        ("TrainingPhase", "on_loss_begin"),
+        ("TrainingPhase", "on_backward_end"),
+        ("TrainingPhase", "update"),
+        ("ValidationPhase", "on_loss_begin"),
+        ("Special", "on_loss_begin"),
+        ("Special", "on_backward_end"),
+        ("Special", "update"),
+    ]

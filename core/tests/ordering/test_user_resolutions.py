@@ -109,6 +109,26 @@ def test_no_opinion_leaves_the_conflict() -> None:
         toy_learner(Halve(), Double(), resolve=lambda first, second: None)
 
 
+class Late(Halve):
+    run_after = (Double,)
+
+
+def test_a_pair_of_names_that_turns_run_after_round_is_refused() -> None:
+    with pytest.raises(
+        CallbackConflictError,
+        match=r"the learner's `resolve` lets Late run before Double, and Double runs before Late \(Late\.run_after "
+        r"names Double\)\.\n   Fix: take the pair out of `resolve`",
+    ):
+        toy_learner(Late(), Double(), resolve={("Late", "Double"): "first"})
+
+
+@pytest.mark.parametrize(
+    "resolve", [{("Double", "Late"): "first"}, {("Late", "Double"): "any"}, lambda first, second: RunFirst(second)]
+)
+def test_one_that_agrees_with_it_is_not_nor_is_a_function(resolve) -> None:
+    assert order(toy_learner(Late(), Double(), resolve=resolve)) == ["Double", "Late"]
+
+
 # It stays with the learner.
 
 

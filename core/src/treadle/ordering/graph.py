@@ -9,7 +9,7 @@ the order in which they were listed, installed or imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from treadle.ordering.participants import Group, bits, meetings, participants
 from treadle.ordering.resolutions import Found, Resolver, by_data_flow, learner_line, refusal, resolutions, resolve
 from treadle.ordering.rings import put_before_wrapper, read_too_early, unordered_wrappers
 from treadle.ordering.run_after import Edge, explicit_edges
-from treadle.ordering.user_resolutions import Resolve, user_resolver
+from treadle.ordering.user_resolutions import Resolve, turned_round, user_resolver
 from treadle.phases import Phase
 from treadle.plugins.discovery import distribution_of
 from treadle.plugins.modules import modules_for, resolver
@@ -94,7 +94,7 @@ class Ordering:
         hooks = known_hooks()
         self.handlers = [handlers(callback, hooks) for callback in self.callbacks]
         accesses = [checked(callback.state_access, callback.name) for callback in self.callbacks]
-        self._resolver, self._user = resolver, user_resolver(answer, self.callbacks)
+        self._resolver, self._answer, self._user = resolver, answer, user_resolver(answer, self.callbacks)
         self._index = {callback: i for i, callback in enumerate(self.callbacks)}
         self._shared = shared_state(accesses)
         self._alone = set(entering_the_loop(accesses))
@@ -183,6 +183,11 @@ class Ordering:
             found = self._found[i, j]
             if not unordered:
                 resolved: list[Edge] | Problem = refusal(first, second, overlap, found) or []
+                if explicit and not resolved and isinstance(self._answer, Mapping):
+                    before, after = (j, i) if ancestors[i] >> j & 1 else (i, j)
+                    resolved = turned_round(
+                        self.callbacks[before], self.callbacks[after], self._reason(before, after), found
+                    )
             elif found:
                 resolved = resolve(first, second, overlap, found)
             else:

@@ -7,11 +7,15 @@ from html import escape
 from itertools import groupby
 
 from treadle.callback import Callback
-from treadle.events import subclasses
+from treadle.events import BackwardBegin, BackwardEnd, Hook, subclasses
+from treadle.operations import Backward, Update
 from treadle.ordering.graph import Ordering
 from treadle.ordering.handlers import known_hooks
 from treadle.phases import Phase, TrainingPhase, ValidationPhase
 from treadle.plugins.discovery import distribution_of
+
+#: What a step of validation leaves out.
+TRAINING_ONLY = (BackwardBegin, Backward, BackwardEnd, Update)
 
 
 class Plan:
@@ -65,7 +69,8 @@ class Plan:
             (phase.__name__ if phase else "", hook.hook, ordered)
             for phase in (None, *self._phases)
             for hook in known_hooks().values()
-            if (phase is None) != hook.phased and (ordered := self._ordering.order(hook, phase))
+            if (phase is None) != hook.phased and dispatched(hook, phase)
+            if (ordered := self._ordering.order(hook, phase))
         ]
 
     @property
@@ -148,6 +153,11 @@ class Plan:
             "<table><thead><tr><th>Phase</th><th>Event</th><th>Callbacks, in order</th></tr></thead>"
             f"<tbody>{rows}</tbody></table><ul>{reasons}</ul>"
         )
+
+
+def dispatched(hook: type[Hook], phase: type[Phase] | None) -> bool:
+    """Whether a phase performs a hook, as far as that is known: a step of validation has no backward pass."""
+    return phase is None or phase.step is not ValidationPhase.step or hook not in TRAINING_ONLY
 
 
 def named_phases(ordering: Ordering) -> Iterator[type[Phase]]:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from treadle.callback import Callback, ConflictResolution, NoConflict, NotDefined, RunFirst, unwrap
-from treadle.errors import ArgumentTypeError, ArgumentValueError, closest, did_you_mean
-from treadle.ordering.resolutions import Resolver
+from treadle.errors import ArgumentTypeError, ArgumentValueError, Problem, closest, did_you_mean
+from treadle.ordering.resolutions import Found, Resolver
+from treadle.ordering.run_after import Edge
 from treadle.plugins.discovery import names_of
 
 #: What a user gives: a function of two callbacks, or pairs of names with what to do.
@@ -102,6 +103,18 @@ def user_resolver(resolve: Resolve, callbacks: Sequence[Callback]) -> Resolver:
         return found
 
     return ask
+
+
+def turned_round(before: Callback, after: Callback, reason: str, found: Found) -> list[Edge] | Problem:
+    """The problem of a pair of names that turns round what `run_after` orders; no edges if there is none."""
+    if not any(source == SOURCE and resolution == RunFirst(after) for source, resolution in found):
+        return []
+    return Problem(
+        (before, after),
+        f"{SOURCE} lets {after.name} run before {before.name}, and {before.name} runs before {after.name} ({reason}).",
+        "take the pair out of `resolve`, or leave one of the callbacks out.\n"
+        "Or, if you wrote that run_after, take the name out of it.",
+    )
 
 
 def from_function(resolve: Callable[[Callback, Callback], ConflictResolution | None]) -> Resolver:
