@@ -18,7 +18,7 @@ from treadle_checkpoint.tensor_file import unreadable
 MANIFEST = "manifest.json"
 
 #: The version of what is in a checkpoint and how.
-FORMAT = 2
+FORMAT = 3
 
 
 def write_manifest(folder: Path, content: dict[str, Any], digests: Mapping[str, str]) -> None:

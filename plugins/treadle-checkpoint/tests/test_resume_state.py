@@ -1,0 +1,263 @@
+"""Resumed after any step: modes, buffers, random generators wherever they are, samplers and data sets with a state."""
+
+from __future__ import annotations
+
+import functools
+import random
+
+import numpy
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from treadle import Callback, Learner, Read, TrainingPhase, ValidationPhase, Write
+from treadle.errors import MismatchError, NotResumableError
+from treadle_checkpoint import Checkpointer, checkpoints, resume
+
+
+class Freezes(Callback):
+    """Freezes parts of the model in some steps, and lets them train again in others."""
+
+    state_access = {"model": Write}
+
+    def on_step_end(self, learner, phase: TrainingPhase):
+        learner.model[1].train(learner.progress.steps % 3 != 1)
+        learner.model[3].train(learner.progress.steps % 2 != 1)
+        learner.model[0].bias.requires_grad_(learner.progress.steps % 4 != 2)
+
+
+def test_with_modes_that_a_handler_changes(make, resumed_everywhere):
+    resumed_everywhere(lambda *callbacks, seed=0: make(Freezes(), *callbacks, seed=seed))
+
+
+class Counts(nn.Module):
+    """Depends on a buffer that no `state_dict` names, and on a random generator of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+        self.noise = {"sources": [numpy.random.default_rng(1)]}
+        self.register_buffer("count", torch.zeros(()), persistent=False)
+
+    def forward(self, xs):
+        self.count += 1
+        return self.linear(xs) * (1 + 0.01 * self.count) + self.noise["sources"][0].random()
+
+
+def test_with_buffers_that_no_state_dict_names_and_generators_in_the_model(make, resumed_everywhere):
+    def build(*callbacks, seed=0):
+        torch.manual_seed(seed)
+        return make(*callbacks, seed=seed, model=Counts())
+
+    resumed_everywhere(build)
+
+
+class Noise:
+    def __init__(self):
+        self.gen = torch.Generator().manual_seed(5)
+
+    def __call__(self, xs):
+        return xs + torch.rand(3, generator=self.gen)
+
+
+class Augmented(Dataset):
+    """Draws from generators of many kinds, under many names."""
+
+    def __init__(self, data):
+        self.data = data
+        self.transforms = [Noise(), functools.partial(self.jitter, {"r": (random.Random(3),)})]
+        self._np_random = numpy.random.RandomState(4)
+
+    @staticmethod
+    def jitter(held, xs):
+        return xs * held["r"][0].random()
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        xs, ys = self.data[index]
+        for transform in self.transforms:
+            xs = transform(xs)
+        return xs + self._np_random.rand(), ys
+
+
+class Draws(Callback):
+    """Draws from a generator of its own in training and in validation."""
+
+    state_access = {"step.xs": Write}
+
+    def __init__(self):
+        self._rngs = (random.Random(8),)
+
+    def on_step_begin(self, learner, phase: TrainingPhase | ValidationPhase):
+        learner.step.xs = learner.step.xs * self._rngs[0].random()
+
+
+def test_with_generators_under_any_name_in_any_container(make, dataset, resumed_everywhere):
+    def build(*callbacks, seed=0):
+        training, validation = (DataLoader(Augmented(dataset), 8, shuffle=True) for _ in range(2))
+        return make(Draws(), *callbacks, seed=seed, data=(training, validation))
+
+    resumed_everywhere(build)
+
+
+class Position(Sampler):
+    """Another order in each pass, which it counts itself."""
+
+    def __init__(self):
+        self.epoch = 0
+
+    def __len__(self):
+        return 32
+
+    def __iter__(self):
+        self.epoch += 1
+        return iter(torch.randperm(32, generator=torch.Generator().manual_seed(self.epoch)).tolist())
+
+    def state_dict(self):
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state):
+        self.epoch = state["epoch"]
+
+
+class Stream(IterableDataset):
+    """Goes on from pass to pass where it stood."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def __iter__(self):
+        for _ in range(24):
+            self.at += 1
+            yield self.data[self.at % 32]
+
+    def state_dict(self):
+        return {"at": self.at}
+
+    def load_state_dict(self, state):
+        self.at = state["at"]
+
+
+class Shown(Dataset):
+    """Gives other samples the more of them were taken."""
+
+    def __init__(self, data):
+        self.data, self.taken = data, 0
+
+    def __len__(self):
+        return 32
+
+    def __getitem__(self, index):
+        self.taken += 1
+        xs, ys = self.data[index]
+        return xs + 0.01 * self.taken, ys
+
+    def state_dict(self):
+        return {"taken": self.taken}
+
+    def load_state_dict(self, state):
+        self.taken = state["taken"]
+
+
+SOURCES = {
+    "a sampler": lambda data: DataLoader(data, 8, sampler=Position()),
+    "a stream": lambda data: DataLoader(Stream(data), 8),
+    "a data set": lambda data: DataLoader(Shown(data), 8, shuffle=True),
+    "a sampler and workers": lambda data: DataLoader(data, 8, sampler=Position(), num_workers=1),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_with_a_state_on_a_part_of_a_plain_loader(make, all_of, differences, tmp_path, dataset, source):
+    every_point(make, all_of, differences, tmp_path, lambda: source(dataset))
+
+
+class Order(Sampler):
+    """What `DistributedSampler` does: the epoch, which is set from outside, decides on the order."""
+
+    def __init__(self):
+        self.epoch = 0
+
+    def __len__(self):
+        return 32
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __iter__(self):
+        return iter(torch.randperm(32, generator=torch.Generator().manual_seed(self.epoch)).tolist())
+
+
+class SetEpoch(Callback):
+    state_access = {"data": Read}
+
+    def on_epoch_begin(self, learner, phase: TrainingPhase):
+        learner.data.training.sampler.set_epoch(learner.progress.epoch)
+
+
+def distributed(data):
+    return torch.utils.data.DistributedSampler(data, num_replicas=1, rank=0)
+
+
+@pytest.mark.parametrize("sampler", [lambda data: Order(), distributed], ids=["own", "torch's"])
+def test_with_a_sampler_whose_epoch_a_callback_sets(make, all_of, differences, tmp_path, dataset, sampler):
+    source = functools.partial(lambda: DataLoader(dataset, 8, sampler=sampler(dataset)))
+    every_point(make, all_of, differences, tmp_path, source, SetEpoch)
+
+
+def every_point(make, all_of, differences, tmp_path, source, *callbacks):
+    """Save after each step and each epoch, resume from everywhere, and compare with the run that never stopped."""
+
+    def build(*others, seed=0) -> Learner:
+        return make(*(callback() for callback in callbacks), *others, seed=seed, data=(source(),))
+
+    whole = build()
+    whole.fit(3)
+    build(Checkpointer(tmp_path, every_steps=1, every_epochs=1)).fit(3)
+    entries = checkpoints(tmp_path)
+    assert len(entries) >= 12
+    for entry in entries:
+        resumed = build(seed=7)
+        resume(resumed, entry.path)
+        resumed.fit(3)
+        assert differences(all_of(whole), all_of(resumed)) == [], entry.path.name
+
+
+def test_data_that_count_without_a_state_end_the_run_at_its_first_save(make, tmp_path, dataset):
+    class Count(Order):
+        def __iter__(self):
+            self.epoch += 1
+            return super().__iter__()
+
+    learner = make(Checkpointer(tmp_path), data=(DataLoader(dataset, 8, sampler=Count()),))
+    with pytest.raises(
+        NotResumableError, match=r"data\.training\.sampler\.epoch was 0 before a pass and 1 after it.*\nFix"
+    ):
+        learner.fit(3)
+    assert (learner.progress.epochs, checkpoints(tmp_path)) == (1, [])
+
+
+def test_an_epoch_whose_data_are_at_another_place_is_not_resumed(make, tmp_path, dataset):
+    def build(*callbacks, seed=0):
+        return make(*callbacks, seed=seed, data=(DataLoader(dataset, 8, sampler=Order()),))
+
+    build(SetEpoch(), Checkpointer(tmp_path, every_steps=10)).fit(3)
+    resumed = build(seed=7)
+    resume(resumed, tmp_path)
+    with pytest.raises(
+        MismatchError, match=r"data\.training\.sampler\.epoch was 3 and is 0\.\nFix: set it in on_epoch_be"
+    ):
+        resumed.fit(3)
+
+
+def test_a_generator_that_is_missing_is_named(make, tmp_path):
+    model = Counts()
+    make(Checkpointer(tmp_path), model=model).fit(1)
+    other = Counts()
+    del other.noise["sources"]
+    resumed = make(model=other)
+    resume(resumed, tmp_path)
+    with pytest.raises(MismatchError, match=r"random generator at model\.noise\['sources'\]\[0\], and the .*\nFix: "):
+        resumed.fit(2)
