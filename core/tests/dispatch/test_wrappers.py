@@ -1,4 +1,5 @@
 import gc
+import sys
 import traceback
 import weakref
 from collections.abc import Callable, Sequence
@@ -7,6 +8,7 @@ from typing import Any
 
 import pluggy
 import pytest
+import torch
 import treadle
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,12 +17,15 @@ from treadle import (
     CallbackError,
     CancelStepException,
     Operation,
+    PropDict,
+    StepEnd,
     TrainingPhase,
     ValidationPhase,
     hookimpl,
     step,
     toy_learner,
 )
+from treadle.dispatch import wrappers
 from treadle.events import PROJECT
 from treadle.operations import Forward
 
@@ -380,3 +385,69 @@ def test_an_operation_inside_of_itself_is_done_on_its_own() -> None:
     learner = toy_learner(Twice())
     step(learner, ValidationPhase(), learner.data.validation[0])
     assert log == ["in", "in", "out", "out"]
+
+
+# Interrupts.
+
+
+def interrupted(run: Callable[[], Any], at: int) -> bool:
+    """Do it, with an interrupt at a traced line of the wrappers' file; whether there were so many lines."""
+    left = at
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != wrappers.__file__:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        run()
+    except (KeyboardInterrupt, ValueError) as error:
+        held.append(error)  # what it holds is not freed before the test looks
+    finally:
+        sys.settrace(before)
+    return left <= 0
+
+
+held: list[BaseException] = []
+
+
+@pytest.mark.parametrize("hook", ["forward", "on_step_end"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_interrupt_at_any_line_leaves_no_wrapper_entered(hook, fails) -> None:
+    log: list[str] = []
+
+    def around(name: str) -> Callback:
+        def handle(self):
+            log.append(name)
+            try:
+                return (yield)
+            finally:
+                log.remove(name)
+                assert name == "ABC"[len(log)]  # from the inside out
+
+        return type(name, (Callback,), {hook: hookimpl(handle, wrapper=True)})()
+
+    class Inner(Callback):
+        """Handles what is wrapped."""
+
+    def inner(self):
+        if fails:
+            raise ValueError("broken")
+
+    setattr(Inner, hook, inner)
+    learner = toy_learner(*(around(name) for name in "ABC"), Inner())
+    learner.step = PropDict({"xs": torch.ones(1, 1)})
+    run = learner.handle(ValidationPhase())[StepEnd if hook == "on_step_end" else Forward]
+    at = 1
+    while interrupted(run, at):
+        assert log == [], traceback.format_exception(held[-1])
+        at += 1
+    assert at > 40
+    held.clear()

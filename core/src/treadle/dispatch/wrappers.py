@@ -12,6 +12,9 @@ from treadle.events import Event, Hook
 
 ENDED = object()
 
+#: A wrapper that is at its yield.
+Entered = tuple[Call, Generator[Any, Any, Any]]
+
 
 def with_callbacks(
     hook: type[Hook], calls: Sequence[Call], core: Callable[..., Any], follow: Sequence[Callable[[Any], None]] = ()
@@ -20,8 +23,9 @@ def with_callbacks(
 
     The first wrapper is the outermost ring, and the first override that does not return None gives
     the result. As with pluggy, an exception is thrown into the wrappers from the inside out, and each may
-    let it pass, raise another, or return a result instead. All of it is one function, and it takes its
-    own frame out of an exception's traceback before passing it on, so that users see one of them.
+    let it pass, raise another, or return a result instead. Frames are taken out of an exception's
+    traceback before it is passed on, so that users see one of them. A wrapper that was entered is left
+    on every way out, an interrupt at any line included.
 
     A cancel of an event is thrown into no wrapper: it is a request, and raised when all have run to their end.
 
@@ -38,73 +42,110 @@ def with_callbacks(
     def run_with_callbacks(*passed: Any) -> Any:
         if len(passed) != count:
             raise wrong_arguments(hook, passed)
-        entered: list[tuple[Call, Generator[Any, Any, Any]]] = []
+        entered: list[Entered] = []
         requested: list[Raised] = []
         running: Call | None = None
         result: Any = None
         error: BaseException | None = None
-        thrown: BaseException | None = None
         try:
-            for running in wrappers:
-                try:
+            try:
+                for running in wrappers:
                     generator = running.function(*running.arguments(passed))
                     entered.append((running, generator))
-                    if next(generator, ENDED) is ENDED:
-                        raise wrong_yields(running, "nothing")
-                except requests as cancel:
-                    remove_first_frame(cancel)
-                    running.annotate(cancel)
-                    requested.append((running.callback, cancel))
-            for running in overrides:
-                result = running.function(*running.arguments(passed))
-                if result is not None:
-                    break
-            else:
-                running = None
-                result = core(*passed)
-        except requests as cancel:
-            remove_first_frame(cancel)
-            requested.append((cancel.callback, cancel))
-        except BaseException as raised:
-            remove_first_frame(raised)
-            error = raised
-            if running is not None:
-                running.annotate(error)
-        for call, generator in reversed(entered):
-            thrown = error
-            try:
-                if thrown is None:
-                    generator.send(result)
+                    error = start(running, generator)
+                    if isinstance(error, requests):
+                        requested.append((running.callback, error))
+                        error = None
+                    if error is not None:
+                        break
                 else:
-                    generator.throw(thrown)
-                generator.close()
-                raise wrong_yields(call, "more than once")
-            except StopIteration as stop:
-                if stop is not thrown:
-                    result, error = stop.value, None
+                    for running in overrides:
+                        result = running.function(*running.arguments(passed))
+                        if result is not None:
+                            break
+                    else:
+                        running = None
+                        result = core(*passed)
             except requests as cancel:
                 remove_first_frame(cancel)
-                call.annotate(cancel)
-                requested.append((call.callback, cancel))
-                error = None
+                requested.append((cancel.callback, cancel))
             except BaseException as raised:
                 remove_first_frame(raised)
-                if not passed_on(raised, thrown):
-                    call.annotate(raised)
-                    error = raised
+                error = raised
+                if running is not None:
+                    running.annotate(error)
+            while entered:
+                result, error = resume(*entered[-1], result, error)
+                if isinstance(error, requests):
+                    requested.append((entered[-1][0].callback, error))
+                    error = None
+                entered.pop()
+        finally:
+            if entered:
+                close(entered)
         if requested:
             error = leading([*requested, *([(None, error)] if error is not None else [])], calls[0])
         if error is not None:
             try:
                 raise error
             finally:
-                error = thrown = None  # its traceback holds this frame
+                error = None  # its traceback holds this frame
                 requested.clear()
         for function in follow:
             function(result)
         return result
 
     return run_with_callbacks
+
+
+# What stands in a function of its own is caught there, and what an interrupt keeps from being caught there, by the
+# function that calls it: Python catches nothing that is raised at the line of a `try` inside of another.
+
+
+def start(call: Call, generator: Generator[Any, Any, Any]) -> BaseException | None:
+    """Run a wrapper up to its yield; returns what it raised."""
+    try:
+        if next(generator, ENDED) is ENDED:
+            raise wrong_yields(call, "nothing")
+    except BaseException as raised:
+        remove_first_frame(raised)
+        call.annotate(raised)
+        return raised
+    return None
+
+
+def resume(
+    call: Call, generator: Generator[Any, Any, Any], result: Any, error: BaseException | None
+) -> tuple[Any, BaseException | None]:
+    """Run a wrapper from its yield to its end, with the result or the error of what it wraps; returns its own."""
+    try:
+        if error is None:
+            generator.send(result)
+        else:
+            generator.throw(error)
+        generator.close()
+        raise wrong_yields(call, "more than once")
+    except StopIteration as stop:
+        return (result, error) if stop is error else (stop.value, None)
+    except BaseException as raised:
+        remove_first_frame(raised)
+        generator.close()  # an interrupt may have come before it went on
+        if passed_on(raised, error):
+            return result, error
+        call.annotate(raised)
+        return result, raised
+
+
+def close(entered: list[Entered]) -> None:
+    """Close the wrappers that an interrupt kept from going on, the innermost first."""
+    try:
+        while entered:
+            entered[-1][1].close()
+            entered.pop()
+    finally:
+        while entered:  # again, for an interrupt may have come while it was done
+            entered[-1][1].close()
+            entered.pop()
 
 
 def passed_on(raised: BaseException, thrown: BaseException | None) -> bool:
