@@ -154,9 +154,24 @@ def test_without_bold_a_terminal_gets_plain_lines(terminal, scripted):
     assert terminal.getvalue().splitlines()[0] == "epoch  phase                  Loss"
 
 
-def test_rich_is_imported_when_the_first_row_is_printed():
-    program = "import sys, treadle_progress; treadle_progress.MetricsPrinter(); assert 'rich' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+FIRST_ROW = """
+import random, sys
+from treadle import toy_learner
+from treadle_metrics import Metrics, Recorder
+from treadle_progress import MetricsPrinter
+learner = toy_learner(Recorder(), Metrics(), MetricsPrinter())
+assert "rich" not in sys.modules
+random.seed(3)
+before = random.getstate()
+learner.fit(1)
+assert "rich" in sys.modules
+assert random.getstate() == before
+"""
+
+
+def test_rich_is_imported_for_the_first_row_and_leaves_the_random_generators_as_they_were():
+    done = subprocess.run([sys.executable, "-c", FIRST_ROW], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_a_file_cannot_take_is_shown_as_a_question_mark(scripted):

@@ -115,9 +115,8 @@ class Logger(Callback):
             of_entry = kind == "log" and isinstance(error, OF_ENTRY) and not isinstance(error, BackendClosedError)
             self._failed(backend, "entry" if of_entry else kind, what, error, of)
             return None
-        self._failures[key, kind] = 0
-        if kind == "log":
-            self._failures[key, "entry"] = 0
+        for counted in (kind, "entry") if kind == "log" else (kind,):
+            del self._failures[key, counted]
         return result
 
     def _failed(self, backend: LoggerBackend, kind: str, what: str, error: Exception, of: type) -> None:

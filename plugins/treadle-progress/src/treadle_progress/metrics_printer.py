@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tqdm.auto import tqdm
 from treadle import Callback, Phase, Read, Series
-from treadle.authoring import one_of, phase_label, writable
+from treadle.authoring import one_of, phase_label, preserved_random_state, writable
 from treadle.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class MetricsPrinter(Callback):
         recorded, epoch = learner.cbstate.metricsepoch, learner.cbstate.history[phase].epochs
         last = {name: series.last for name, series in recorded[phase].items() if len(series)}
         values = {name: value for name, (iteration, value) in last.items() if iteration == epoch}
-        self._print(epoch, phase_label(phase), recorded.names, values)
+        with preserved_random_state():  # rich draws from Python's generator while it is imported
+            self._print(epoch, phase_label(phase), recorded.names, values)
 
     def _print(self, epoch: int, phase: str, names: Sequence[str], values: Mapping[str, float]) -> None:
         from treadle_progress.metrics_table import MetricsTable, columns_of  # rich takes its time to be imported
