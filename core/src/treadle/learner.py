@@ -260,6 +260,24 @@ class Learner:
             self._use([callback for callback in self._callbacks if callback is not old], self._modules)
         return old
 
+    def trial(self, callbacks: Iterable[Callback]) -> Learner:
+        """A learner of the same model, loss function and optimizer, with other callbacks and a record of its own.
+
+        Of pairs of these callbacks in conflict, those who decide in this learner decide there as well.
+
+        Example:
+            >>> from treadle import toy_learner
+            >>> learner = toy_learner()
+            >>> trial = learner.trial([])
+            >>> _ = trial.fit(1, learner.data)
+            >>> trial.model is learner.model, trial.progress.steps, learner.progress.steps
+            (True, 16, 0)
+        """
+        trial = Learner(self.model, self.lossfn, optimizer=self.optimizer, use_default_callbacks=False)
+        trial._resolve = self._resolve
+        trial._use(list(callbacks), self._modules)
+        return trial
+
     def _check_idle(self, method: str) -> None:
         """Refuse a change of callbacks while their handlers are being called."""
         if not self.position.scopes:

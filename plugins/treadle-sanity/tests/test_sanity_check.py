@@ -50,6 +50,17 @@ def test_the_checks_run_once_before_the_first_training_epoch():
     assert seen == [1]
 
 
+def test_in_a_second_learner_they_run_again():
+    seen = []
+    sanity = SanityCheck([check(lambda learner: seen.append(1) or True)])
+    for _ in range(2):
+        learner = toy_learner(sanity)
+        learner.fit(1)
+    learner.add_callback(Flatten())  # initialises all callbacks again
+    learner.fit(1)
+    assert seen == [1, 1]
+
+
 def test_after_a_failure_they_run_again():
     results = [False, True]
     learner = toy_learner(SanityCheck([check(lambda learner: results.pop(0))]))

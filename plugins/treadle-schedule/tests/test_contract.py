@@ -1,6 +1,6 @@
 """What every callback promises, for those of this plugin."""
 
-from treadle import Callback, PropDict, Series, TrainingPhase, ValidationPhase, Write
+from treadle import Callback, PropDict, Series, Write
 from treadle.testing import CallbackContract
 from treadle_schedule import LearningRate, Momentum, ReduceOnPlateau, Scheduler
 
@@ -18,6 +18,9 @@ class TestScheduler(CallbackContract):
 class ByPhase(dict):
     """Records by phase, as `treadle-metrics` keeps them."""
 
+    def __missing__(self, phase):
+        return self.setdefault(phase, PropDict(Loss=Series()))
+
     def state_dict(self):
         return {}
 
@@ -34,9 +37,8 @@ class Metrics(Callback):
         self.count = 0
 
     def on_init(self, learner):
-        phases = (TrainingPhase(), ValidationPhase())
         if "metricsepoch" not in learner.cbstate:
-            learner.cbstate.metricsepoch = ByPhase({phase: PropDict(Loss=Series()) for phase in phases})
+            learner.cbstate.metricsepoch = ByPhase()
 
     def on_epoch_end(self, learner, phase):
         self.count += 1

@@ -16,7 +16,7 @@ from treadle import (
     DataError,
     Learner,
     Read,
-    StepEnd,
+    RunFirst,
     TrainingPhase,
     Write,
     hookimpl,
@@ -26,7 +26,7 @@ from treadle import (
 )
 from treadle.errors import NotSaveableError
 from treadle.operations import Update
-from treadle_schedule import Exp, LearningRate, LRFinder, LRFinderError, ScheduleError, Scheduler
+from treadle_schedule import Exp, LearningRate, LRFinder, LRFinderError, Momentum, ScheduleError, Scheduler
 from treadle_schedule.lr_finder import participants
 
 
@@ -110,7 +110,7 @@ def make_learner(optimizer="sgd", own_generator=True, scheduler=True):
     }
     generator = torch.Generator().manual_seed(5) if own_generator else None
     loader = DataLoader(Noisy(), batch_size=4, shuffle=True, generator=generator)
-    callbacks = [Recording(), throttle(Noise(), StepEnd, freq=2)]
+    callbacks = [Recording(), throttle(Noise(), BackwardEnd, freq=2)]
     if scheduler:
         callbacks.append(Scheduler({LearningRate: Exp(0.01, 0.99)}))
     return Learner(
@@ -445,6 +445,45 @@ class TestWhoTakesPart:
         LRFinder(start=1, end=4, num_it=2).find(learner)
         assert rates == [1, 2]
         assert (scheduler.t, len(learner.cbstate.hyperparams["LearningRate"])) == (1, 0)
+
+    def test_the_result_says_who_took_part_and_why_the_others_did_not(self, log):
+        result = LRFinder(num_it=3).find(toy_learner(Recording(), Noise(), Watch(), Scheduler({Momentum: 0.5})))
+        assert sorted(result.callbacks) == ["Noise", "Recording"]
+        assert result.left_out == {"Watch": "it changes nothing in a step", "Scheduler": "it sets Momentum"}
+        assert log == []
+        result = LRFinder(num_it=3).find(toy_learner(Noise(), Recording()), callbacks=[])
+        assert (result.callbacks, set(result.left_out.values())) == ((), {"it is not in the list that was passed"})
+        assert len({result, result}) == 1
+
+    @pytest.mark.parametrize("resolve", [{("Clip", "Noise"): "first"}, lambda first, second: RunFirst(first)])
+    def test_conflicts_are_resolved_as_the_learner_resolves_them(self, resolve):
+        learner = toy_learner(Recording(), Noise(), Clip(), Watch(), resolve=resolve)
+        assert sorted(LRFinder(num_it=3).find(learner).callbacks) == ["Clip", "Noise", "Recording"]
+
+    def test_one_that_wraps_epochs_and_writes_the_optimizer_is_left_out_with_a_warning_and_can_be_brought_in(self, log):
+        inside = []
+
+        class Larger(Callback):
+            """Multiplies the gradients' effect while an epoch runs."""
+
+            state_access = {"optimizer": Write}
+
+            @hookimpl(wrapper=True)
+            def epoch(self, learner, phase: TrainingPhase):
+                inside.append(1)
+                return (yield)
+
+        reason = "it writes optimizer, and handles no more than epoch, outside of what a step computes"
+        learner = toy_learner(Larger())
+        assert LRFinder(num_it=3).find(learner).left_out == {"Larger": reason}
+        assert log == [
+            f"LRFinder left out Larger: {reason}.\n"
+            "Fix: if the trial needs it, name all callbacks that take part:\n"
+            "    LRFinder().find(learner, callbacks=[...])"
+        ]
+        assert inside == []
+        assert LRFinder(num_it=3).find(learner, callbacks=learner.callbacks).callbacks == ("Larger",)
+        assert (inside, len(log)) == ([1], 1)
 
 
 class TestRefusals:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 from treadle import Callback
-from treadle.authoring import whole_number
+from treadle.authoring import instance_of, whole_number
 
 
 class GarbageCollect(Callback):
@@ -24,7 +24,7 @@ class GarbageCollect(Callback):
         empty_cache: Whether torch's cache of CUDA memory is emptied as well, which waits for the device.
 
     Raises:
-        ArgumentTypeError: if `nsteps` is not a whole number.
+        ArgumentTypeError: if `nsteps` is not a whole number, or `empty_cache` neither True nor False.
         ArgumentValueError: if it is below 1.
 
     Example:
@@ -37,7 +37,7 @@ class GarbageCollect(Callback):
 
     def __init__(self, nsteps: int = 100, *, empty_cache: bool = False) -> None:
         self.nsteps = whole_number(nsteps, "nsteps", "GarbageCollect(nsteps=100)", least=1)
-        self.empty_cache = empty_cache
+        self.empty_cache = instance_of(empty_cache, "empty_cache", bool, "GarbageCollect(empty_cache=True)")
         self.steps = 0
         self.runs = 0
 

@@ -13,6 +13,8 @@ from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_device.successors import follow, successors
 
+ENTRIES = 'ToDevice("cuda", entries=("xs", "ys", "mask"))'
+
 
 class ToDevice(Callback):
     """Move the model and the optimizer's state when the learner is built, and every batch before its step.
@@ -58,7 +60,12 @@ class ToDevice(Callback):
     ) -> None:
         self.move_data = as_move(move_data, "move_data")
         self.move_model = as_move(move_data if move_model is None else move_model, "move_model")
-        self.entries = list_of(entries, "entries", str, 'ToDevice("cuda", entries=("xs", "ys"))')
+        self.entries = list_of(entries, "entries", str, ENTRIES)
+        if invalid := [entry for entry in self.entries if not entry.isidentifier()]:
+            raise ArgumentValueError(
+                f"entries has {invalid[0]!r}, and the parts of a step's state have names.\n"
+                f"Fix: write, for example:\n    {ENTRIES}"
+            )
         if self.entries != ("xs", "ys"):
             moved = ("model", "params", "lossfn", "optimizer", *(f"step.{entry}" for entry in self.entries))
             self.state_access = dict.fromkeys(moved, Write)

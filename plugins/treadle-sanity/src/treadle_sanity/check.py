@@ -28,7 +28,8 @@ class Check:
             for phases that step in another way. Default: False.
 
     Raises:
-        ArgumentTypeError: if `fn` cannot be called, or `name` or `message` is not a text.
+        ArgumentTypeError: if `fn` cannot be called, `name` or `message` is not a text, or one of the others is
+            neither True nor False.
 
     Example:
         >>> from treadle import toy_learner
@@ -53,7 +54,9 @@ class Check:
     def __post_init__(self) -> None:
         function(self.fn, "Check(fn)", EXAMPLE)
         instance_of(self.name, "Check(name)", str, EXAMPLE)
+        instance_of(self.throw_error, "Check(throw_error)", bool, EXAMPLE)
         instance_of(self.message, "Check(message)", str, EXAMPLE)
+        instance_of(self.supervised, "Check(supervised)", bool, EXAMPLE)
 
 
 @dataclass(frozen=True)

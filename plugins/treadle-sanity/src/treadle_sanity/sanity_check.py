@@ -7,7 +7,7 @@ from typing import Any
 
 from loguru import logger
 from treadle import AbstractTrainingPhase, Callback, Phase, Read
-from treadle.authoring import list_of, position_of
+from treadle.authoring import instance_of, list_of, position_of
 
 from treadle_sanity.batch_checks import sentence
 from treadle_sanity.check import Check, Failure, SanityCheckException, SkipCheck
@@ -32,7 +32,7 @@ class SanityCheck(Callback):
     Reads: `model`, `optimizer`, `lossfn`, `data`, `callbacks`.
 
     Raises:
-        ArgumentTypeError: if one of the checks is not a `Check`.
+        ArgumentTypeError: if one of the checks is not a `Check`, or `use_default` neither True nor False.
         SanityCheckException: when training begins, if checks fail that must not.
 
     Example:
@@ -51,8 +51,13 @@ class SanityCheck(Callback):
 
     def __init__(self, checks: Iterable[Check] = (), use_default: bool = True) -> None:
         self.checks = list_of(checks, "SanityCheck(checks)", Check, "SanityCheck([check])")
-        self.use_default = use_default
+        self.use_default = instance_of(use_default, "SanityCheck(use_default)", bool, "SanityCheck(use_default=False)")
         self.done = False
+
+    def on_init(self, learner: Any) -> None:
+        """Check again in a learner that has not trained yet: it may be another one."""
+        if not learner.progress.epoch:
+            self.done = False
 
     def on_fit_begin(self, learner: Any) -> None:
         """Run the checks here if no epoch will begin, because there are no data for it."""

@@ -19,6 +19,7 @@ from treadle import (
     Unresolvable,
     Write,
 )
+from treadle.authoring import position_of
 
 
 class HyperParameterError(TreadleError, ValueError):
@@ -110,7 +111,9 @@ def get_hyperparameter(learner: Learner, H: AnyHyperParameter) -> Any:
         >>> get_hyperparameter(toy_learner(), LearningRate)
         0.001
     """
-    return as_hyperparameter(H).get(learner)
+    hyperparameter = as_hyperparameter(H)
+    check_learner(learner)
+    return hyperparameter.get(learner)
 
 
 def set_hyperparameter(learner: Learner, H: AnyHyperParameter, value: Any) -> Learner:
@@ -129,8 +132,21 @@ def set_hyperparameter(learner: Learner, H: AnyHyperParameter, value: Any) -> Le
         >>> get_hyperparameter(set_hyperparameter(learner, LearningRate, 0.1), LearningRate)
         [0.1, 5.0]
     """
-    as_hyperparameter(H).set(learner, value)
+    hyperparameter = as_hyperparameter(H)
+    check_learner(learner)
+    hyperparameter.set(learner, value)
     return learner
+
+
+def check_learner(learner: object) -> None:
+    """Refuse what is neither a learner nor the view that a callback has of one."""
+    try:
+        position_of(learner)
+    except AttributeError as error:
+        raise HyperParameterError(
+            f"{learner!r:.60} is not a learner.\nFix: pass the learner first:\n"
+            f"    set_hyperparameter(learner, LearningRate, 0.01)"
+        ) from error
 
 
 def resolution(first: Callback, second: Callback) -> ConflictResolution:

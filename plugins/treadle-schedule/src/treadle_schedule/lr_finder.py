@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from loguru import logger
 from treadle import Callback, ConflictResolution, Learner, NotDefined, Read, RunFirst, Write, accesses
-from treadle.authoring import handlers, overlaps, preserved_random_state, preserved_state
+from treadle.authoring import handlers, instance_of, list_of, overlaps, preserved_random_state, preserved_state
 from treadle.errors import CancelFittingException
 from treadle.events import EpochBegin, EpochEnd, FitBegin, FitEnd, Init, StepEnd
 from treadle.operations import Epoch, Operation, Step
@@ -18,7 +19,7 @@ from treadle.phases import AbstractTrainingPhase, Phase, TrainingPhase
 from treadle_schedule.hyperparameter import set_hyperparameter
 from treadle_schedule.lr_finder_result import LRFinderError, LRFinderResult
 from treadle_schedule.optimizer_values import LearningRate
-from treadle_schedule.schedule import Count, Positive, check
+from treadle_schedule.schedule import Count, Flag, Positive, check
 
 #: The weight of the earlier losses in the smoothed loss.
 BETA = 0.98
@@ -28,6 +29,9 @@ RISE = 3
 
 #: Outside of what a step computes: where a callback looks back, stops, saves or restores.
 AROUND_STEPS = (Init, FitBegin, FitEnd, Epoch, EpochBegin, EpochEnd, StepEnd)
+
+#: What `find(callbacks=...)` must be, for `list_of`.
+CALLBACKS = ("find(callbacks)", Callback, "LRFinder().find(learner, callbacks=[callback])")
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,10 @@ class LRFinder:
     `find` gives bit for bit what it would have given without.
 
     The trial uses the callbacks that change what a step computes, such as `ToDevice` or one that clips
-    gradients, and not those that watch, stop, save or set hyperparameters.
+    gradients, and not those that watch, stop, save or set hyperparameters. The result says which took part and why
+    the others did not; of one that is left out although it handles epochs and writes more than `cbstate`, a warning
+    says so too. `callbacks=[...]` brings it in. The first parameter group gets the learning rate, and the others keep
+    their ratio to it.
 
     Args:
         start: The learning rate of the first step. Default: 1e-7.
@@ -71,7 +78,7 @@ class LRFinder:
     start: Positive = 1e-7
     end: Positive = 10.0
     num_it: Count = 100
-    stop_div: bool = True
+    stop_div: Flag = True
 
     def __post_init__(self) -> None:
         check(type(self), vars(self))
@@ -104,11 +111,14 @@ class LRFinder:
 
         Raises:
             DataError: if there are no data to train with.
+            ArgumentTypeError: if it gets something else than a learner, a phase or callbacks.
             LRFinderError: if the data are an iterator, which the trial would use up; or the steps of
                 the phase have no loss.
             NotSaveableError: if a parameter of the model is lazy.
         """
-        phase = phase or TrainingPhase()
+        instance_of(learner, "find(learner)", Learner, "LRFinder().find(learner)")
+        phase = TrainingPhase() if phase is None else phase
+        instance_of(phase, "find(phase)", Phase, "LRFinder().find(learner, phase=TrainingPhase())")
         name = str(phase.data_name)
         if data is None and name in learner.data:
             data = learner.data[name]
@@ -117,27 +127,43 @@ class LRFinder:
                 f"The training data are a {type(data).__name__}, which can be read once, and the trial would use "
                 f"it up.\nFix: pass other data:\n    LRFinder().find(learner, data=loader)"
             )
-        chosen = participants(learner.callbacks) if callbacks is None else list(callbacks)
+        chosen = participants(learner.callbacks) if callbacks is None else list_of(callbacks, *CALLBACKS)
+        left_out = {
+            callback.name: reason_for(callback) if callbacks is None else "it is not in the list that was passed"
+            for callback in learner.callbacks
+            if callback not in chosen
+        }
+        if callbacks is None:
+            warn_of(callback for callback in learner.callbacks if callback not in chosen)
         if torch.cuda.is_available():
             torch.cuda.init()  # type: ignore[no-untyped-call]  # so that its random generators are there to be put back
         holders = [*learner.models, *learner.optimizers, learner.lossfn, *chosen]
         with preserved_random_state(), preserved_state(holders, [data]):
-            return self._run(learner, {} if data is None else {name: data}, phase, chosen)
+            return self._run(learner, {} if data is None else {name: data}, phase, chosen, left_out)
 
-    def _run(self, learner: Learner, data: dict[str, Any], phase: Phase, callbacks: list[Callback]) -> LRFinderResult:
+    def _run(
+        self,
+        learner: Learner,
+        data: dict[str, Any],
+        phase: Phase,
+        callbacks: Sequence[Callback],
+        left_out: dict[str, str],
+    ) -> LRFinderResult:
         for model in learner.models:
             model.zero_grad(set_to_none=True)  # the gradients of an unfinished update stay out of the trial
         sweep = Sweep(self)
-        trial = Learner(
-            learner.model,
-            learner.lossfn,
-            optimizer=learner.optimizer,
-            callbacks=[*callbacks, sweep],
-            use_default_callbacks=False,
-        )
+        trial = learner.trial([*callbacks, sweep])
         result = trial.fit(self.num_it, data, phases=[phase])  # an epoch has at least one step
         stopped = str(result.cancelled) if result.cancelled else "the data ended"
-        return LRFinderResult(tuple(sweep.lrs), tuple(sweep.losses), tuple(sweep.smoothed), self.num_it, stopped)
+        return LRFinderResult(
+            lrs=tuple(sweep.lrs),
+            losses=tuple(sweep.losses),
+            smoothed=tuple(sweep.smoothed),
+            num_it=self.num_it,
+            stopped=stopped,
+            callbacks=tuple(callback.name for callback in callbacks),
+            left_out=left_out,
+        )
 
 
 class Sweep(Callback):
@@ -207,7 +233,7 @@ def _changes_steps(callback: Callback) -> bool:
     if callback.hyperparameters:
         return False
     hooks = [handler.hook for handler in handlers(callback).values() if handler.hook not in AROUND_STEPS]
-    if any(not overlaps("cbstate", path) for path in accesses(callback, Write)):
+    if writes_beyond_cbstate(callback):
         return bool(hooks)
     looks = bool(accesses(callback, Read))
     return any(issubclass(hook, Operation) and not (hook is Step and looks) for hook in hooks)
@@ -222,3 +248,29 @@ def _provides(callback: Callback, readers: Iterable[Callback]) -> bool:
         for written in accesses(callback, Write)
         if overlaps("cbstate", written)
     )
+
+
+def writes_beyond_cbstate(callback: Callback) -> list[str]:
+    """The paths outside of `cbstate` that a callback writes."""
+    return sorted(path for path in accesses(callback, Write) if not overlaps("cbstate", path))
+
+
+def reason_for(callback: Callback) -> str:
+    """Why a callback is left out."""
+    if callback.hyperparameters:
+        return f"it sets {', '.join(H.name for H in callback.hyperparameters)}"
+    if written := writes_beyond_cbstate(callback):
+        hooks = ", ".join(sorted(handlers(callback))) or "nothing"
+        return f"it writes {', '.join(written)}, and handles no more than {hooks}, outside of what a step computes"
+    return "it changes nothing in a step"
+
+
+def warn_of(left_out: Iterable[Callback]) -> None:
+    """Warn of those that may change how epochs train; whether they do, only the user knows."""
+    for callback in left_out:
+        if not callback.hyperparameters and writes_beyond_cbstate(callback) and "epoch" in handlers(callback):
+            logger.warning(
+                f"LRFinder left out {callback.name}: {reason_for(callback)}.\n"
+                f"Fix: if the trial needs it, name all callbacks that take part:\n"
+                f"    LRFinder().find(learner, callbacks=[...])"
+            )

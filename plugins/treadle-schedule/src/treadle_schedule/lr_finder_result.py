@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -109,6 +109,8 @@ class LRFinderResult:
         smoothed: The loss of each step, smoothed over those before it.
         num_it: How many steps the whole sweep would have taken.
         stopped: Why it ended.
+        callbacks: The names of the callbacks that took part.
+        left_out: The names of the learner's other callbacks, each with the reason.
 
     Example:
         >>> lrs = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
@@ -125,6 +127,8 @@ class LRFinderResult:
     smoothed: tuple[float, ...]
     num_it: int
     stopped: str
+    callbacks: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def suggestion(self, rule: str | Rule = "valley") -> float:
         """A learning rate to train with.
@@ -142,11 +146,11 @@ class LRFinderResult:
         """
         if callable(rule):
             function, needed = rule, 2
-        elif rule in RULES:
+        elif isinstance(rule, str) and rule in RULES:
             function, needed = RULES[rule]
         else:
             raise LRFinderError(
-                f"There is no rule {rule!r}. {did_you_mean(rule, RULES)}\nFix: name a rule, or pass a function."
+                f"There is no rule {rule!r}. {did_you_mean(str(rule), RULES)}\nFix: name a rule, or pass a function."
             )
         first = self.num_it // 10
         points = list(zip(self.lrs, self.smoothed, strict=True))[first:-LAST_POINTS]

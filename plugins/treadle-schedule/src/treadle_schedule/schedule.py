@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
 
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from treadle import TreadleError
+from treadle.authoring import whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,6 +64,7 @@ Positive = Annotated[float, Must("a number greater than 0", lambda x: is_number(
 NotNegative = Annotated[float, AT_LEAST_0]
 Fraction = Annotated[float, Must("a number from 0 to 1", lambda x: is_number(x) and 0 <= x <= 1)]
 Count = Annotated[int, Must("a whole number of at least 1", lambda x: is_whole(x) and x >= 1)]
+Flag = Annotated[bool, Must("True or False", lambda x: isinstance(x, bool))]
 CountOrZero = Annotated[int, Must("a whole number of at least 0", lambda x: is_whole(x) and x >= 0)]
 
 
@@ -121,6 +123,11 @@ class Schedule(ABC):
         check(type(self), vars(self))
 
     def __call__(self, t: int) -> Any:
+        if not isinstance(t, Real):
+            raise ScheduleError(
+                f"{self} was called with step {t!r}, which is not a number.\nFix: pass the number of a step:\n"
+                f"    schedule(1)"
+            )
         if t < 1:
             raise ScheduleRangeError(
                 f"{self} was called with step {t}, and steps are counted from 1.\nFix: start with step 1."
@@ -213,6 +220,7 @@ def plot_schedule(schedule: AnySchedule | float, nsteps: int) -> Figure:
         nsteps: How many steps to draw.
 
     Raises:
+        ArgumentTypeError, ArgumentValueError: if `nsteps` is not a whole number of at least 1.
         PlotError: if matplotlib is not installed.
 
     Example:
@@ -222,7 +230,7 @@ def plot_schedule(schedule: AnySchedule | float, nsteps: int) -> Figure:
         'Step'
     """
     schedule = as_schedule(schedule, "plot_schedule")
-    steps = range(1, nsteps + 1)
+    steps = range(1, whole_number(nsteps, "nsteps", "plot_schedule(schedule, nsteps=100)", least=1) + 1)
     figure, axes = new_figure()
     axes.plot(steps, [schedule(t) for t in steps])
     axes.set(xlabel="Step", ylabel="Value", title=str(schedule) if isinstance(schedule, Schedule) else "")

@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
-from treadle_schedule.schedule import NotNegative, Number, Positive, Schedule
+from treadle_schedule.schedule import Flag, NotNegative, Number, Positive, Schedule
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class CosAnneal(Wave):
     Source: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts" (2016).
     """
 
-    restart: bool = True
+    restart: Flag = True
 
     def shape(self, t: int) -> float:
         periods = self.phase(t) if self.restart else (t - 1) / self.period
