@@ -1,4 +1,5 @@
 import collections
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -116,11 +117,16 @@ def test_what_is_put_back_is_a_copy():
     assert state == {"parts": [1]}
 
 
-def test_a_tuple_is_kept_as_a_list_and_comes_back_as_a_tuple():
-    holder = Holder(pair=(1, 2))
-    state = attributes(holder, "A")
-    set_attributes(holder, state)
-    assert (state["pair"], holder.pair) == ([1, 2], (1, 2))
+def test_what_a_checkpoint_can_hold_is_kept_and_comes_back_as_it_was():
+    holder = Holder(pair=(1, 2), counts={1: b"a", (2, None): [math.inf]}, array=np.arange(3))
+    set_attributes(holder, attributes(holder, "A"))
+    assert (holder.pair, holder.counts, holder.array.tolist()) == ((1, 2), {1: b"a", (2, None): [math.inf]}, [0, 1, 2])
+
+
+@pytest.mark.parametrize("value", [torch.zeros(1, dtype=torch.complex128), np.array([None]), {1j: 2}, {3}])
+def test_what_a_checkpoint_cannot_hold_is_refused_by_name(value):
+    with pytest.raises(MetricError, match=r"cannot hold the state of the metric 'F1': `seen` of Holder is a "):
+        attributes(Holder(seen=value), "F1")
 
 
 def test_an_attribute_that_cannot_be_kept_is_refused_by_name():

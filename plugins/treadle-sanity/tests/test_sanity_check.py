@@ -1,4 +1,5 @@
 import random
+from collections import deque
 
 import numpy as np
 import pytest
@@ -314,6 +315,49 @@ def test_training_gives_the_same_bits_with_and_without_it(generator):
 
     with_it, without = trained(SanityCheck()), trained()
     assert all(torch.equal(a, b) for a, b in zip(with_it, without, strict=True))
+
+
+class CountingLoss:
+    """Depends on how often it was called."""
+
+    def __init__(self) -> None:
+        self.recent = deque([0], maxlen=3)
+
+    def __call__(self, yhats, ys):
+        self.recent.append(self.recent[-1] + 1)
+        return (yhats - ys).abs().mean() * (1 + sum(self.recent) / 100)
+
+
+class QueuedLoader:
+    """Begins each pass where the last one ended."""
+
+    def __init__(self) -> None:
+        self.queue = deque((torch.full((4, 1), float(i)), torch.full((4, 1), 3.0 * i)) for i in range(5))
+
+    def __len__(self) -> int:
+        return 3
+
+    def __iter__(self):
+        for _ in range(3):
+            self.queue.rotate(1)
+            yield self.queue[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*jit")
+@pytest.mark.parametrize("scripted", [False, True])
+def test_a_loss_that_counts_a_loader_with_a_queue_and_a_scripted_model_are_found_as_they_were(scripted):
+    def trained(*callbacks):
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
+        model = torch.jit.script(model) if scripted else model
+        data = (QueuedLoader(), QueuedLoader())
+        learner = Learner(model, CountingLoss(), data=data, callbacks=callbacks, use_default_callbacks=False)
+        learner.fit(2)
+        modes = [module.training for module in model.modules()]
+        weights = {name: value.tolist() for name, value in model.state_dict().items()}
+        return modes, weights, list(learner.lossfn.recent), [float(xs[0]) for xs, _ in data[0].queue]
+
+    assert trained(SanityCheck()) == trained()
 
 
 def test_modes_buffers_and_gradients_are_found_as_they_were():

@@ -1,5 +1,6 @@
 import math
 import random
+from collections import deque
 
 import numpy as np
 import pytest
@@ -613,3 +614,67 @@ def test_the_trial_uses_callbacks_that_change_a_step_and_not_those_that_watch_or
 def test_with_it_come_those_from_which_it_reads():
     scale, watch = ScaleBySeen(), Watch()
     assert participants([Save(), watch, scale]) == [scale, watch]
+
+
+class CountingLoss:
+    """Depends on how often it was called, as a schedule of weights does."""
+
+    def __init__(self):
+        self.calls = 0
+        self.recent = deque(maxlen=3)
+
+    def __call__(self, yhats, ys):
+        self.calls += 1
+        self.recent.append(self.calls)
+        return (yhats - ys).abs().mean() * (1 + sum(self.recent) / 100)
+
+
+class QueuedLoader:
+    """Begins each pass where the last one ended."""
+
+    def __init__(self):
+        self.queue = deque((torch.full((4, 1), float(i)), torch.full((4, 1), 3.0 * i)) for i in range(5))
+
+    def __len__(self):
+        return 3
+
+    def __iter__(self):
+        for _ in range(3):
+            self.queue.rotate(1)
+            yield self.queue[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*jit")
+@pytest.mark.parametrize("scripted", [False, True])
+def test_a_loss_that_counts_a_loader_with_a_queue_and_a_scripted_model_are_as_they_were(scripted):
+    def trained(find):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1))
+        model = torch.jit.script(model) if scripted else model
+        learner = toy_learner(data=(QueuedLoader(),))
+        learner.model, learner.lossfn = model, CountingLoss()
+        learner.optimizer = torch.optim.Adam(model.parameters())
+        if find:
+            LRFinder(num_it=10).find(learner)
+        learner.fit(2)
+        weights = {name: value.tolist() for name, value in model.state_dict().items()}
+        return weights, learner.lossfn.calls, [float(xs[0]) for xs, _ in learner.data.training.queue]
+
+    assert trained(find=True) == trained(find=False)
+
+
+def test_data_that_hold_an_iterator_under_way_are_refused_and_keep_their_batches():
+    class Stream(QueuedLoader):
+        def __init__(self):
+            super().__init__()
+            self.stream = iter(self.queue)
+
+        def __iter__(self):
+            yield next(self.stream)
+
+    learner = toy_learner(data=(Stream(),))
+    with pytest.raises(
+        NotSaveableError, match=r"data\[0\]\.stream is a .* under way, .*\nFix: make it anew for each pass"
+    ):
+        LRFinder(num_it=2).find(learner)
+    assert next(learner.data.training.stream)[0][0] == 0

@@ -169,3 +169,125 @@ def test_a_lazy_parameter_is_refused():
         preserved_state([nn.LazyLinear(1)]),
     ):
         pass
+
+
+# What a trial may leave behind, in a loader, a model or a loss.
+
+
+class Counting:
+    """A plain object that counts what it is called with, in all the ways that there are."""
+
+    __slots__ = ("__dict__", "slot")
+
+    def __init__(self):
+        self.calls, self.slot, self.queue = 0, 0, deque([1], maxlen=3)
+        self.nested = {"parts": [Holder(0)]}
+        self.sums = np.zeros(2)
+        self.seen = set()
+
+    def __call__(self, *args):
+        self.calls += 1
+        self.slot += 1
+        self.queue.append(self.calls)
+        self.nested["parts"][0].value += 1
+        self.sums += 1
+        self.seen.add(self.calls)
+        return torch.zeros(1)
+
+    def content(self):
+        return self.calls, self.slot, list(self.queue), self.nested["parts"][0].value, self.sums.tolist(), self.seen
+
+
+def test_a_plain_object_that_counts_is_as_it_was_wherever_it_is():
+    held, loss, untouched = Counting(), Counting(), Counting()
+    model = nn.Sequential(nn.Linear(1, 1))
+    model.held = (held,)
+    with preserved_state([model, loss]):
+        held(), loss(), loss()
+        del loss.slot
+    assert held.content() == loss.content() == untouched.content()
+
+
+def test_the_variables_of_a_closure_are_as_they_were():
+    count = 0
+
+    def lossfn(yhats, ys):
+        nonlocal count
+        count += 1
+        lossfn.calls = count
+
+    with preserved_state([lossfn]):
+        lossfn(1, 2)
+    assert (count, vars(lossfn)) == (0, {})
+
+
+class Queued:
+    def __init__(self, source):
+        self.source = source
+
+    def __iter__(self):
+        return iter(self.source)
+
+
+def test_the_containers_orders_and_files_of_a_loader_are_as_they_were(tmp_path):
+    (tmp_path / "lines").write_text("a\nb\n")
+    with (tmp_path / "lines").open("rb") as file:
+        parts = {"queue": deque([1, 2]), "order": torch.arange(4), "array": np.arange(4), "file": file}
+        loader = Queued([parts, torch.zeros(2)])
+        with preserved_state([], [loader]):
+            parts["queue"].popleft()
+            parts["order"].copy_(torch.randperm(4) + 4)
+            parts["array"][:] = 0
+            file.read(2)
+            parts["new"] = 1
+        assert (list(parts["queue"]), parts["order"].tolist(), parts["array"].tolist()) == (
+            [1, 2],
+            [*range(4)],
+            [*range(4)],
+        )
+        assert (file.tell(), "new" in parts) == (0, False)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: iter([1, 2]), lambda: (x for x in [1]), lambda: zip([1], [2], strict=True), lambda: map(abs, [1])]
+)
+def test_data_that_hold_an_iterator_under_way_are_refused_and_left_as_they_are(make):
+    loader = Queued([{"stream": make()}])
+    loader.count = 1
+    with (
+        pytest.raises(
+            NotSaveableError, match=r"data\[0\]\.source\[0\]\['stream'\] is a \w+ under way, .*\nFix: make it anew"
+        ),
+        preserved_state([], [loader]),
+    ):
+        raise AssertionError("Nothing is tried.")
+    assert len(list(loader.source[0]["stream"])) >= 1
+
+
+def test_an_iterator_that_is_used_up_does_no_harm():
+    used = iter([1])
+    list(used)
+    with preserved_state([], [Queued([used])]):
+        pass
+
+
+def test_workers_that_were_started_before_stay_and_a_trial_has_some_of_its_own():
+    loader = torch.utils.data.DataLoader([1.0, 2.0], num_workers=1, persistent_workers=True)
+    list(loader)
+    workers = loader._iterator
+    with preserved_state([], [loader]):
+        assert len(list(loader)) == 2
+        assert loader._iterator is not workers
+    assert loader._iterator is workers
+    fresh = torch.utils.data.DataLoader([1.0, 2.0], num_workers=1, persistent_workers=True)
+    with preserved_state([], [fresh]):
+        list(fresh)
+    assert fresh._iterator is None
+
+
+def test_data_that_a_model_holds_are_not_copied():
+    model = nn.Linear(1, 1)
+    model.data = torch.utils.data.TensorDataset(torch.zeros(2))
+    with preserved_state([model]):
+        model.data.tensors[0].add_(1)
+    assert model.data.tensors[0].tolist() == [1, 1]

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from treadle import Phase, Read
 from treadle.access import Permission
-from treadle.errors import TreadleError
+from treadle.authoring import flatten, unflatten
+from treadle.errors import NotSaveableError, TreadleError
 
 #: What can be measured: a number, a tensor with one element, or some of these by the names of their columns.
 Value = float | torch.Tensor | dict[str, float | torch.Tensor]
@@ -154,7 +155,7 @@ def attributes(target: Any, owner: str) -> dict[str, Any]:
     for name, value in vars(target).items():
         try:
             state[name] = copied(value)
-        except TypeError:
+        except NotSaveableError:
             if not (callable(value) or isinstance(value, (torch.device, torch.dtype))):
                 raise MetricError(
                     f"A checkpoint cannot hold the state of the metric {owner!r}: `{name}` of {type(target).__name__} "
@@ -167,22 +168,20 @@ def attributes(target: Any, owner: str) -> dict[str, Any]:
 def set_attributes(target: Any, state: dict[str, Any]) -> None:
     """Set an object's attributes to a copy of what `attributes` returned."""
     for name, value in state.items():
-        value = copied(value)
-        setattr(target, name, tuple(value) if isinstance(getattr(target, name, None), tuple) else value)
+        setattr(target, name, copied(value))
 
 
 def copied(value: Any) -> Any:
-    """A copy of a tensor, a number, a string, None, or a list or dict of these; tuples become lists.
+    """A copy of whatever a checkpoint can hold.
 
     Raises:
-        TypeError: for anything else, which would come back from a checkpoint as something else.
+        NotSaveableError: for anything else.
     """
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: copied(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [copied(item) for item in value]
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    raise TypeError
+    tensors: dict[str, torch.Tensor] = {}
+    made = unflatten(flatten(value, "value", tensors), tensors)
+    if isinstance(value, (dict, list, tuple)) and type(made) is not type(value):
+        raise NotSaveableError(
+            f"A {type(value).__name__} comes back from a checkpoint as a {type(made).__name__}.\n"
+            f"Fix: give what holds it the methods state_dict and load_state_dict."
+        )
+    return made
