@@ -74,3 +74,10 @@ def test_the_number_of_steps_is_checked() -> None:
         GarbageCollect(2.5)  # type: ignore[arg-type]
     with pytest.raises(ArgumentValueError, match=r"nsteps must be a whole number of at least 1, got 0\."):
         GarbageCollect(0)
+
+
+def test_in_a_second_learner_it_counts_from_the_start() -> None:
+    collector = GarbageCollect(3)
+    for _ in range(2):
+        toy_learner(collector, nbatches=4).fit(1)  # 4 + 4 steps
+        assert (collector.steps, collector.runs) == (8, 2)

@@ -486,6 +486,12 @@ class TestWhoTakesPart:
         assert LRFinder(num_it=3).find(learner, callbacks=learner.callbacks).callbacks == ("Larger",)
         assert (inside, len(log)) == ([1], 1)
 
+    def test_those_that_took_part_still_belong_to_the_learner(self):
+        noise = Noise()
+        learner = toy_learner(Recording(), noise)
+        LRFinder(num_it=3).find(learner)
+        assert (learner.fit(1).steps, noise.steps) == (16, 16)
+
 
 class TestRefusals:
     @pytest.mark.parametrize(

@@ -167,6 +167,14 @@ def test_a_resumed_run_goes_on_where_it_was():
     assert second.callbacks[1].state_dict() == whole.callbacks[1].state_dict()
 
 
+def test_in_a_second_learner_it_starts_again():
+    reduce = ReduceOnPlateau(patience=1, factor=0.5)
+    for _ in range(2):
+        learner = toy_learner(Metrics([1.0] * 3), reduce, nbatches=1)
+        learner.fit(3)
+        assert learner.optimizer.param_groups[0]["lr"] == 0.0005
+
+
 def test_a_metric_that_is_not_there_is_refused_with_a_guess():
     message = (
         r"ReduceOnPlateau\(monitor='Los'\): there is no such metric in ValidationPhase\(\)\. Did you mean `Loss`\?\n"

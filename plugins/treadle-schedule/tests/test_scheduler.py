@@ -409,6 +409,13 @@ def test_what_the_optimizer_does_not_have_is_refused_when_the_fit_begins():
 
 
 class TestState:
+    def test_in_each_fold_of_a_cross_validation_it_starts_again(self):
+        scheduler = Scheduler({LearningRate: OneCycle(4, 0.1)})
+        for _ in range(3):
+            learner = toy_learner(scheduler, nbatches=2)
+            learner.fit(2)
+            assert record(learner)[1] == [OneCycle(4, 0.1)(t) for t in (1, 2, 3, 4)]
+
     def test_a_scheduler_goes_on_from_a_checkpoint(self):
         first = Scheduler({LearningRate: clock})
         toy_learner(first, nbatches=3).fit(1)

@@ -35,6 +35,8 @@ class GarbageCollect(Callback):
         3
     """
 
+    optional_state = True  # how many steps there were changes nothing of the run
+
     def __init__(self, nsteps: int = 100, *, empty_cache: bool = False) -> None:
         self.nsteps = whole_number(nsteps, "nsteps", "GarbageCollect(nsteps=100)", least=1)
         self.empty_cache = instance_of(empty_cache, "empty_cache", bool, "GarbageCollect(empty_cache=True)")
@@ -50,6 +52,12 @@ class GarbageCollect(Callback):
                 trim(0)
             if self.empty_cache and torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+    def state_dict(self) -> dict[str, int]:
+        return {"steps": self.steps, "runs": self.runs}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.steps, self.runs = state["steps"], state["runs"]
 
 
 @functools.cache
