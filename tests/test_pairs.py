@@ -33,7 +33,8 @@ def test_a_pair_is_ordered_compatible_or_refused_with_a_reason(
             toy_learner(a, b, *present)
         return
     learner = toy_learner(a, b, *present, nbatches=2)
-    assert str(toy_learner(*present, other.another(), one.make()).plan()) == str(learner.plan())
+    again = [other.another(), one.make()]  # for a callback works for the learner that it joined last
+    assert str(toy_learner(*first_party.providers(again, first_party.examples()), *again).plan()) == str(learner.plan())
     if pair.verdict == "ordered":
         first, second = (a, b) if pair.first == one.label else (b, a)
         together = [ordered for *_, ordered in learner.plan().rows if a in ordered and b in ordered]
