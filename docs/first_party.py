@@ -175,8 +175,9 @@ def providers(callbacks: Sequence[Callback], known: Sequence[Example]) -> list[C
         ]
         if not needed:
             return present[len(callbacks) :]
-        writers = (example.make() for example in known if not example.options)
-        present.append(next(w for w in writers if w.state_access.get(needed[0]) is Write))
+        writers = [example.make() for example in known if not example.options]
+        offers = [writer for writer in writers if writer.state_access.get(needed[0]) is Write]
+        present.append(min(offers, key=lambda writer: sum(path.startswith("cbstate.") for path in writer.state_access)))
 
 
 def judged(label: str, a: Callback, other_label: str, b: Callback, present: Sequence[Callback]) -> Pair:
@@ -190,25 +191,28 @@ def judged(label: str, a: Callback, other_label: str, b: Callback, present: Sequ
     for before, after, names in ((a, b, (label, other_label)), (b, a, (other_label, label))):
         if path := path_at_an_event(graph, before, after):
             reason = "; ".join(graph.edges[edge]["reason"] for edge in path)
-            hooks = tuple(hook.hook for hook in shared_hooks(a, b))
+            hooks = tuple(hook.hook for hook in shared_hooks(a, b) if path_at(graph, before, after, hook))
             return Pair(*names, "ordered", reason, hooks)
     return Pair(label, other_label, "compatible", why_compatible(a, b))
 
 
 def path_at_an_event(graph: nx.DiGraph, before: Callback, after: Callback) -> list[tuple[Callback, Callback]]:
-    """The edges from one callback to another that hold together where the two meet, or none.
+    """The edges from one callback to another that hold together where the two meet, or none."""
+    paths = (path_at(graph, before, after, hook) for hook in shared_hooks(before, after))
+    return next(filter(None, paths), [])
+
+
+def path_at(graph: nx.DiGraph, before: Callback, after: Callback, hook: Any) -> list[tuple[Callback, Callback]]:
+    """The edges from one callback to another that hold at a hook, or none.
 
     An edge that the data flow made holds at the hooks where its ends meet, one of `run_after` everywhere.
     """
-    for hook in shared_hooks(before, after):
-        here = nx.DiGraph()
-        here.add_nodes_from(graph)
-        here.add_edges_from(
-            (x, y) for x, y, data in graph.edges(data=True) if hook in data["events"] or ".run_after" in data["reason"]
-        )
-        if nx.has_path(here, before, after):
-            return list(nx.utils.pairwise(nx.shortest_path(here, before, after)))
-    return []
+    here = nx.DiGraph()
+    here.add_nodes_from(graph)
+    here.add_edges_from(
+        (x, y) for x, y, data in graph.edges(data=True) if hook in data["events"] or ".run_after" in data["reason"]
+    )
+    return list(nx.utils.pairwise(nx.shortest_path(here, before, after))) if nx.has_path(here, before, after) else []
 
 
 def shared_hooks(a: Callback, b: Callback) -> list[Any]:

@@ -37,7 +37,8 @@ def test_a_pair_is_ordered_compatible_or_refused_with_a_reason(
     assert str(toy_learner(*first_party.providers(again, first_party.examples()), *again).plan()) == str(learner.plan())
     if pair.verdict == "ordered":
         first, second = (a, b) if pair.first == one.label else (b, a)
-        together = [ordered for *_, ordered in learner.plan().rows if a in ordered and b in ordered]
+        rows = [ordered for _, hook, ordered in learner.plan().rows if hook in pair.hooks]
+        together = [ordered for ordered in rows if a in ordered and b in ordered]
         assert together
         assert all(ordered.index(first) < ordered.index(second) for ordered in together)
     result = learner.fit(2)
