@@ -6,6 +6,7 @@ from treadle_stopping import EarlyStopping, StopOnNaNLoss
 
 class TestStopOnNaNLoss(CallbackContract):
     settings = {"nbatches": 4}
+    unused_ok = {"model": "It is looked at when a loss is not finite."}
 
     def make(self):
         return StopOnNaNLoss()

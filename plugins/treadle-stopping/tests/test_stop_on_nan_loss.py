@@ -10,6 +10,8 @@ from treadle import (
     BackwardEnd,
     CallbackError,
     CustomCallback,
+    Learner,
+    LossError,
     Phase,
     Read,
     StepEnd,
@@ -20,6 +22,7 @@ from treadle import (
 )
 from treadle.operations import Update
 from treadle_stopping import NonFiniteLoss, StopOnNaNLoss
+from treadle_stopping.stop_on_nan_loss import stopped
 
 GOOD = (torch.ones(8, 1), torch.full((8, 1), 3.0))
 
@@ -65,10 +68,57 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(value):
 def test_the_reason_names_the_value():
     result = toy_learner(StopOnNaNLoss()).fit(1, ([batch_with(math.inf)],))
     assert str(result.cancelled) == (
-        "The training loss is inf. Training stopped before the update, so the weights are as the last finite "
-        "step left them."
+        "The training loss is inf. Training stopped before the update, so the parameters are as the step before left "
+        "them, and finite."
     )
     assert result.cancelled.value == math.inf
+
+
+def test_buffers_that_the_forward_pass_made_not_finite_are_named():
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1))
+    guard = StopOnNaNLoss()
+    learner = Learner(model, torch.nn.functional.mse_loss, callbacks=[guard], use_default_callbacks=False)
+    good, bad = torch.linspace(0, 1, 8).reshape(8, 1), torch.full((8, 1), math.nan)
+    result = learner.fit(1, ([(good, good), (bad, good)],))
+    assert str(result.cancelled) == (
+        "The training loss is nan. Training stopped before the update, so the parameters are as the step before left "
+        "them, and finite. The forward pass has updated buffers, and `0.running_mean`, `0.running_var` are not finite."
+    )
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+def test_a_gradient_that_is_not_finite_although_its_loss_is_shows_in_the_message_of_the_next_step():
+    learner = toy_learner(StopOnNaNLoss())
+    learner.lossfn = lambda yhats, ys: (yhats - yhats).abs().sqrt().sum()  # 0, with a gradient of NaN
+    result = learner.fit(1, ([GOOD, GOOD],))
+    assert result.steps == 1
+    assert str(result.cancelled) == (
+        "The training loss is nan. Training stopped before the update, so it did not reach the parameters; but "
+        "`weight` were not finite before it: gradients were not, in a step whose loss was."
+    )
+
+
+def test_of_many_tensors_the_first_are_named():
+    model = torch.nn.Sequential(*(torch.nn.Linear(1, 1) for _ in range(4)))
+    for parameter in model.parameters():
+        torch.nn.init.constant_(parameter, math.inf)
+    assert "`0.weight`, `0.bias`, `1.weight`, `1.bias`, `2.weight` and 3 more were" in stopped("loss", math.nan, model)
+    assert "but `g.0.weight`, `g.0.bias` were" in stopped("loss", math.nan, {"g": model[:1], "h": torch.nn.Flatten()})
+
+
+@pytest.mark.parametrize(
+    ("loss", "got"), [(torch.ones(2), r"a tensor of shape \(2,\)"), ("high", "'high'"), (torch.tensor(1j), "a tensor")]
+)
+def test_a_loss_that_is_not_one_number_is_refused_by_its_name(loss, got):
+    class Odd(AbstractTrainingPhase):
+        def step(self, learner, batch):
+            with run_step(learner, self) as (handle, state):
+                state.critic = batch
+                handle(BackwardBegin)
+                handle(BackwardEnd)
+
+    with pytest.raises(LossError, match=rf"guards `step.critic`, which is not one real number: {got}.*\nFix: keep"):
+        epoch(toy_learner(StopOnNaNLoss("critic")), Odd(), [loss])
 
 
 def test_without_it_the_weights_are_lost():
@@ -101,8 +151,8 @@ def test_validation_may_be_what_it_is():
 
 
 def test_it_reads_its_loss_and_nothing_else():
-    assert accesses(StopOnNaNLoss(), Read) == {"step.loss"}
-    assert accesses(StopOnNaNLoss("critic_loss"), Read) == {"step.critic_loss"}
+    assert accesses(StopOnNaNLoss(), Read) == {"step.loss", "model"}
+    assert accesses(StopOnNaNLoss("critic_loss"), Read) == {"step.critic_loss", "model"}
 
 
 @pytest.mark.parametrize("name", ["loss", "los", "critic_los"])

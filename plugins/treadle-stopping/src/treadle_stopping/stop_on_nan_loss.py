@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isfinite
 from operator import attrgetter
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 from treadle import AbstractTrainingPhase, Callback, Permission, Read
-from treadle.authoring import DeviceNumber
-from treadle.errors import ArgumentTypeError, CancelFittingException
+from treadle.authoring import DeviceNumber, models_by_name
+from treadle.errors import ArgumentTypeError, CancelFittingException, LossError
+
+#: How many parameters or buffers a message names.
+SHOWN = 5
 
 
 class NonFiniteLoss(CancelFittingException):
@@ -46,15 +50,20 @@ class StopOnNaNLoss(Callback):
     `BackwardEnd`, is refused when its first step has ended. A phase of your own that names its losses
     differently, as a GAN's does, is guarded by one of these callbacks for each name.
 
+    It stops before the update, so the loss itself never reaches the parameters. What came before it did: the forward
+    pass has updated buffers, such as BatchNorm's statistics, and a finite loss can have had gradients that are not
+    finite. When it stops, it looks, and the message names the parameters and buffers that are not finite.
+
     Args:
         loss: The loss's name in the step's state. Default: "loss".
 
     Reads:
-        `step.loss`, or the entry of `step` that `loss` names.
+        `step.loss`, or the entry of `step` that `loss` names; when it stops, `model`.
 
     Raises:
         NonFiniteLoss: when it stops; `fit` returns it as `FitResult.cancelled`.
         ArgumentTypeError: if `loss` is not a name.
+        LossError: in a step, if the loss is not one real number.
 
     Example:
         >>> from treadle import toy_learner
@@ -80,8 +89,8 @@ class StopOnNaNLoss(Callback):
 
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
-        """The loss is read, whatever its name."""
-        return {f"step.{self.loss}": Read}
+        """The loss is read, whatever its name; and the model, in the message."""
+        return {f"step.{self.loss}": Read, "model": Read}
 
     def on_backward_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
         if self._on_host or self.loss not in learner.step:
@@ -97,18 +106,55 @@ class StopOnNaNLoss(Callback):
         except AttributeError:  # no such loss, or a plain number
             if self.loss not in learner.step:
                 return
-            value = float(self._loss_of(learner))
-        else:
-            value = loss.item() if on_host else self._value(loss)
-        if not isfinite(value):
-            raise NonFiniteLoss(
-                f"The training {self.loss} is {value}. Training stopped before the update, so the weights "
-                f"are as the last finite step left them.",
-                value,
-            )
+            loss, on_host = self._loss_of(learner), True
+        try:
+            value = (loss.item() if isinstance(loss, torch.Tensor) else float(loss)) if on_host else self._value(loss)
+            finite = isfinite(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else repr(loss)
+            raise LossError(
+                f"StopOnNaNLoss guards `step.{self.loss}`, which is not one real number: {got}.\n"
+                f"Fix: keep the number that is minimised there:\n    state.{self.loss} = losses.mean()"
+            ) from error
+        if not finite:
+            raise NonFiniteLoss(stopped(self.loss, value, learner.model), value)
 
     def _value(self, loss: torch.Tensor) -> float:
         """The loss as a number, of the copy that was started if it was of this tensor."""
         started, self._started = self._started, None
         number = started[1] if started is not None and started[0] is loss else DeviceNumber(loss)
         return number.value
+
+
+def stopped(loss: str, value: float, model: Any) -> str:
+    """Why training stopped, and what of the model is not finite."""
+    models = models_by_name(model)
+    parameters = not_finite((name, module.named_parameters()) for name, module in models.items())
+    buffers = not_finite((name, module.named_buffers()) for name, module in models.items())
+    message = f"The training {loss} is {value}. Training stopped before the update, so "
+    if parameters:
+        message += (
+            f"it did not reach the parameters; but {listed(parameters)} were not finite before it: gradients were "
+            f"not, in a step whose loss was."
+        )
+    else:
+        message += "the parameters are as the step before left them, and finite."
+    if buffers:
+        message += f" The forward pass has updated buffers, and {listed(buffers)} are not finite."
+    return message
+
+
+def not_finite(tensors: Iterable[tuple[str, Iterable[tuple[str, torch.Tensor]]]]) -> list[str]:
+    """The names of the tensors that hold something that is not finite, with the names of their models in front."""
+    return [
+        f"{model}.{name}" if model else name
+        for model, named in tensors
+        for name, tensor in named
+        if not is_lazy(tensor) and not torch.isfinite(tensor.detach()).all()
+    ]
+
+
+def listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(f"`{name}`" for name in names[:SHOWN]) + more
