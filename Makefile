@@ -7,12 +7,13 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 EDITABLE := $(addprefix -e ,core $(PLUGINS))
 STAMP := .venv/.installed
 
-.PHONY: help venv demo test lint types docs pages unit bench clean
+.PHONY: help venv demo test lint types docs pages unit campaigns bench clean
 
 help:
 	@echo "make demo   train on the digits and leave pictures in runs/digits"
 	@echo "make test   all that CI runs: lint, types, docs, unit (each also a target of its own)"
 	@echo "make pages  the docs' tables, written anew from the declarations"
+	@echo "make campaigns  every line interrupted, every saved point resumed; make test runs a tenth"
 	@echo "make bench  the time and memory budgets, as a table"
 	@echo "make clean  remove .venv, caches and what was built"
 
@@ -48,6 +49,10 @@ pages: $(STAMP)
 # Two workers, a file whole to one of them: the blocks of a page and the fixtures of a module belong together.
 unit: $(STAMP)
 	$(PY) -m pytest -q -n 2 --dist loadfile
+
+campaigns: $(STAMP)
+	$(PY) tests/campaigns/interrupts.py
+	$(PY) tests/campaigns/resumes.py
 
 bench: $(STAMP)
 	$(PY) tests/benchmarks/run.py

@@ -1,4 +1,4 @@
-"""`Scope`: what a stretch of the loop has set, and how it is put back on every way out."""
+"""`Scope`: what a fit, an epoch or a step has set, and how it is put back on every way out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from treadle.errors import ThreadError
+from treadle.state.models import clear_gradients, gradients_of, put_back_gradients
+from treadle.state.modes import modes_of, put_back_modes, set_modes
+from treadle.state.propdict import PropDict
+from treadle.state.random_state import RandomState, sources_of
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
@@ -132,6 +138,67 @@ def unwind(learner: Learner, depth: int) -> None:
             scopes.pop()
             raise
         scopes.pop()  # not after an interrupt: whoever unwinds next does it again
+
+
+def open_fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]) -> None:
+    """Say in the learner what is run and over which data."""
+    position = learner.position
+    scope = Scope(learner, inner=False)
+    if scope.nested:
+        keep_outer(scope, learner)
+        scope.set(position, clear_gradients=position.clear_gradients)
+        scope.set(learner.progress, accumulated=0)
+    scope.set(learner, data=data)
+    scope.set(position, n=n, phases=phases, rounds=0)
+    if position.resumption is not None:
+        position.resumption.begin(n, phases)
+        position.resumed = True
+
+
+def open_operation(learner: Learner, phase: Phase) -> Scope:
+    """The scope of an epoch or a step with all that callbacks put around it."""
+    scope = Scope(learner, phase, operation=True)
+    if scope.nested:
+        keep_outer(scope, learner)
+    return scope
+
+
+def open_phase(learner: Learner, phase: Phase, owner: object) -> Scope:
+    """The scope of an epoch or a step: the learner's models are ready for the phase.
+
+    A training phase wants models in training mode, a validation phase in eval mode, without
+    gradients and without a trace in the random generators; see `Phase.training`.
+    """
+    position, scopes = learner.position, learner.position.scopes
+    alone = not scopes or not scopes[-1].operation
+    scope = Scope(learner, phase, owner=owner)
+    if scope.nested:
+        if alone:
+            keep_outer(scope, learner)
+        if phase.training is not False:
+            scope.undo.append(functools.partial(put_back_gradients, gradients_of(learner)))
+            scope.set(position, clear_gradients=True)
+            clear_gradients(learner)
+            scope.set(learner.progress, accumulated=0)
+    scope.set(learner.progress, phase=phase, step=0)
+    scope.set(position, skipped=0, at_entry=None, at_start=None, modes=None, stepping=False)
+    if phase.training is not None:
+        position.modes = modes_of(learner.models)
+        scope.undo.append(functools.partial(put_back_modes, position.modes))
+        scope.undo.append(functools.partial(torch.set_grad_enabled, torch.is_grad_enabled()))
+        set_modes(learner.models, training=phase.training)
+        torch.set_grad_enabled(phase.training)
+    if phase.training is False:
+        position.at_entry = state = RandomState(sources_of(learner))
+        scope.undo.append(state.put_back)
+    return scope
+
+
+def keep_outer(scope: Scope, learner: Learner) -> None:
+    """Leave what is under way around a scope as it was: the step's state, the epoch's number, what is resumed."""
+    scope.set(learner, step=learner.step)
+    scope.set(learner.progress, epoch=learner.progress.epoch)
+    scope.set(learner.position, resumption=None, rounds=learner.position.rounds)
 
 
 #: In place of a thread's number, where no thread may enter the loop.
