@@ -166,7 +166,7 @@ class Problem:
     """One reason why a set of callbacks has no order: who is concerned, what is wrong, and how to fix it.
 
     Args:
-        origin: Which distributions the callbacks come from, as a line of the message. Default: none.
+        origin: Which distributions the callbacks come from, as the last line of the message. Default: none.
     """
 
     callbacks: tuple[Callback, ...]
@@ -175,7 +175,7 @@ class Problem:
     origin: str = ""
 
     def __str__(self) -> str:
-        return "\n".join(filter(None, (self.what, self.origin, f"Fix: {self.fix}")))
+        return "\n".join(filter(None, (self.what, f"Fix: {self.fix}", self.origin)))
 
 
 class CallbackConflictError(TreadleError):
