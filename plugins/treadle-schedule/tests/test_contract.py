@@ -2,7 +2,7 @@
 
 from treadle import Callback, PropDict, Series, Write
 from treadle.testing import CallbackContract
-from treadle_schedule import LearningRate, Momentum, ReduceOnPlateau, Scheduler
+from treadle_schedule import LearningRate, Momentum, ReduceOnPlateau, Scheduler, WeightDecay
 
 
 class TestScheduler(CallbackContract):
@@ -57,7 +57,7 @@ class TestReduceOnPlateau(CallbackContract):
     unused_ok = {"data": "it asks for data only in an epoch outside of a fit"}
 
     def make(self):
-        return ReduceOnPlateau(patience=0)
+        return ReduceOnPlateau(WeightDecay, patience=0)
 
     def another(self):
-        return ReduceOnPlateau(Momentum)
+        return ReduceOnPlateau(LearningRate)
