@@ -66,6 +66,10 @@ class OpenEpochs(Generic[T]):
         """The values, that of the outermost epoch first."""
         return [value for _, _, value in self._entries]
 
+    def phases(self) -> list[Phase]:
+        """The phases of the epochs, that of the outermost first."""
+        return [phase for _, phase, _ in self._entries if phase is not None]
+
     def load(self, values: Iterable[T]) -> None:
         """Take over the values of a saved run, for the epochs that are under way; of others only until one begins."""
         loaded = list(values)

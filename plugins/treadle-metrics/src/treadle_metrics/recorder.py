@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from treadle import Callback, Phase, Write
+from treadle.authoring import OpenEpochs
 
 from treadle_metrics.by_phase import ByPhase
 
@@ -17,7 +18,7 @@ class History:
     Args:
         epochs: Epochs that ran to their end, or were ended by `CancelEpochException`.
         steps: Completed steps, in all epochs.
-        steps_epoch: Completed steps of the last epoch that began.
+        steps_epoch: Completed steps of the epoch under way, or else of the last one, without epochs inside of it.
 
     Example:
         >>> from treadle import ValidationPhase, toy_learner
@@ -63,6 +64,7 @@ class Recorder(Callback):
     def __init__(self) -> None:
         self._phase: Phase | None = None  # whose history is at hand, so that a step need not look it up
         self._history = History()
+        self._epochs: OpenEpochs[int] = OpenEpochs()  # the steps of an epoch of an equal phase that is around one
 
     def on_init(self, learner: Any) -> None:
         if "history" not in learner.cbstate:
@@ -70,7 +72,9 @@ class Recorder(Callback):
         self._phase = None
 
     def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
-        learner.cbstate.history.of(phase).steps_epoch = 0
+        history = learner.cbstate.history.of(phase)
+        self._epochs.begin(learner, phase, history.steps_epoch)
+        history.steps_epoch = 0
         self._phase = None  # the first step looks it up: a state may be loaded in between
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
@@ -81,4 +85,8 @@ class Recorder(Callback):
         history.steps_epoch += 1
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
-        learner.cbstate.history.of(phase).epochs += 1
+        history = learner.cbstate.history.of(phase)
+        history.epochs += 1
+        steps = self._epochs.end(learner, phase)
+        if steps is not None and phase in self._epochs.phases():
+            history.steps_epoch = steps
