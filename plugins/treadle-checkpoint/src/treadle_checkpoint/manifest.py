@@ -115,7 +115,7 @@ def entry(folder: Path, values: Any, name: str, valid: Callable[[Any], bool]) ->
 
 def is_count(value: Any) -> bool:
     """Whether a value is a whole number that counts something."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
 
 
 def is_text(value: Any) -> bool:

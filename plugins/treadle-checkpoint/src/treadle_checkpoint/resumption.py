@@ -33,6 +33,12 @@ class SavedRun:
         with checked(self.where):
             self.state.put_back(self.learner, moment=moment, data=data, where=self.where, without=self.without)
 
+    def put_back_data(self) -> None:
+        """Put back the states of the data between two epochs, and with that all."""
+        with checked(self.where):
+            self.state.put_back_data(self.learner)
+        self.learner.position.resumption = None
+
     def begin(self, n: int, phases: tuple[Phase, ...]) -> None:
         """Refuse a fit that does not go on where the saved one was.
 
@@ -69,14 +75,12 @@ class SavedRun:
         self.put_back("entry")
         who = [callback for callback in self.learner.callbacks if callback.name == self.place.by]
         if self.place.ended is not None and who and self.place.by not in self.without:
-            self.state.put_back_data(self.learner)
-            self.learner.position.resumption = None
+            self.put_back_data()
             over = CancelFittingException(self.place.ended)
             over.callback = who[0]
             raise over
         if self.place.phase is None:
-            self.state.put_back_data(self.learner)
-            self.learner.position.resumption = None
+            self.put_back_data()
 
     def rest(self, phase: Phase, data: Any) -> Iterator[Any] | None:
         """Put the state back after `EpochBegin` was handled, and go on with the next batch.
@@ -96,16 +100,18 @@ class SavedRun:
             )
         entry = position.at_entry
         self.put_back("start")
-        position.at_start, position.at_entry = self.state.pass_start(learner), entry
-        self.state.put_back_data(learner)
-        position.passes_over(learner.data, phase, data).resume(position.at_start.values)
+        with checked(self.where):
+            position.at_start, position.at_entry = self.state.pass_start(learner), entry
+            self.state.put_back_data(learner)
+            position.passes_over(learner.data, phase, data).resume(position.at_start.values)
         own_data = learner.data.get(place.data) if place.data is not None else None
         if own_data is not None and own_data is data and has_state(data):
             batches: Iterator[Any] = iter(data)
         else:
             batches = fast_forward(data, place.batches, place.digest, str(place.data))
         position.skipped, learner.progress.step = place.batches, place.steps
-        self.state.random_state(learner, "now", without=self.without).put_back()
+        with checked(self.where):
+            self.state.random_state(learner, "now", without=self.without).put_back()
         return batches
 
 

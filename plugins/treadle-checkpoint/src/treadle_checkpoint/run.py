@@ -135,8 +135,7 @@ def resume(
     if place.phase is not None or place.n is not None:
         learner.position.resumption = saved
     else:
-        state.put_back_data(learner)
-        learner.position.resumption = None
+        saved.put_back_data()
     return path
 
 

@@ -22,6 +22,7 @@ from treadle_checkpoint.manifest import (
     content_digest,
     description,
     entry,
+    is_count,
     read_manifest,
     replace_manifest,
     verify,
@@ -131,4 +132,9 @@ def read(path: Path) -> tuple[RunState, Place]:
         raise DamagedCheckpointError(
             f"{path / plain_file} is damaged ({error!r}).\nFix: load another checkpoint."
         ) from error
+    progress = plain.get("progress")
+    if not isinstance(progress, dict) or not all(map(is_count, progress.values())):
+        raise DamagedCheckpointError(
+            f"{path / plain_file} is damaged: it has no progress of a run.\nFix: load another checkpoint."
+        )
     return RunState(model, plain, tensors), place_of(place, path / plain_file)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -99,7 +99,14 @@ def unflatten(value: Any, tensors: Tensors) -> Any:
         raise DamagedCheckpointError(
             f"A checkpoint holds a {marker!r}, which is not known.\nFix: if it is of a newer version, upgrade Treadle"
         )
-    return BUILDERS[marker](value, tensors)
+    try:
+        return BUILDERS[marker](value, tensors)
+    except (TypeError, KeyError, ValueError, RuntimeError) as error:  # whoever wrote it
+        if isinstance(error, DamagedCheckpointError):
+            raise
+        raise DamagedCheckpointError(
+            f"A checkpoint holds a {marker!r} of an invalid value ({error}).\nFix: resume from another one"
+        ) from error
 
 
 def refuse_unsaveable(state: Mapping[str, Any]) -> None:
@@ -198,7 +205,22 @@ def _build_tensor(value: Any, tensors: Tensors) -> torch.Tensor:
         device = torch.device("cpu")
     if "stride" not in value:
         return saved.to(device, copy=True)
-    return torch.empty_strided(saved.shape, value["stride"], dtype=saved.dtype, device=device).copy_(saved)
+    stride = value["stride"]
+    if not is_dense(saved.shape, stride):
+        raise ValueError(f"the stride {stride!r:.60} for the shape {list(saved.shape)}")
+    return torch.empty_strided(saved.shape, stride, dtype=saved.dtype, device=device).copy_(saved)
+
+
+def is_dense(shape: Sequence[int], stride: Any) -> bool:
+    """Whether these are the strides of a tensor whose elements lie in memory without a gap and without overlap."""
+    if not isinstance(stride, list) or len(stride) != len(shape) or any(type(step) is not int for step in stride):
+        return False
+    expected = 1
+    for step, size in sorted(zip(stride, shape, strict=True)):
+        if size > 1 and step != expected:
+            return False
+        expected *= size
+    return 0 in shape or expected == math.prod(shape)
 
 
 def usable(device: torch.device) -> bool:
