@@ -48,7 +48,7 @@ def isolate(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     for name in names:
         if name not in known:
             raise PluginError(
-                f"The plugin {name!r} is not installed.\nFix: name one that is. {did_you_mean(name, known)}"
+                f"The plugin {name!r} is not installed.\nFix: name one that is. {did_you_mean(str(name), known)}"
             )
     others = [plugin.name for plugin in installed if not {plugin.name, plugin.distribution} & {*names}]
     monkeypatch.setenv(plugins.DISABLE, ",".join(dict.fromkeys(others)) if names else "all")

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from treadle import Callback, Read, TrainingPhase, Write
-from treadle.testing import CallbackCheckError, Report, check_callback
+from treadle.testing import CallbackCheckError, CheckResult, Report, check_callback
+from treadle.testing.contract import run_check
+from treadle.testing.subject import Subject
 
 
 class Mean(Callback):
@@ -55,3 +57,13 @@ def failed() -> Callable[..., dict[str, str]]:
 def skipped() -> Callable[[Report], dict[str, str]]:
     """A function that gives the reasons of a report's skipped checks, by the name of the check."""
     return lambda report: {result.name: result.detail for result in report.results if result.outcome == "skipped"}
+
+
+@pytest.fixture
+def found() -> Callable[..., CheckResult]:
+    """A function that makes one check of a callback, in small trainings, and gives the outcome."""
+
+    def result(factory: Callable[[], Callback], check: str, **options: Any) -> CheckResult:
+        return run_check(check, Subject(factory, settings={"nbatches": 4}, **options), {})
+
+    return result

@@ -141,12 +141,16 @@ class Subject:
     @functools.cached_property
     def record(self) -> Record:
         """What the callback does in a toy training, which may end with an error."""
+        return self.recorded(toy_learner)
+
+    def recorded(self, make: MakeLearner) -> Record:
+        """What the callback does in a training of the learner that a function makes; see `run`."""
         callback = self.make()
         record = Record(callback)
         with seeded():
             try:
                 callbacks = callback, *self.make_partners()
-                learner = self.make_learner(toy_learner, callbacks, RecordedInit(record))
+                learner = self.make_learner(make, callbacks, RecordedInit(record))
                 with recorded(learner, record.note, record):
                     learner.fit(EPOCHS)
                 record.steps = learner.progress.steps

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from treadle.callback import Callback
+from treadle.state.views import View
+from treadle.state.views.read_only import ReadOnly
 from treadle.testing.comparison.frozen import PLAIN, FrozenTensor, attributes, same
 
 #: What torch keeps in each module, of which there are parts of their own.
@@ -84,7 +86,7 @@ def reached(value: Any, depth: int = 4, most: int = MAX_OBJECTS) -> Iterator[Any
     seen: set[int] = set()
     while waiting and len(seen) < most:
         value, depth = waiting.popleft()
-        if isinstance(value, (*PLAIN, type, nn.Module, Callback)) or id(value) in seen:
+        if isinstance(value, (*PLAIN, type, nn.Module, Callback, View, ReadOnly)) or id(value) in seen:
             continue
         seen.add(id(value))
         yield value

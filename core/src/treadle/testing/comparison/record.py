@@ -13,7 +13,7 @@ from treadle.dispatch.dispatcher import Dispatcher, Handle
 from treadle.dispatch.runners import CallbackRunner, LinearRunner, Run
 from treadle.errors import FitException
 from treadle.events import Hook
-from treadle.operations import Epoch, Step
+from treadle.operations import Backward, Epoch, Step, Update
 from treadle.state.views import View
 from treadle.testing.comparison.changes import Change, Moment
 from treadle.testing.comparison.numbers_taken import NumbersTaken
@@ -55,6 +55,7 @@ class Record:
         """Note what a handler changed, if it is one of this callback."""
         if call.callback is self.callback:
             self.calls.append((call, changes, part))
+            self.written |= {path for path in done_by(call) if path in self.declared}
             if part != AROUND:
                 self.written.update(path for change in changes for path in change.part.owners)
 
@@ -64,6 +65,15 @@ class Record:
             return nullcontext()
         progress = call.learner.progress
         return NumbersTaken(lambda: self.numbers.add((call.hook.hook, progress.steps)))
+
+
+#: What an operation writes by itself, and so does whoever overrides it, also where a toy shows no change.
+CHANGED_BY: dict[type[Hook], tuple[str, ...]] = {Backward: ("step.grads",), Update: ("params", "optimizer")}
+
+
+def done_by(call: Call) -> tuple[str, ...]:
+    """The paths of what a call changes in place of an operation that it overrides."""
+    return () if call.wrapper else CHANGED_BY.get(call.hook, ())
 
 
 class RecordingView:

@@ -4,6 +4,7 @@ from treadle.access import Write, nested
 from treadle.testing.comparison.record import Record
 from treadle.testing.report import Finding
 from treadle.testing.subject import Subject
+from treadle.testing.toy import noisy_learner
 
 UNUSED, ONLY_READ = "is declared and not used", "is declared `Write` and only read"
 FIXES = {UNUSED: "remove it from state_access", ONLY_READ: "declare it `Read` in state_access"}
@@ -12,6 +13,9 @@ FIXES = {UNUSED: "remove it from state_access", ONLY_READ: "declare it `Read` in
 def check(subject: Subject) -> None:
     """It uses what it declares, and nothing else."""
     found = {path: what for path, what in unused(subject.full_record).items() if path not in subject.unused_ok}
+    if found:  # a larger net and shuffled data may show a use of it
+        larger = unused(subject.recorded(noisy_learner))
+        found = {path: what for path, what in found.items() if path in larger}
     if found:
         lines = (
             f"`{path}` {what}.\nFix: {FIXES[what]}, or give the reason why a toy training does not use it:\n"
@@ -25,6 +29,8 @@ def unused(record: Record) -> dict[str, str]:
     """The declared paths that were not used as declared, each with what was wrong."""
     found = {}
     for path, permission in record.declared.items():
+        if path == "loop":  # which is a right, and no state
+            continue
         read = any(other == path or other.startswith(f"{path}.") for other in record.read)
         written = any(nested(path, other) for other in record.written)
         if permission is Write and not written:
