@@ -260,7 +260,7 @@ class run_step:
             return
         self._depth = enter(learner)
         try:
-            open_phase(learner, phase, self)
+            open_phase(learner, phase, self, step=True)
         except BaseException:
             unwind(learner, self._depth)
             raise

@@ -163,7 +163,7 @@ def open_operation(learner: Learner, phase: Phase) -> Scope:
     return scope
 
 
-def open_phase(learner: Learner, phase: Phase, owner: object) -> Scope:
+def open_phase(learner: Learner, phase: Phase, owner: object, *, step: bool = False) -> Scope:
     """The scope of an epoch or a step: the learner's models are ready for the phase.
 
     A training phase wants models in training mode, a validation phase in eval mode, without
@@ -171,7 +171,7 @@ def open_phase(learner: Learner, phase: Phase, owner: object) -> Scope:
     """
     position, scopes = learner.position, learner.position.scopes
     alone = not scopes or not scopes[-1].operation
-    scope = Scope(learner, phase, owner=owner)
+    scope, around = Scope(learner, phase, owner=owner), position.at_start
     if scope.nested:
         if alone:
             keep_outer(scope, learner)
@@ -189,7 +189,9 @@ def open_phase(learner: Learner, phase: Phase, owner: object) -> Scope:
         set_modes(learner.models, training=phase.training)
         torch.set_grad_enabled(phase.training)
     if phase.training is False:
-        position.at_entry = state = RandomState(sources_of(learner))
+        # A step in an epoch looks for no other generators than that did.
+        known = around.random.generators if step and around is not None else None
+        position.at_entry = state = RandomState(sources_of(learner) if known is None else known)
         scope.undo.append(state.put_back)
     return scope
 

@@ -70,6 +70,11 @@ class RandomState:
         self.devices = device_random_states()
         self.own = {name: (found, generator_state(found)) for name, found in own_generators(sources).items()}
 
+    @property
+    def generators(self) -> dict[str, Any]:
+        """The sources' own generators by their paths; sources as well, that need no search."""
+        return {name: generator for name, (generator, _) in self.own.items()}
+
     def put_back(self) -> None:
         """Set all the generators back to these states."""
         random.setstate(self.python)

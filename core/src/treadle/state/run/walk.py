@@ -7,7 +7,7 @@ import random
 import sys
 import types
 from array import array
-from collections import Counter, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -33,6 +33,9 @@ def by_class(function: Callable[[Any], Result]) -> Callable[[Any], Result]:
 
 
 CONTAINERS = (dict, list, tuple, set, frozenset, deque, types.MappingProxyType)
+
+#: Of these, one without items holds nothing.
+PASSED_OVER_EMPTY = (*CONTAINERS, OrderedDict, defaultdict)
 
 #: What belongs to the standard library, and is looked into nevertheless. All else of it is machinery: queues, locks.
 OPEN = ("builtins", "collections", "functools", "types")
@@ -104,7 +107,7 @@ def walk(
             if isinstance(node.value, stop):
                 continue
             for label, part in parts_of(node.value, largest, seen if classes else None):
-                if id(part) not in seen and (largest is None or type(part) not in CONTAINERS or part):
+                if id(part) not in seen and (largest is None or type(part) not in PASSED_OVER_EMPTY or part):
                     waiting.append(Node(part, node, label))
 
 
@@ -289,7 +292,9 @@ def user_classes(cls: type) -> tuple[type, ...]:
 
 def is_generator(value: Any) -> bool:
     """Whether it is a random generator whose state can be read and set."""
-    return isinstance(value, generators()) and not isinstance(value, random.SystemRandom)  # which has no state
+    return (
+        kind_of(type(value)) == "end" and isinstance(value, generators()) and not isinstance(value, random.SystemRandom)
+    )  # which has no state
 
 
 def generators() -> tuple[type, ...]:
