@@ -129,3 +129,21 @@ def test_a_marker_that_is_not_known_and_a_tensor_that_is_not_there_are_plain():
         unflatten({"$code": "print()"}, {})
     with pytest.raises(DamagedCheckpointError, match=r"lacks the tensor 'mean'.\nFix: resume from another one"):
         unflatten({"$tensor": "mean", "device": "cpu"}, {})
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"device": 3}, {"device": "toaster"}, {}, {"device": "cpu", "stride": [10**15, 1]}]
+    + [{"device": "cpu", "stride": stride} for stride in ([0, 0], [1], "ab", [1.0, 2.0], [3, 2], [-3, 1])],
+)
+def test_a_device_or_a_stride_that_is_none_is_named(odd):
+    with pytest.raises(DamagedCheckpointError, match=r"holds a '\$tensor' of an invalid value .*\nFix: resume from"):
+        unflatten({"$tensor": "mean", **odd}, {"mean": torch.ones(2, 3)})
+
+
+def test_a_state_that_is_nested_too_deep_is_named():
+    deep = None
+    for _ in range(2000):
+        deep = {"$tuple": [deep]}
+    with pytest.raises(DamagedCheckpointError, match="recursion"):
+        unflatten(deep, {})
