@@ -182,7 +182,7 @@ def interrupt(setup: Setup, at: tuple[Line, int]) -> list[str]:
         if not torch.is_grad_enabled():
             wrong.append("gradients are off")
             torch.set_grad_enabled(True)
-        inside_of_the_events = "dispatch_alone" in tracer.raised_in
+        inside_of_the_events = not {"dispatch_begin", "dispatch_alone"}.isdisjoint(tracer.raised_in)
         if watch.ends != watch.begins and not inside_of_the_events:
             wrong.append(f"on_fit_begin ran {watch.begins} times and on_fit_end {watch.ends} times")
         try:

@@ -48,7 +48,7 @@ from treadle.events import BackwardBegin, BackwardEnd, LossBegin, StepEnd
 from treadle.operations import Backward, Loss, Update
 from treadle_device import GarbageCollect, ToDevice
 from treadle_logging import CSVBackend, LogHistograms, LogHyperParams, LogMetrics
-from treadle_metrics import Metric, Metrics, SmoothLoss, Traces
+from treadle_metrics import Metric, Metrics, Recorder, SmoothLoss, Traces
 from treadle_sanity import SanityCheck
 from treadle_schedule import Exp, LearningRate, Momentum, Scheduler, TorchSchedule, onecycle
 from treadle_stopping import GL, PQ, UP, EarlyStopping, NumberLimit, NumberSinceBest, Patience, Threshold
@@ -528,7 +528,11 @@ class Closure(Callback):
 
 def logs(folder: Path) -> list[Callback]:
     path = folder / "log.csv"
-    return [Metrics(), LogMetrics(CSVBackend(path, append=path.exists()), TensorBoardBackend(folder / "tensorboard"))]
+    return [*metrics(), LogMetrics(CSVBackend(path, append=path.exists()), TensorBoardBackend(folder / "tensorboard"))]
+
+
+def metrics(*more: Any) -> list[Callback]:
+    return [Recorder(), Metrics(*more)]
 
 
 def l1() -> Metric:
@@ -604,18 +608,18 @@ SETUPS = [
     Setup("a mode set in a step", lambda folder: [EvalInAStep()], model=deep),
     Setup("accumulation", lambda folder: [Accumulate()]),
     Setup("a generator in a callback", lambda folder: [Noise()]),
-    Setup("averaged weights", lambda folder: [Average(), Metrics()]),
-    Setup("cancelled steps", lambda folder: [Skip(), Metrics()]),
-    Setup("a cancelled epoch", lambda folder: [Short(), Metrics()]),
-    Setup("validation inside of a step", lambda folder: [ValidateInside(), Metrics()], model=deep),
+    Setup("averaged weights", lambda folder: [Average(), *metrics()]),
+    Setup("cancelled steps", lambda folder: [Skip(), *metrics()]),
+    Setup("a cancelled epoch", lambda folder: [Short(), *metrics()]),
+    Setup("validation inside of a step", lambda folder: [ValidateInside(), *metrics()], model=deep),
     Setup(
-        "validation between two steps", lambda folder: [Metrics()], model=deep, train=in_phases(Often()), during=Often
+        "validation between two steps", lambda folder: [*metrics()], model=deep, train=in_phases(Often()), during=Often
     ),
     Setup("a list in cbstate", lambda folder: [Counter()]),
     Setup("throttled callbacks", lambda folder: [throttle(Counter(), StepEnd, freq=2)]),
     # Callbacks of the plugins.
     Setup("the defaults", options=lambda: {"use_default_callbacks": True}),
-    Setup("metrics", lambda folder: [Metrics(l1(), SmoothLoss()), Traces({"bias": lambda learner: 1.0})]),
+    Setup("metrics", lambda folder: [*metrics(l1(), SmoothLoss()), Traces({"bias": lambda learner: 1.0})]),
     Setup("one cycle", lambda folder: [Scheduler({LearningRate: onecycle(9, 0.1)})]),
     Setup("two schedules", lambda folder: [Scheduler({LearningRate: Exp(0.1, 0.9), Momentum: Exp(0.9, 0.99)})]),
     Setup(
@@ -624,16 +628,17 @@ SETUPS = [
             Scheduler({LearningRate: TorchSchedule(torch.optim.lr_scheduler.StepLR, start=0.1, step_size=2)})
         ],
     ),
-    Setup("early stopping", lambda folder: [EarlyStopping(NumberLimit(4)), Metrics()]),
-    Setup("patience", lambda folder: [EarlyStopping(Patience(1) + UP(2) + GL(0.1)), Metrics()]),
-    Setup("more criteria", lambda folder: [EarlyStopping(PQ(0.1) + NumberSinceBest(2) + Threshold(0.0)), Metrics()]),
-    Setup("the best weights restored", lambda folder: [EarlyStopping(NumberLimit(3), restore_best=True), Metrics()]),
+    Setup("early stopping", lambda folder: [EarlyStopping(NumberLimit(4)), *metrics()]),
+    Setup("patience", lambda folder: [EarlyStopping(Patience(1) + UP(2) + GL(0.1)), *metrics()]),
+    Setup("more criteria", lambda folder: [EarlyStopping(PQ(0.1) + NumberSinceBest(2) + Threshold(0.0)), *metrics()]),
+    Setup("the best weights restored", lambda folder: [EarlyStopping(NumberLimit(3), restore_best=True), *metrics()]),
     Setup("sanity checks", lambda folder: [SanityCheck()], model=deep),
-    Setup("a device", lambda folder: [ToDevice(), GarbageCollect(2)]),
+    Setup("a device", lambda folder: [ToDevice(lambda xs: xs.clone(), lambda model: model), GarbageCollect(2)]),
     Setup("logs", logs),
     Setup(
         "hyperparameters and histograms logged",
         lambda folder: [
+            Recorder(),
             Scheduler({LearningRate: Exp(0.1, 0.9)}),
             LogHyperParams(CSVBackend(folder / "hyper.csv", append=(folder / "hyper.csv").exists())),
             LogHistograms(TensorBoardBackend(folder / "tensorboard"), freq=2),

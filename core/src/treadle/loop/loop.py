@@ -56,7 +56,7 @@ def fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]) -> 
         epochs, steps = progress.epochs, progress.steps  # of a run that is resumed, those that were done before
         end = fit_end(learner)
         with end, end:
-            dispatch_alone(learner, FitBegin)
+            end.dispatch_begin()
             if n:
                 warn_if_untrained(learner.models, learner.optimizers)
             drop_gradients(learner)
@@ -298,8 +298,13 @@ class fit_end:
 
     def __init__(self, learner: Learner) -> None:
         self.learner, self.depth = learner, len(learner.position.scopes)
-        self.pending: list[Callable[[], None]] = [functools.partial(dispatch_alone, learner, FitEnd)]
+        self.pending: list[Callable[[], None]] = []
         self.cancelled: CancelFittingException | None = None
+
+    def dispatch_begin(self) -> None:
+        """Dispatch `FitBegin`; from then on `FitEnd` is due."""
+        self.pending.append(functools.partial(dispatch_alone, self.learner, FitEnd))
+        dispatch_alone(self.learner, FitBegin)
 
     def __enter__(self) -> None: ...
 

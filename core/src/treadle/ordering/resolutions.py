@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 
-from treadle.access import Write
+from treadle.access import Write, nested
 from treadle.callback import Callback, ConflictResolution, NotDefined, RunFirst, Unresolvable, unwrap
 from treadle.errors import AccessError, Problem
 from treadle.ordering.conflicts import Overlap
@@ -122,7 +122,7 @@ def by_data_flow(first: Callback, second: Callback, overlap: list[Overlap]) -> l
             what = f"{first.name} and {second.name} both {does} {both_paths(path, other)}, and nothing orders them."
             return Problem((first, second), what, order_fix(first, second))
     edges = []
-    for path, mode, other, _ in overlap:
+    for path, mode, other, _ in sorted(overlap, key=lambda uses: not nested(uses[0], uses[2])):  # plain reasons first
         writer, reader, written, read = (first, second, path, other) if mode is Write else (second, first, other, path)
         detail = f"which {writer.name} writes" if read == written else f"and {writer.name} writes `{written}`"
         does = "enters the loop" if read == "loop" else f"reads `{read}`"
