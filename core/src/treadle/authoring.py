@@ -45,7 +45,7 @@ from treadle.state.random_state import RandomState, preserved_random_state
 from treadle.state.run.data.passes import in_this_process
 from treadle.state.run.data.refusals import refuse_unresumable
 from treadle.state.run.model_state import load_model_state, model_state, models_by_name
-from treadle.state.run.preserved import preserved_state
+from treadle.state.run.objects.preserved import preserved_state
 from treadle.state.run.run_state import RunState, capture_run, refuse_unsaveable_run
 from treadle.state.run.values import flatten, has_state, refuse_unsaveable, unflatten
 

@@ -12,6 +12,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from treadle.errors import ArgumentTypeError
+from treadle.state.run.objects.attributes import attributes_of
 
 #: What holds no tensor, though some of it is a sequence.
 PLAIN = (str, bytes, bytearray, memoryview, range, int, float, complex, type(None), type)
@@ -75,7 +76,7 @@ class _Mapping:
 
     def dictionary(self, part: dict[Any, Any]) -> Any:
         """A dictionary, also of a class whose `update` or `[]` does something else, as that of `Counter`."""
-        attributes = self.replaced(attributes_of(part).items())
+        attributes = self.replaced(attributes_of(part))
         if not self.replaced(dict.items(part)) and not attributes:
             return part
         made = shallow_copy(part)
@@ -87,7 +88,7 @@ class _Mapping:
 
     def items(self, part: list[Any] | deque[Any]) -> Any:
         """A list or a deque."""
-        attributes = self.replaced(attributes_of(part).items())
+        attributes = self.replaced(attributes_of(part))
         if not self.replaced(enumerate(part)) and not attributes:
             return part
         made = shallow_copy(part)
@@ -99,7 +100,7 @@ class _Mapping:
     def collection(self, part: Any) -> Any:
         """A tuple or a set, which is made of its items."""
         values = [self(item) for item in part]
-        attributes = self.replaced(attributes_of(part).items())
+        attributes = self.replaced(attributes_of(part))
         if not attributes and all(new is old for new, old in zip(values, part, strict=True)):
             return part
         kind = type(part)
@@ -112,7 +113,7 @@ class _Mapping:
     def holder(self, part: Any) -> Any:
         """A dataclass, or a container of another kind, which holds its tensors in attributes."""
         values = self.contents(part)
-        attributes = self.replaced(attributes_of(part).items())
+        attributes = self.replaced(attributes_of(part))
         made = with_attributes(shallow_copy(part), attributes) if attributes else part
         if not values or self.shows(made, values):
             return made
@@ -147,25 +148,6 @@ class _Mapping:
             return part
         indices = (part.sorted_indices, part.unsorted_indices)
         return PackedSequence(data, part.batch_sizes, *(i if i is None else i.to(data.device) for i in indices))
-
-
-def attributes_of(part: Any) -> dict[str, Any]:
-    """The attributes of an object, those in slots as well."""
-    slots = (name for cls in type(part).__mro__ for name in _slots(cls))
-    held = {name: getattr(part, name) for name in slots if hasattr(part, name)}
-    return {**held, **getattr(part, "__dict__", {})}
-
-
-def _slots(cls: type) -> tuple[str, ...]:
-    """The attributes that a class keeps in slots, under the names by which they are found."""
-    slots = vars(cls).get("__slots__", ())
-    names = (slots,) if isinstance(slots, str) else tuple(slots)
-    private = f"_{cls.__name__.lstrip('_')}"
-    return tuple(
-        f"{private}{name}" if name.startswith("__") and not name.endswith("__") else name
-        for name in names
-        if name not in ("__dict__", "__weakref__")
-    )
 
 
 def with_attributes(made: Any, attributes: Mapping[str, Any]) -> Any:

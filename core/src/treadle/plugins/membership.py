@@ -11,7 +11,7 @@ from typing import Any
 from treadle.callback import Callback
 from treadle.errors import CallbackError
 from treadle.state.run.callback_states import layers
-from treadle.state.run.preserved import remember
+from treadle.state.run.objects.preserved import remember
 
 
 @dataclass(frozen=True)

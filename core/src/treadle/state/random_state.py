@@ -12,7 +12,8 @@ import torch
 
 from treadle.errors import MismatchError, NotResumableError
 from treadle.state.run import callback_states
-from treadle.state.run.walk import is_generator, walk
+from treadle.state.run.objects.kinds import is_generator
+from treadle.state.run.objects.walk import walk
 
 #: Objects by name, or a list of objects, that hold random generators.
 Sources = Mapping[str, Any] | Iterable[Any]

@@ -26,7 +26,7 @@ from treadle.state.run.model_state import (
     modes_by_name,
     named_modules,
 )
-from treadle.state.run.preserved import remember
+from treadle.state.run.objects.preserved import remember
 from treadle.state.run.values import flatten, refuse_unsaveable, unflatten
 
 if TYPE_CHECKING:

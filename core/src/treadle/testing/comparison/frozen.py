@@ -15,6 +15,7 @@ from torch import nn
 
 from treadle.callback import Callback
 from treadle.phases import Phase
+from treadle.state.run.objects.attributes import attributes_of
 from treadle.state.views import View
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), Phase, enum.Enum)
@@ -119,17 +120,8 @@ def _content(value: Any, memo: dict[int, Any]) -> Any:
 
 def attributes(value: Any) -> dict[str, Any]:
     """The attributes of an object, without cached properties."""
-    names = [name for cls in type(value).__mro__ for name in _slots(cls)]
-    held = {name: getattr(value, name) for name in names if hasattr(value, name)}
-    held |= getattr(value, "__dict__", {})
-    cached = {name for name in held if isinstance(getattr(type(value), name, None), functools.cached_property)}
-    return {name: item for name, item in held.items() if name not in cached}
-
-
-def _slots(cls: type) -> list[str]:
-    slots = cls.__dict__.get("__slots__", ())
-    names = [slots] if isinstance(slots, str) else list(slots)
-    return [name for name in names if name not in ("__dict__", "__weakref__") and not name.startswith("__")]
+    cls, cached = type(value), functools.cached_property
+    return {name: item for name, item in attributes_of(value) if not isinstance(getattr(cls, name, None), cached)}
 
 
 def same(before: Any, after: Any) -> bool:

@@ -20,9 +20,11 @@ from torch.utils.data import DataLoader
 from treadle.errors import MismatchError, NotResumableError
 from treadle.state.random_state import RandomState, preserved_random_state
 from treadle.state.run.data.states import at_start, parts_with_state
-from treadle.state.run.preserved import is_order, preserved_state
+from treadle.state.run.objects.attributes import attributes_of
+from treadle.state.run.objects.kinds import is_live, is_opaque_iterator, user_classes
+from treadle.state.run.objects.preserved import is_order, preserved_state
+from treadle.state.run.objects.walk import LARGEST, Node, walk
 from treadle.state.run.values import has_state
-from treadle.state.run.walk import LARGEST, Node, attributes_of, is_live, is_opaque_iterator, user_classes, walk
 
 Values = dict[str, Any]
 

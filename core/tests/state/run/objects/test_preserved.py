@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from treadle import Callback
 from treadle.errors import NotSaveableError
-from treadle.state.run.preserved import preserved_state
+from treadle.state.run.objects.preserved import preserved_state
 
 
 class Holder(Callback):

@@ -6,7 +6,7 @@ from torch import nn
 from treadle import Callback, Learner, TrainingPhase, Write, toy_learner
 from treadle.errors import MismatchError
 from treadle.state.run.model_state import load_model_state, model_state
-from treadle.state.run.preserved import preserved_state
+from treadle.state.run.objects.preserved import preserved_state
 from treadle.state.run.run_state import capture_run
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import operator
-import random
-import sys
 import types
-from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
+
+from treadle.state.run.objects.attributes import attributes_of, by_class, cell_content
+from treadle.state.run.objects.kinds import CONTAINERS, generators, is_generator, kind_of, user_classes
 
 #: Of more values of one type than this in one container, only the first and the last of them are looked into, unless
 #: they are random generators or modules.
@@ -24,26 +22,8 @@ SAMPLE = 100
 #: After so many objects of one root a walk that is limited ends, with a warning.
 MOST = 300_000
 
-Result = TypeVar("Result")
-
-
-def by_class(function: Callable[[Any], Result]) -> Callable[[Any], Result]:
-    """A function of a class, or of a function's code, that remembers what it returned."""
-    return lru_cache(maxsize=4096)(function)
-
-
-CONTAINERS = (dict, list, tuple, set, frozenset, deque, types.MappingProxyType)
-
 #: Of these, one without items holds nothing.
 PASSED_OVER_EMPTY = (*CONTAINERS, OrderedDict, defaultdict)
-
-#: What belongs to the standard library, and is looked into nevertheless. All else of it is machinery: queues, locks.
-OPEN = ("builtins", "collections", "functools", "types")
-
-#: The parts of this package that hold a whole learner, and are no part of what holds them.
-MACHINERY = tuple(
-    f"treadle.{room}" for room in ("learner", "loop", "dispatch", "ordering", "plugins", "state.views", "testing")
-)
 
 
 class Node(NamedTuple):
@@ -86,6 +66,7 @@ def walk(
         seen: Objects by their ids that are passed over; those that are reached join them. Default: none.
 
     Example:
+        >>> import random
         >>> from functools import partial
         >>> transforms = [partial(print, random.Random(0))]
         >>> [node.path for node in walk({"transforms": transforms}) if is_generator(node.value)]
@@ -143,27 +124,6 @@ def parts_of(value: Any, largest: int | None, seen: dict[int, Any] | None) -> It
             yield from held_by_class(base)
 
 
-def attributes_of(value: Any) -> Iterator[tuple[str, Any]]:
-    """The attributes and the slots of an object, without entering any code of its author."""
-    attributes = attribute_dict(value)
-    if attributes is not None:
-        yield from list(attributes.items())
-    for name, slot in slots_of(type(value)):
-        try:
-            yield name, slot.__get__(value)
-        except AttributeError:  # it is not set
-            continue
-
-
-def attribute_dict(value: Any) -> dict[str, Any] | None:
-    """The dictionary of an object's attributes, or None."""
-    try:
-        attributes = object.__getattribute__(value, "__dict__")
-    except AttributeError:
-        return None
-    return attributes if isinstance(attributes, dict) else None
-
-
 def items_of(container: Any, largest: int | None) -> Iterator[tuple[str, Any]]:
     """What a container holds, apart from plain values."""
     is_dict = isinstance(container, (dict, types.MappingProxyType))
@@ -208,100 +168,11 @@ def held_by_class(cls: type) -> Iterator[tuple[str, Any]]:
             yield f".{name}", value
 
 
-def cell_content(cell: types.CellType) -> list[Any]:
-    """What a variable of a closure holds; nothing if it is not set."""
-    try:
-        return [cell.cell_contents]
-    except ValueError:
-        return []
-
-
 @by_class
 def names_in(code: types.CodeType) -> tuple[str, ...]:
     """The global names that a function uses, also in the functions inside of it."""
     inner = [name for part in code.co_consts if isinstance(part, types.CodeType) for name in names_in(part)]
     return tuple(dict.fromkeys([*code.co_names, *inner]))
-
-
-@by_class
-def kind_of(cls: type) -> str:
-    """How the walk treats the objects of a class: "plain" are passed over, at an "end" it ends, others are entered."""
-    if issubclass(cls, (torch.Tensor, array, *generators())) or is_opaque_iterator(cls):
-        return "end"
-    if issubclass(cls, CONTAINERS) and cls is not torch.Size:
-        return "container"
-    module = cls.__module__ or ""
-    root = module.partition(".")[0]
-    if root == "numpy":
-        return "end" if cls.__name__ == "ndarray" else "plain"
-    if module.startswith(MACHINERY) or (module == "torch.utils.data.dataloader" and "Iter" in cls.__name__):
-        return "plain"
-    if issubclass(cls, (type, types.ModuleType, types.BuiltinFunctionType, property)) or cls.__module__ == "torch":
-        return "plain"
-    if root in sys.stdlib_module_names and (root not in OPEN or (root == "builtins" and cls not in ENTERED)):
-        return "plain"
-    return "object"
-
-
-#: The built-in types that are entered.
-ENTERED = (types.FunctionType, types.MethodType, types.CellType)
-
-
-def is_opaque_iterator(cls: type) -> bool:
-    """Whether its objects are iterators of which nobody can tell where they are: generators, zip, open files."""
-    return (
-        hasattr(cls, "__next__")
-        and not issubclass(cls, CONTAINERS)
-        and (cls.__module__ or "").partition(".")[0] in ("builtins", "itertools", "collections", "_io", "csv", "_csv")
-    )
-
-
-def is_live(iterator: Any) -> bool:
-    """Whether an iterator may have more to give."""
-    if isinstance(iterator, types.GeneratorType):
-        return iterator.gi_frame is not None
-    try:
-        return operator.length_hint(iterator, 1) > 0
-    except Exception:
-        return True
-
-
-@by_class
-def slots_of(cls: type) -> tuple[tuple[str, Any], ...]:
-    """The slots of a class; in C as well, so that those of a partial function and a bound method are among them."""
-    if cls in (types.FunctionType, types.CellType):
-        return ()
-    return tuple(
-        (name, value)
-        for base in cls.__mro__
-        for name, value in vars(base).items()
-        if isinstance(value, types.MemberDescriptorType) and (name[:2] != "__" or name in ("__self__", "__func__"))
-    )
-
-
-@by_class
-def user_classes(cls: type) -> tuple[type, ...]:
-    """Those of a class's bases whose attributes may be part of a run: not the libraries'."""
-    libraries = ("torch", "numpy", "treadle")
-    return tuple(
-        base
-        for base in cls.__mro__
-        if (root := (base.__module__ or "").partition(".")[0]) not in libraries and root not in sys.stdlib_module_names
-    )
-
-
-def is_generator(value: Any) -> bool:
-    """Whether it is a random generator whose state can be read and set."""
-    return (
-        kind_of(type(value)) == "end" and isinstance(value, generators()) and not isinstance(value, random.SystemRandom)
-    )  # which has no state
-
-
-def generators() -> tuple[type, ...]:
-    """The types of random generators that are in use."""
-    numpy = sys.modules.get("numpy")
-    numpys = (numpy.random.Generator, numpy.random.BitGenerator, numpy.random.RandomState) if numpy else ()
-    return (torch.Generator, random.Random, *numpys)
 
 
 def always_taken() -> tuple[type, ...]:

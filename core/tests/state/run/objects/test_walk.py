@@ -13,7 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from treadle import Callback, ValidationPhase, toy_learner
 from treadle.state.random_state import RandomState, own_generators, sources_of
-from treadle.state.run.walk import LARGEST, is_generator, walk
+from treadle.state.run.objects.kinds import is_generator
+from treadle.state.run.objects.walk import LARGEST, walk
 
 MAKERS = [
     lambda: torch.Generator().manual_seed(3),
@@ -227,7 +228,7 @@ def test_a_generator_among_many_values_is_found_and_the_many_are_not_walked(crow
 
 
 def test_a_run_with_more_objects_than_are_walked_is_warned_of(monkeypatch) -> None:
-    monkeypatch.setattr("treadle.state.run.walk.MOST", 10)
+    monkeypatch.setattr("treadle.state.run.objects.walk.MOST", 10)
     warned = warnings_of(lambda: list(walk({"data": [Plain("a", [1]) for _ in range(20)]})))
     assert warned == [
         "More than 10 objects belong to data, and random generators are looked for in the nearest only.\n"

@@ -1,0 +1,1 @@
+"""What objects hold: the walk over it, and how it is put back."""
