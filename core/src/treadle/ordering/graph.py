@@ -23,7 +23,7 @@ from treadle.ordering.handlers import handlers, known_hooks
 from treadle.ordering.participants import Group, bits, meetings, participants
 from treadle.ordering.resolutions import Found, Resolver, by_data_flow, learner_line, refusal, resolutions, resolve
 from treadle.ordering.rings import put_before_wrapper, read_too_early, unordered_wrappers
-from treadle.ordering.run_after import Edge, explicit_edges
+from treadle.ordering.run_after import Edge, RunAfter
 from treadle.ordering.user_resolutions import Resolve, turned_round, user_resolver
 from treadle.phases import Phase
 from treadle.plugins.discovery import distribution_of
@@ -106,13 +106,11 @@ class Ordering:
 
         self.graph = nx.DiGraph()
         self.graph.add_nodes_from(self.callbacks)
-        self._explicit = nx.DiGraph()  # the relation `run_after`, over positions
-        self._explicit.add_nodes_from(range(len(self.callbacks)))
-        for edge in explicit_edges(self.callbacks):
-            self._explicit.add_edge(self._index[edge.before], self._index[edge.after])
+        self._explicit = RunAfter(self.callbacks)
+        for edge in self._explicit.edges:
             self._add(edge)
         problems = missing_writers(self.callbacks, accesses)
-        cyclic = self._cycles(self._explicit, "`run_after`")
+        cyclic = self._cycles(self._explicit.graph, "`run_after`")
         problems += [*cyclic, *self._order_pairs()]
         refuse(problems if cyclic else problems + self._check_rings(self._groups) + self._sort(self._groups))
         position = {hook: i for i, hook in enumerate(hooks.values())}
@@ -165,7 +163,7 @@ class Ordering:
         All of them are asked for a resolution: they may contradict each other from different hooks.
         """
         problems = []
-        ancestors = self._ancestors()
+        ancestors = self._explicit.ancestors
         met = [0] * len(self.callbacks)
         for group in self._groups:
             for i in bits(group.members):
@@ -203,7 +201,7 @@ class Ordering:
     def _check_rings(self, groups: Iterable[Group]) -> list[Problem]:
         """A problem for each wrapper that would come after what is inside of it, or beside another unordered."""
         problems: dict[tuple[int, int], Problem] = {}
-        ancestors = self._ancestors()
+        ancestors = self._explicit.ancestors
         for group in groups:
             hook = self._groups[group][0]
             for i in bits(group.wrappers):
@@ -224,19 +222,6 @@ class Ordering:
         """Whether nothing orders two callbacks but what they read and write."""
         return (min(i, j), max(i, j)) in self._flow
 
-    def _ancestors(self) -> list[int]:
-        """For each callback the set of those that `run_after` puts before it."""
-        import networkx as nx
-
-        ancestors = [0] * len(self.callbacks)
-        try:
-            for i in nx.topological_sort(self._explicit):
-                for before in self._explicit.predecessors(i):
-                    ancestors[i] |= ancestors[before] | 1 << before
-        except nx.NetworkXUnfeasible:  # a cycle, which is a problem already
-            ancestors = [sum(1 << k for k in nx.ancestors(self._explicit, i)) for i in range(len(ancestors))]
-        return ancestors
-
     def _sort(self, groups: Iterable[Group]) -> list[Problem]:
         """Sort the callbacks that meet; each cycle is one problem, at however many events it is."""
         import networkx as nx
@@ -246,12 +231,12 @@ class Ordering:
             graph = nx.DiGraph()
             graph.add_nodes_from(bits(group.members))
             for i in bits(group.members):
-                graph.add_edges_from((before, i) for before in self._before(i, group.members))
+                graph.add_edges_from((before, i) for before in self._explicit.nearest(i, group.members))
                 for successor in self.graph.successors(self.callbacks[i]):
                     j = self._index[successor]
                     if (
                         group.members >> j & 1
-                        and not self._explicit.has_edge(i, j)
+                        and not self._explicit.graph.has_edge(i, j)
                         and not (group.wrappers >> j & 1 and self._by_flow(i, j))  # which gives wrappers no order
                     ):
                         graph.add_edge(i, j)
@@ -264,19 +249,6 @@ class Ordering:
                 for problem in self._cycles(graph, f"The order at `{self._groups[group][0].hook}`"):
                     problems.setdefault(frozenset(problem.callbacks), problem)
         return list(problems.values())
-
-    def _before(self, i: int, group: int) -> set[int]:
-        """The members of a set that `run_after` puts before one of them, with none of them in between."""
-        found, seen, waiting = set(), {i}, [i]
-        while waiting:
-            for before in self._explicit.predecessors(waiting.pop()):
-                if before not in seen:
-                    seen.add(before)
-                    if group >> before & 1:
-                        found.add(before)
-                    else:
-                        waiting.append(before)
-        return found
 
     def _cycles(self, graph: nx.DiGraph, where: str) -> list[Problem]:
         """The cycles of a graph, each as the chain of its callbacks with each edge's reason."""
@@ -301,7 +273,7 @@ class Ordering:
     def _cycle_fix(self, edges: Sequence[tuple[int, int]]) -> str:
         """How a cycle is broken: by the user, who may turn round what `run_after` does not order, and by an author."""
         author = "Or, if you wrote one of them, take a name out of its run_after"
-        turned = next(((i, j) for i, j in edges if not self._ancestors()[j] >> i & 1), None)
+        turned = next(((i, j) for i, j in edges if not self._explicit.ancestors[j] >> i & 1), None)
         if turned is None:
             return f"leave one of them out.\n{author}."
         after, before = (self.callbacks[k] for k in turned)
@@ -317,7 +289,7 @@ class Ordering:
         data = self.graph.get_edge_data(self.callbacks[i], self.callbacks[j])
         if data is not None:
             return str(data["reason"])
-        path = [self.callbacks[k] for k in nx.shortest_path(self._explicit, i, j)]
+        path = [self.callbacks[k] for k in nx.shortest_path(self._explicit.graph, i, j)]
         return ", ".join(str(self.graph.edges[pair]["reason"]) for pair in pairwise(path))
 
 

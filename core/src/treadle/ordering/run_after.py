@@ -1,14 +1,18 @@
-"""The order that callbacks ask for: what `run_after` declares, as edges."""
+"""The order that callbacks ask for: what `run_after` declares, as edges and as a relation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from treadle.callback import Callback, unwrap
 from treadle.errors import AccessError
 from treadle.plugins.discovery import names_of
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,54 @@ class Edge:
     before: Callback
     after: Callback
     reason: str
+
+
+class RunAfter:
+    """The relation `run_after` between callbacks.
+
+    Args:
+        callbacks: The callbacks, each of which stands for its position.
+
+    Attributes:
+        edges: See `explicit_edges`.
+        graph: The same edges between positions.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        import networkx as nx
+
+        index = {callback: i for i, callback in enumerate(callbacks)}
+        self.edges = explicit_edges(callbacks)
+        self.graph: nx.DiGraph = nx.DiGraph()
+        self.graph.add_nodes_from(range(len(callbacks)))
+        self.graph.add_edges_from((index[edge.before], index[edge.after]) for edge in self.edges)
+
+    @cached_property
+    def ancestors(self) -> list[int]:
+        """For each callback the set of those that come before it, directly or not."""
+        import networkx as nx
+
+        ancestors = [0] * len(self.graph)
+        try:
+            for i in nx.topological_sort(self.graph):
+                for before in self.graph.predecessors(i):
+                    ancestors[i] |= ancestors[before] | 1 << before
+        except nx.NetworkXUnfeasible:  # a cycle, which is a problem already
+            ancestors = [sum(1 << k for k in nx.ancestors(self.graph, i)) for i in range(len(ancestors))]
+        return ancestors
+
+    def nearest(self, i: int, group: int) -> set[int]:
+        """The members of a set that come before one of them, with none of them in between."""
+        found, seen, waiting = set(), {i}, [i]
+        while waiting:
+            for before in self.graph.predecessors(waiting.pop()):
+                if before not in seen:
+                    seen.add(before)
+                    if group >> before & 1:
+                        found.add(before)
+                    else:
+                        waiting.append(before)
+        return found
 
 
 def explicit_edges(callbacks: Sequence[Callback]) -> list[Edge]:
