@@ -1,7 +1,8 @@
 """Early stopping and the non-finite loss guard for Treadle."""
 
 from treadle_stopping.criterion import Criterion, Disjunction, Never
-from treadle_stopping.early_stopping import EarlyStop, EarlyStopping
+from treadle_stopping.early_stop import EarlyStop
+from treadle_stopping.early_stopping import EarlyStopping
 from treadle_stopping.limits import NumberLimit, TimeLimit
 from treadle_stopping.patience import UP, NoImprovement, NumberSinceBest, Patience
 from treadle_stopping.prechelt import GL, PQ

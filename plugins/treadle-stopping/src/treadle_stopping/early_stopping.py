@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from loguru import logger
@@ -22,10 +22,8 @@ from treadle import (
     hookimpl,
 )
 from treadle.authoring import (
-    did_you_mean,
     instance_of,
     load_model_state,
-    one_of,
     overlaps,
     phase_key,
     position_of,
@@ -33,37 +31,15 @@ from treadle.authoring import (
     unwrap,
     whole_number,
 )
-from treadle.errors import ArgumentTypeError, ArgumentValueError, CancelFittingException, LossError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_stopping.criterion import Criterion, Never
+from treadle_stopping.early_stop import EarlyStop
 from treadle_stopping.losses import StepLosses
+from treadle_stopping.monitor import Monitor
 from treadle_stopping.patience import NoImprovement, Patience
 from treadle_stopping.stopper import EarlyStopper
-from treadle_stopping.watch import ENDED, Watch
-
-
-class EarlyStop(CancelFittingException):
-    """`EarlyStopping` ended the fit. The message says why.
-
-    Attributes:
-        criterion: The criterion that was met; of a disjunction, the part or parts that were.
-
-    Example:
-        >>> from treadle import toy_learner
-        >>> from treadle_stopping import NumberLimit
-        >>> stop = toy_learner(EarlyStopping(NumberLimit(2), Patience(5))).fit(9).cancelled
-        >>> isinstance(stop, EarlyStop), stop.criterion
-        (True, NumberLimit(n=2))
-    """
-
-    final = True
-
-    def __init__(self, message: str, criterion: Criterion) -> None:
-        super().__init__(message, criterion)
-        self.criterion = criterion
-
-    def __str__(self) -> str:
-        return str(self.args[0])
+from treadle_stopping.watch import ENDED, Watch, check_disjoint
 
 
 class EarlyStopping(Callback):
@@ -154,8 +130,8 @@ class EarlyStopping(Callback):
         self.train_phase = subclass_of(train_phase, "EarlyStopping(train_phase)", Phase, example)
         self.test_phase = subclass_of(test_phase, "EarlyStopping(test_phase)", Phase, example)
         check_disjoint(train_phase, test_phase)
-        self.monitor, self.mode = monitor, one_of(mode, "EarlyStopping(mode)", ["min", "max"])
-        check_monitor(monitor, mode)
+        self.monitor, self.mode = monitor, mode
+        self._monitor = Monitor(monitor, mode)
         self.start_epoch = whole_number(
             start_epoch, "EarlyStopping(start_epoch)", "EarlyStopping(patience=3, start_epoch=5)", least=0
         )
@@ -184,7 +160,7 @@ class EarlyStopping(Callback):
     def best(self) -> float | None:
         """The best out-of-sample value of this fit, or None; values that are not finite do not count."""
         best = self._watch.best
-        return -best if best is not None and self.mode == "max" else best
+        return None if best is None else self._monitor.shown(best)
 
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
@@ -262,7 +238,7 @@ class EarlyStopping(Callback):
                     if not early:
                         watch.stopper.update(loss, training=True)
         if phase_key(phase) == watch.phase:
-            value = self._value(learner, phase, losses)
+            value = self._monitor.value(None if self.monitor is None else learner.cbstate.metricsepoch, phase, losses)
             if value is not None:
                 watch.seen = True
                 if not early:
@@ -293,8 +269,8 @@ class EarlyStopping(Callback):
             return None
         if self.monitor is not None:
             names = getattr(learner.cbstate.metricsepoch, "names", None)
-            if names is not None and self.monitor not in names and phase_key(phase) == watch.phase:
-                raise self._no_metric(phase, names)
+            if names is not None and phase_key(phase) == watch.phase:
+                self._monitor.check(names, phase)
             return losses if losses.feeds else None
         key, undecided = phase_key(phase), watch.stand_in or not watch.phase
         looked_at = key == watch.phase or (undecided and isinstance(phase, (self.train_phase, self.test_phase)))
@@ -305,35 +281,7 @@ class EarlyStopping(Callback):
         watch = self._watch
         if (fired := watch.stopper.fired) != Never():
             watch.stopped = True
-            raise EarlyStop(watch.stopper.message + self._explanation(), fired)
-
-    def _value(self, learner: Any, phase: Phase, losses: StepLosses) -> float | None:
-        """The epoch's out-of-sample value, lower is better; None if no step ran to its end."""
-        if self.monitor is None:
-            if losses.missing and losses.mean is None:
-                raise LossError(
-                    f"EarlyStopping found no `step.loss` in {phase}.\nFix: choose other phases, train_phase and "
-                    f'test_phase, or an epoch metric:\n    EarlyStopping(..., monitor="Accuracy")'
-                )
-            return losses.mean
-        metrics = learner.cbstate.metricsepoch[phase]
-        if self.monitor not in metrics:
-            raise self._no_metric(phase, metrics)
-        value: float = metrics[self.monitor].last[1]
-        return -value if self.mode == "max" else value
-
-    def _no_metric(self, phase: Phase, known: Iterable[str]) -> ArgumentValueError:
-        """The error for a metric that is not recorded."""
-        assert self.monitor is not None
-        return ArgumentValueError(
-            f"EarlyStopping(monitor={self.monitor!r}): there is no such metric in {phase}. "
-            f"{did_you_mean(self.monitor, known)}\nFix: name a metric that is recorded, or add it to `Metrics`."
-        )
-
-    def _explanation(self) -> str:
-        if self.monitor is None:
-            return ""
-        return f" The loss is here {self.monitor}{', its sign changed' if self.mode == 'max' else ''}."
+            raise EarlyStop(watch.stopper.message + self._monitor.explanation, fired)
 
     def state_dict(self) -> dict[str, Any]:
         return self._watch.state_dict()
@@ -341,31 +289,3 @@ class EarlyStopping(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._watch.load_state_dict(state)
         self._phase = None
-
-
-def check_disjoint(train_phase: type[Phase], test_phase: type[Phase]) -> None:
-    """Refuse types of phases of which a phase could be both."""
-    if issubclass(train_phase, test_phase) or issubclass(test_phase, train_phase):
-        both = train_phase if issubclass(train_phase, test_phase) else test_phase
-        raise ArgumentValueError(
-            f"EarlyStopping(train_phase={train_phase.__name__}, test_phase={test_phase.__name__}) overlap: the losses "
-            f"of a {both.__name__} would be of training and out of sample at once.\n"
-            f"Fix: pass two types that have no phase in common; to look at training in place of validation:\n"
-            f"    EarlyStopping(..., train_phase=AbstractValidationPhase, test_phase=AbstractTrainingPhase)"
-        )
-
-
-def check_monitor(monitor: Any, mode: str) -> None:
-    """Refuse what is not the name of a metric, and a loss of which more is better."""
-    if monitor is None:
-        if mode == "max":
-            raise ArgumentValueError(
-                'EarlyStopping(mode="max") without `monitor` looks at the loss, of which less is better.\n'
-                'Fix: name the metric of which more is better:\n    EarlyStopping(3, monitor="Accuracy", mode="max")'
-            )
-    elif not (isinstance(monitor, str) and monitor):
-        error = ArgumentValueError if monitor == "" else ArgumentTypeError
-        raise error(
-            f"EarlyStopping(monitor) must be the name of a metric, got {monitor!r}.\n"
-            f'Fix: write, for example:\n    EarlyStopping(3, monitor="Accuracy")'
-        )

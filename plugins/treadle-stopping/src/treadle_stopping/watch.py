@@ -115,6 +115,18 @@ def listed(phases: Iterable[Phase]) -> str:
     return " and ".join(map(repr, phases))
 
 
+def check_disjoint(train_phase: type[Phase], test_phase: type[Phase]) -> None:
+    """Refuse types of phases of which a phase could be both."""
+    if issubclass(train_phase, test_phase) or issubclass(test_phase, train_phase):
+        both = train_phase if issubclass(train_phase, test_phase) else test_phase
+        raise ArgumentValueError(
+            f"EarlyStopping(train_phase={train_phase.__name__}, test_phase={test_phase.__name__}) overlap: the losses "
+            f"of a {both.__name__} would be of training and out of sample at once.\n"
+            f"Fix: pass two types that have no phase in common; to look at training in place of validation:\n"
+            f"    EarlyStopping(..., train_phase=AbstractValidationPhase, test_phase=AbstractTrainingPhase)"
+        )
+
+
 def several(what: str, argument: str, phases: tuple[Phase, ...]) -> ArgumentValueError:
     """The error for a fit in which values of several phases would be compared with each other."""
     return ArgumentValueError(

@@ -1,0 +1,88 @@
+"""`Monitor`: the value of an epoch that `EarlyStopping` looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from treadle import Phase
+from treadle.authoring import did_you_mean, one_of
+from treadle.errors import ArgumentTypeError, ArgumentValueError, LossError
+
+from treadle_stopping.losses import StepLosses
+
+
+class Monitor:
+    """The mean loss of an epoch, or an epoch metric; the criteria get it so that lower is better.
+
+    Args:
+        metric: The name of the metric, or None for the loss.
+        mode: "min" if lower values of it are better, "max" if higher ones are.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: for what is not the name of a metric, and a loss of which more is better.
+
+    Example:
+        >>> losses = StepLosses()
+        >>> losses.record({"loss": 3.0})
+        >>> Monitor(None, "min").value(None, None, losses), Monitor("Accuracy", "max").shown(-0.5)
+        (3.0, 0.5)
+    """
+
+    def __init__(self, metric: str | None, mode: str) -> None:
+        self.metric, self.mode = metric, one_of(mode, "EarlyStopping(mode)", ["min", "max"])
+        if metric is None:
+            if mode == "max":
+                raise ArgumentValueError(
+                    'EarlyStopping(mode="max") without `monitor` looks at the loss, of which less is better.\n'
+                    "Fix: name the metric of which more is better:\n"
+                    '    EarlyStopping(3, monitor="Accuracy", mode="max")'
+                )
+        elif not (isinstance(metric, str) and metric):
+            error = ArgumentValueError if metric == "" else ArgumentTypeError
+            raise error(
+                f"EarlyStopping(monitor) must be the name of a metric, got {metric!r}.\n"
+                f'Fix: write, for example:\n    EarlyStopping(3, monitor="Accuracy")'
+            )
+
+    def value(self, metricsepoch: Any, phase: Any, losses: StepLosses) -> float | None:
+        """The value of an epoch that has ended, lower is better; None if no step ran to its end.
+
+        Args:
+            metricsepoch: What the callback `Metrics` recorded; not looked at for the loss.
+            losses: The losses of the epoch's steps; not looked at for a metric.
+
+        Raises:
+            LossError: if the steps have no loss.
+            ArgumentValueError: if there is no such metric.
+        """
+        if self.metric is None:
+            if losses.missing and losses.mean is None:
+                raise LossError(
+                    f"EarlyStopping found no `step.loss` in {phase}.\nFix: choose other phases, train_phase and "
+                    f'test_phase, or an epoch metric:\n    EarlyStopping(..., monitor="Accuracy")'
+                )
+            return losses.mean
+        metrics = metricsepoch[phase]
+        self.check(metrics, phase)
+        value: float = metrics[self.metric].last[1]
+        return self.shown(value)
+
+    def check(self, names: Iterable[str], phase: Phase) -> None:
+        """Refuse a metric that is not among those that are recorded in a phase."""
+        if self.metric is not None and self.metric not in names:
+            raise ArgumentValueError(
+                f"EarlyStopping(monitor={self.metric!r}): there is no such metric in {phase}. "
+                f"{did_you_mean(self.metric, names)}\nFix: name a metric that is recorded, or add it to `Metrics`."
+            )
+
+    def shown(self, value: float) -> float:
+        """A recorded value as the criteria get it, and the other way round."""
+        return -value if self.mode == "max" else value
+
+    @property
+    def explanation(self) -> str:
+        """What the loss is that the criteria speak of, in a message."""
+        if self.metric is None:
+            return ""
+        return f" The loss is here {self.metric}{', its sign changed' if self.mode == 'max' else ''}."
