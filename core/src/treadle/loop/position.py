@@ -9,6 +9,7 @@ from treadle.loop.scope import Scope
 from treadle.state.modes import Modes
 from treadle.state.random_state import RandomState
 from treadle.state.run.data.passes import Passes, PassStart
+from treadle.state.views import learner_of
 
 if TYPE_CHECKING:
     from treadle.phases import Phase
@@ -100,7 +101,7 @@ def position_of(learner: Any) -> Position:
         0
         1
     """
-    position: Position = getattr(learner, "_learner", learner).position
+    position: Position = learner_of(learner).position
     return position
 
 

@@ -14,6 +14,7 @@ from treadle.errors import MismatchError, NotResumableError
 from treadle.state.run import callback_states
 from treadle.state.run.objects.kinds import is_generator
 from treadle.state.run.objects.walk import walk
+from treadle.state.views import learner_of
 
 #: Objects by name, or a list of objects, that hold random generators.
 Sources = Mapping[str, Any] | Iterable[Any]
@@ -162,7 +163,7 @@ def own_generators(sources: Sources) -> dict[str, Any]:
 
 def sources_of(learner: Any) -> dict[str, Any]:
     """All parts of a learner that may hold random generators, by name."""
-    learner = getattr(learner, "_learner", learner)  # of a callback's view
+    learner = learner_of(learner)
     parts = ("data", "model", "lossfn", "optimizer", "cbstate")
     return {part: getattr(learner, part) for part in parts} | {"callbacks": callback_states.keys(learner.callbacks)}
 

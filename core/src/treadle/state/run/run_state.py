@@ -28,6 +28,7 @@ from treadle.state.run.model_state import (
 )
 from treadle.state.run.objects.preserved import remember
 from treadle.state.run.values import flatten, refuse_unsaveable, unflatten
+from treadle.state.views import learner_of
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
@@ -209,7 +210,7 @@ def capture_run(learner: Any, *, copy: bool = True) -> RunState:
 def parts_of_run(learner: Any) -> dict[str, Any]:
     """All that a run consists of, by part, without what the models' `state_dict` holds."""
     progress, phase = learner.progress, learner.progress.phase
-    position = position_in(learner)
+    position = learner_of(learner).position
     data_name = None if phase is None else phase.data_name
     start, models = position.at_start, models_by_name(learner.model)
     parameters, modules = all_parameters(learner), named_modules(models, learner.lossfn)
@@ -272,17 +273,12 @@ def refuse_unsaveable_run(learner: Any) -> None:
 
 def refuse_other_passes(learner: Any) -> None:
     """Refuse data whose next pass would not begin as the first one did; see `Passes`."""
-    phase, position = learner.progress.phase, position_in(learner)
+    phase, position = learner.progress.phase, learner_of(learner).position
     under_way = None if phase is None else phase.data_name
     refuse_unresumable(learner.data, under_way=under_way)
     for name, passes in position.passes.items():
         if name in learner.data:
             passes.refuse_unrepeatable(sources_of(learner))
-
-
-def position_in(learner: Any) -> Any:
-    """Where a learner, or the learner that a callback has a view of, is."""
-    return getattr(learner, "_learner", learner).position
 
 
 def optional_callbacks(learner: Any, saved: Mapping[str, Any], without: Collection[str]) -> set[str]:

@@ -55,6 +55,11 @@ def view(learner: Learner, callback: Callback) -> Any:
     return view_class(tuple(sorted(declared.items())))(learner, callback.name)
 
 
+def learner_of(learner: Any) -> Any:
+    """The learner that a callback has a view of, or the learner itself."""
+    return getattr(learner, "_learner", learner)
+
+
 class View:
     """Base of the generated classes. An instance stands for the learner or a part of it.
 
