@@ -16,6 +16,7 @@ from treadle.state.models import clear_gradients, gradients_of, put_back_gradien
 from treadle.state.modes import modes_of, put_back_modes, set_modes
 from treadle.state.propdict import PropDict
 from treadle.state.random_state import RandomState, sources_of
+from treadle.state.run.objects.undos import undo_all
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
@@ -70,14 +71,7 @@ class Scope:
 
     def put_back(self) -> None:
         """Put everything back, the last change first; as often as needed."""
-        first: Exception | None = None
-        for undo in reversed(self.undo):
-            try:
-                undo()
-            except Exception as error:  # the rest is put back all the same
-                first = first or error
-        if first is not None:
-            raise first
+        undo_all(self.undo)
 
 
 class entered:

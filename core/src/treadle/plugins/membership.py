@@ -12,6 +12,7 @@ from treadle.callback import Callback
 from treadle.errors import CallbackError
 from treadle.state.run.callback_states import layers
 from treadle.state.run.objects.preserved import remember
+from treadle.state.run.objects.undos import Undo, undo_all
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,7 @@ def join(callbacks: Iterable[Callback], learner: str) -> Callable[[], None]:
     Raises:
         CallbackError: for a callback whose state is not known.
     """
-    undos: list[Callable[[], object]] = []
-
-    def leave() -> None:
-        for undo in reversed(undos):
-            undo()
-
+    undos: list[Undo] = []
     try:
         for layer in [layer for callback in callbacks for layer in reversed(layers(callback))]:
             before: Membership | None = getattr(layer, "_membership", None)
@@ -56,9 +52,9 @@ def join(callbacks: Iterable[Callback], learner: str) -> Callable[[], None]:
                 start_again(layer, before.state)
                 layer._membership = Membership(learner, before.state)
     except BaseException:
-        leave()
+        undo_all(undos)
         raise
-    return leave
+    return partial(undo_all, undos)
 
 
 def initial_state(callback: Callback) -> dict[str, Any] | Exception:

@@ -30,6 +30,7 @@ from treadle.state.run.objects.undos import (
     slots_undo,
     state_undo,
     tensor_undo,
+    undo_all,
 )
 from treadle.state.run.objects.walk import Node, walk
 from treadle.state.run.values import has_state
@@ -83,19 +84,8 @@ def remember(
         lazy: Whether a lazy tensor is passed over. Default: no.
     """
     seen: dict[int, Any] = {}
-    undos: list[Undo | None] = []
+    undos: list[Undo] = []
     data = list(loaders)
-
-    def put_back() -> None:
-        first: Exception | None = None
-        for undo in reversed(undos):
-            try:
-                if undo is not None:
-                    undo()
-            except Exception as error:  # the rest is put back all the same
-                first = first or error
-        if first is not None:
-            raise first
 
     for node in walk(
         {"holders": list(holders)}, largest=None, stop=(*DATA, *skipped(parameters)), seen=seen, classes=False
@@ -104,14 +94,14 @@ def remember(
             data.append(node.value)
             del seen[id(node.value)]
         elif not isinstance(node.value, skipped(parameters)) and not (lazy and is_lazy(node.value)):
-            undos += undos_of(node.value)
+            undos += filter(None, undos_of(node.value))
     try:
         for node in walk({"data": data}, seen=seen, classes=False):
-            undos += undos_of_data(node)
+            undos += filter(None, undos_of_data(node))
     except BaseException:
-        put_back()
+        undo_all(undos)
         raise
-    return put_back
+    return partial(undo_all, undos)
 
 
 def skipped(parameters: bool) -> tuple[type, ...]:

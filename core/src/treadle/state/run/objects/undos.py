@@ -7,7 +7,7 @@ import io
 import types
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,18 @@ Undo = Callable[[], object]
 
 #: In the place of a slot that is not set.
 UNSET: Any = object()
+
+
+def undo_all(undos: Sequence[Undo]) -> None:
+    """Call the functions, the last one first. If some of them fail, the rest is put back all the same."""
+    first: Exception | None = None
+    for undo in reversed(undos):
+        try:
+            undo()
+        except Exception as error:
+            first = first or error
+    if first is not None:
+        raise first
 
 
 def tensor_undo(tensor: torch.Tensor) -> Undo:
