@@ -56,7 +56,7 @@ def test_the_file_that_is_damaged_is_named(entry, harm, message):
 @pytest.mark.parametrize("harm", [damage, cut, lambda file: file.unlink(), lambda file: file.write_text("[]")])
 def test_a_manifest_that_is_damaged_is_named(entry, harm):
     harm(entry / MANIFEST)
-    with pytest.raises(DamagedCheckpointError, match=r"manifest.json is damaged .*\nFix: load another checkpoint"):
+    with pytest.raises(DamagedCheckpointError, match=r"manifest.json is damaged: .*\nFix: load another checkpoint"):
         read_manifest(entry)
 
 
@@ -128,5 +128,5 @@ def test_a_format_that_is_not_a_number_is_named(entry):
 
 def test_a_manifest_that_is_nested_too_deep_is_named(entry):
     (entry / MANIFEST).write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
-    with pytest.raises(DamagedCheckpointError, match=r"manifest.json is damaged .*recursion"):
+    with pytest.raises(DamagedCheckpointError, match=r"manifest.json is damaged: .*recursion"):
         read_manifest(entry)

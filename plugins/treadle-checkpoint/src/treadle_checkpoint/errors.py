@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from treadle.errors import CheckpointError
+from pathlib import Path
+
+from treadle.errors import CheckpointError, DamagedCheckpointError
 
 
 class NoCheckpointError(CheckpointError, FileNotFoundError):
@@ -15,3 +17,8 @@ class FolderInUseError(CheckpointError):
 
 class NonFiniteWeightsError(CheckpointError):
     """A model has weights that are NaN or infinite, and is not saved."""
+
+
+def damaged(file: Path, what: str) -> DamagedCheckpointError:
+    """The error for a file of a checkpoint whose content is not what was written."""
+    return DamagedCheckpointError(f"{file} is damaged: {what}.\nFix: load another checkpoint.")

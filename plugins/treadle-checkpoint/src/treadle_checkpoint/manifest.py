@@ -11,7 +11,7 @@ from typing import Any
 from treadle.errors import CheckpointError, DamagedCheckpointError
 
 from treadle_checkpoint.durable import whole_file
-from treadle_checkpoint.errors import NoCheckpointError
+from treadle_checkpoint.errors import NoCheckpointError, damaged
 from treadle_checkpoint.tensor_file import unreadable
 
 #: The file in the folder of a checkpoint.
@@ -79,7 +79,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if sha256 != manifest_digest(manifest):
             raise ValueError("its content is not what was written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedCheckpointError(f"{file} is damaged ({error}).\nFix: load another checkpoint.") from error
+        raise damaged(file, str(error)) from error
     version = entry(folder, manifest, "format", is_count)
     if version > FORMAT:
         raise CheckpointError(
@@ -107,10 +107,7 @@ def entry(folder: Path, values: Any, name: str, valid: Callable[[Any], bool]) ->
     """
     if isinstance(values, Mapping) and name in values and valid(values[name]):
         return values[name]
-    raise DamagedCheckpointError(
-        f"{folder / MANIFEST} is damaged: its entry {name!r} is missing or has an invalid value.\n"
-        f"Fix: load another checkpoint."
-    )
+    raise damaged(folder / MANIFEST, f"its entry {name!r} is missing or has an invalid value")
 
 
 def is_count(value: Any) -> bool:
@@ -140,14 +137,9 @@ def verify(folder: Path, manifest: dict[str, Any], names: Iterable[str]) -> None
                 raise DamagedCheckpointError(f"{file} is missing.\nFix: load another checkpoint.")
             written, size = entry(folder, files[name], "bytes", is_count), file.stat().st_size
             if size != written:
-                raise DamagedCheckpointError(
-                    f"{file} is damaged: it has {size} bytes, and {written} were written.\n"
-                    f"Fix: load another checkpoint."
-                )
+                raise damaged(file, f"it has {size} bytes, and {written} were written")
             if "content" not in files[name] and digest(file) != entry(folder, files[name], "sha256", is_text):
-                raise DamagedCheckpointError(
-                    f"{file} is damaged: its content is not what was written.\nFix: load another checkpoint."
-                )
+                raise damaged(file, "its content is not what was written")
         except OSError as error:
             raise unreadable(file, error) from error
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from treadle import CancelFittingException
 from treadle.authoring import phase_key
-from treadle.errors import DamagedCheckpointError
 
+from treadle_checkpoint.errors import damaged
 from treadle_checkpoint.manifest import is_count, is_text
 
 
@@ -66,11 +66,8 @@ def place_of(values: Any, file: Path) -> Place:
         **dict.fromkeys(("phase", "data", "digest", "ended", "by"), lambda value: value is None or is_text(value)),
     }
     if not isinstance(values, dict) or not values.keys() <= valid.keys():
-        raise DamagedCheckpointError(f"{file} is damaged: it has no place of a run.\nFix: load another checkpoint.")
+        raise damaged(file, "it has no place of a run")
     for name, value in values.items():
         if not valid[name](value):
-            raise DamagedCheckpointError(
-                f"{file} is damaged: the entry {name!r} of its place has an invalid value.\n"
-                f"Fix: load another checkpoint."
-            )
+            raise damaged(file, f"the entry {name!r} of its place has an invalid value")
     return Place(**{**values, "phases": tuple(values.get("phases", ()))})

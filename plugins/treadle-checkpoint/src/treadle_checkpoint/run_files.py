@@ -15,7 +15,7 @@ from treadle.authoring import RunState
 from treadle.errors import CheckpointError, DamagedCheckpointError
 
 from treadle_checkpoint.durable import flush_file, whole_folder
-from treadle_checkpoint.errors import NoCheckpointError
+from treadle_checkpoint.errors import NoCheckpointError, damaged
 from treadle_checkpoint.folder import numbered
 from treadle_checkpoint.manifest import (
     MANIFEST,
@@ -129,12 +129,8 @@ def read(path: Path) -> tuple[RunState, Place]:
         plain = json.loads((path / plain_file).read_text(encoding="utf-8"))
         place = plain.pop("place")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedCheckpointError(
-            f"{path / plain_file} is damaged ({error!r}).\nFix: load another checkpoint."
-        ) from error
+        raise damaged(path / plain_file, repr(error)) from error
     progress = plain.get("progress")
     if not isinstance(progress, dict) or not all(map(is_count, progress.values())):
-        raise DamagedCheckpointError(
-            f"{path / plain_file} is damaged: it has no progress of a run.\nFix: load another checkpoint."
-        )
+        raise damaged(path / plain_file, "it has no progress of a run")
     return RunState(model, plain, tensors), place_of(place, path / plain_file)
