@@ -57,21 +57,28 @@ class MetricsTable:
 
     def block(self, epoch: int, phase: str, values: Mapping[str, float], width: int) -> list[str]:
         """The lines of an epoch where there is no room for its row: a line for each metric, and no header."""
-        grid = Table.grid(padding=(0, SPACE, 0, 0))
+        grid = Table.grid()
         grid.add_column(overflow="fold")
+        grid.add_column(width=SPACE)
         grid.add_column(justify="right", no_wrap=True)
         for name in self.names:
-            grid.add_row(Text(name), shown(values, name))
+            grid.add_row(Text(name), "", shown(values, name))
         return [
             *lines(Text(f"{epoch} {phase}", overflow="fold"), width),
             *lines(Padding(grid, (0, 0, 0, SPACE)), width),
         ]
 
     def _row(self, epoch: str, phase: str, cells: Sequence[str]) -> list[str]:
-        grid = Table.grid(padding=(0, SPACE, 0, 0))
-        for i, width in enumerate(self._widths):
+        # The space is a column of no text: padding is free behind the last column from rich 14.3 on only.
+        grid = Table.grid()
+        row: list[Text] = []
+        for i, (width, cell) in enumerate(zip(self._widths, (epoch, phase, *cells), strict=True)):
+            if i > 0:
+                grid.add_column(width=SPACE)
+                row.append(Text())
             grid.add_column(justify="left" if i == 1 else "right", width=width)
-        grid.add_row(*map(Text, (epoch, phase, *cells)))
+            row.append(Text(cell))
+        grid.add_row(*row)
         return lines(grid, self.width)
 
 
