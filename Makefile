@@ -7,13 +7,14 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 EDITABLE := $(addprefix -e ,core $(PLUGINS))
 STAMP := .venv/.installed
 
-.PHONY: help venv demo test lint types docs pages unit campaigns bench clean
+.PHONY: help venv demo test lint types docs pages unit floors campaigns bench clean
 
 help:
 	@echo "make demo   train on the digits and leave pictures in runs/digits"
 	@echo "make test   all that CI runs: lint, types, docs, unit (each also a target of its own)"
 	@echo "make pages  the docs' tables, written anew from the declarations"
 	@echo "make campaigns  every line interrupted, every saved point resumed; make test runs a tenth"
+	@echo "make floors  the tests of core and plugins with the lowest versions of all libraries, in .venv-floors"
 	@echo "make bench  the time and memory budgets, as a table"
 	@echo "make clean  remove .venv, caches and what was built"
 
@@ -50,6 +51,21 @@ pages: $(STAMP)
 unit: $(STAMP)
 	$(PY) -m pytest -q -n 2 --dist loadfile
 
+# Not part of `make test`: an environment of its own and all those tests once more would double its time.
+# Run it where a requirement changes, and before a release.
+FLOORS := .venv-floors
+FLOORS_PIP := $(subst .venv/,$(FLOORS)/,$(PIP)) -c floors.txt
+
+floors: $(FLOORS)/.installed
+	$(FLOORS)/bin/python -m pytest -q -n 2 --dist loadfile core plugins
+
+$(FLOORS)/.installed: floors.txt constraints.txt core/pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
+	test -x $(FLOORS)/bin/python || $(PYTHON) -m venv $(FLOORS)
+	$(FLOORS_PIP) torch hatchling editables
+	$(FLOORS_PIP) hypothesis pytest pytest-xdist sybil
+	$(FLOORS_PIP) --no-build-isolation $(foreach folder,core $(PLUGINS),-e '$(folder)[test]')
+	touch $@
+
 campaigns: $(STAMP)
 	$(PY) tests/campaigns/interrupts.py
 	$(PY) tests/campaigns/resumes.py
@@ -58,5 +74,5 @@ bench: $(STAMP)
 	$(PY) tests/benchmarks/run.py
 
 clean:
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build runs
+	rm -rf .venv .venv-floors .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
