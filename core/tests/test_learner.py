@@ -478,9 +478,8 @@ def test_the_callbacks_cannot_be_changed_while_something_is_under_way(run, metho
         with pytest.raises(
             CallbackError,
             match=rf"^learner\.{method} was called while a fit, an epoch or a step is under way; the callbacks, whose "
-            r"order is worked out for all of it, stay as they are\.\nFix: call it before the fit or after it; a "
-            r"callback that is to do nothing for a while looks at learner\.progress itself, or stands in a condition:"
-            r"\n    ConditionalCallback\(callback, condition\)$",
+            r"order is worked out for all of it, stay as they are\.\nFix: call it before the fit or after it; to "
+            r"switch a callback off for a while, wrap it:\n    ConditionalCallback\(callback, condition\)$",
         ):
             CHANGES[method](learner)
 

@@ -285,8 +285,7 @@ class Learner:
         raise CallbackError(
             f"learner.{method} was called while a fit, an epoch or a step is under way; the callbacks, whose order is "
             f"worked out for all of it, stay as they are.\n"
-            f"Fix: call it before the fit or after it; a callback that is to do nothing for a while looks at "
-            f"learner.progress itself, or stands in a condition:\n"
+            f"Fix: call it before the fit or after it; to switch a callback off for a while, wrap it:\n"
             f"    ConditionalCallback(callback, condition)"
         )
 

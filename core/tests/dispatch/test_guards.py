@@ -97,7 +97,7 @@ def test_a_phase_that_would_pass_a_guard_by_is_refused_and_no_other(
     declared = {path.split(".")[1] for path in access if path.startswith("step.")}
     absent = declared - {"xs", *entries} if needed else set()
     if missing or absent:
-        with pytest.raises(CallbackError, match=r"^Guard is a guard and .*came to its end without it") as raised:
+        with pytest.raises(CallbackError, match=r"^Guard is a guard and .*ended without it") as raised:
             learner.fit(2, phases=[phase])
         assert learner.progress.step == 0
         assert learner.progress.steps == (base.training is True)
@@ -110,8 +110,8 @@ def test_a_phase_that_would_pass_a_guard_by_is_refused_and_no_other(
 def test_the_message_names_what_is_missing_and_how_it_gets_there() -> None:
     with pytest.raises(
         CallbackError,
-        match=r"^Guard is a guard and handles `on_backward_begin`, `on_backward_end`, and a step of Mine came to "
-        r"its end without it, so that nothing is guarded there\.\n"
+        match=r"^Guard is a guard and handles `on_backward_begin`, `on_backward_end`, and a step of Mine "
+        r"ended without it, so nothing is guarded there\.\n"
         r"Fix: leave Guard out, restrict its handlers to other phases in a subclass, by an annotation of `phase`, or "
         r"let Mine do what it handles:\n    handle\(BackwardBegin\)\n    handle\(BackwardEnd\)$",
     ):
@@ -121,7 +121,7 @@ def test_the_message_names_what_is_missing_and_how_it_gets_there() -> None:
 def test_the_message_names_the_entry_that_is_missing_and_the_one_that_may_be_meant() -> None:
     with pytest.raises(
         CallbackError,
-        match=r"^Guard is a guard and uses `step\.los`, and a step of Mine came to its end without it, so that nothing "
+        match=r"^Guard is a guard and uses `step\.los`, and a step of Mine ended without it, so nothing "
         r"is guarded there\. Did you mean `loss`\?\n"
         r"Fix: let Guard use an entry that these steps have, leave it out, or set the entry in Mine\.step:\n"
         r"    state\.los = \.\.\.$",

@@ -234,7 +234,7 @@ class Fixed(tuple):
 @pytest.mark.parametrize("batch", [Hidden(), Fixed(torch.ones(1), torch.ones(1))], ids=["mapping", "tuple"])
 def test_a_container_that_cannot_be_made_anew_is_refused_by_name(batch) -> None:
     message = (
-        rf"The batch holds a {type(batch).__name__}, which cannot be made anew with other tensors.\n"
+        rf"The batch holds a {type(batch).__name__}, which cannot be rebuilt with other tensors.\n"
         r"Fix: give it a method that moves it, or let the loader yield a tuple or a dict:\n"
         rf"    class {type(batch).__name__}:\n        def to\(self, device\): ..."
     )

@@ -140,7 +140,7 @@ def test_a_name_whose_class_has_arguments_says_how_to_make_it(install) -> None:
     )
     with pytest.raises(
         CallbackError,
-        match=r"^'needs' cannot be used by its name alone, for Needs needs arguments \(missing a required argument: "
+        match=r"^'needs' cannot be used by its name alone, since Needs needs arguments \(missing a required argument: "
         r"'folder'\)\.\nFix: make it:\n    from needs_plugin import Needs\n    callbacks=\[Needs\(\.\.\.\)\]$",
     ):
         learner(["needs"])
@@ -259,8 +259,8 @@ def late(*names: str) -> Callback:
 def test_a_name_in_run_after_that_is_close_to_one_is_reported_once(warnings) -> None:
     learner = toy_learner(late("Stepz"), Steps())
     assert warnings == [
-        "Late.run_after names 'Stepz', and no callback is called so. Did you mean `Steps`?\n"
-        "Fix: correct the name. One that no callback has orders nothing."
+        "Late.run_after names 'Stepz', and there is no callback of that name. Did you mean `Steps`?\n"
+        "Fix: correct the name. A name that no callback has orders nothing."
     ]
     learner.add_callback(Callback())
     copy.deepcopy(learner)
@@ -272,7 +272,7 @@ def test_a_name_in_run_after_that_is_close_to_one_is_reported_once(warnings) -> 
 def test_so_is_one_that_is_close_to_what_is_installed(install, only_tests, warnings) -> None:
     default_plugin(install, metrics=it())
     toy_learner(late("metric"))
-    assert [text.partition("\n")[0].partition("so. ")[2] for text in warnings] == ["Did you mean `metrics`?"]
+    assert [text.partition("\n")[0].partition("name. ")[2] for text in warnings] == ["Did you mean `metrics`?"]
 
 
 @pytest.mark.parametrize("name", ["Steps", "steps", "somebody_else", "unknown_recorder", "Late"])
@@ -290,8 +290,8 @@ def test_a_name_that_disables_none_and_is_close_to_one_is_reported(
     toy_learner(Steps()).add_callback(Callback())
     assert len(warnings) == 1
     assert warnings[0].endswith(
-        "and no plugin is called so. Did you mean `metrics`?\n"
-        "Fix: correct the name. One that no plugin has leaves none out:\n    TREADLE_DISABLE_PLUGINS=metrics"
+        "and there is no plugin of that name. Did you mean `metrics`?\n"
+        "Fix: correct the name. A name that no plugin has disables nothing:\n    TREADLE_DISABLE_PLUGINS=metrics"
     )
 
 

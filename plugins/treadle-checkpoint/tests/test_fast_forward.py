@@ -46,7 +46,7 @@ def test_another_batch_or_too_few_of_them_are_refused():
     digest = batch_digest(batches[1])
     assert len(list(fast_forward(batches, 2, digest, "training"))) == 1
     with pytest.raises(
-        MismatchError, match=r"Batch 2 of data.training is another one than in the saved run[^\n]*\nFix: .* state_dict"
+        MismatchError, match=r"Batch 2 of data.training differs from that of the saved run[^\n]*\nFix: .* state_dict"
     ):
         fast_forward([batches[0], batches[2]], 2, digest, "training")
     with pytest.raises(

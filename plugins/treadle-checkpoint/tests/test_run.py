@@ -300,7 +300,7 @@ def test_fit_cannot_resume_an_epoch_that_was_not_run_by_fit(tmp_path):
 def test_data_that_are_others_are_refused(in_the_middle):
     learner = toy_learner(coeff=2.0)
     resume(learner, in_the_middle)
-    with pytest.raises(MismatchError, match=r"Batch 4 of data.training is another one than in the saved run"):
+    with pytest.raises(MismatchError, match=r"Batch 4 of data.training differs from that of the saved run"):
         learner.fit(3)
 
 

@@ -7,7 +7,7 @@ import torch
 from torchmetrics import MeanSquaredError, MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryF1Score, BinaryRecall, MulticlassAccuracy
 from torchmetrics.wrappers import ClasswiseWrapper
-from treadle import TrainingPhase, epoch, toy_learner
+from treadle import TrainingPhase, ValidationPhase, epoch, toy_learner
 from treadle.errors import ArgumentValueError
 from treadle_metrics import AbstractMetric, Metric, MetricError, Metrics, Recorder
 
@@ -188,4 +188,4 @@ def test_each_column_is_in_the_table_the_file_and_can_be_monitored(tmp_path):
     tags = {line.split(",")[0] for line in (tmp_path / "log.csv").read_text().splitlines()[1:]}
     assert {f"Epoch/{phase}/Metrics/mse" for phase in ("TrainingPhase", "ValidationPhase")} <= tags
     (saved,) = checkpoint.checkpoints(tmp_path / "run")
-    assert saved.score.value == learner.cbstate.metricsepoch[TrainingPhase()]["most"].last[1]
+    assert saved.score.value == learner.cbstate.metricsepoch[ValidationPhase()]["most"].last[1]

@@ -680,7 +680,7 @@ def test_data_that_hold_an_iterator_under_way_are_refused_and_keep_their_batches
 
     learner = toy_learner(data=(Stream(),))
     with pytest.raises(
-        NotSaveableError, match=r"data\[0\]\.stream is a .* under way, .*\nFix: make it anew for each pass"
+        NotSaveableError, match=r"data\[0\]\.stream is a .* under way, .*\nFix: make a new one for each pass"
     ):
         LRFinder(num_it=2).find(learner)
     assert next(learner.data.training.stream)[0][0] == 0

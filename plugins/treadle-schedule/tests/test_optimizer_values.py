@@ -110,7 +110,7 @@ def test_groups_with_the_same_value_stay_the_same_and_nothing_is_kept_in_them():
 def test_groups_without_a_ratio_are_refused_and_nothing_is_changed():
     learner = groups_of(0.0, 0.1)
     message = (
-        r"LearningRate: the parameter groups have \[0\.0, 0\.1\], and none but 0 has a ratio to 0, the first\.\n"
+        r"LearningRate: the parameter groups have \[0\.0, 0\.1\], and the others have no ratio to the first, 0\.\n"
         r"Fix: pass a value for each group, or set one of them:\n    LearningRate\(group=1\)"
     )
     with pytest.raises(HyperParameterError, match=message):

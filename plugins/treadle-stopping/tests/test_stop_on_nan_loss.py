@@ -160,7 +160,7 @@ def test_a_loss_that_the_steps_do_not_have_is_refused_at_the_end_of_the_first_on
     learner = toy_learner(StopOnNaNLoss(name))
     with pytest.raises(
         CallbackError,
-        match=rf"^StopOnNaNLoss is a guard and uses `step\.{name}`, and a step of TwoLosses came to its end without it",
+        match=rf"^StopOnNaNLoss is a guard and uses `step\.{name}`, and a step of TwoLosses ended without it",
     ):
         epoch(learner, TwoLosses(), [(1.0, 1.0)] * 3)
     assert learner.progress.steps == 1

@@ -114,8 +114,8 @@ def missing_hooks(
     listed = ", ".join(f"`{hook.hook}`" for hook in missing)
     calls = "".join(f"\n    handle({', '.join([hook.__name__, *hook.arguments[2:]])})" for hook in missing)
     return (
-        f"{callback.name} is a guard and handles {listed}, and a step of {kind} came to its end without it, so that "
-        f"nothing is guarded there.\n"
+        f"{callback.name} is a guard and handles {listed}, and a step of {kind} ended without it, so nothing is "
+        f"guarded there.\n"
         f"Fix: leave {callback.name} out, restrict its handlers to other phases in a subclass, by an annotation of "
         f"`phase`, or let {kind} do what it handles:{calls}"
     )
@@ -128,8 +128,8 @@ def missing_entry(callback: Callback, phase: Phase, state: Mapping[str, Any]) ->
         if root == "step" and below and below[0] not in state:
             kind = type(phase).__name__
             return (
-                f"{callback.name} is a guard and uses `{path}`, and a step of {kind} came to its end without it, so "
-                f"that nothing is guarded there. {did_you_mean(below[0], state)}\n"
+                f"{callback.name} is a guard and uses `{path}`, and a step of {kind} ended without it, so "
+                f"nothing is guarded there. {did_you_mean(below[0], state)}\n"
                 f"Fix: let {callback.name} use an entry that these steps have, leave it out, or set the entry in "
                 f"{kind}.step:\n    state.{below[0]} = ..."
             )

@@ -169,7 +169,7 @@ def cannot_be_made(part: Any) -> ArgumentTypeError:
     """The error for a container that hides its tensors."""
     name = type(part).__name__
     return ArgumentTypeError(
-        f"The batch holds a {name}, which cannot be made anew with other tensors.\n"
+        f"The batch holds a {name}, which cannot be rebuilt with other tensors.\n"
         f"Fix: give it a method that moves it, or let the loader yield a tuple or a dict:\n"
         f"    class {name}:\n        def to(self, device): ..."
     )

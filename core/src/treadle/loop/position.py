@@ -69,10 +69,10 @@ class Position:
         self.stepping = False
         self.taps: dict[object, Callable[[Iterator[Any]], Iterator[Any]]] = {}
 
-    def passes_over(self, own: Mapping[str, Any], phase: Phase, data: Any) -> Passes:
-        """What is known of the passes over the data of an epoch; nothing, if a phase makes them itself of its own."""
+    def passes_over(self, learner_data: Mapping[str, Any], phase: Phase, data: Any) -> Passes:
+        """What is known of the passes over the data of an epoch; nothing, if the phase makes these data itself."""
         name = str(phase.data_name)
-        if name not in own or own[name] is not data:
+        if name not in learner_data or learner_data[name] is not data:
             return Passes(f"data.{name}", data)
         if name not in self.passes or self.passes[name].data is not data:
             self.passes[name] = Passes(f"data.{name}", data)

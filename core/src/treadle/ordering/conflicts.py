@@ -59,9 +59,9 @@ def shared_state(accesses: Sequence[Access]) -> Shared:
             if around != state and around in users:
                 readers_around, writers_around = users[around]
                 pairs = product(((Write, writers), (Read, readers)), ((Write, writers_around), (Read, readers_around)))
-                for (mode, here), (other_mode, there) in pairs:
+                for (mode, inner), (other_mode, outer) in pairs:
                     if Write in (mode, other_mode):
-                        for (i, path), (j, other) in product(here, there):
+                        for (i, path), (j, other) in product(inner, outer):
                             share(i, path, mode, j, other, other_mode)
     for i in entering_the_loop(accesses):
         for j, access in enumerate(accesses):

@@ -42,8 +42,8 @@ def resolutions(first: Callback, second: Callback, resolver: Resolver, user: Res
             *resolver(other, one),
         ],
     )
-    own = checked(first, second, user(first, second))
-    return (refusing(found) or own) if own else found
+    by_user = checked(first, second, user(first, second))
+    return (refusing(found) or by_user) if by_user else found
 
 
 def checked(first: Callback, second: Callback, asked: Iterable[tuple[str, ConflictResolution | None]]) -> Found:

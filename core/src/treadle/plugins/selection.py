@@ -64,7 +64,7 @@ def made_by_name(name: str) -> Callback:
         inspect.signature(cls).bind()
     except TypeError as error:
         raise CallbackError(
-            f"{name!r} cannot be used by its name alone, for {cls.__name__} needs arguments ({error}).\n"
+            f"{name!r} cannot be used by its name alone, since {cls.__name__} needs arguments ({error}).\n"
             f"Fix: make it:\n    from {cls.__module__} import {cls.__name__}\n    callbacks=[{cls.__name__}(...)]"
         ) from None
     return cls()
@@ -180,8 +180,8 @@ def run_after_slips(callbacks: Sequence[Callback], before: Sequence[Callback]) -
         for name in names:
             if name not in known and (guess := closest(name, known, ALIKE)):
                 yield (
-                    f"{callback.name}.run_after names {name!r}, and no callback is called so. Did you mean `{guess}`?\n"
-                    f"Fix: correct the name. One that no callback has orders nothing."
+                    f"{callback.name}.run_after names {name!r}, and there is no callback of that name. "
+                    f"Did you mean `{guess}`?\nFix: correct the name. A name that no callback has orders nothing."
                 )
 
 
@@ -201,6 +201,6 @@ def disabled_slips() -> Iterator[str]:
         if normal(name) not in known and (close := closest(normal(name), known, ALIKE)):
             guess = known[close]
             yield (
-                f"{DISABLE} has {name!r}, and no plugin is called so. Did you mean `{guess}`?\n"
-                f"Fix: correct the name. One that no plugin has leaves none out:\n    {DISABLE}={guess}"
+                f"{DISABLE} has {name!r}, and there is no plugin of that name. Did you mean `{guess}`?\n"
+                f"Fix: correct the name. A name that no plugin has disables nothing:\n    {DISABLE}={guess}"
             )

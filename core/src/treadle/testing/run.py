@@ -42,8 +42,8 @@ class Trail(Callback):
         if isinstance(phase, AbstractTrainingPhase):
             self.steps.append([parameter.detach().clone() for _, parameter in named_tensors(learner.params)])
         else:
-            given = [learner.step[name] for name in ("loss", "yhats") if name in learner.step]
-            self.validation.append([value.detach().clone() for value in given if isinstance(value, torch.Tensor)])
+            values = [learner.step[name] for name in ("loss", "yhats") if name in learner.step]
+            self.validation.append([value.detach().clone() for value in values if isinstance(value, torch.Tensor)])
 
     def copy(self) -> tuple[list[list[torch.Tensor]], list[list[torch.Tensor]], int]:
         """What there is by now."""

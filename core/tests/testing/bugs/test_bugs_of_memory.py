@@ -89,7 +89,7 @@ BUGS = [
     (States, r"^(The states of \d+ steps are|States\.\w+ is the learner or a view|The graphs of)", "Fix: "),
     (
         KeepsLearner,
-        r"^KeepsLearner\.learner is the learner or a view of it, which is another in another learner\.",
+        r"^KeepsLearner\.learner is the learner or a view of it, and belongs to this learner alone\.",
         VIEW,
     ),
     (KeepsViews, r"^KeepsViews\.parts is the learner or a view of it", VIEW),

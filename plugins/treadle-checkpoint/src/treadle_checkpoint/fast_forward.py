@@ -59,7 +59,7 @@ def fast_forward(data: Any, done: int, digest: str | None, name: str) -> Iterato
         )
     if digest is not None and before == after and batch_digest(batch) not in (digest, None):
         raise MismatchError(
-            f"Batch {done} of data.{name} is another one than in the saved run, so the epoch cannot go on.\n"
+            f"Batch {done} of data.{name} differs from that of the saved run, so the epoch cannot go on.\n"
             f"Fix: resume with the same data; let their order depend on nothing but the random generators of Python, "
             f"NumPy and torch, or on one that the loader holds; or give the loader state_dict and load_state_dict."
         )

@@ -61,7 +61,7 @@ class SavedRun:
         if n * len(phases) < place.rounds + (place.phase is not None):
             raise MismatchError(
                 f"The saved fit({place.n}) is already past epoch {n}.\n"
-                f"Fix: its number counts from its beginning, so pass the same one:\n"
+                f"Fix: n counts from the beginning of that fit, so pass the same number:\n"
                 f"    learner.fit({place.n})"
             )
         self.learner.position.rounds = place.rounds

@@ -101,7 +101,7 @@ def resume(
     Raises:
         NoCheckpointError: if there is none.
         DamagedCheckpointError: naming the file that is damaged, and the checkpoint before it.
-        MismatchError: if the learner is another one than was saved; then it is as it was.
+        MismatchError: if the learner is not built as the saved one; then it is as it was.
         CheckpointError: if the checkpoint holds the model alone, or if it is called inside of a fit or an epoch.
         ArgumentTypeError: if `learner` or `path` is not one.
 

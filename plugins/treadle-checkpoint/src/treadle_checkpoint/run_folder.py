@@ -91,7 +91,7 @@ class RunFolder:
         if (name := non_finite(learner.model)) is not None:
             logger.warning(
                 f"No checkpoint was saved: {name} is NaN or infinite. The ones before it stay.\n"
-                f"Fix: look for a batch or a learning rate that makes it so; what trains on does not get finite again. "
+                f"Fix: look for the batch or the learning rate that causes it; training on does not make it finite. "
                 f"Go back to the newest checkpoint, in a learner that was built anew:\n"
                 f"    resume(learner, {str(self.path)!r})"
             )

@@ -130,7 +130,7 @@ class CSVBackend(LoggerBackend):
         if checksum(self.path, length) != (length, position["crc32"]):
             raise LogChangedError(
                 f"{self.path} does not begin with the {length} bytes that it held when the run was saved, so "
-                f"nothing is cut off, and rows may be missing or there twice.\n"
+                f"nothing is cut off, and rows may be missing or duplicated.\n"
                 f"Fix: resume with the log of that run:\n    CSVBackend(path_of_that_log, append=True)"
             )
         self._file.truncate(length)

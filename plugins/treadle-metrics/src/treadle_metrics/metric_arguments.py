@@ -6,11 +6,12 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from treadle import Phase
+from treadle.authoring import map_tensors
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 
@@ -90,15 +91,4 @@ def placement(device: Any) -> Callable[[Any, Any], Any]:
         raise ArgumentValueError(
             f"device={device!r} is not available on this machine.\nFix: pass one that is, for example:\n    {example}"
         ) from error
-    return lambda yhats, ys: (moved(yhats, target), moved(ys, target))
-
-
-def moved(value: Any, device: torch.device) -> Any:
-    """The tensors in a value, on a device."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, Mapping):
-        return {name: moved(item, device) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [moved(item, device) for item in value]
-    return value
+    return lambda yhats, ys: map_tensors(lambda part: part.to(target), (yhats, ys))

@@ -142,7 +142,7 @@ class OptimizerValue(HyperParameter):
             return [1.0] * len(groups)
         if not equal and not numbers[0]:
             raise HyperParameterError(
-                f"{self.name}: the parameter groups have {numbers}, and none but 0 has a ratio to 0, the first.\n"
+                f"{self.name}: the parameter groups have {numbers}, and the others have no ratio to the first, 0.\n"
                 f"Fix: pass a value for each group, or set one of them:\n    {type(self).__name__}(group=1)"
             )
         bases = [1.0] * len(groups) if equal else numbers

@@ -79,8 +79,8 @@ class ReduceOnPlateau(Callback):
         self.cooldown = whole_number(cooldown, named("cooldown"), EXAMPLE, least=0)
         self.min_value = real_number(min_value, named("min_value"), EXAMPLE, least=0, finite=True)
         self.hyperparameters = (self.H,)
-        own = {"cbstate.metricsepoch": Read, "cbstate.hyperparams": Write, "data": Read}
-        self.state_access = merged_access([self.H.state_access, own])
+        access = {"cbstate.metricsepoch": Read, "cbstate.hyperparams": Write, "data": Read}
+        self.state_access = merged_access([self.H.state_access, access])
         self.best = math.inf if mode == "min" else -math.inf
         self._waited = self._cooling = 0
         self._seen = -1

@@ -123,7 +123,7 @@ class EarlyStopping(Callback):
             )
         if patience is None and min_delta != 0:
             raise ArgumentValueError(
-                f"EarlyStopping(min_delta={min_delta!r}) belongs to `patience`, which is not there.\n"
+                f"EarlyStopping(min_delta={min_delta!r}) belongs to `patience`, which was not passed.\n"
                 f"Fix: add it:\n    EarlyStopping(patience=3, min_delta={min_delta!r})"
             )
         example = "EarlyStopping(3, test_phase=ValidationPhase)"

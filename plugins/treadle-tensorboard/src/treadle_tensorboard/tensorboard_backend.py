@@ -136,7 +136,7 @@ class TensorBoardBackend(LoggerBackend):
         if lost := missing(folder, position):
             raise LogChangedError(
                 f"{self.logdir} does not have all that it held when the run was saved (of {', '.join(lost)}), so "
-                f"nothing is cut off, and points may be missing or there twice.\n"
+                f"nothing is cut off, and points may be missing or duplicated.\n"
                 f"Fix: resume with the folder of that run:\n    TensorBoardBackend(folder_of_that_run)"
             )
         self.close()

@@ -156,8 +156,8 @@ def load_model_state(model: Any, state: Mapping[str, Any], where: str = "The sta
         treadle.errors.MismatchError: It does not fit the model: weight has the shape (1, 1), in the model (1, 2).
         Fix: build the model as it was when it was saved
     """
-    for module, own_state, hidden in match_model_state(model, state, where):
-        module.load_state_dict(own_state)
+    for module, values, hidden in match_model_state(model, state, where):
+        module.load_state_dict(values)
         load_hidden_buffers(dict(module.named_modules()), hidden)
 
 

@@ -74,7 +74,7 @@ def check(subject: Subject) -> list[str]:
     name = subject.name
     if where := view_in(unwrap(run.callback)):
         raise Finding(
-            f"{name}.{where} is the learner or a view of it, which is another in another learner.\nFix: {FIX_VIEW}"
+            f"{name}.{where} is the learner or a view of it, and belongs to this learner alone.\nFix: {FIX_VIEW}"
         )
     *earlier, last = [any(marker() is not None for marker in markers) for markers in watch.graphs] or [False]
     if kept := sum(earlier):

@@ -293,7 +293,7 @@ def test_an_epoch_that_is_resumed_with_data_at_another_place_is_refused_by_name(
     ]
     again = toy_learner(data=(loader(Order()),))
     passes = again.position.passes_over(again.data, TrainingPhase(), again.data.training)
-    with pytest.raises(MismatchError, match=r"other ones than .*: data\.training\.sampler\.epoch was 3 and is 0\."):
+    with pytest.raises(MismatchError, match=r"differ from .*: data\.training\.sampler\.epoch was 3 and is 0\."):
         passes.resume(starts[-1].values)
 
 

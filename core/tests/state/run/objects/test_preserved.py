@@ -256,7 +256,7 @@ def test_data_that_hold_an_iterator_under_way_are_refused_and_left_as_they_are(m
     loader.count = 1
     with (
         pytest.raises(
-            NotSaveableError, match=r"data\[0\]\.source\[0\]\['stream'\] is a \w+ under way, .*\nFix: make it anew"
+            NotSaveableError, match=r"data\[0\]\.source\[0\]\['stream'\] is a \w+ under way, .*\nFix: make a new one"
         ),
         preserved_state([], [loader]),
     ):

@@ -232,7 +232,7 @@ def test_a_run_with_more_objects_than_are_walked_is_warned_of(monkeypatch) -> No
     warned = warnings_of(lambda: list(walk({"data": [Plain("a", [1]) for _ in range(20)]})))
     assert warned == [
         "More than 10 objects belong to data, and random generators are looked for in the nearest only.\n"
-        "Fix: hold a generator near, as an attribute of the loader, its sampler or its data set."
+        "Fix: keep each generator as an attribute of the loader, its sampler or its data set."
     ]
 
 

@@ -103,7 +103,7 @@ class Passes:
         wrong = [what for what, (path, value) in zip(others, start.items(), strict=True) if values.get(path) != value]
         if wrong:
             raise MismatchError(
-                f"The data of the epoch that is resumed are other ones than in the saved run: {'; '.join(wrong)}.\n"
+                f"The data of the epoch that is resumed differ from those of the saved run: {'; '.join(wrong)}.\n"
                 f"Fix: set it in on_epoch_begin, which is dispatched again, or give its owner state_dict and "
                 f"load_state_dict"
             )
@@ -134,7 +134,7 @@ class Passes:
         for path in sorted(changed):
             raise NotResumableError(
                 f"A run over {self.name} could not be resumed: {path} was {shown(self._before[path])} before a pass "
-                f"and {shown(now[path])} after it, so the next pass is another one.\n"
+                f"and {shown(now[path])} after it, so the next pass would be different.\n"
                 f"Fix: set it when a pass begins, in __iter__ or in on_epoch_begin, or give its owner state_dict and "
                 f"load_state_dict"
             )

@@ -63,8 +63,6 @@ def held_iterator(name: str, batches: Any) -> tuple[str, str] | None:
     """Which iterator data go on with from pass to pass, and what to do about it; None if there is none."""
     for path, iterator in live_iterators(name, batches):
         what = f"{path} is a {type(iterator).__name__} under way, and what it has yielded is gone"
-        return (
-            what,
-            "make it anew for each pass, in a variable of __iter__, or give its owner state_dict and load_state_dict",
-        )
+        fix = "make a new one for each pass, in a local variable of __iter__"
+        return what, f"{fix}, or give its owner state_dict and load_state_dict"
     return None

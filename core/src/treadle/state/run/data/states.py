@@ -83,7 +83,7 @@ def _targets(data: Mapping[str, Any], saved: Mapping[str, Any]) -> Iterator[tupl
             if where not in parts:
                 owner = f"data.{name}.{where}".rstrip(".")
                 raise MismatchError(
-                    f"The checkpoint has a state of {owner}, and what is there now has no state_dict.\n"
+                    f"The checkpoint has a state of {owner}, and the one of this learner has no state_dict.\n"
                     f"Fix: resume with data built as those of the saved run"
                 )
             yield name, parts[where], where

@@ -48,12 +48,16 @@ def kind_of(cls: type) -> str:
     return "object"
 
 
+#: The modules whose iterators have no attributes to look into.
+ITERATORS = ("builtins", "itertools", "collections", "_collections", "_io", "csv", "_csv")
+
+
 def is_opaque_iterator(cls: type) -> bool:
     """Whether its objects are iterators of which nobody can tell where they are: generators, zip, open files."""
     return (
         hasattr(cls, "__next__")
         and not issubclass(cls, CONTAINERS)
-        and (cls.__module__ or "").partition(".")[0] in ("builtins", "itertools", "collections", "_io", "csv", "_csv")
+        and (cls.__module__ or "").partition(".")[0] in ITERATORS
     )
 
 

@@ -150,7 +150,7 @@ def undos_of_data(node: Node) -> Iterator[Undo | None]:
             return
         raise NotSaveableError(
             f"{node.path} is a {type(value).__name__} under way, and what it has yielded is gone.\n"
-            f"Fix: make it anew for each pass, in a variable of __iter__"
+            f"Fix: make a new one for each pass, in a local variable of __iter__"
         )
     else:
         yield from undos_of(value)

@@ -185,5 +185,5 @@ def _warn_of_limit(name: str) -> None:
 
     logger.warning(
         f"More than {MOST:,} objects belong to {name}, and random generators are looked for in the nearest only.\n"
-        f"Fix: hold a generator near, as an attribute of the loader, its sampler or its data set."
+        f"Fix: keep each generator as an attribute of the loader, its sampler or its data set."
     )
