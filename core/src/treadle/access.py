@@ -161,5 +161,9 @@ def accesses(callback: Callback, permission: type[Permission]) -> set[str]:
         raise AccessError(
             f"{permission!r} is not a permission.\nFix: pass `Read` or `Write`:\n    accesses(callback, Read)"
         )
+    if not hasattr(callback, "state_access"):
+        raise AccessError(
+            f"{callback!r} is not a Callback, and declares no access.\nFix: pass one:\n    accesses(Recorder(), Read)"
+        )
     declared = checked(callback.state_access, callback.name)
     return {path for path, declared_permission in declared.items() if declared_permission is permission}

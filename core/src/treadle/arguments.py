@@ -199,19 +199,52 @@ def list_of(values: Any, name: str, cls: type[T], example: str) -> tuple[T, ...]
     return found
 
 
-def function(value: Any, name: str, example: str) -> Callable[..., Any]:
+def function(value: Any, name: str, example: str, *, takes: Sequence[str] | None = None) -> Callable[..., Any]:
     """The value, which can be called.
 
+    Args:
+        takes: The names of the arguments that it is called with, by position. Default: they are not checked.
+
     Raises:
-        ArgumentTypeError: if it cannot.
+        ArgumentTypeError: if it cannot be called, or not with these arguments.
 
     Example:
         >>> function(len, "fn", "Metric(fn)")("abc")
         3
+        >>> function(lambda: 0, "f", "CustomCallback(print, StepEnd)", takes=["learner"])
+        Traceback (most recent call last):
+        ...
+        treadle.errors.ArgumentTypeError: f is called with (learner), and <lambda> takes ().
+        Fix: write, for example:
+            CustomCallback(print, StepEnd)
     """
     if not callable(value):
         raise ArgumentTypeError(_message(name, "a function", value, example))
+    if takes is not None and (signature := misfit(value, len(takes))):
+        shown = getattr(value, "__name__", type(value).__name__)
+        raise ArgumentTypeError(
+            f"{name} is called with ({', '.join(takes)}), and {shown} takes {signature}.\n"
+            f"Fix: write, for example:\n    {example}"
+        )
     return value  # type: ignore[no-any-return]
+
+
+def misfit(value: Callable[..., Any], count: int) -> str:
+    """The signature of a function that cannot be called with as many arguments; empty if it can.
+
+    Example:
+        >>> misfit(lambda learner: 0, 2), misfit(lambda *learners: 0, 2)
+        ('(learner)', '')
+    """
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # some that are written in C show none
+        return ""
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return str(signature)
+    return ""
 
 
 def file_path(value: Any, name: str, example: str) -> Path:

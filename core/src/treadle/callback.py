@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from treadle.access import Permission, checked
-from treadle.arguments import shown_arguments
+from treadle.arguments import function, instance_of, shown_arguments
 from treadle.errors import CallbackError
 from treadle.events import Event
 from treadle.phases import Phase
@@ -75,6 +75,9 @@ class Unresolvable(ConflictResolution):
     """
 
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        instance_of(self.reason, "reason", str, 'Unresolvable("Both scale the loss.")')
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,7 @@ class CustomCallback(Callback):
         state_access: What `f` uses of the learner. Default: nothing.
 
     Raises:
-        CallbackError: if `f` cannot be called, or `event` or `phase` is not such a class.
+        CallbackError: if `f` cannot be called with the learner, or `event` or `phase` is not such a class.
         AccessError: if `state_access` is not a mapping of paths to `Read` or `Write`.
 
     Example:
@@ -240,6 +243,7 @@ class CustomCallback(Callback):
                 f"CustomCallback needs a function, got {f!r}.\n"
                 f"Fix: pass one that takes the learner:\n    CustomCallback(print, StepEnd)"
             )
+        function(f, "f", "CustomCallback(print, StepEnd)", takes=["learner"])
         if not (isinstance(event, type) and issubclass(event, Event)):
             raise CallbackError(
                 f"CustomCallback needs the class of an event, got {event!r}.\n"

@@ -215,7 +215,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         >>> did_you_mean("loss", [])
         'There is none.'
     """
-    known = sorted(known)
+    name, known = str(name), sorted(map(str, known))
     if guess := closest(name, known):
         return f"Did you mean `{guess}`?"
     return f"There is: {', '.join(known)}." if known else "There is none."

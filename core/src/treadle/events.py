@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import pluggy
 
+from treadle.arguments import instance_of
 from treadle.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ class Hook:
                 f"Fix: define that one and no other:\n{fix}"
             )
         spec = getattr(cls, name) if name in vars(cls) else default
+        if not callable(spec):
+            raise ArgumentTypeError(
+                f"{cls.__name__}.{name} is {spec!r}, not a hook specification.\nFix: define it:\n{fix}"
+            )
         if arguments_of(spec) != arguments:
             raise ArgumentTypeError(
                 f"{cls.__name__}.{name} takes ({', '.join(arguments_of(spec))}), and what is passed is "
@@ -112,6 +117,8 @@ class Event(Hook):
 
     def __init_subclass__(cls, *, phased: bool = True, always: bool = False) -> None:
         super().__init_subclass__()
+        instance_of(phased, f"phased of {cls.__name__}", bool, f"class {cls.__name__}(Event, phased=False): ...")
+        instance_of(always, f"always of {cls.__name__}", bool, f"class {cls.__name__}(Event, always=True): ...")
         cls.phased, cls.always = phased, always
         cls.declare(f"on_{snake_case(cls.__name__)}", on_event if phased else on_event_without_phase)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,10 +14,10 @@ from treadle.arguments import instance_of, whole_number
 from treadle.callback import Callback, unwrap
 from treadle.dispatch.dispatcher import Dispatcher, Handle
 from treadle.dispatch.runners import CallbackRunner, LinearRunner
-from treadle.errors import CallbackError, FitException
+from treadle.errors import ArgumentTypeError, CallbackError, FitException, closest
 from treadle.events import Init
 from treadle.loop import loop
-from treadle.loop.batches import as_data
+from treadle.loop.batches import as_data, check_data
 from treadle.loop.inner_loop import InnerLoop
 from treadle.loop.position import Position
 from treadle.loop.progress import Progress
@@ -27,7 +28,7 @@ from treadle.ordering.user_resolutions import Resolve, checked_resolve
 from treadle.phases import Phase, TrainingPhase, ValidationPhase, as_phases, check_phase
 from treadle.plugins import membership
 from treadle.plugins.modules import modules_for, resolver
-from treadle.plugins.selection import as_callbacks, check_callback_instance, report_slips
+from treadle.plugins.selection import ALIKE, as_callbacks, check_callback_instance, report_slips
 from treadle.state.gradients import Gradients
 from treadle.state.models import as_lossfn, as_model, as_optimizer, models_of, optimizers_of, parameters_of
 from treadle.state.propdict import PropDict
@@ -81,6 +82,14 @@ class Learner:
     """
 
     current: Handle
+    runner: CallbackRunner
+    params: PropDict
+    progress: Progress
+    position: Position
+    loop: InnerLoop
+    models: list[nn.Module]
+    optimizers: list[torch.optim.Optimizer]
+    grads: Gradients
 
     def __init__(
         self,
@@ -95,16 +104,14 @@ class Learner:
         resolve: Resolve = None,
     ) -> None:
         instance_of(use_default_callbacks, "use_default_callbacks", bool, "Learner(..., use_default_callbacks=False)")
-        self.runner = LinearRunner() if runner is None else runner
-        instance_of(self.runner, "runner", CallbackRunner, "Learner(..., runner=LinearRunner())")  # type: ignore[type-abstract]
-        self.lossfn = as_lossfn(lossfn)
-        self.data = as_data(data)
+        runner = LinearRunner() if runner is None else runner
+        instance_of(runner, "runner", CallbackRunner, "Learner(..., runner=LinearRunner())")  # type: ignore[type-abstract]
+        vars(self).update(runner=runner, progress=Progress(), position=Position(), loop=InnerLoop(self))
+        self.lossfn = lossfn
+        self.data = as_data(data)  # a mapping of its own, also if one of another learner is passed
         self._identifier = secrets.token_hex(8)  # also of a copy, whose callbacks are copies
         self.step = PropDict()
         self.cbstate = PropDict()
-        self.progress = Progress()
-        self.position = Position()
-        self.loop = InnerLoop(self)
         self.model = as_model(model)
         self.optimizer = as_optimizer(optimizer, self.model)
         listed, modules = as_callbacks(callbacks, use_default_callbacks=use_default_callbacks)
@@ -112,6 +119,21 @@ class Learner:
         self._use(listed, modules)
 
     # The state.
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Set a field, checked as the argument of that name is."""
+            if name in CHECKED:
+                value = CHECKED[name](value)
+            elif name in FIXED:
+                raise ArgumentTypeError(f"learner.{name} cannot be set.\nFix: {FIXED[name]}")
+            elif is_new(self, name) and (guess := closest(name, SETTABLE, ALIKE)):
+                raise ArgumentTypeError(
+                    f"A learner has no `{name}` to be set, and nothing would read it. Did you mean `{guess}`?\n"
+                    f"Fix: correct the name:\n    learner.{guess} = ..."
+                )
+            object.__setattr__(self, name, value)
 
     @property
     def model(self) -> Any:
@@ -122,9 +144,8 @@ class Learner:
     def model(self, model: Any) -> None:
         self._model = as_model(model)
         self.without_optimizer: list[nn.Parameter] | None = None
-        self.models = models_of(self._model)
-        self.params = parameters_of(self._model)
-        self.grads = Gradients(self.params)
+        params = parameters_of(self._model)
+        vars(self).update(models=models_of(self._model), params=params, grads=Gradients(params))
 
     @property
     def optimizer(self) -> Any:
@@ -135,7 +156,7 @@ class Learner:
     def optimizer(self, optimizer: Any) -> None:
         self._optimizer = as_optimizer(optimizer, self._model)
         self.without_optimizer = None  # these parameters are worked out when they are needed
-        self.optimizers = optimizers_of(self._optimizer)
+        vars(self).update(optimizers=optimizers_of(self._optimizer))
 
     @property
     def callbacks(self) -> tuple[Callback, ...]:
@@ -180,7 +201,11 @@ class Learner:
         data = self.data if data is None else as_data(data)
         if phases is None:
             phases = [TrainingPhase(), ValidationPhase()] if "validation" in data else [TrainingPhase()]
-        return loop.fit(self, n, data, as_phases(phases))
+        phases = as_phases(phases)
+        for phase in phases:
+            if phase.data_name in data:
+                check_data(data[phase.data_name], str(phase))
+        return loop.fit(self, n, data, phases)
 
     def handle(self, phase: Phase | None) -> Handle:
         """What is called in a phase, or for None outside of all phases: `learner.handle(phase)(StepBegin)`."""
@@ -273,9 +298,14 @@ class Learner:
             >>> trial.model is learner.model, trial.progress.steps, learner.progress.steps
             (True, 16, 0)
         """
+        if isinstance(callbacks, str) or not isinstance(callbacks, Iterable):
+            as_callbacks(callbacks)
+        callbacks = list(callbacks)
+        for callback in callbacks:
+            check_callback_instance(callback)
         trial = Learner(self.model, self.lossfn, optimizer=self.optimizer, use_default_callbacks=False)
         trial._resolve = self._resolve
-        trial._use(list(callbacks), self._modules)
+        trial._use(callbacks, self._modules)
         return trial
 
     def _check_idle(self, method: str) -> None:
@@ -328,6 +358,45 @@ class Learner:
         return f"Learner({', '.join(type(model).__name__ for model in self.models)}; callbacks: {names})"
 
 
+def is_new(learner: Learner, name: str) -> bool:
+    """Whether a learner has nothing of that name, and its class has not either."""
+    return not (name.startswith("_") or name in vars(learner) or hasattr(type(learner), name))
+
+
+def as_propdict(value: Any, name: str) -> PropDict:
+    """A `PropDict`, which a mapping becomes.
+
+    Raises:
+        ArgumentTypeError: if it is neither.
+    """
+    if isinstance(value, PropDict):
+        return value
+    return PropDict(instance_of(value, name, Mapping, f"{name} = PropDict()"))  # type: ignore[type-abstract]
+
+
+#: How the fields are checked that can be set.
+CHECKED: dict[str, Callable[[Any], Any]] = {
+    "lossfn": as_lossfn,
+    "data": lambda value: value if isinstance(value, PropDict) else as_data(value),
+    "step": functools.partial(as_propdict, name="learner.step"),
+    "cbstate": functools.partial(as_propdict, name="learner.cbstate"),
+}
+
+SETTABLE = ("model", "optimizer", *CHECKED)
+
+#: What follows from something else, or is there once and for all, with what to write instead.
+FIXED = {
+    "params": "set the model that they belong to:\n    learner.model = model",
+    "grads": "set the model that they belong to:\n    learner.model = model",
+    "models": "set the model:\n    learner.model = model",
+    "optimizers": "set the optimizer:\n    learner.optimizer = optimizer",
+    "runner": "pass it when the learner is made:\n    Learner(..., runner=ThreadedRunner())",
+    "progress": "make another learner, which counts from 0, or set one of its fields:\n    learner.progress.epochs = 0",
+    "position": "leave it to the loop.",
+    "loop": "leave it as it is.",
+}
+
+
 def fit(learner: Learner, n: int, data: Any = None, *, phases: Iterable[Phase] | None = None) -> FitResult:
     """`learner.fit(n, data, phases=phases)`, as a function.
 
@@ -336,4 +405,6 @@ def fit(learner: Learner, n: int, data: Any = None, *, phases: Iterable[Phase] |
         >>> fit(toy_learner(), 1).steps
         16
     """
+    if not isinstance(learner, Learner):
+        raise loop.not_a_learner(learner, "fit(learner, 10)")
     return learner.fit(n, data, phases=phases)

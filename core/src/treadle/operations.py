@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from treadle.errors import ArgumentTypeError, LossError
+from treadle.arguments import misfit
+from treadle.errors import ArgumentTypeError, CallbackError, LossError
 from treadle.events import Hook, arguments_of, declared, hookspec, snake_case
 
 if TYPE_CHECKING:
@@ -127,11 +128,15 @@ class Forward(Operation):
                 f"{phase} applies one model, and the learner has several: {', '.join(model)}.\n"
                 f"Fix: write a phase that says what the models do:\n    def step(self, learner, batch): ..."
             )
-        if isinstance(xs, torch.Tensor):
-            return model(xs)
-        if isinstance(xs, (tuple, list)):
-            return model(*xs)
-        return model(**xs) if isinstance(xs, Mapping) else model(xs)
+        try:
+            if isinstance(xs, torch.Tensor):
+                return model(xs)
+            if isinstance(xs, (tuple, list)):
+                return model(*xs)
+            return model(**xs) if isinstance(xs, Mapping) else model(xs)
+        except ARGUMENT_ERRORS as error:
+            error.add_note(f"The model {name_of(model)} was called with xs: {kind_of(xs)}.")
+            raise
 
 
 class Loss(Operation):
@@ -144,7 +149,16 @@ class Loss(Operation):
     @staticmethod
     def run(learner: Learner, phase: Phase) -> Any:
         step = learner.step
-        loss = learner.lossfn(step.yhats, step.ys)
+        try:
+            loss = learner.lossfn(step.yhats, step.ys)
+        except ARGUMENT_ERRORS as error:
+            if isinstance(error, TypeError) and misfit(learner.lossfn, 2):
+                raise not_of_two(learner.lossfn) from None
+            error.add_note(
+                f"The loss function {name_of(learner.lossfn)} was called with yhats: {kind_of(step.yhats)}, and "
+                f"ys: {kind_of(step.ys)}."
+            )
+            raise
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             raise not_a_loss(loss, f"The loss function {name_of(learner.lossfn)} returned")
         return loss
@@ -215,9 +229,40 @@ class Update(Operation):
     def after(learner: Learner, used: Any) -> None:
         """Count the update; or keep the gradients for the next step."""
         learner.position.clear_gradients = used is not False
+        if used is not True and used is not False:
+            raise CallbackError(
+                f"The operation `update`, which a callback handles, returned {used!r}, which says neither that the "
+                f"gradients were used nor that they are kept.\n"
+                f"Fix: return True or, to add the next batch to them, False; a wrapper returns what it wraps:\n"
+                f"    return (yield)"
+            )
         if used is not False:
             learner.progress.updates += 1
             learner.progress.accumulated = 0
+
+
+#: What a model or a loss function raises that gets what it cannot use.
+ARGUMENT_ERRORS = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in a message: a tensor's shape and type, or the class."""
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, Mapping):
+        return f"a mapping of {', '.join(map(repr, value)) or 'nothing'}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def not_of_two(lossfn: Any) -> ArgumentTypeError:
+    """The error for a loss function that does not take what `loss` passes."""
+    return ArgumentTypeError(
+        f"The loss function {name_of(lossfn)} is called with (yhats, ys), and takes {misfit(lossfn, 2)}.\n"
+        f"Fix: write, for example:\n    Learner(model, torch.nn.functional.mse_loss)\n"
+        f"Or write a phase that calls it otherwise:\n    def step(self, learner, batch): ..."
+    )
 
 
 def not_a_loss(loss: Any, origin: str) -> LossError:

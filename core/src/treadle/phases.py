@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from treadle.arguments import instance_of, list_of
+from treadle.arguments import function, instance_of, list_of
 from treadle.errors import ArgumentTypeError, ArgumentValueError, DataError
 from treadle.events import BackwardBegin, BackwardEnd, LossBegin
 from treadle.loop.loop import over_batches, run_step
@@ -248,3 +250,24 @@ def check_phase(phase: Any) -> None:
             f"{name} cannot be hashed, so nothing can be kept for it: it defines __eq__ alone.\n"
             f"Fix: delete {name}.__eq__, or define __hash__ as well."
         )
+    if phase.training is not True and phase.training is not False and phase.training is not None:
+        raise ArgumentTypeError(
+            f"{type(phase).__name__}.training is {phase.training!r}, not True, False or None.\n"
+            f"Fix: write, for training mode, eval mode, or the models as they are:\n    training = True"
+        )
+    if phase.data_name is not None and not isinstance(phase.data_name, str):
+        raise ArgumentTypeError(
+            f"{type(phase).__name__}.data_name is {phase.data_name!r}, not the name of data.\n"
+            f'Fix: write, for example:\n    data_name = "training"'
+        )
+    check_methods(type(phase))  # type: ignore[arg-type]  # a class with a hash of its own can be hashed itself
+
+
+@functools.lru_cache(maxsize=256)
+def check_methods(cls: type[Phase]) -> None:
+    """Refuse a type of phase whose `step` or `epoch` does not take what it is called with."""
+    for name, argument in (("step", "batch"), ("epoch", "data")):
+        method = getattr(cls, name)
+        is_static = isinstance(inspect.getattr_static(cls, name), (staticmethod, classmethod))
+        takes = ("learner", argument) if is_static else ("self", "learner", argument)
+        function(method, f"{cls.__name__}.{name}", f"def {name}(self, learner, {argument}): ...", takes=takes)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from treadle.arguments import instance_of, real_number, shown_arguments, subclass_of, whole_number
+from treadle.arguments import function, instance_of, real_number, shown_arguments, subclass_of, whole_number
 from treadle.callback import Callback, ConflictResolution, RunFirst, unwrap
 from treadle.errors import ArgumentTypeError, CallbackError
 from treadle.events import PROJECT, Event, Hook, Init
@@ -106,7 +106,7 @@ class TimeThrottle(CallbackCondition):
     def __init__(self, seconds: float, event: type[Event], clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = real_number(seconds, "seconds", "throttle(callback, StepEnd, seconds=5)", least=0)
         self.event: type[Event] = subclass_of(event, "event", Event, EXAMPLE)
-        self.clock = clock
+        self.clock = function(clock, "clock", "TimeThrottle(5, StepEnd, clock=time.monotonic)", takes=())
         self.last: float | None = None
 
     def should_run(self, event: type[Hook], phase: Phase | None) -> bool:
@@ -128,6 +128,8 @@ def forwarded(facet: str) -> Any:
 
 def check_handled(callback: Callback, event: type[Event] | None) -> None:
     """Refuse a condition on an event that the callback does not handle, or on one that always passes."""
+    if event is not None:
+        subclass_of(event, "The event of a condition", Event, "FrequencyThrottle(10, StepEnd)")
     inner = unwrap(callback)
     handled = [name for name in dir(inner) if is_handler(name, inspect.getattr_static(inner, name))]
     if event is None or not handled or (event.hook in handled and event is not Init):

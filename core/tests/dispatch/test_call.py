@@ -219,6 +219,7 @@ def test_of_an_error_that_no_callback_raised_the_notes_say_where_and_who_ran_tha
     with pytest.raises(ValueError, match="broken") as raised:
         toy_learner(Runs()).fit(1)
     assert raised.value.__notes__ == [
+        "The model Breaks was called with xs: a tensor of shape (8, 1), float32.",
         "Raised in ValidationPhase, epoch 0, step 1.",
         "Raised by Runs in on_step_end, TrainingPhase, epoch 1, step 1.",
     ]

@@ -289,7 +289,10 @@ def test_of_an_error_in_the_model_the_note_says_when() -> None:
     model = Broken(1, 1)
     with pytest.raises(ValueError, match="in the model") as raised:
         Learner(model, nn.functional.l1_loss, data=([BATCH],), use_default_callbacks=False).fit(1)
-    assert raised.value.__notes__ == ["Raised in TrainingPhase, epoch 1, step 1."]
+    assert raised.value.__notes__ == [
+        "The model Broken was called with xs: a tensor of shape (2, 1), float32.",
+        "Raised in TrainingPhase, epoch 1, step 1.",
+    ]
 
 
 def test_of_an_error_in_the_loader_the_note_says_after_which_step() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pluggy
 
 from treadle.callback import Callback
-from treadle.errors import ArgumentTypeError, FitException
+from treadle.errors import ArgumentTypeError, CallbackError, FitException
 from treadle.events import Hook, Init
 from treadle.phases import Phase
 from treadle.plugins.discovery import distribution_of
@@ -114,16 +114,29 @@ def conditions(callback: Callback) -> Iterator[CallbackCondition]:
         callback = callback.wrapped
 
 
+def no_decision(condition: CallbackCondition) -> NoReturn:
+    """Refuse a condition that returns None, as one does that forgets its `return`."""
+    name = type(condition).__name__
+    raise CallbackError(
+        f"{name}.should_run returned None, which says neither that the callback runs nor that it does not.\n"
+        f"Fix: return a bool, in all cases:\n    def should_run(self, event, phase): return True"
+    )
+
+
 def conditional(call: Call, condition: CallbackCondition) -> Callable[..., Any]:
     """A call's function, run only where the condition is met; a wrapper else lets through what it wraps."""
     function, hook, should_run = call.function, call.hook, condition.should_run
 
     def run_if(*args: Any) -> Any:
-        return function(*args) if should_run(hook, call.phase) else None
+        runs = should_run(hook, call.phase)
+        if runs:
+            return function(*args)
+        return no_decision(condition) if runs is None else None
 
     def wrap_if(*args: Any) -> Generator[Any, Any, Any]:
-        if should_run(hook, call.phase):
+        runs = should_run(hook, call.phase)
+        if runs:
             return (yield from function(*args))
-        return (yield)
+        return (yield) if runs is not None else no_decision(condition)
 
     return wrap_if if call.wrapper else run_if

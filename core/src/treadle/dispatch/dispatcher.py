@@ -49,7 +49,10 @@ class Handle(dict[type[Hook], Callable[..., Any]]):
         self._check = dispatcher.guard_check() if phase is not None else None
 
     def __call__(self, hook: type[Hook], *args: Any) -> Any:
-        function = self[hook]
+        try:
+            function = self[hook]
+        except TypeError:  # a list, a mapping or a set is not even looked up
+            raise not_a_hook(hook) from None
         try:
             return function(*args)
         except TypeError:
@@ -131,10 +134,7 @@ class Dispatcher:
     def calls(self, hook: type[Hook], phase: Phase | None) -> list[Call]:
         """The handlers of a hook in a phase, in their order."""
         if not (isinstance(hook, type) and issubclass(hook, (Event, Operation))):
-            raise CallbackError(
-                f"A handle takes the class of an event or an operation, got {hook!r}.\n"
-                f"Fix: pass the class:\n    handle(StepEnd)"
-            )
+            raise not_a_hook(hook)
         caller = getattr(self._manager.hook, hook.hook, None)
         implementations = {i.plugin: i for i in caller.get_hookimpls()} if caller is not None else {}
         return [
@@ -159,6 +159,14 @@ class Dispatcher:
             always = issubclass(hook, Event) and hook.always
             run = one_after_the_other(plain, always=True) if always else self._learner.runner.compile(plain)
         return with_callbacks(hook, wrappers, run) if wrappers else run
+
+
+def not_a_hook(value: object) -> CallbackError:
+    """The error for what was passed to a handle in place of an event or an operation."""
+    return CallbackError(
+        f"A handle takes the class of an event or an operation, got {value!r}.\n"
+        f"Fix: pass the class:\n    handle(StepEnd)"
+    )
 
 
 def followed(run: Callable[..., Any], after: Callable[..., None], learner: Learner, phase: Any) -> Callable[[], Any]:

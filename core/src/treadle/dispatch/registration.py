@@ -45,6 +45,12 @@ class CallbackManager(pluggy.PluginManager):
 def mismatch(callback: Callback, hooks: dict[str, type[Hook]], error: Exception) -> CallbackError:
     """The error for a handler that does not match the specification of its hook, in pluggy's words."""
     name, hook = next((name, hook) for name, hook in hooks.items() if f"{name!r}" in str(error))
+    if "generator" in str(error):
+        return CallbackError(
+            f"{callback.name}.{name} is a wrapper without a `yield`, so nothing would be inside of it.\n"
+            f"Fix: yield once; what it wraps runs there:\n    result = yield\n    return result\n"
+            f"Or, to handle the hook without wrapping it, take `@hookimpl(wrapper=True)` out."
+        )
     return CallbackError(
         f"{callback.name}.{name} does not match the hook of its name. {str(error).splitlines()[-1]}.\n"
         f"Fix: take any of the hook's arguments, or, if it is not meant as a handler, give it another "

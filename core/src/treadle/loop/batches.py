@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sized
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.data import Dataset, IterableDataset
 
 from treadle.errors import ArgumentTypeError, DataError
 from treadle.loop.scope import Scope
@@ -98,7 +99,13 @@ def data_for(learner: Learner, phase: Phase, data: Any, scope: Scope) -> Any:
 
 def check_data(data: Any, user: str) -> None:
     """Refuse data over which no epoch can run."""
-    if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        raise DataError(
+            f"{user} needs an iterable of batches, got a {type(data).__name__}, a data set, whose items are rows.\n"
+            f"Fix: put a loader around it:\n    DataLoader(dataset, batch_size=32, shuffle=True)\n"
+            f"Or, if its items are batches:\n    DataLoader(dataset, batch_size=None)"
+        )
+    if isinstance(data, type) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         raise DataError(f"{user} needs an iterable of batches, got {data!r}.\nFix: pass a DataLoader or a list.")
     if length_of(data) == 0:
         raise empty_data(data, user)

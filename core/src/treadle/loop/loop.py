@@ -22,7 +22,7 @@ import functools
 from collections.abc import Callable
 from itertools import cycle, islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from treadle.errors import (
     ArgumentTypeError,
@@ -85,7 +85,7 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
         >>> learner.progress.steps
         16
     """
-    handle, position = learner.handle(phase or no_phase()), learner.position
+    handle, position = handle_of(learner, phase), learner.position
     with entered(learner), entered(learner):
         scope = open_operation(learner, phase)
         rounds = position.rounds + (not scope.nested)
@@ -127,7 +127,7 @@ def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
         >>> sorted(state)
         ['grads', 'loss', 'xs', 'yhats', 'ys']
     """
-    run = learner.handle(phase or no_phase())[Step]
+    run = handle_of(learner, phase)[Step]
     with entered(learner), entered(learner):
         if learner.position.stepping or not equal(learner.progress.phase, phase):  # not one of the epoch under way
             open_operation(learner, phase)
@@ -161,8 +161,8 @@ class run_epoch:
         self._learner, self._phase = learner, phase
 
     def __enter__(self) -> Handle:
-        learner, phase = self._learner, self._phase or no_phase()
-        self._handle = handle = learner.handle(phase)
+        learner, phase = self._learner, self._phase
+        self._handle = handle = handle_of(learner, phase)
         self._depth, self._nested = enter(learner), True
         try:
             self._nested = open_phase(learner, phase, self).nested
@@ -232,17 +232,20 @@ class run_step:
         self._depth: int | None = None
 
     def __enter__(self) -> tuple[Handle, PropDict]:
-        learner, phase = self._learner, self._phase or no_phase()
-        handle = learner.current
-        if handle.phase is not phase:
-            handle = learner.handle(phase)
+        learner, phase = self._learner, self._phase
+        try:
+            handle = learner.current
+        except AttributeError:
+            raise not_a_learner(learner) from None
+        if handle.phase is not phase or phase is None:
+            handle = handle_of(learner, phase)
         self._handle = handle
         progress, position = learner.progress, learner.position
         if position.stepping or progress.phase is not phase:
             self._open()
         position.stepping = True
         progress.step += 1
-        learner.step = self._state
+        learner.__dict__["step"] = self._state  # which needs no check, and this is every step
         if phase.training and position.clear_gradients:
             clear_gradients(learner)
             progress.accumulated = 0
@@ -361,9 +364,32 @@ def not_under_way(cancel: FitException, unit: str) -> CancelError:
     return error
 
 
-def no_phase() -> NoReturn:
-    """Refuse None, which stands for what happens outside of all phases."""
-    raise ArgumentTypeError("The phase must be an instance of Phase, got None.\nFix: pass one:\n    TrainingPhase()")
+def handle_of(learner: Learner, phase: Phase) -> Handle:
+    """What a learner calls in a phase.
+
+    Raises:
+        ArgumentTypeError: if it is not a learner, or None, which stands for what happens outside of all phases, is
+            passed as the phase.
+    """
+    if phase is None:
+        raise ArgumentTypeError(
+            "The phase must be an instance of Phase, got None.\nFix: pass one:\n    TrainingPhase()"
+        )
+    try:
+        handle = learner.handle
+    except AttributeError:
+        handle = None
+    if handle is None or isinstance(learner, type):
+        raise not_a_learner(learner)
+    return handle(phase)
+
+
+def not_a_learner(value: object, example: str = "epoch(learner, TrainingPhase())") -> ArgumentTypeError:
+    """The error for what was passed in place of a learner."""
+    shown = f"the class {value.__name__}" if isinstance(value, type) else repr(value)
+    return ArgumentTypeError(
+        f"The learner must be an instance of Learner, got {shown}.\nFix: pass it first:\n    {example}"
+    )
 
 
 def note_place(error: BaseException | None, learner: Learner, phase: Phase) -> None:

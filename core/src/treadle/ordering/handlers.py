@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from treadle import phases
+from treadle.arguments import instance_of
 from treadle.callback import Callback, unwrap
 from treadle.errors import ArgumentTypeError, CallbackError, did_you_mean
 from treadle.events import PROJECT, Hook, known_events, subclasses
@@ -61,6 +62,8 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
         (<class 'treadle.phases.TrainingPhase'>,)
     """
     hooks = known_hooks() if hooks is None else hooks
+    if not isinstance(callback, Callback):
+        instance_of(callback, "callback", Callback, "handlers(Recorder())")
     callback = unwrap(callback)
     found = {}
     for name in implemented(callback, hooks):
@@ -91,7 +94,7 @@ def handles(callback: Callback, hook: type[Hook] | str, phase: type[Phase] | Pha
     """
     hooks = known_hooks()
     name = getattr(hook, "hook", None) if isinstance(hook, type) else hook
-    if name not in hooks:
+    if not isinstance(name, str) or name not in hooks:
         guess = f" {did_you_mean(hook, hooks)}" if isinstance(hook, str) else ""
         raise ArgumentTypeError(
             f"{hook!r} is not an event or an operation.{guess}\n"
@@ -110,9 +113,16 @@ def handles(callback: Callback, hook: type[Hook] | str, phase: type[Phase] | Pha
 def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str]:
     """The names of the callback's methods that handle a hook."""
     cls: Any = type(callback)
+    off = {
+        name for name, value in vars(callback).items() if value is None and name in hooks
+    }  # `self.on_step_end = None`
     assigned = [name for name, value in vars(callback).items() if _is_assigned_handler(name, value, hooks)]
     names = [
-        *(name for name in _methods(cls) if name in hooks or _is_handler(name, getattr(callback, name))),
+        *(
+            name
+            for name in _methods(cls)
+            if name not in off and (name in hooks or _is_handler(name, getattr(callback, name)))
+        ),
         *assigned,
     ]
     for name in names:
@@ -121,9 +131,10 @@ def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str
                 f"{callback.name} has a method `{name}`, and there is no such event. {did_you_mean(name, hooks)}\n"
                 f"Fix: rename it, or declare the event as a subclass of treadle.Event before using the callback."
             )
-    for name in (*_not_methods(cls), *assigned):
+    for name in (*_not_methods(cls), *vars(callback)):
         value = inspect.getattr_static(callback, name)
-        if name in hooks and value is not None and not inspect.isroutine(value):
+        is_meant = name.startswith("on_") or name in assigned
+        if name in hooks and is_meant and value is not None and not inspect.isroutine(value):
             raise CallbackError(
                 f"{callback.name}.{name} is a {type(value).__name__}, and only a method can be a handler.\n"
                 f"Fix: write a method:\n    def {name}(self, {', '.join(hooks[name].arguments)}): ..."

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from treadle.arguments import one_of
 from treadle.callback import Callback, unwrap
 from treadle.errors import PluginError, did_you_mean
 from treadle.events import snake_case
@@ -106,6 +107,8 @@ def installed(group: str | None = None) -> tuple[Plugin, ...]:
         >>> all(plugin.group == "treadle.callbacks" for plugin in installed("treadle.callbacks"))
         True
     """
+    if group is not None:
+        one_of(group, "group", [CALLBACKS, PLUGINS])
     global _scanned
     key = tuple((path, _modified(path)) for path in sys.path)
     if _scanned[0] != key:

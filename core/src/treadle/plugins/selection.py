@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from treadle.access import Read, Write, accesses, overlaps
+from treadle.arguments import SHORT, function
 from treadle.callback import Callback, unwrap
 from treadle.errors import CallbackError, PluginError, closest
 from treadle.events import snake_case
@@ -91,14 +92,24 @@ def check_callback_instance(callback: Any) -> None:
 
 
 def check_facets(callback: Callback) -> None:
-    """Refuse a callback whose declared attributes are not of the types that `Callback` documents."""
+    """Refuse a callback whose declared attributes and methods are not what `Callback` documents."""
+    cls = type(callback)
     for facet, (fits, expected, example) in FACETS.items():
         value = getattr(callback, facet)
         if not fits(value):
-            cls = type(callback).__name__
             raise CallbackError(
-                f"{cls}.{facet} is {value!r}, not {expected}.\nFix: declare, for example, in {cls}:\n    {example}"
+                f"{cls.__name__}.{facet} is {SHORT.repr(value)}, not {expected}.\n"
+                f"Fix: declare, for example, in {cls.__name__}:\n    {example}"
             )
+    for name, takes in METHODS.items():
+        if getattr(cls, name) is not getattr(Callback, name) or name in vars(callback):
+            example = f"def {name}({', '.join(('self', *takes))}): ..."
+            function(getattr(callback, name), f"{cls.__name__}.{name}", example, takes=takes)
+    if cls.state_dict is not Callback.state_dict and cls.load_state_dict is Callback.load_state_dict:
+        raise CallbackError(
+            f"{cls.__name__} has a `state_dict` and no `load_state_dict`, so no saved run could be resumed with it.\n"
+            f"Fix: define both, or none of them:\n    def load_state_dict(self, state): ..."
+        )
 
 
 def are_hyperparameters(value: Any) -> bool:
@@ -116,6 +127,10 @@ FACETS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     "move_data": (lambda value: value is None or callable(value), "a function", "def move_data(self, tensor): ..."),
     "wrapped": (lambda value: value is None or isinstance(value, Callback), "a Callback", "wrapped = Printer()"),
 }
+
+
+#: What a callback may define beside handlers, and what these methods are called with.
+METHODS = {"resolve_conflict": ("other",), "state_dict": (), "load_state_dict": ("state",)}
 
 
 def default_callbacks(listed: list[Callback]) -> list[Callback]:

@@ -26,14 +26,13 @@ def as_model(model: Any) -> Any:
         ArgumentValueError: if there is no parameter in it.
     """
     if isinstance(model, Mapping):
-        model = PropDict(named(model))
-        if not model or not all(
-            isinstance(name, str) and isinstance(part, nn.Module) for name, part in named(model).items()
-        ):
+        parts = named(model)
+        if not parts or not all(isinstance(name, str) and isinstance(part, nn.Module) for name, part in parts.items()):
             raise ArgumentTypeError(
                 f"A mapping of models must map names to modules, got {model!r}.\n"
                 f"Fix: write, for example:\n    {{'generator': nn.Linear(1, 1)}}"
             )
+        model = PropDict(parts)
     elif isinstance(model, type):
         raise ArgumentTypeError(
             f"The model must be a module or a mapping of modules, got the class {model.__name__}.\n"
@@ -90,11 +89,15 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
         return PropDict({name: as_optimizer(part, model[name]) for name, part in named(optimizer).items()})
     if isinstance(optimizer, torch.optim.Optimizer):
         return optimizer
-    if not callable(optimizer):
+    no_optimizer = isinstance(optimizer, type) and not issubclass(optimizer, torch.optim.Optimizer)
+    if not callable(optimizer) or no_optimizer:
         raise ArgumentTypeError(
             f"The optimizer must be an instance or a function of the parameters, got {optimizer!r}.\n"
             f"Fix: write, for example:\n    optimizer=torch.optim.Adam"
         )
+    if not isinstance(optimizer, type):
+        example = f"optimizer=functools.partial({name_of(optimizer)}, lr=0.1)"
+        function(optimizer, "optimizer", example, takes=["parameters"])
     parameters = list(dict.fromkeys(parameter for part in models_of(model) for parameter in part.parameters()))
     try:
         made = optimizer(parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from treadle.errors import did_you_mean
+from treadle.errors import ArgumentTypeError, did_you_mean
 
 
 class PropDict(MutableMapping[str, Any]):
@@ -32,8 +32,19 @@ class PropDict(MutableMapping[str, Any]):
 
     def __init__(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> None:
         state = self.__dict__  # attribute access stays native, so it costs nothing extra
-        if values:
+        if values is not None:
+            if not isinstance(values, Mapping):
+                raise ArgumentTypeError(
+                    f"A PropDict is made of a mapping of names, got {values!r}.\n"
+                    f"Fix: write, for example:\n    PropDict(loss=0.5)"
+                )
             state.update(values)
+            for name in state:
+                if not isinstance(name, str):
+                    raise ArgumentTypeError(
+                        f"The names in a PropDict must be texts, got {name!r}.\n"
+                        f"Fix: write, for example:\n    PropDict({{'loss': 0.5}})"
+                    )
         if named:
             state.update(named)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from treadle.errors import MismatchError
+from treadle.errors import CallbackError, MismatchError
 
 if TYPE_CHECKING:
     from treadle.callback import Callback
@@ -46,8 +46,23 @@ def capture(callbacks: Iterable[Callback]) -> dict[str, Any]:
     return {
         key: {"class": kind(callback), "optional": callback.optional_state, "state": state}
         for key, callback in sorted(keys(callbacks).items())
-        if (state := callback.state_dict())
+        if (state := state_of(callback))
     }
+
+
+def state_of(callback: Callback) -> dict[str, Any]:
+    """What the `state_dict` of a callback returns.
+
+    Raises:
+        CallbackError: if it is not a dict.
+    """
+    state: Any = callback.state_dict()
+    if not isinstance(state, dict):
+        raise CallbackError(
+            f"{type(callback).__name__}.state_dict returned {state!r}, not a dict.\n"
+            f'Fix: return the state by names:\n    return {{"count": self.count}}'
+        )
+    return state
 
 
 def check(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Collection[str]) -> None:

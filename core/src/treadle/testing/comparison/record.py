@@ -158,14 +158,14 @@ def recorded(learner: Learner, note: Note, record: Record | None = None) -> Iter
         learner.current = dispatcher.handle(phase)
         return learner.current
 
-    runner, learner.runner = learner.runner, LinearRunner()
+    runner, vars(learner)["runner"] = learner.runner, LinearRunner()
     vars(learner)["handle"] = handle
     handle(None)
     try:
         yield
     finally:
         del vars(learner)["handle"]
-        learner.runner = runner
+        vars(learner)["runner"] = runner
         learner.current = learner._dispatcher.handle(None)
 
 
