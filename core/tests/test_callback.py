@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import treadle
 from treadle import (
     AccessError,
@@ -19,12 +20,15 @@ from treadle import (
     RunFirst,
     StepEnd,
     TrainingPhase,
+    TreadleError,
     Unresolvable,
     ValidationPhase,
     Write,
+    hookimpl,
     throttle,
     toy_learner,
 )
+from treadle.authoring import capture_run
 from treadle.callback import unwrap
 
 
@@ -267,3 +271,281 @@ def test_a_union_of_phases_is_a_type_of_phase() -> None:
 def test_a_custom_callbacks_state_access_is_checked_where_it_is_made(access: Any) -> None:
     with pytest.raises(AccessError, match=r"^CustomCallback\.state_access (is|has) (?s:.*)\nFix: "):
         CustomCallback(print, StepEnd, state_access=access)
+
+
+# Bad input: each is a typed error that names the thing and the fix.
+
+
+def with_class(**attributes) -> None:
+    toy_learner(type("Mine", (Callback,), attributes)(), nbatches=1).fit(1)
+
+
+def with_attribute(name, value) -> None:
+    callback = type("Mine", (Callback,), {"on_step_end": lambda self: None})()
+    setattr(callback, name, value)
+    toy_learner(callback, nbatches=1).fit(1)
+
+
+def resolved_by(resolution) -> None:
+    attributes = {"state_access": {"cbstate.x": Write}, "on_step_end": lambda self: None}
+    answer = {"resolve_conflict": lambda self, other: resolution}
+    toy_learner(type("One", (Callback,), attributes | answer)(), type("Other", (Callback,), attributes)())
+
+
+def annotated(annotation):
+    def on_step_end(self, phase): ...
+
+    on_step_end.__annotations__["phase"] = annotation
+    return on_step_end
+
+
+async def awaited(self): ...
+
+
+def generator(self):
+    yield
+
+
+BAD = {
+    "Callback.name = 3": (lambda: with_class(name=3), "not a text"),
+    "Callback.name = lambda self: 'x'": (lambda: with_class(name=lambda self: "x"), "not a text"),
+    "Callback.name = ['a']": (lambda: with_class(name=["a"]), "not a text"),
+    "Callback.guard = 3": (lambda: with_class(guard=3), "not True or False"),
+    "Callback.guard = None": (lambda: with_class(guard=None), "not True or False"),
+    "Callback.guard = 'yes'": (lambda: with_class(guard="yes"), "not True or False"),
+    "Callback.optional_state = 1": (lambda: with_class(optional_state=1), "not True or False"),
+    "Callback.optional_state = None": (lambda: with_class(optional_state=None), "not True or False"),
+    "Callback.hyperparameters = 3": (lambda: with_class(hyperparameters=3), "not a tuple"),
+    "Callback.hyperparameters = None": (lambda: with_class(hyperparameters=None), "not a tuple"),
+    "Callback.hyperparameters = (3,)": (lambda: with_class(hyperparameters=(3,)), "not a tuple"),
+    "Callback.hyperparameters = 'lr'": (lambda: with_class(hyperparameters="lr"), "not a tuple"),
+    "Callback.move_data = 3": (lambda: with_class(move_data=3), "not a function"),
+    "Callback.move_data = 'cpu'": (lambda: with_class(move_data="cpu"), "not a function"),
+    "Callback.wrapped = 3": (lambda: with_class(wrapped=3), "not a Callback"),
+    "Callback.wrapped = Callback": (lambda: with_class(wrapped=Callback), "not a Callback"),
+    "Callback.state_access = 3": (lambda: with_class(state_access=3), "not a mapping"),
+    "Callback.state_access = ['model']": (lambda: with_class(state_access=["model"]), "not a mapping"),
+    "Callback.state_access = None": (lambda: with_class(state_access=None), "not a mapping"),
+    "Callback.state_access = {3: Read}": (lambda: with_class(state_access={3: Read}), "not a path"),
+    "Callback.state_access = {'': Read}": (lambda: with_class(state_access={"": Read}), "not a path"),
+    "Callback.state_access = {'step.': Read}": (lambda: with_class(state_access={"step.": Read}), "not a path"),
+    "Callback.state_access = {'stepp': Read}": (
+        lambda: with_class(state_access={"stepp": Read}),
+        "Did you mean `step`",
+    ),
+    "Callback.state_access = {'step': 'r'}": (lambda: with_class(state_access={"step": "r"}), "invalid permission"),
+    "Callback.state_access = {'step': None}": (lambda: with_class(state_access={"step": None}), "invalid permission"),
+    "Callback.state_access = {'step': Read()}": (
+        lambda: with_class(state_access={"step": Read()}),
+        "invalid permission",
+    ),
+    "Callback.state_access = {'loop': Read}": (lambda: with_class(state_access={"loop": Read}), "entered as a whole"),
+    "Callback.run_after = 3": (lambda: with_class(run_after=3), "not a tuple"),
+    "Callback.run_after = None": (lambda: with_class(run_after=None), "not a tuple"),
+    "Callback.run_after = 'recorder'": (lambda: with_class(run_after="recorder"), "not a tuple"),
+    "Callback.run_after = Callback": (lambda: with_class(run_after=Callback), "not a tuple"),
+    "Callback.run_after = (3,)": (lambda: with_class(run_after=(3,)), "not a class of callbacks or a name"),
+    "Callback.run_after = (Callback(),)": (
+        lambda: with_class(run_after=(Callback(),)),
+        "not a class of callbacks or a name",
+    ),
+    "Callback.resolve_conflict = 3": (
+        lambda: with_class(resolve_conflict=3),
+        "Mine\\.resolve_conflict must be a function",
+    ),
+    "Callback.resolve_conflict = lambda self: None": (
+        lambda: with_class(resolve_conflict=lambda self: None),
+        "is called with \\(other\\)",
+    ),
+    "Callback.resolve_conflict = lambda self, a, b: None": (
+        lambda: with_class(resolve_conflict=lambda self, a, b: None),
+        "is called with \\(other\\)",
+    ),
+    "Callback.state_dict = 3": (lambda: with_class(state_dict=3), "Mine\\.state_dict must be a function"),
+    "Callback.state_dict = lambda self, x: {}": (
+        lambda: with_class(state_dict=lambda self, x: {}),
+        "is called with \\(\\)",
+    ),
+    "Callback.state_dict = lambda self: {}": (
+        lambda: with_class(state_dict=lambda self: {}),
+        "and no `load_state_dict`",
+    ),
+    "Callback.load_state_dict = 3": (
+        lambda: with_class(load_state_dict=3),
+        "Mine\\.load_state_dict must be a function",
+    ),
+    "Callback.load_state_dict = lambda self: None": (
+        lambda: with_class(load_state_dict=lambda self: None),
+        "is called with \\(state\\)",
+    ),
+    "Callback.on_step_end = 3": (lambda: with_class(on_step_end=3), "is a int, and only a method"),
+    "Callback.on_step_end = 'x'": (lambda: with_class(on_step_end="x"), "is a str, and only a method"),
+    "Callback.on_step_end = lambda: None": (lambda: with_class(on_step_end=lambda: None), "does not take `self`"),
+    "Callback.on_step_end = lambda learner: None": (
+        lambda: with_class(on_step_end=lambda learner: None),
+        "does not take `self`",
+    ),
+    "Callback.on_step_end = lambda self, learnr: None": (
+        lambda: with_class(on_step_end=lambda self, learnr: None),
+        "does not match the hook",
+    ),
+    "Callback.on_step_end = lambda self, learner=3: None": (
+        lambda: with_class(on_step_end=lambda self, learner=3: None),
+        "gives `learner` a default",
+    ),
+    "Callback.on_step_end = annotated(int)": (
+        lambda: with_class(on_step_end=annotated(int)),
+        "which is not a type of phase",
+    ),
+    "Callback.on_step_end = annotated(TrainingPhase())": (
+        lambda: with_class(on_step_end=annotated(TrainingPhase())),
+        "which is not a type of phase",
+    ),
+    "Callback.on_step_end = annotated(None)": (
+        lambda: with_class(on_step_end=annotated(None)),
+        "which is not a type of phase",
+    ),
+    "Callback.on_step_end = annotated('Nope')": (
+        lambda: with_class(on_step_end=annotated("Nope")),
+        "annotates `phase` with 'Nope'",
+    ),
+    "Callback.on_step_end = annotated('1 +')": (
+        lambda: with_class(on_step_end=annotated("1 +")),
+        "annotates `phase` with '1",
+    ),
+    "Callback.on_step_end = awaited": (lambda: with_class(on_step_end=awaited), "is an `async def`"),
+    "Callback.on_step_end = generator": (lambda: with_class(on_step_end=generator), "has a `yield`"),
+    "Callback.on_step_end = property(generator)": (
+        lambda: with_class(on_step_end=property(generator)),
+        "is a property",
+    ),
+    "Callback.on_step_end = staticmethod(lambda foo: None)": (
+        lambda: with_class(on_step_end=staticmethod(lambda foo: None)),
+        "does not match the hook",
+    ),
+    "Callback.on_step_end = hookimpl(tryfirst=True)(lambda self: None)": (
+        lambda: with_class(on_step_end=hookimpl(tryfirst=True)(lambda self: None)),
+        "tryfirst",
+    ),
+    "Callback.on_step_end = hookimpl(trylast=True)(lambda self: None)": (
+        lambda: with_class(on_step_end=hookimpl(trylast=True)(lambda self: None)),
+        "trylast",
+    ),
+    "Callback.on_step_end = hookimpl(wrapper=True)(lambda self: None)": (
+        lambda: with_class(on_step_end=hookimpl(wrapper=True)(lambda self: None)),
+        "wrapper without a `yield`",
+    ),
+    "Callback.on_step_ends = lambda self: None": (
+        lambda: with_class(on_step_ends=lambda self: None),
+        "Did you mean `on_step_end`",
+    ),
+    "Callback.note = hookimpl(specname='on_step_end')(lambda self: None)": (
+        lambda: with_class(note=hookimpl(specname="on_step_end")(lambda self: None)),
+        "no such event",
+    ),
+    "Callback.on_init = 3": (lambda: with_class(on_init=3), "is a int, and only a method"),
+    "Callback.on_init = lambda self, phase: None": (
+        lambda: with_class(on_init=lambda self, phase: None),
+        "does not match the hook",
+    ),
+    "Callback.update = lambda self: 'yes'": (lambda: with_class(update=lambda self: "yes"), "returned 'yes'"),
+    "Callback.update = lambda self: 3": (lambda: with_class(update=lambda self: 3), "returned 3"),
+    "Callback.update = lambda self: torch.tensor(False)": (
+        lambda: with_class(update=lambda self: torch.tensor(False)),
+        "returned tensor\\(False\\)",
+    ),
+    "Callback.update = hookimpl(wrapper=True)(generator)": (
+        lambda: with_class(update=hookimpl(wrapper=True)(generator)),
+        "returned None",
+    ),
+    "Callback.loss = lambda self: 3": (lambda: with_class(loss=lambda self: 3), "returned 3; a loss is one number"),
+    "Callback.loss = lambda self: 'x'": (lambda: with_class(loss=lambda self: "x"), "returned 'x'"),
+    "callback.on_step_end = 3": (lambda: with_attribute("on_step_end", 3), "is a int, and only a method"),
+    "callback.on_step_end = []": (lambda: with_attribute("on_step_end", []), "is a list, and only a method"),
+    "callback.on_init = 'x'": (lambda: with_attribute("on_init", "x"), "is a str, and only a method"),
+    "callback.on_step_end = lambda learner, more: 0": (
+        lambda: with_attribute("on_step_end", lambda learner, more: 0),
+        "does not match the hook",
+    ),
+    "callback.on_stepend = lambda: 0": (lambda: with_attribute("on_stepend", lambda: 0), "Did you mean `on_step_end`"),
+    "callback.state_access = 3": (lambda: with_attribute("state_access", 3), "not a mapping"),
+    "callback.guard = 3": (lambda: with_attribute("guard", 3), "not True or False"),
+    "callback.name = 3": (lambda: with_attribute("name", 3), "not a text"),
+    "callback.resolve_conflict = 3": (lambda: with_attribute("resolve_conflict", 3), "must be a function"),
+    "callback.state_dict = 3": (lambda: with_attribute("state_dict", 3), "must be a function"),
+    "resolve_conflict returns 3": (lambda: resolved_by(3), "3"),
+    "resolve_conflict returns 'first'": (lambda: resolved_by("first"), "'first'"),
+    "resolve_conflict returns RunFirst": (lambda: resolved_by(RunFirst), "RunFirst"),
+    "resolve_conflict returns RunFirst(3)": (lambda: resolved_by(RunFirst(3)), "RunFirst"),
+    "resolve_conflict returns RunFirst(None)": (lambda: resolved_by(RunFirst(None)), "RunFirst"),
+    "resolve_conflict returns True": (lambda: resolved_by(True), "True"),
+    "Unresolvable(3)": (lambda: Unresolvable(3), "reason must be an instance of str"),
+    "Unresolvable(None)": (lambda: Unresolvable(None), "reason must be an instance of str"),
+    "Unresolvable(['why'])": (lambda: Unresolvable(["why"]), "reason must be an instance of str"),
+    "CustomCallback(None, StepEnd)": (
+        lambda: CustomCallback(None, StepEnd),
+        "CustomCallback needs a function, got None",
+    ),
+    "CustomCallback(3, StepEnd)": (lambda: CustomCallback(3, StepEnd), "got 3"),
+    "CustomCallback(lambda: 0, StepEnd)": (
+        lambda: CustomCallback(lambda: 0, StepEnd),
+        "f is called with \\(learner\\), and <lambda> takes \\(\\)",
+    ),
+    "CustomCallback(lambda a, b: 0, StepEnd)": (lambda: CustomCallback(lambda a, b: 0, StepEnd), "takes \\(a, b\\)"),
+    "CustomCallback(print, None)": (lambda: CustomCallback(print, None), "needs the class of an event"),
+    "CustomCallback(print, StepEnd())": (lambda: CustomCallback(print, StepEnd()), "needs the class of an event"),
+    "CustomCallback(print, 'on_step_end')": (
+        lambda: CustomCallback(print, "on_step_end"),
+        "needs the class of an event",
+    ),
+    "CustomCallback(print, TrainingPhase)": (
+        lambda: CustomCallback(print, TrainingPhase),
+        "needs the class of an event",
+    ),
+    "CustomCallback(print, StepEnd, 3)": (lambda: CustomCallback(print, StepEnd, 3), "needs a type of phase"),
+    "CustomCallback(print, StepEnd, TrainingPhase())": (
+        lambda: CustomCallback(print, StepEnd, TrainingPhase()),
+        "needs a type of phase",
+    ),
+    "CustomCallback(print, StepEnd, None)": (lambda: CustomCallback(print, StepEnd, None), "needs a type of phase"),
+    "CustomCallback(print, StepEnd, Phase, 3)": (lambda: CustomCallback(print, StepEnd, Phase, 3), "not a mapping"),
+    "CustomCallback(print, StepEnd, Phase, ['model'])": (
+        lambda: CustomCallback(print, StepEnd, Phase, ["model"]),
+        "not a mapping",
+    ),
+    "CustomCallback(print, StepEnd, Phase, {'modl': Read})": (
+        lambda: CustomCallback(print, StepEnd, Phase, {"modl": Read}),
+        "Did you mean `model`",
+    ),
+    "CustomCallback(print, StepEnd, Phase, {'model': 'w'})": (
+        lambda: CustomCallback(print, StepEnd, Phase, {"model": "w"}),
+        "invalid permission",
+    ),
+    "unwrap(None)": (lambda: unwrap(None), "is not a Callback"),
+    "unwrap(3)": (lambda: unwrap(3), "is not a Callback"),
+    "unwrap('recorder')": (lambda: unwrap("recorder"), "is not a Callback"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_a_typed_error_that_names_the_thing_and_the_fix(make, message):
+    with pytest.raises(TreadleError, match=message) as caught:
+        make()
+    assert "Fix: " in str(caught.value)
+
+
+def test_a_handler_that_is_set_to_none_is_none() -> None:
+    log: list[int] = []
+    noisy, silent = (type("Mine", (Callback,), {"on_step_end": lambda self: log.append(1)})() for _ in range(2))
+    silent.on_step_end = None
+    toy_learner(noisy, silent, nbatches=3, data=([(torch.ones(1, 1), torch.ones(1, 1))] * 3,)).fit(1)
+    assert log == [1, 1, 1]
+
+
+@pytest.mark.parametrize("state", [3, None, "x", [1]])
+def test_a_state_that_is_no_dict_is_refused_where_it_is_captured(state) -> None:
+    methods = {"state_dict": lambda self: state, "load_state_dict": lambda self, state: None}
+    with pytest.raises(
+        CallbackError, match=r"^Mine\.state_dict returned .*, not a dict\.\nFix: return the state by names"
+    ):
+        capture_run(toy_learner(type("Mine", (Callback,), methods)()))

@@ -31,6 +31,7 @@ from treadle import (
     StepEnd,
     ThreadedRunner,
     TrainingPhase,
+    TreadleError,
     Write,
     epoch,
     fit,
@@ -654,3 +655,324 @@ def test_a_model_that_no_optimizer_holds_is_warned_about_before_training() -> No
         "Fix: after setting a new model, make a new optimizer:\n"
         "    learner.optimizer = torch.optim.Adam(learner.model.parameters())"
     ]
+
+
+# Bad input: each is a typed error that names the thing and the fix.
+
+ROWS = torch.utils.data.TensorDataset(torch.ones(4, 1), torch.ones(4, 1))
+
+
+def made(**arguments) -> Learner:
+    arguments = {"model": nn.Linear(1, 1), "lossfn": nn.functional.mse_loss, "data": ([BATCH], [BATCH]), **arguments}
+    return Learner(arguments.pop("model"), arguments.pop("lossfn"), use_default_callbacks=False, **arguments)
+
+
+def set_to(name, value) -> FitResult:
+    learner = made()
+    setattr(learner, name, value)
+    return learner.fit(1)
+
+
+def of_data(name, value) -> FitResult:
+    learner = made()
+    learner.data[name] = value
+    return learner.fit(1)
+
+
+class First(Callback):
+    state_access = {"cbstate.mine": Write}
+
+    def on_step_end(self): ...
+
+
+class Second(First): ...
+
+
+BAD = {
+    "Learner(model=None)": (lambda: made(model=None), "got a NoneType"),
+    "Learner(model=3)": (lambda: made(model=3), "got a int"),
+    "Learner(model='linear')": (lambda: made(model="linear"), "got a str"),
+    "Learner(model=[nn.Linear(1, 1)])": (lambda: made(model=[nn.Linear(1, 1)]), "got a list"),
+    "Learner(model=nn.Linear)": (lambda: made(model=nn.Linear), "got the class Linear"),
+    "Learner(model=nn.ReLU())": (lambda: made(model=nn.ReLU()), "The model ReLU has no parameters"),
+    "Learner(model={})": (lambda: made(model={}), "must map names to modules, got \\{\\}"),
+    "Learner(model={'a': 3})": (lambda: made(model={"a": 3}), "must map names to modules"),
+    "Learner(model={3: nn.Linear(1, 1)})": (lambda: made(model={3: nn.Linear(1, 1)}), "must map names to modules"),
+    "Learner(model={'a': nn.Linear})": (lambda: made(model={"a": nn.Linear}), "must map names to modules"),
+    "Learner(lossfn=None)": (lambda: made(lossfn=None), "lossfn must be a function, got None"),
+    "Learner(lossfn=3)": (lambda: made(lossfn=3), "lossfn must be a function, got 3"),
+    "Learner(lossfn=nn.MSELoss)": (lambda: made(lossfn=nn.MSELoss), "got the class MSELoss"),
+    "Learner(lossfn='mse')": (lambda: made(lossfn="mse"), "got 'mse'"),
+    "Learner(lossfn takes one)": (
+        lambda: made(lossfn=lambda yhats: yhats.mean()).fit(1),
+        "is called with \\(yhats, ys\\), and takes \\(yhats\\)",
+    ),
+    "Learner(lossfn takes three)": (
+        lambda: made(lossfn=lambda a, b, c: a.mean()).fit(1),
+        "is called with \\(yhats, ys\\), and takes \\(a, b, c\\)",
+    ),
+    "lossfn returns None": (lambda: made(lossfn=lambda yhats, ys: None).fit(1), "returned None; a loss is one number"),
+    "lossfn returns 3.0": (lambda: made(lossfn=lambda yhats, ys: 3.0).fit(1), "returned 3.0"),
+    "lossfn returns 'x'": (lambda: made(lossfn=lambda yhats, ys: "x").fit(1), "returned 'x'"),
+    "lossfn returns torch.ones(2)": (
+        lambda: made(lossfn=lambda yhats, ys: torch.ones(2)).fit(1),
+        "a tensor of shape \\(2,\\)",
+    ),
+    "lossfn returns torch.ones(0)": (
+        lambda: made(lossfn=lambda yhats, ys: torch.ones(0)).fit(1),
+        "a tensor of shape \\(0,\\)",
+    ),
+    "lossfn returns torch.tensor(1.0)": (
+        lambda: made(lossfn=lambda yhats, ys: torch.tensor(1.0)).fit(1),
+        "needs no gradient",
+    ),
+    "Learner(data=None)": (lambda: made(data=None), "got a NoneType"),
+    "Learner(data=3)": (lambda: made(data=3), "got a int"),
+    "Learner(data=[1, 2, 3])": (lambda: made(data=[1, 2, 3]), "got a list of 3"),
+    "Learner(data=ROWS)": (lambda: made(data=ROWS), "got a TensorDataset"),
+    "Learner(data=(ROWS,))": (
+        lambda: made(data=(ROWS,)),
+        "data\\.training needs an iterable of batches, got a TensorDataset, a data set",
+    ),
+    "Learner(data=([BATCH], ROWS))": (lambda: made(data=([BATCH], ROWS)), "data\\.validation .* a data set"),
+    "Learner(data=(torch.utils.data.Subset(ROWS, [0]),))": (
+        lambda: made(data=(torch.utils.data.Subset(ROWS, [0]),)),
+        "got a Subset, a data set",
+    ),
+    "Learner(data=(3,))": (lambda: made(data=(3,)), "data\\.training needs an iterable of batches, got 3"),
+    "Learner(data=(None,))": (lambda: made(data=(None,)), "data\\.training .* got None"),
+    "Learner(data=(list,))": (lambda: made(data=(list,)), "data\\.training .* got <class 'list'>"),
+    "Learner(data=([],))": (lambda: made(data=([],)), "data\\.training got no batch from list"),
+    "Learner(data=([BATCH], []))": (lambda: made(data=([BATCH], [])), "data\\.validation got no batch"),
+    "Learner(data={3: [BATCH]})": (lambda: made(data={3: [BATCH]}), "The names of data must be texts, got \\[3\\]"),
+    "Learner(data=torch.ones(2))": (lambda: made(data=torch.ones(2)), "got a Tensor"),
+    "Learner(data=lambda: [BATCH])": (lambda: made(data=lambda: [BATCH]), "got a function"),
+    "fit(1, (3,))": (lambda: made().fit(1, (3,)), "needs an iterable of batches, got 3"),
+    "fit(1, (ROWS,))": (lambda: made().fit(1, (ROWS,)), "a data set, whose items are rows"),
+    "fit(1, 3)": (lambda: made().fit(1, 3), "got a int"),
+    "fit(1, ([],))": (lambda: made().fit(1, ([],)), "got no batch from list"),
+    "a batch 3": (lambda: made(data=([3],)).fit(1), "needs batches that are pairs .*, got a int"),
+    "a batch None": (lambda: made(data=([None],)).fit(1), "got a NoneType"),
+    "a batch 'ab'": (lambda: made(data=(["ab"],)).fit(1), "got a str"),
+    "a batch torch.ones(2, 1)": (lambda: made(data=([torch.ones(2, 1)],)).fit(1), "got a Tensor of shape \\(2, 1\\)"),
+    "a batch (1, 2, 3)": (lambda: made(data=([(1, 2, 3)],)).fit(1), "got a tuple of 3"),
+    "a batch [1]": (lambda: made(data=([[1]],)).fit(1), "got a list of 1"),
+    "a batch {'xs': 1, 'ys': 2}": (lambda: made(data=([{"xs": 1, "ys": 2}],)).fit(1), "got a dict"),
+    "Learner(optimizer=None)": (lambda: made(optimizer=None), "optimizer must be an instance or a function"),
+    "Learner(optimizer=3)": (lambda: made(optimizer=3), "got 3"),
+    "Learner(optimizer='adam')": (lambda: made(optimizer="adam"), "got 'adam'"),
+    "Learner(optimizer=nn.Linear)": (
+        lambda: made(optimizer=nn.Linear),
+        "optimizer must be an instance or a function .* got <class",
+    ),
+    "Learner(optimizer=int)": (lambda: made(optimizer=int), "got <class 'int'>"),
+    "Learner(optimizer=lambda: 0)": (
+        lambda: made(optimizer=lambda: 0),
+        "is called with \\(parameters\\), and <lambda> takes \\(\\)",
+    ),
+    "Learner(optimizer=lambda params, rate: 0)": (
+        lambda: made(optimizer=lambda params, rate: 0),
+        "takes \\(params, rate\\)",
+    ),
+    "Learner(optimizer=lambda params: None)": (
+        lambda: made(optimizer=lambda params: None),
+        "made None of the parameters",
+    ),
+    "Learner(optimizer={'a': torch.optim.SGD})": (
+        lambda: made(optimizer={"a": torch.optim.SGD}),
+        "several optimizers and one model",
+    ),
+    "Learner(callbacks=None)": (lambda: made(callbacks=None), "callbacks must be a list, got None"),
+    "Learner(callbacks=3)": (lambda: made(callbacks=3), "got 3"),
+    "Learner(callbacks=First())": (lambda: made(callbacks=First()), "callbacks must be a list, got <First>"),
+    "Learner(callbacks=First)": (lambda: made(callbacks=First), "callbacks must be a list"),
+    "Learner(callbacks=[First])": (lambda: made(callbacks=[First]), "First is a class, not a Callback"),
+    "Learner(callbacks=[None])": (lambda: made(callbacks=[None]), "None is not a Callback"),
+    "Learner(callbacks=[3])": (lambda: made(callbacks=[3]), "3 is not a Callback"),
+    "Learner(callbacks=[print])": (lambda: made(callbacks=[print]), "is not a Callback"),
+    "Learner(callbacks=['no_such'])": (lambda: made(callbacks=["no_such"]), "no plugin called 'no_such'"),
+    "Learner(callbacks=[First()] * 2)": (lambda: made(callbacks=[First()] * 2), "in the list twice"),
+    "Learner(callbacks={'a': First})": (lambda: made(callbacks={"a": First}), "no plugin called 'a'"),
+    "Learner(use_default_callbacks=None)": (
+        lambda: Learner(nn.Linear(1, 1), print, use_default_callbacks=None),
+        "use_default_callbacks must be an instance of bool",
+    ),
+    "Learner(use_default_callbacks=3)": (
+        lambda: Learner(nn.Linear(1, 1), print, use_default_callbacks=3),
+        "use_default_callbacks must be an instance of bool",
+    ),
+    "Learner(use_default_callbacks='yes')": (
+        lambda: Learner(nn.Linear(1, 1), print, use_default_callbacks="yes"),
+        "use_default_callbacks must be an instance of bool",
+    ),
+    "Learner(use_default_callbacks=[])": (
+        lambda: Learner(nn.Linear(1, 1), print, use_default_callbacks=[]),
+        "use_default_callbacks must be an instance of bool",
+    ),
+    "Learner(runner=3)": (lambda: made(runner=3), "runner must be an instance of CallbackRunner, got 3"),
+    "Learner(runner=LinearRunner)": (lambda: made(runner=LinearRunner), "got the class LinearRunner"),
+    "Learner(runner='threads')": (lambda: made(runner="threads"), "got 'threads'"),
+    "Learner(resolve=3)": (lambda: made(callbacks=[First(), Second()], resolve=3), "resolve is 3, neither a function"),
+    "Learner(resolve=First)": (lambda: made(callbacks=[First(), Second()], resolve=First), "neither a function"),
+    "Learner(resolve='first')": (lambda: made(callbacks=[First(), Second()], resolve="first"), "resolve is 'first'"),
+    "Learner(resolve=lambda first: None)": (
+        lambda: made(callbacks=[First(), Second()], resolve=lambda first: None),
+        "resolve is called with \\(first, second\\), and <lambda> takes \\(first\\)",
+    ),
+    "Learner(resolve=lambda: None)": (
+        lambda: made(callbacks=[First(), Second()], resolve=lambda: None),
+        "takes \\(\\)",
+    ),
+    "Learner(resolve={'First': 'first'})": (
+        lambda: made(callbacks=[First(), Second()], resolve={"First": "first"}),
+        "not a pair of names",
+    ),
+    "Learner(resolve={('First', 'Second'): 'frist'})": (
+        lambda: made(callbacks=[First(), Second()], resolve={("First", "Second"): "frist"}),
+        "invalid value .* Did you mean `first`",
+    ),
+    "Learner(resolve={('First', 'Second'): 3})": (
+        lambda: made(callbacks=[First(), Second()], resolve={("First", "Second"): 3}),
+        "invalid value for .* 3",
+    ),
+    "Learner(resolve={('First', 'Secnd'): 'first'})": (
+        lambda: made(callbacks=[First(), Second()], resolve={("First", "Secnd"): "first"}),
+        "Did you mean `Second`",
+    ),
+    "Learner(resolve={('First', 'First'): 'first'})": (
+        lambda: made(callbacks=[First(), Second()], resolve={("First", "First"): "first"}),
+        "both names mean the same",
+    ),
+    "Learner(resolve=lambda a, b: 'first')": (
+        lambda: made(callbacks=[First(), Second()], resolve=lambda a, b: "first"),
+        "'first'",
+    ),
+    "learner.lossfn = None": (lambda: set_to("lossfn", None), "lossfn must be a function"),
+    "learner.lossfn = 3": (lambda: set_to("lossfn", 3), "lossfn must be a function"),
+    "learner.lossfn = nn.MSELoss": (lambda: set_to("lossfn", nn.MSELoss), "got the class MSELoss"),
+    "learner.model = 3": (lambda: set_to("model", 3), "got a int"),
+    "learner.model = nn.Linear": (lambda: set_to("model", nn.Linear), "got the class Linear"),
+    "learner.optimizer = 3": (lambda: set_to("optimizer", 3), "got 3"),
+    "learner.optimizer = lambda: 0": (lambda: set_to("optimizer", lambda: 0), "takes \\(\\)"),
+    "learner.data = None": (lambda: set_to("data", None), "got a NoneType"),
+    "learner.data = 3": (lambda: set_to("data", 3), "got a int"),
+    "learner.data = (3,)": (lambda: set_to("data", (3,)), "needs an iterable of batches, got 3"),
+    "learner.data = (ROWS,)": (lambda: set_to("data", (ROWS,)), "a data set, whose items are rows"),
+    "learner.step = None": (lambda: set_to("step", None), "learner\\.step must be"),
+    "learner.step = 'junk'": (lambda: set_to("step", "junk"), "learner\\.step must be .* got 'junk'"),
+    "learner.step = 3": (lambda: set_to("step", 3), "learner\\.step must be"),
+    "learner.cbstate = None": (lambda: set_to("cbstate", None), "learner\\.cbstate must be"),
+    "learner.cbstate = []": (lambda: set_to("cbstate", []), "learner\\.cbstate must be"),
+    "learner.callbacks = []": (lambda: set_to("callbacks", []), "cannot be set as an attribute"),
+    "learner.params = {}": (lambda: set_to("params", {}), "learner\\.params cannot be set"),
+    "learner.runner = ThreadedRunner()": (lambda: set_to("runner", ThreadedRunner()), "learner\\.runner cannot be set"),
+    "learner.progress = 3": (lambda: set_to("progress", 3), "learner\\.progress cannot be set"),
+    "learner.position = None": (lambda: set_to("position", None), "learner\\.position cannot be set"),
+    "learner.loop = None": (lambda: set_to("loop", None), "learner\\.loop cannot be set"),
+    "learner.grads = None": (lambda: set_to("grads", None), "learner\\.grads cannot be set"),
+    "learner.models = []": (lambda: set_to("models", []), "learner\\.models cannot be set"),
+    "learner.optimizers = []": (lambda: set_to("optimizers", []), "learner\\.optimizers cannot be set"),
+    "learner.optimiser = torch.optim.SGD": (lambda: set_to("optimiser", torch.optim.SGD), "Did you mean `optimizer`"),
+    "learner.loss_fn = print": (lambda: set_to("loss_fn", print), "Did you mean `lossfn`"),
+    "learner.modell = nn.Linear(1, 1)": (lambda: set_to("modell", nn.Linear(1, 1)), "Did you mean `model`"),
+    "learner.data.training = 3": (lambda: of_data("training", 3), "needs an iterable of batches, got 3"),
+    "learner.data.training = None": (lambda: of_data("training", None), "got None"),
+    "learner.data.training = []": (lambda: of_data("training", []), "got no batch"),
+    "learner.data.training = ROWS": (lambda: of_data("training", ROWS), "a data set"),
+    "fit(None, 1)": (lambda: fit(None, 1), "The learner must be an instance of Learner, got None"),
+    "fit(Learner, 1)": (lambda: fit(Learner, 1), "got the class Learner"),
+    "fit(model, 1)": (lambda: fit(nn.Linear(1, 1), 1), "The learner must be an instance of Learner"),
+    "fit(1, phases=3)": (lambda: made().fit(1, phases=3), "phases must be a list"),
+    "plan(3)": (lambda: made().plan(3), "phases must be a list"),
+    "fit(1, phases=TrainingPhase)": (lambda: made().fit(1, phases=TrainingPhase), "phases must be a list"),
+    "plan(TrainingPhase)": (lambda: made().plan(TrainingPhase), "phases must be a list"),
+    "fit(1, phases=TrainingPhase())": (lambda: made().fit(1, phases=TrainingPhase()), "phases must be a list"),
+    "plan(TrainingPhase())": (lambda: made().plan(TrainingPhase()), "phases must be a list"),
+    "fit(1, phases=[TrainingPhase])": (lambda: made().fit(1, phases=[TrainingPhase]), "got the class TrainingPhase"),
+    "plan([TrainingPhase])": (lambda: made().plan([TrainingPhase]), "got the class TrainingPhase"),
+    "fit(1, phases=[3])": (lambda: made().fit(1, phases=[3]), "phases.0. must be an instance of Phase"),
+    "plan([3])": (lambda: made().plan([3]), "phases.0. must be an instance of Phase"),
+    "fit(1, phases=[])": (lambda: made().fit(1, phases=[]), "phases is empty"),
+    "plan([])": (lambda: made().plan([]), "phases is empty"),
+    "fit(1, phases='training')": (lambda: made().fit(1, phases="training"), "phases must be a list"),
+    "plan('training')": (lambda: made().plan("training"), "phases must be a list"),
+    "handle(3)": (lambda: made().handle(3), "must be an instance of Phase"),
+    "handle(TrainingPhase)": (lambda: made().handle(TrainingPhase), "got the class TrainingPhase"),
+    "handle(TrainingPhase())(3)": (
+        lambda: made().handle(TrainingPhase())(3),
+        "takes the class of an event or an operation, got 3",
+    ),
+    "handle(TrainingPhase())(None)": (lambda: made().handle(TrainingPhase())(None), "got None"),
+    "handle(TrainingPhase())([])": (lambda: made().handle(TrainingPhase())([]), "got \\[\\]"),
+    "handle(TrainingPhase())({})": (lambda: made().handle(TrainingPhase())({}), "got \\{\\}"),
+    "handle(TrainingPhase())('step_end')": (lambda: made().handle(TrainingPhase())("step_end"), "got 'step_end'"),
+    "handle(TrainingPhase())(StepEnd())": (
+        lambda: made().handle(TrainingPhase())(StepEnd()),
+        "takes the class of an event",
+    ),
+    "handle(TrainingPhase())(StepEnd, 3)": (
+        lambda: made().handle(TrainingPhase())(StepEnd, 3),
+        "takes no arguments beside learner and phase",
+    ),
+    "set_callbacks(None)": (lambda: made().set_callbacks(None), "callbacks must be a list"),
+    "set_callbacks(3)": (lambda: made().set_callbacks(3), "callbacks must be a list"),
+    "set_callbacks('recorder')": (lambda: made().set_callbacks("recorder"), "callbacks must be a list"),
+    "set_callbacks([3])": (lambda: made().set_callbacks([3]), "3 is not a Callback"),
+    "set_callbacks([First])": (lambda: made().set_callbacks([First]), "First is a class"),
+    "trial(None)": (lambda: made().trial(None), "callbacks must be a list"),
+    "trial(3)": (lambda: made().trial(3), "callbacks must be a list"),
+    "trial('recorder')": (lambda: made().trial("recorder"), "callbacks must be a list"),
+    "trial([3])": (lambda: made().trial([3]), "3 is not a Callback"),
+    "trial([First])": (lambda: made().trial([First]), "First is a class"),
+    "add_callback(None)": (lambda: made().add_callback(None), "None is not a Callback"),
+    "add_callback(3)": (lambda: made().add_callback(3), "3 is not a Callback"),
+    "add_callback(First)": (lambda: made().add_callback(First), "First is a class"),
+    "add_callback([First()])": (lambda: made().add_callback([First()]), "is not a Callback"),
+    "replace_callback(None)": (lambda: made().replace_callback(None), "None is not a Callback"),
+    "replace_callback(3)": (lambda: made().replace_callback(3), "3 is not a Callback"),
+    "replace_callback(First)": (lambda: made().replace_callback(First), "First is a class"),
+    "replace_callback([First()])": (lambda: made().replace_callback([First()]), "is not a Callback"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_a_typed_error_that_names_the_thing_and_the_fix(make, message):
+    with pytest.raises(TreadleError, match=message) as caught:
+        make()
+    assert "Fix: " in str(caught.value)
+
+
+GOOD = {
+    "learner.data = (loader,)": lambda: set_to("data", ([BATCH],)),
+    "learner.data = a mapping": lambda: set_to("data", {"training": [BATCH]}),
+    "a loader around a data set": lambda: made(data=(torch.utils.data.DataLoader(ROWS),)).fit(1),
+    "learner.cbstate = {}": lambda: set_to("cbstate", {}),
+    "learner.step = {}": lambda: set_to("step", {}),
+    "an attribute of the user's own": lambda: set_to("experiment", 3),
+    "a loss function of any arguments": lambda: made(lossfn=lambda *tensors: tensors[0].mean()).fit(1),
+    "a function with defaults": lambda: made(optimizer=lambda params, lr=0.1: torch.optim.SGD(params, lr)).fit(1),
+}
+
+
+@pytest.mark.parametrize("make", GOOD.values(), ids=GOOD.keys())
+def test_what_is_unusual_and_right_works(make):
+    assert make().epochs == 1
+
+
+def test_an_error_of_the_model_or_the_loss_function_says_what_they_were_called_with() -> None:
+    with pytest.raises(RuntimeError) as of_the_model:
+        made(data=([(torch.ones(2, 3), torch.ones(2, 1))],)).fit(1)
+    with pytest.raises(AttributeError) as of_the_loss:
+        made(data=([(torch.ones(2, 1), None)],)).fit(1)
+    assert [caught.value.__notes__[0] for caught in (of_the_model, of_the_loss)] == [
+        "The model Linear was called with xs: a tensor of shape (2, 3), float32.",
+        "The loss function mse_loss was called with yhats: a tensor of shape (2, 1), float32, and ys: None.",
+    ]
+
+
+def test_bad_data_of_a_later_phase_are_refused_before_the_first_step() -> None:
+    learner = made()
+    learner.data.validation = []
+    with pytest.raises(DataError, match=r"^ValidationPhase\(\) got no batch from list"):
+        learner.fit(1)
+    assert learner.progress.steps == 0

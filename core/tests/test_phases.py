@@ -17,6 +17,7 @@ from treadle import (
     StepBegin,
     StepEnd,
     TrainingPhase,
+    TreadleError,
     ValidationPhase,
     Write,
     epoch,
@@ -424,3 +425,59 @@ def test_a_phase_has_a_key_for_files_and_a_label_for_people() -> None:
     assert phases.phase_key(Rated()) == f"{__name__}:Rated(rate=0.5)"
     assert phases.phase_key(Rated) == f"{__name__}:Rated"
     assert phases.phase_label(Rated()) == "Rated(rate=0.5)"
+
+
+# Bad input: each is a typed error that names the thing and the fix.
+
+
+def with_phase(**attributes) -> None:
+    toy_learner(nbatches=1).fit(1, phases=[type("Mine", (TrainingPhase,), attributes)()])
+
+
+BAD = {
+    "Phase.training = 3": (lambda: with_phase(training=3), "Mine\\.training is 3"),
+    "Phase.training = 'yes'": (lambda: with_phase(training="yes"), "Mine\\.training is 'yes'"),
+    "Phase.training = 1": (lambda: with_phase(training=1), "Mine\\.training is 1"),
+    "Phase.training = torch.ones(2)": (lambda: with_phase(training=torch.ones(2)), "Mine\\.training is tensor"),
+    "Phase.training = []": (lambda: with_phase(training=[]), "Mine\\.training is \\[\\]"),
+    "Phase.data_name = 3": (lambda: with_phase(data_name=3), "Mine\\.data_name is 3"),
+    "Phase.data_name = []": (lambda: with_phase(data_name=[]), "Mine\\.data_name is \\[\\]"),
+    "Phase.data_name = True": (lambda: with_phase(data_name=True), "Mine\\.data_name is True"),
+    "Phase.data_name = 'trainig'": (lambda: with_phase(data_name="trainig"), "has no such data"),
+    "Phase.data_name = None": (lambda: with_phase(data_name=None), "has no data of its own"),
+    "Phase.step = 3": (lambda: with_phase(step=3), "Mine\\.step must be a function, got 3"),
+    "Phase.step = None": (lambda: with_phase(step=None), "Mine\\.step must be a function"),
+    "Phase.step = lambda self: 0": (
+        lambda: with_phase(step=lambda self: 0),
+        "Mine\\.step is called with \\(self, learner, batch\\), and <lambda> takes \\(self\\)",
+    ),
+    "Phase.step = lambda self, batch: 0": (lambda: with_phase(step=lambda self, batch: 0), "takes \\(self, batch\\)"),
+    "Phase.step = lambda self, learner, batch, more: 0": (
+        lambda: with_phase(step=lambda self, learner, batch, more: 0),
+        "takes \\(self, learner, batch, more\\)",
+    ),
+    "Phase.step = staticmethod(lambda batch: 0)": (
+        lambda: with_phase(step=staticmethod(lambda batch: 0)),
+        "is called with \\(learner, batch\\)",
+    ),
+    "Phase.epoch = 3": (lambda: with_phase(epoch=3), "Mine\\.epoch must be a function"),
+    "Phase.epoch = lambda self, learner: 0": (
+        lambda: with_phase(epoch=lambda self, learner: 0),
+        "Mine\\.epoch is called with \\(self, learner, data\\)",
+    ),
+    "Phase.epoch = lambda: 0": (lambda: with_phase(epoch=lambda: 0), "takes \\(\\)"),
+    "Phase.__hash__ = None": (lambda: with_phase(__hash__=None), "cannot be hashed"),
+    "phase_key(None)": (lambda: phases.phase_key(None), "The phase must be an instance of Phase"),
+    "phase_key(3)": (lambda: phases.phase_key(3), "The phase must be an instance of Phase"),
+    "phase_key('training')": (lambda: phases.phase_key("training"), "The phase must be an instance of Phase"),
+    "phase_label(None)": (lambda: phases.phase_label(None), "The phase must be an instance of Phase"),
+    "phase_label(3)": (lambda: phases.phase_label(3), "The phase must be an instance of Phase"),
+    "phase_label('training')": (lambda: phases.phase_label("training"), "The phase must be an instance of Phase"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_a_typed_error_that_names_the_thing_and_the_fix(make, message):
+    with pytest.raises(TreadleError, match=message) as caught:
+        make()
+    assert "Fix: " in str(caught.value)

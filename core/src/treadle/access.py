@@ -95,7 +95,13 @@ def overlaps(first: str, second: str) -> bool:
         >>> overlaps("model", "step.grads"), overlaps("model.critic", "params.actor")
         (True, False)
     """
-    return state_of(first) in states_around(second) or state_of(second) in states_around(first)
+    try:
+        return state_of(first) in states_around(second) or state_of(second) in states_around(first)
+    except AttributeError:
+        raise AccessError(
+            f"A path is a text, got {first!r} and {second!r}.\n"
+            f'Fix: write dotted names:\n    overlaps("step", "step.loss")'
+        ) from None
 
 
 def nested(first: str, second: str) -> bool:

@@ -329,6 +329,11 @@ class Short(reprlib.Repr):
 SHORT = Short()
 
 
+def not_a_learner(value: object, example: str = "epoch(learner, TrainingPhase())") -> ArgumentTypeError:
+    """The error for what was passed in place of a learner, where the learner's class cannot be imported."""
+    return ArgumentTypeError(_message("The learner", "an instance of Learner", value, example))
+
+
 def _message(name: str, expected: str, value: Any, example: str) -> str:
     return f"{name} must be {expected}, got {_shown(value)}.\nFix: write, for example:\n    {example}"
 

@@ -205,8 +205,13 @@ def unwrap(callback: Callback) -> Callback:
         >>> unwrap(throttle(Callback(), StepEnd, freq=10))
         <Callback>
     """
-    while callback.wrapped is not None:
-        callback = callback.wrapped
+    try:
+        while callback.wrapped is not None:
+            callback = callback.wrapped
+    except AttributeError:
+        raise CallbackError(
+            f"{callback!r} is not a Callback.\nFix: pass one:\n    unwrap(learner.callbacks[0])"
+        ) from None
     return callback
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from treadle.arguments import instance_of, whole_number
+from treadle.arguments import instance_of, not_a_learner, whole_number
 from treadle.callback import Callback, unwrap
 from treadle.dispatch.dispatcher import Dispatcher, Handle
 from treadle.dispatch.runners import CallbackRunner, LinearRunner
@@ -406,5 +406,5 @@ def fit(learner: Learner, n: int, data: Any = None, *, phases: Iterable[Phase] |
         16
     """
     if not isinstance(learner, Learner):
-        raise loop.not_a_learner(learner, "fit(learner, 10)")
+        raise not_a_learner(learner, "fit(learner, 10)")
     return learner.fit(n, data, phases=phases)

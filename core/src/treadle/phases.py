@@ -205,6 +205,8 @@ def phase_key(phase: Phase | type[Phase]) -> str:
         >>> phase_key(ValidationPhase()), phase_key(ValidationPhase)
         ('treadle.phases:ValidationPhase', 'treadle.phases:ValidationPhase')
     """
+    if not isinstance(phase, type):
+        instance_of(phase, "The phase", Phase, "phase_key(TrainingPhase())")
     cls = phase if isinstance(phase, type) else type(phase)
     fields = "" if isinstance(phase, type) else _fields(phase)
     return f"{cls.__module__}:{cls.__qualname__}" + (f"({fields})" if fields else "")
@@ -217,7 +219,7 @@ def phase_label(phase: Phase) -> str:
         >>> phase_label(TrainingPhase())
         'TrainingPhase'
     """
-    fields = _fields(phase)
+    fields = _fields(instance_of(phase, "The phase", Phase, "phase_label(TrainingPhase())"))
     return type(phase).__name__ + (f"({fields})" if fields else "")
 
 

@@ -29,6 +29,7 @@ from treadle import (
     StepBegin,
     StepEnd,
     TrainingPhase,
+    TreadleError,
     ValidationPhase,
     epoch,
     hookimpl,
@@ -808,3 +809,110 @@ def test_in_a_custom_phase_an_update_can_be_overridden_with_false_too() -> None:
     grads = Grads()
     epoch(one_weight(grads, Override(False, False, True)), Manual())
     assert grads.at == [1.0, 2.0, 3.0, 1.0]
+
+
+# Bad input: each is a typed error that names the thing and the fix.
+
+BAD = {
+    "epoch(None, TrainingPhase())": (
+        lambda: epoch(None, TrainingPhase()),
+        "The learner must be an instance of Learner, got None",
+    ),
+    "epoch(3, TrainingPhase())": (lambda: epoch(3, TrainingPhase()), "got 3"),
+    "epoch(Learner, TrainingPhase())": (lambda: epoch(Learner, TrainingPhase()), "got the class Learner"),
+    "epoch(learner, None)": (lambda: epoch(toy_learner(), None), "The phase must be an instance of Phase, got None"),
+    "learner.loop.epoch(None)": (
+        lambda: toy_learner().loop.epoch(None),
+        "The phase must be an instance of Phase, got None",
+    ),
+    "epoch(learner, 3)": (lambda: epoch(toy_learner(), 3), "The phase must be"),
+    "learner.loop.epoch(3)": (lambda: toy_learner().loop.epoch(3), "The phase must be"),
+    "epoch(learner, TrainingPhase)": (lambda: epoch(toy_learner(), TrainingPhase), "got the class TrainingPhase"),
+    "learner.loop.epoch(TrainingPhase)": (
+        lambda: toy_learner().loop.epoch(TrainingPhase),
+        "got the class TrainingPhase",
+    ),
+    "epoch(learner, torch.ones(3))": (lambda: epoch(toy_learner(), torch.ones(3)), "The phase must be"),
+    "learner.loop.epoch(torch.ones(3))": (lambda: toy_learner().loop.epoch(torch.ones(3)), "The phase must be"),
+    "epoch(learner, 'training')": (lambda: epoch(toy_learner(), "training"), "got 'training'"),
+    "learner.loop.epoch('training')": (lambda: toy_learner().loop.epoch("training"), "got 'training'"),
+    "step(None, TrainingPhase())": (
+        lambda: step(None, TrainingPhase(), BATCH),
+        "The learner must be an instance of Learner, got None",
+    ),
+    "step(3, TrainingPhase())": (lambda: step(3, TrainingPhase(), BATCH), "got 3"),
+    "step(Learner, TrainingPhase())": (lambda: step(Learner, TrainingPhase(), BATCH), "got the class Learner"),
+    "step(learner, None)": (
+        lambda: step(toy_learner(), None, BATCH),
+        "The phase must be an instance of Phase, got None",
+    ),
+    "learner.loop.step(None)": (
+        lambda: toy_learner().loop.step(None, BATCH),
+        "The phase must be an instance of Phase, got None",
+    ),
+    "step(learner, 3)": (lambda: step(toy_learner(), 3, BATCH), "The phase must be"),
+    "learner.loop.step(3)": (lambda: toy_learner().loop.step(3, BATCH), "The phase must be"),
+    "step(learner, TrainingPhase)": (lambda: step(toy_learner(), TrainingPhase, BATCH), "got the class TrainingPhase"),
+    "learner.loop.step(TrainingPhase)": (
+        lambda: toy_learner().loop.step(TrainingPhase, BATCH),
+        "got the class TrainingPhase",
+    ),
+    "step(learner, torch.ones(3))": (lambda: step(toy_learner(), torch.ones(3), BATCH), "The phase must be"),
+    "learner.loop.step(torch.ones(3))": (lambda: toy_learner().loop.step(torch.ones(3), BATCH), "The phase must be"),
+    "step(learner, 'training')": (lambda: step(toy_learner(), "training", BATCH), "got 'training'"),
+    "learner.loop.step('training')": (lambda: toy_learner().loop.step("training", BATCH), "got 'training'"),
+    "run_epoch(None, TrainingPhase())": (
+        lambda: run_epoch(None, TrainingPhase()).__enter__(),
+        "The learner must be an instance of Learner, got None",
+    ),
+    "run_epoch(3, TrainingPhase())": (lambda: run_epoch(3, TrainingPhase()).__enter__(), "got 3"),
+    "run_epoch(learner, None)": (
+        lambda: run_epoch(toy_learner(), None).__enter__(),
+        "The phase must be an instance of Phase, got None",
+    ),
+    "run_epoch(learner, 3)": (lambda: run_epoch(toy_learner(), 3).__enter__(), "The phase must be"),
+    "run_epoch(learner, TrainingPhase)": (
+        lambda: run_epoch(toy_learner(), TrainingPhase).__enter__(),
+        "got the class TrainingPhase",
+    ),
+    "run_step(None, TrainingPhase())": (
+        lambda: run_step(None, TrainingPhase()).__enter__(),
+        "The learner must be an instance of Learner, got None",
+    ),
+    "run_step(3, TrainingPhase())": (lambda: run_step(3, TrainingPhase()).__enter__(), "got 3"),
+    "run_step(learner, None)": (
+        lambda: run_step(toy_learner(), None).__enter__(),
+        "The phase must be an instance of Phase, got None",
+    ),
+    "run_step(learner, 3)": (lambda: run_step(toy_learner(), 3).__enter__(), "The phase must be"),
+    "run_step(learner, TrainingPhase)": (
+        lambda: run_step(toy_learner(), TrainingPhase).__enter__(),
+        "got the class TrainingPhase",
+    ),
+    "epoch(learner, TrainingPhase(), 3)": (
+        lambda: epoch(toy_learner(), TrainingPhase(), 3),
+        "needs an iterable of batches, got 3",
+    ),
+    "epoch(learner, TrainingPhase(), [])": (
+        lambda: epoch(toy_learner(), TrainingPhase(), []),
+        "got no batch from list",
+    ),
+    "epoch(learner, TrainingPhase(), TrainingPhase)": (
+        lambda: epoch(toy_learner(), TrainingPhase(), TrainingPhase),
+        "needs an iterable of batches",
+    ),
+    "learner.loop.perform(None)": (
+        lambda: toy_learner().loop.perform(None),
+        "operation must be Operation or a subclass",
+    ),
+    "learner.loop.perform(StepEnd)": (lambda: toy_learner().loop.perform(StepEnd), "operation must be Operation"),
+    "learner.loop.perform(Forward())": (lambda: toy_learner().loop.perform(Forward()), "operation must be Operation"),
+    "learner.loop.perform(Forward)": (lambda: toy_learner().loop.perform(Forward), "no phase is under way"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_a_typed_error_that_names_the_thing_and_the_fix(make, message):
+    with pytest.raises(TreadleError, match=message) as caught:
+        make()
+    assert "Fix: " in str(caught.value)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
+from treadle.arguments import not_a_learner
 from treadle.errors import ArgumentTypeError, DataError
 from treadle.loop.scope import Scope
 from treadle.state.propdict import PropDict, named
@@ -37,6 +38,10 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
         abcd
         ab
     """
+    if not hasattr(learner, "position"):
+        raise not_a_learner(learner, "batches(learner, phase, data)")
+    if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
+        check_data(data, str(phase))
     iterator = first_to_come(learner, phase, data)
     for tap in learner.position.taps.values():
         iterator = tap(iterator)

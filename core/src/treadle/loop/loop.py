@@ -24,6 +24,7 @@ from itertools import cycle, islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from treadle.arguments import not_a_learner
 from treadle.errors import (
     ArgumentTypeError,
     CancelEpochException,
@@ -382,14 +383,6 @@ def handle_of(learner: Learner, phase: Phase) -> Handle:
     if handle is None or isinstance(learner, type):
         raise not_a_learner(learner)
     return handle(phase)
-
-
-def not_a_learner(value: object, example: str = "epoch(learner, TrainingPhase())") -> ArgumentTypeError:
-    """The error for what was passed in place of a learner."""
-    shown = f"the class {value.__name__}" if isinstance(value, type) else repr(value)
-    return ArgumentTypeError(
-        f"The learner must be an instance of Learner, got {shown}.\nFix: pass it first:\n    {example}"
-    )
 
 
 def note_place(error: BaseException | None, learner: Learner, phase: Phase) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from treadle.arguments import function
 from treadle.callback import Callback, ConflictResolution, NoConflict, NotDefined, RunFirst, unwrap
 from treadle.errors import ArgumentTypeError, ArgumentValueError, Problem, closest, did_you_mean
 from treadle.ordering.resolutions import Found, Resolver
@@ -29,8 +30,10 @@ def checked_resolve(resolve: Any, callbacks: Sequence[Callback]) -> Resolve:
         ArgumentTypeError: if it is neither a function nor a mapping of pairs of names.
         ArgumentValueError: for a name that none of the callbacks has, an answer that is none, or two that differ.
     """
-    if resolve is None or (callable(resolve) and not isinstance(resolve, (Mapping, type))):
-        return resolve
+    if resolve is None:
+        return None
+    if callable(resolve) and not isinstance(resolve, (Mapping, type)):
+        return function(resolve, "resolve", "def resolve(first, second): ...", takes=["first", "second"])
     if not isinstance(resolve, Mapping):
         raise ArgumentTypeError(f"resolve is {resolve!r}, neither a function of two callbacks nor a mapping.\n{FIX}")
     for pair, answer in resolve.items():

@@ -91,7 +91,14 @@ class PropDict(MutableMapping[str, Any]):
 
 def named(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """A mapping's values by name; also where one of a `PropDict`'s names is that of a method, such as "values"."""
-    return vars(mapping) if isinstance(mapping, PropDict) else dict(mapping)
+    if isinstance(mapping, PropDict):
+        return vars(mapping)
+    if not isinstance(mapping, Mapping):
+        raise ArgumentTypeError(
+            f"A mapping of names to values is needed, got {mapping!r}.\n"
+            f"Fix: write, for example:\n    {{'training': loader}}"
+        )
+    return dict(mapping)
 
 
 def missing(name: str, known: Mapping[str, Any]) -> str:

@@ -58,7 +58,8 @@ def test_a_state_without_a_way_back_is_found(failed):
             return {"a": 1}
 
     assert failed(OneWay) == {
-        "declarations": "OneWay has a `state_dict` and no `load_state_dict`, so no saved run could be resumed with it.\n"
+        "declarations": "OneWay has a `state_dict` and no `load_state_dict`, so no saved run could be resumed with "
+        "it.\n"
         "Fix: define both, or none of them:\n"
         "    def load_state_dict(self, state): ..."
     }

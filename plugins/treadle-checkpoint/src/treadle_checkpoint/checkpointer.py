@@ -129,7 +129,8 @@ class Checkpointer(Callback):
             subclass_of(kind, f"Checkpointer({name})", Phase, f"Checkpointer(folder, {name}=ValidationPhase)")
         for name, flag in (("whole_run", whole_run), ("save_when_cancelled", save_when_cancelled)):
             instance_of(flag, f"Checkpointer({name})", bool, f"Checkpointer(folder, {name}=False)")
-        self.clock = function(clock, "Checkpointer(clock)", "Checkpointer(folder, clock=time.monotonic)")
+        self.clock = function(clock, "Checkpointer(clock)", "Checkpointer(folder, clock=time.monotonic)", takes=())
+        instance_of(metric, "Checkpointer(metric)", str, 'Checkpointer(folder, metric="Accuracy")')
         self.every_steps, self.every_minutes = every_steps, every_minutes
         self.every_epochs = 1 if every_epochs is every_steps is every_minutes is None else every_epochs
         self.keep_top_k, self.metric, self.phase, self.mode, self.during = keep_top_k, metric, phase, mode, during

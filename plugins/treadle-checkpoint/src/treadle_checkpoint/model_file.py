@@ -18,7 +18,7 @@ from treadle.authoring import (
     refuse_unsaveable,
     unflatten,
 )
-from treadle.errors import DamagedCheckpointError
+from treadle.errors import ArgumentValueError, DamagedCheckpointError
 
 from treadle_checkpoint.durable import whole_file
 from treadle_checkpoint.errors import NoCheckpointError, NonFiniteWeightsError
@@ -46,6 +46,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
         NonFiniteWeightsError: if a weight is NaN or infinite.
         NotSaveableError: if the model holds what no file can, such as a lazy parameter.
         ArgumentTypeError: if `model` is neither a module nor a mapping of modules.
+        ArgumentValueError: if `path` is a folder.
 
     Example:
         >>> import tempfile, torch
@@ -55,6 +56,11 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
         Linear(in_features=2, out_features=1, bias=True)
     """
     path = file_path(path, "path", "save_model(model, 'weights.safetensors')")
+    if not path.name or path.is_dir():
+        raise ArgumentValueError(
+            f"save_model writes one file, and {os.fspath(path)!r} is a folder.\n"
+            f"Fix: name a file in it:\n    save_model(model, {os.fspath(path / 'weights.safetensors')!r})"
+        )
     refuse_non_finite(model)
     with torch.no_grad(), whole_file(path) as unfinished:
         write_model_state(unfinished, model_state(model, copy=False))

@@ -199,6 +199,7 @@ def capture_run(learner: Any, *, copy: bool = True) -> RunState:
         >>> again.model.weight.equal(learner.model.weight), again.progress.epochs
         (True, 2)
     """
+    learner_of(learner)
     refuse_other_passes(learner)
     tensors: dict[str, torch.Tensor] = {}
     parts = {name: flatten(part, name, tensors) for name, part in parts_of_run(learner).items()}
@@ -258,6 +259,7 @@ def refuse_unsaveable_run(learner: Any) -> None:
         treadle.errors.NotSaveableError: A checkpoint cannot hold phase, a tensor of torch.complex128.
         ...
     """
+    learner_of(learner)
     refuse_unresumable(learner.data)
     tensors: dict[str, torch.Tensor] = {}
     for name, module in models_by_name(learner.model).items():

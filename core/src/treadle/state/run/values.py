@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from treadle.errors import DamagedCheckpointError, NotSaveableError
+from treadle.state.propdict import named
 
 #: A dictionary with one key that starts with this marker stands for a value that JSON does not have.
 MARKER = "$"
@@ -125,7 +126,7 @@ def refuse_unsaveable(state: Mapping[str, Any]) -> None:
         Fix: let the state_dict that it comes from return another type, for example of a complex tensor:
             torch.view_as_real(tensor)
     """
-    for name, tensor in state.items():
+    for name, tensor in named(state).items():
         if not isinstance(tensor, torch.Tensor):
             continue
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
