@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from treadle.arguments import not_a_learner
 from treadle.loop.scope import Scope
 from treadle.state.modes import Modes
 from treadle.state.random_state import RandomState
@@ -101,7 +102,10 @@ def position_of(learner: Any) -> Position:
         0
         1
     """
-    position: Position = learner_of(learner).position
+    try:
+        position: Position = learner_of(learner).position
+    except AttributeError:
+        raise not_a_learner(learner) from None
     return position
 
 

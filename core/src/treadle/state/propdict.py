@@ -93,12 +93,13 @@ def named(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """A mapping's values by name; also where one of a `PropDict`'s names is that of a method, such as "values"."""
     if isinstance(mapping, PropDict):
         return vars(mapping)
-    if not isinstance(mapping, Mapping):
+    try:
+        return dict(mapping)
+    except (TypeError, ValueError):
         raise ArgumentTypeError(
             f"A mapping of names to values is needed, got {mapping!r}.\n"
             f"Fix: write, for example:\n    {{'training': loader}}"
-        )
-    return dict(mapping)
+        ) from None
 
 
 def missing(name: str, known: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from treadle import Learner
 from treadle.authoring import capture_run, file_path, instance_of, list_of, position_of, refuse_unresumable
-from treadle.errors import CheckpointError
+from treadle.errors import ArgumentTypeError, CheckpointError
 
 from treadle_checkpoint.errors import FolderInUseError
 from treadle_checkpoint.model_file import refuse_non_finite
@@ -141,6 +141,6 @@ def resume(
 
 def refuse_inside(learner: Any, message: str) -> None:
     """Refuse what cannot be done while a learner, or the one that a callback has a view of, is in its loop."""
-    with suppress(AttributeError):  # it is not a learner
+    with suppress(ArgumentTypeError):  # it is not a learner
         if position_of(learner).n is not None or learner.progress.phase is not None:
             raise CheckpointError(message)

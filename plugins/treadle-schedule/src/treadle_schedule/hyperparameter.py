@@ -20,6 +20,7 @@ from treadle import (
     Write,
 )
 from treadle.authoring import position_of
+from treadle.errors import ArgumentTypeError
 
 
 class HyperParameterError(TreadleError, ValueError):
@@ -142,7 +143,7 @@ def check_learner(learner: object) -> None:
     """Refuse what is neither a learner nor the view that a callback has of one."""
     try:
         position_of(learner)
-    except AttributeError as error:
+    except ArgumentTypeError as error:
         raise HyperParameterError(
             f"{learner!r:.60} is not a learner.\nFix: pass the learner first:\n"
             f"    set_hyperparameter(learner, LearningRate, 0.01)"

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from treadle.arguments import not_a_learner
 from treadle.errors import MismatchError
 from treadle.state.propdict import PropDict
 from treadle.state.random_state import RandomState, sources_of
@@ -199,7 +200,8 @@ def capture_run(learner: Any, *, copy: bool = True) -> RunState:
         >>> again.model.weight.equal(learner.model.weight), again.progress.epochs
         (True, 2)
     """
-    learner_of(learner)
+    if not hasattr(learner_of(learner), "position"):
+        raise not_a_learner(learner)
     refuse_other_passes(learner)
     tensors: dict[str, torch.Tensor] = {}
     parts = {name: flatten(part, name, tensors) for name, part in parts_of_run(learner).items()}
@@ -259,7 +261,8 @@ def refuse_unsaveable_run(learner: Any) -> None:
         treadle.errors.NotSaveableError: A checkpoint cannot hold phase, a tensor of torch.complex128.
         ...
     """
-    learner_of(learner)
+    if not hasattr(learner_of(learner), "position"):
+        raise not_a_learner(learner)
     refuse_unresumable(learner.data)
     tensors: dict[str, torch.Tensor] = {}
     for name, module in models_by_name(learner.model).items():

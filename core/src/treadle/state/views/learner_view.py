@@ -15,7 +15,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from treadle.access import FIELDS, Permission, Read, Write, checked, parts
-from treadle.arguments import not_a_learner
 from treadle.errors import ProtectedException, closest
 from treadle.state.gradients import Gradients
 from treadle.state.propdict import PropDict
@@ -57,15 +56,8 @@ def view(learner: Learner, callback: Callback) -> Any:
 
 
 def learner_of(learner: Any) -> Any:
-    """The learner that a callback has a view of, or the learner itself.
-
-    Raises:
-        ArgumentTypeError: if it is neither.
-    """
-    found = getattr(learner, "_learner", learner)
-    if not hasattr(found, "position"):
-        raise not_a_learner(learner)
-    return found
+    """The learner that a callback has a view of, or the learner itself."""
+    return getattr(learner, "_learner", learner)
 
 
 class View:
