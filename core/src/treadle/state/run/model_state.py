@@ -173,16 +173,16 @@ def match_model_state(
     result, problems, known = [], [], set()
     for prefix, module in models_by_name(model).items():
         current = {f"{prefix}.{key}" if prefix else key: (key, value) for key, value in module.state_dict().items()}
-        sources, contradictions = sources_of({name: value for name, (_, value) in current.items()}, saved)
+        names, contradictions = saved_names({name: value for name, (_, value) in current.items()}, saved)
         problems += contradictions
         state = {}
         for name, (key, value) in current.items():
-            if sources[name] not in saved:
+            if names[name] not in saved:
                 problems.append(f"it lacks {name}")
-            elif problem := difference(name, value, saved[sources[name]], exact=exact):
+            elif problem := difference(name, value, saved[names[name]], exact=exact):
                 problems.append(problem)
             else:
-                state[key] = saved[sources[name]]
+                state[key] = saved[names[name]]
         hidden = {f"{prefix}.{key}" if prefix else key: key for key in all_hidden_buffers(module)}
         known |= set(current) | set(hidden)
         result.append((module, state, {key: saved[name] for name, key in hidden.items() if name in saved}))
@@ -196,12 +196,12 @@ def match_model_state(
     return result
 
 
-def sources_of(current: Mapping[str, Any], saved: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+def saved_names(current: Mapping[str, Any], saved: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
     """For each name of a model the name of the saved value to load, and what of that is contradictory.
 
     A tensor that has several names in the model may have been saved under any of them, as other programs do.
     """
-    sources, problems = {}, []
+    names, problems = {}, []
     saved_as: dict[Any, str] = {}
     for name, value in current.items():
         if name in saved and (memory := identity(value)) is not None:
@@ -209,8 +209,8 @@ def sources_of(current: Mapping[str, Any], saved: Mapping[str, Any]) -> tuple[di
             if other != name and not torch.equal(saved[other], saved[name]):
                 problems.append(f"{other} and {name} differ, and are one tensor in the model")
     for name, value in current.items():
-        sources[name] = name if name in saved else saved_as.get(identity(value), name)
-    return sources, problems
+        names[name] = name if name in saved else saved_as.get(identity(value), name)
+    return names, problems
 
 
 def difference(name: str, current: Any, saved: Any, *, exact: bool) -> str | None:

@@ -249,7 +249,14 @@ def test_the_containers_orders_and_files_of_a_loader_are_as_they_were(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: iter([1, 2]), lambda: (x for x in [1]), lambda: zip([1], [2], strict=True), lambda: map(abs, [1])]
+    "make",
+    [
+        lambda: iter([1, 2]),
+        lambda: iter(deque([1, 2])),
+        lambda: (x for x in [1]),
+        lambda: zip([1], [2], strict=True),
+        lambda: map(abs, [1]),
+    ],
 )
 def test_data_that_hold_an_iterator_under_way_are_refused_and_left_as_they_are(make):
     loader = Queued([{"stream": make()}])
