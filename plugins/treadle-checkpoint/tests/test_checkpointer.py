@@ -261,11 +261,15 @@ class Keeps(Callback):
     def state_dict(self):
         return {"own": self.own}
 
+    def load_state_dict(self, state): ...
+
 
 def test_the_model_alone_is_saved_also_beside_what_no_checkpoint_can_hold(tmp_path):
     class Prints(Callback):
         def state_dict(self):
             return {"function": print}
+
+        def load_state_dict(self, state): ...
 
     toy_learner(Prints(), Checkpointer(tmp_path, whole_run=False)).fit(1)
     assert latest(tmp_path).whole_run is False
