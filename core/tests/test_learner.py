@@ -11,6 +11,7 @@ from torch import nn
 from treadle import (
     ArgumentTypeError,
     ArgumentValueError,
+    BackwardEnd,
     Callback,
     CallbackConflictError,
     CallbackError,
@@ -18,7 +19,9 @@ from treadle import (
     CustomCallback,
     DataError,
     EpochBegin,
+    EpochEnd,
     FitBegin,
+    FitEnd,
     FitResult,
     Learner,
     LinearRunner,
@@ -32,6 +35,7 @@ from treadle import (
     ThreadedRunner,
     TrainingPhase,
     TreadleError,
+    ValidationPhase,
     Write,
     epoch,
     fit,
@@ -604,6 +608,40 @@ def test_a_copy_does_not_initialise_its_callbacks_again() -> None:
     learner = toy_learner(first)
     copied = copy.deepcopy(learner)
     assert (copied.get_callback(Initialised).count, copied.cbstate.log) == (1, ["A"])
+
+
+PLACES = [
+    (FitBegin, Phase),
+    (FitEnd, Phase),
+    (BackwardEnd, TrainingPhase),
+    *[(event, phase) for event in (EpochBegin, StepEnd, EpochEnd) for phase in (TrainingPhase, ValidationPhase)],
+]
+
+
+@pytest.mark.parametrize(("event", "phase"), PLACES)
+def test_in_a_copy_nothing_is_under_way_wherever_it_was_made(event, phase) -> None:
+    copies: list[Learner] = []
+    learner = toy_learner(nbatches=4)
+    learner.set_callbacks([CustomCallback(lambda _: copies.append(copy.deepcopy(learner)), event, phase)])
+    learner.fit(1)
+    copied = copies[0]
+    assert (copied.progress.phase, copied.progress.step, copied.position.n) == (None, 0, None)
+    assert not any(getattr(value, "grad_fn", None) for value in copied.step.values())
+    state = step(copied, ValidationPhase(), copied.data.validation[0])  # a phase that is under way in the original
+    assert not state.yhats.requires_grad
+    state = step(copied, TrainingPhase(), copied.data.training[0])
+    assert state.yhats.requires_grad
+    assert (learner.progress.steps, torch.is_grad_enabled()) == (4, True)
+
+
+def test_a_learner_whose_last_step_was_one_of_training_can_be_copied() -> None:
+    learner = toy_learner(nbatches=4)
+    learner.fit(1, phases=[TrainingPhase()])
+    copied = copy.deepcopy(learner)
+    assert copied.step.loss == learner.step.loss
+    assert learner.step.loss.grad_fn is not None
+    assert [one.fit(1).steps for one in (learner, copied)] == [4, 4]
+    assert torch.equal(learner.model.weight, copied.model.weight)
 
 
 # After an error the learner is as it was.

@@ -19,6 +19,7 @@ from treadle.events import Init
 from treadle.loop import loop
 from treadle.loop.batches import as_data, check_data
 from treadle.loop.inner_loop import InnerLoop
+from treadle.loop.nested_batch import map_tensors
 from treadle.loop.position import Position
 from treadle.loop.progress import Progress
 from treadle.loop.result import FitResult
@@ -345,12 +346,18 @@ class Learner:
         self.current = dispatcher.handle(None)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what was compiled, which would go on calling the callbacks of the learner copied."""
+        """All but what was compiled, which would go on calling the callbacks of the learner copied.
+
+        Tensors of the last step leave their graph, which belongs to the parameters of this learner.
+        """
         compiled = ("ordering", "_dispatcher", "current")
-        return {name: value for name, value in vars(self).items() if name not in compiled}
+        state = {name: value for name, value in vars(self).items() if name not in compiled}
+        return state | {"step": PropDict(map_tensors(without_graph, dict(vars(self.step))))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        if not self.position.scopes:  # in a copy nothing is under way, wherever it was made
+            self.progress.phase, self.progress.step = None, 0
         self._compile(self._callbacks, self._modules)
 
     def __repr__(self) -> str:
@@ -395,6 +402,11 @@ FIXED = {
     "position": "leave it to the loop.",
     "loop": "leave it as it is.",
 }
+
+
+def without_graph(value: Any) -> Any:
+    """A tensor that was computed, without what it was computed from; all else as it is."""
+    return value if getattr(value, "grad_fn", None) is None else value.detach()
 
 
 def fit(learner: Learner, n: int, data: Any = None, *, phases: Iterable[Phase] | None = None) -> FitResult:

@@ -85,9 +85,9 @@ class Position:
         return bool(self.scopes) and self.scopes[-1].nested
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
-        """All but what is under way: nothing is in a copy."""
-        under_way = {"scopes": [], "stepping": False, "taps": {}}
-        return None, {name: getattr(self, name) for name in self.__slots__} | under_way
+        """In a copy nothing is under way; a run that it has yet to take over stays one."""
+        kept = ("passes", "resumed", "resumption")
+        return None, {name: getattr(self if name in kept else Position(), name) for name in self.__slots__}
 
 
 def position_of(learner: Any) -> Position:
