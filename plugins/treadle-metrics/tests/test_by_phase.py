@@ -1,4 +1,5 @@
 import copy
+import itertools
 import pickle
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ from treadle_metrics import ByPhase, History
 @dataclass(frozen=True)
 class Accumulating(Phase):
     batches: int = 2
+
+
+class Inspection(Phase):
+    """A phase without fields."""
 
 
 def filled():
@@ -62,6 +67,18 @@ def test_a_phase_without_fields_is_there_after_loading():
     history = ByPhase(History)
     history.load_state_dict(filled().state_dict())
     assert list(history) == [TrainingPhase()]
+
+
+@pytest.mark.parametrize("phases", itertools.permutations([TrainingPhase(), ValidationPhase(), Inspection()]))
+@pytest.mark.parametrize("present", [[], [ValidationPhase()], [Inspection(), TrainingPhase()]])
+def test_the_records_come_back_in_the_order_in_which_they_were_made(phases, present):
+    before, after = ByPhase(History), ByPhase(History)
+    for phase in phases:
+        before.of(phase)
+    for phase in present:
+        after.of(phase)
+    after.load_state_dict(before.state_dict())
+    assert list(after) == list(phases)
 
 
 def test_of_a_class_that_was_defined_again_the_newest_takes_the_record():

@@ -99,21 +99,23 @@ class ByPhase(dict[Phase, Record]):
         return {**self._unclaimed, **{phase_key(phase): record.state_dict() for phase, record in self.items()}}
 
     def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
-        """Take over what `state_dict` returned; an existing record stays the same object.
+        """Take over what `state_dict` returned, in its order; an existing record stays the same object.
 
         The state of a phase with fields, or of a type that does not exist yet, waits until an
         equal phase is looked up.
         """
+        records = {phase_key(phase): (phase, record) for phase, record in self.items()}
+        # Of two types with one key the later one counts: a cell of a notebook that is run again makes the class again.
+        types = {phase_key(cls): cls for cls in subclasses(Phase) if cls.__init__ is object.__init__}
+        self.clear()
         self._unclaimed = dict(state)
-        for phase, record in list(self.items()):
-            loaded = self._unclaimed.pop(phase_key(phase), None)
-            if loaded is None:
-                del self[phase]
-            else:
-                record.load_state_dict(loaded)
-        for cls in reversed([*subclasses(Phase)]):  # a cell of a notebook that is run again makes the class again
-            if phase_key(cls) in self._unclaimed and cls.__init__ is object.__init__:
-                self[cls()]
+        for key in state:
+            if key in records:
+                phase, record = records[key]
+                record.load_state_dict(self._unclaimed.pop(key))
+                self[phase] = record
+            elif key in types:
+                self[types[key]()]
 
 
 def drawn(titles: Sequence[str], draw: Callable[[Any, str], Any], path: str | Path | None) -> Figure:
