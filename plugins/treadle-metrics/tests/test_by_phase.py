@@ -69,7 +69,7 @@ def test_a_phase_without_fields_is_there_after_loading():
     assert list(history) == [TrainingPhase()]
 
 
-@pytest.mark.parametrize("phases", itertools.permutations([TrainingPhase(), ValidationPhase(), Inspection()]))
+@pytest.mark.parametrize("phases", [*itertools.permutations([TrainingPhase(), ValidationPhase(), Inspection()])])
 @pytest.mark.parametrize("present", [[], [ValidationPhase()], [Inspection(), TrainingPhase()]])
 def test_the_records_come_back_in_the_order_in_which_they_were_made(phases, present):
     before, after = ByPhase(History), ByPhase(History)
