@@ -855,7 +855,8 @@ def test_the_order_keeps_every_edge_where_both_meet(data) -> None:
         ordering = Ordering([*callbacks, ZERO])
     except CallbackConflictError:
         reject()
-    explicit = nx.DiGraph((b, c) for c in callbacks for b in callbacks if b.name in c.run_after)
+    explicit = nx.DiGraph()
+    explicit.add_edges_from((b, c) for c in callbacks for b in callbacks if b.name in c.run_after)
     for hook in HOOKS.values():
         run = ordering.order(hook, TrainingPhase)
         assert set(run) == {callback for callback in callbacks if hasattr(callback, hook.hook)}
