@@ -28,6 +28,7 @@ from treadle import (
     AbstractTrainingPhase,
     Callback,
     CancelEpochException,
+    CancelFittingException,
     CancelStepException,
     Learner,
     Phase,
@@ -473,6 +474,19 @@ class Short(Callback):
             raise CancelEpochException
 
 
+class StopIn(Callback):
+    """Ends the fit for good in the second step of the second epoch, which draws a random number."""
+
+    def on_step_end(self, learner: Any, phase: TrainingPhase) -> None:
+        torch.rand(1)
+        if (learner.progress.epoch, learner.progress.step) == (2, 2):
+            raise Enough
+
+
+class Enough(CancelFittingException):
+    final = True
+
+
 class ValidateInside(Callback):
     """Validates after every second step, inside of it."""
 
@@ -611,6 +625,7 @@ SETUPS = [
     Setup("averaged weights", lambda folder: [Average(), *metrics()]),
     Setup("cancelled steps", lambda folder: [Skip(), *metrics()]),
     Setup("a cancelled epoch", lambda folder: [Short(), *metrics()]),
+    Setup("stopped for good in a step", lambda folder: [StopIn(), *metrics()]),
     Setup("validation inside of a step", lambda folder: [ValidateInside(), *metrics()], model=deep),
     Setup(
         "validation between two steps", lambda folder: [*metrics()], model=deep, train=in_phases(Often()), during=Often

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from treadle import (
     Callback,
     CancelFittingException,
@@ -121,6 +122,29 @@ def test_a_fit_that_was_ended_for_good_is_over_when_it_is_resumed(tmp_path, phas
     assert result.cancelled.callback is stop
     assert events.seen == [FitBegin, FitEnd]
     assert again.model.weight.equal(learner.model.weight)
+
+
+class Draws(Callback):
+    """Draws a random number in each step, and ends the fit for good in one of a phase."""
+
+    def __init__(self, phase: type[Phase]) -> None:
+        self.phase = phase
+
+    def on_step_end(self, learner: Any, phase: Phase) -> None:
+        torch.rand(1)
+        if learner.progress.epoch == 2 and learner.progress.step == 2 and isinstance(phase, self.phase):
+            raise Done("Good enough.")
+
+
+@pytest.mark.parametrize("phase", [TrainingPhase, ValidationPhase])
+def test_ended_for_good_inside_of_an_epoch_it_leaves_the_random_numbers_that_it_left_then(tmp_path, phase):
+    learner = toy_learner(Draws(phase), Checkpointer(tmp_path), nbatches=4)
+    learner.fit(9)
+    after = torch.get_rng_state()
+    again = toy_learner(Draws(phase), Checkpointer(tmp_path), nbatches=4)
+    resume(again, tmp_path)
+    assert again.fit(9).steps == 0
+    assert torch.equal(torch.get_rng_state(), after)
 
 
 def test_without_the_callback_that_ended_it_or_its_state_it_goes_on(tmp_path):

@@ -75,6 +75,10 @@ class SavedRun:
         self.put_back("entry")
         who = [callback for callback in self.learner.callbacks if callback.name == self.place.by]
         if self.place.ended is not None and who and self.place.by not in self.without:
+            if self.place.phase is not None:  # training leaves the random generators where it was ended
+                moment = "entry" if "entry" in self.state.part("random") else "now"
+                with checked(self.where):
+                    self.state.random_state(self.learner, moment, without=self.without).put_back()
             self.put_back_data()
             over = CancelFittingException(self.place.ended)
             over.callback = who[0]
