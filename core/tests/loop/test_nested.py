@@ -40,7 +40,7 @@ from treadle import (
     toy_learner,
 )
 from treadle.authoring import batches
-from treadle.errors import ArgumentTypeError, CallbackError, CancelError, ThreadError
+from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError, CancelError, ThreadError
 from treadle.operations import Backward, Forward, Loss
 
 BATCH = (torch.full((2, 2), 0.3), torch.full((2, 1), 0.5))
@@ -590,7 +590,19 @@ def test_a_learner_is_used_in_one_thread_after_another() -> None:
     assert learner.fit(1).steps == 3
 
 
-# A `with` block that an interrupt left open.
+# A `with` block.
+
+
+@pytest.mark.parametrize("kind", [run_epoch, run_step])
+def test_one_object_is_not_entered_inside_of_its_own_block(kind) -> None:
+    learner = learner_of()
+    scope = kind(learner, ValidationPhase())
+    refused = pytest.raises(
+        ArgumentValueError, match=f"^The same {kind.__name__} was entered again, .*\\.\nFix: make one"
+    )
+    with kind(learner, TrainingPhase()), refused, scope, scope:
+        raise AssertionError("entered twice")
+    assert (learner.position.scopes, learner.progress.phase) == ([], None)
 
 
 @pytest.mark.parametrize("phase", [TrainingPhase(), ValidationPhase()], ids=str)

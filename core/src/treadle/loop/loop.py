@@ -164,7 +164,7 @@ class run_epoch:
     def __enter__(self) -> Handle:
         learner, phase = self._learner, self._phase
         self._handle = handle = handle_of(learner, phase)
-        self._depth, self._nested = enter(learner), True
+        self._depth, self._nested = enter(learner, self), True
         try:
             self._nested = open_phase(learner, phase, self).nested
             # The epoch that a resumed run goes on with is counted already.
@@ -262,7 +262,7 @@ class run_step:
         learner, phase = self._learner, self._phase
         if not learner.position.stepping and equal(learner.progress.phase, phase):
             return
-        self._depth = enter(learner)
+        self._depth = enter(learner, self)
         try:
             open_phase(learner, phase, self, step=True)
         except BaseException:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from treadle.errors import ThreadError
+from treadle.errors import ArgumentValueError, ThreadError
 from treadle.state.models import clear_gradients, gradients_of, put_back_gradients
 from treadle.state.modes import modes_of, put_back_modes, set_modes
 from treadle.state.propdict import PropDict
@@ -96,8 +96,12 @@ class entered:
         unwind(self.learner, self.depth)
 
 
-def enter(learner: Learner) -> int:
-    """Check that the loop may be entered here; returns how many scopes are open."""
+def enter(learner: Learner, owner: object = None) -> int:
+    """Check that the loop may be entered here; returns how many scopes are open.
+
+    Args:
+        owner: The object of the user's `with` block, which can be entered once at a time; default: none.
+    """
     scopes = learner.position.scopes
     if scopes:
         first = scopes[0]
@@ -105,6 +109,12 @@ def enter(learner: Learner) -> int:
             unwind(learner, 0)
         elif first.thread != get_ident():
             raise ThreadError(SIDE_BY_SIDE if first.thread == NOBODY else SECOND_THREAD)
+        if owner is not None and any(scope.owner is not None and scope.owner() is owner for scope in scopes):
+            name = type(owner).__name__
+            raise ArgumentValueError(
+                f"The same {name} was entered again, inside of its own block.\n"
+                f"Fix: make one for each block:\n    with {name}(learner, phase): ..."
+            )
     return len(scopes)
 
 
