@@ -42,7 +42,7 @@ def content(learner: Learner, folder: Path) -> dict[str, Any]:
     state = capture_run(learner)
     modules = [(name, module) for model in learner.models for name, module in model.named_modules()]
     found = {f"tensor {name}": tensor for name, tensor in state.tensors.items()}
-    found |= {f"part {name}": repr(part) for name, part in state.parts.items()}
+    found |= {f"part {name}": repr(without_positions(part)) for name, part in state.parts.items()}
     for i, model in enumerate(learner.models):
         found |= {f"parameter {i} {name}": parameter.detach() for name, parameter in model.named_parameters()}
         found |= {f"buffer {i} {name}": buffer for name, buffer in model.named_buffers()}
@@ -55,6 +55,13 @@ def content(learner: Learner, folder: Path) -> dict[str, Any]:
     if any(folder.rglob("events.out.*")):
         found["events"] = points_of(folder / "tensorboard")
     return found
+
+
+def without_positions(part: Any) -> Any:
+    """A part of a state without where the logs end: an event file's name has the time in it."""
+    if isinstance(part, dict):
+        return {name: without_positions(value) for name, value in part.items() if name != "logs"}
+    return [without_positions(value) for value in part] if isinstance(part, list | tuple) else part
 
 
 def points_of(folder: Path) -> dict[str, list[tuple[int, float]]]:

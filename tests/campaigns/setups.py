@@ -679,6 +679,5 @@ SETUPS = [
     # Ways to train.
     Setup("points in validation too", during=Phase),
     Setup("validation first", train=in_phases(ValidationPhase(), TrainingPhase())),
-    Setup("two fits", train=lambda learner: [learner.fit(2), learner.fit(1)][0]),
     Setup("two training phases", train=in_phases(TrainingPhase(), Often())),
 ]
