@@ -105,7 +105,7 @@ def test_the_buffer_that_a_nan_input_has_reached_is_named_at_each_refusal(tmp_pa
     trained.fit(1, ([batch],))
     assert [one.steps for one in checkpoints(tmp_path)] == [1, 2]
     assert len(loguru_warnings) == 2
-    what = r"No checkpoint was saved: 0\.running_mean is NaN or infinite\. .*\nFix: look for a batch .*\n    resume\("
+    what = r"No checkpoint was saved: 0\.running_mean is NaN or infinite\. .*\nFix: look for the batch .*\n    resume\("
     assert all(re.match(what, warning) for warning in loguru_warnings)
 
 

@@ -72,7 +72,7 @@ def can_be_saved_and_resumed(value, path: Path) -> bool:
     return True
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(VALUES)
 def test_a_value_passes_the_check_of_the_state_if_and_only_if_it_can_be_saved(value):
     with tempfile.TemporaryDirectory() as folder:
