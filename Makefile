@@ -13,7 +13,7 @@ help:
 	@echo "make demo   train on the digits and leave pictures in runs/digits"
 	@echo "make test   all that CI runs: lint, types, docs, unit (each also a target of its own)"
 	@echo "make pages  the docs' tables, written anew from the declarations"
-	@echo "make campaigns  every line interrupted, every saved point resumed; make test runs a tenth"
+	@echo "make campaigns  every line interrupted, every saved point resumed; make test runs a part"
 	@echo "make floors  the tests of core and plugins with the lowest versions of all libraries, in .venv-floors"
 	@echo "make bench  the time and memory budgets, as a table"
 	@echo "make clean  remove .venv, caches and what was built"
