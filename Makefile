@@ -59,10 +59,12 @@ FLOORS_PIP := $(subst .venv/,$(FLOORS)/,$(PIP)) -c floors.txt
 floors: $(FLOORS)/.installed
 	$(FLOORS)/bin/python -m pytest -q -n 2 --dist loadfile core plugins
 
+# Without extras first: pip does not see that a folder it is to install with one satisfies a requirement without.
 $(FLOORS)/.installed: floors.txt constraints.txt core/pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 	test -x $(FLOORS)/bin/python || $(PYTHON) -m venv $(FLOORS)
 	$(FLOORS_PIP) torch hatchling editables
 	$(FLOORS_PIP) hypothesis pytest pytest-xdist sybil
+	$(FLOORS_PIP) --no-build-isolation $(EDITABLE)
 	$(FLOORS_PIP) --no-build-isolation $(foreach folder,core $(PLUGINS),-e '$(folder)[test]')
 	touch $@
 
