@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -94,3 +97,16 @@ def test_the_number_of_batches_is_none_where_the_data_do_not_know_it() -> None:
 
     assert length_of([1, 2]) == 2
     assert length_of(iter([1])) is length_of(torch.utils.data.DataLoader(Unknown())) is None
+
+
+def test_data_that_were_passed_for_one_fit_are_not_held_after_it() -> None:
+    class Batches(list):
+        """A list that can be referred to weakly."""
+
+    learner = toy_learner(nbatches=2)
+    data = Batches(learner.data.training)
+    reference = weakref.ref(data)
+    learner.fit(1, (data,))
+    del data
+    gc.collect()
+    assert reference() is None

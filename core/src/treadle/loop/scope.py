@@ -152,6 +152,8 @@ def open_fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]
         keep_outer(scope, learner)
         scope.set(position, clear_gradients=position.clear_gradients)
         scope.set(learner.progress, accumulated=0)
+    if data is not learner.data:
+        scope.set(position, passes={})  # or it would hold the data for as long as the learner lives
     scope.set(learner, data=data)
     scope.set(position, n=n, phases=phases, rounds=0)
     if position.resumption is not None:

@@ -132,9 +132,10 @@ def implemented(callback: Callback, hooks: Mapping[str, type[Hook]]) -> list[str
                 f"Fix: rename it, or declare the event as a subclass of treadle.Event before using the callback."
             )
     for name in (*_not_methods(cls), *vars(callback)):
+        if name not in hooks or not (name.startswith("on_") or name in assigned):
+            continue
         value = inspect.getattr_static(callback, name)
-        is_meant = name.startswith("on_") or name in assigned
-        if name in hooks and is_meant and value is not None and not inspect.isroutine(value):
+        if value is not None and not inspect.isroutine(value):
             raise CallbackError(
                 f"{callback.name}.{name} is a {type(value).__name__}, and only a method can be a handler.\n"
                 f"Fix: write a method:\n    def {name}(self, {', '.join(hooks[name].arguments)}): ..."
