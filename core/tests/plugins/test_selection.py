@@ -259,7 +259,7 @@ def late(*names: str) -> Callback:
 def test_a_name_in_run_after_that_is_close_to_one_is_reported_once(warnings) -> None:
     learner = toy_learner(late("Stepz"), Steps())
     assert warnings == [
-        "Late.run_after names 'Stepz', and there is no callback of that name. Did you mean `Steps`?\n"
+        "Late.run_after names 'Stepz', and no callback has that name. Did you mean `Steps`?\n"
         "Fix: correct the name. A name that no callback has orders nothing."
     ]
     learner.add_callback(Callback())

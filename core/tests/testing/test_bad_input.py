@@ -93,7 +93,7 @@ BAD = {
         lambda: contract(partners=[Needs]).check("declarations"),
         "partners=.lambda: Needs",
     ),
-    "a partner that is no callback": (
+    "a partner that is not a Callback": (
         lambda: contract(partners=[dict]).check("declarations"),
         r"What partners\[0\] makes must be an instance of Callback, got \{\}",
     ),

@@ -195,7 +195,7 @@ def run_after_slips(callbacks: Sequence[Callback], before: Sequence[Callback]) -
         for name in names:
             if name not in known and (guess := closest(name, known, ALIKE)):
                 yield (
-                    f"{callback.name}.run_after names {name!r}, and there is no callback of that name. "
+                    f"{callback.name}.run_after names {name!r}, and no callback has that name. "
                     f"Did you mean `{guess}`?\nFix: correct the name. A name that no callback has orders nothing."
                 )
 
