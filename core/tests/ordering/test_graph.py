@@ -151,6 +151,15 @@ def test_who_enters_the_loop_runs_after_every_writer_that_it_meets() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["A", "Z"])
+def test_who_enters_the_loop_runs_after_all_that_nothing_puts_behind_it_whatever_their_names(name) -> None:
+    """Entering calls the others: what they count and when they cancel would depend on names."""
+    looper = make(name, w="loop cbstate.x")
+    behind, counter, last = make("B", r="cbstate.x"), make("C"), make("D", after=("B",))
+    order = Ordering([last, counter, looper, behind]).order(StepEnd, TrainingPhase)
+    assert [callback.name for callback in order] == ["C", name, "B", "D"]
+
+
 def test_two_that_enter_the_loop_need_an_order() -> None:
     (problem,) = problems(make("A", w="loop"), make("B", w="loop"))
     assert problem.startswith("A and B both write `loop`, and nothing orders them.")

@@ -3,8 +3,9 @@
 Two callbacks meet when both handle a hook in the same phase, and only where they meet can they
 conflict. `run_after` is one relation over all callbacks; what they read and write adds edges between
 those that meet. For each hook and phase the order is the lexicographic topological order of those
-that handle it, with ties broken by name: a function of the callbacks and their declarations, not of
-the order in which they were listed, installed or imported.
+that handle it: of those that could be next, one that enters the loop comes last, and names decide the
+rest. So it is a function of the callbacks and their declarations, not of the order in which they were
+listed, installed or imported.
 """
 
 from __future__ import annotations
@@ -241,8 +242,10 @@ class Ordering:
                     ):
                         graph.add_edge(i, j)
             try:
+                # Rings first. Who enters the loop comes last, since that calls the others: they count and cancel by
+                # what they have seen, which no path tells.
                 ordered = nx.lexicographical_topological_sort(
-                    graph, key=lambda i: (not group.wrappers >> i & 1, self.callbacks[i].name, i)
+                    graph, key=lambda i: (not group.wrappers >> i & 1, i in self._alone, self.callbacks[i].name, i)
                 )
                 self._orders[group] = tuple(self.callbacks[i] for i in ordered)
             except nx.NetworkXUnfeasible:
