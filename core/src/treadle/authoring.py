@@ -12,7 +12,7 @@
   optimizers and callbacks: `preserved_state`; do without a loader's workers in it: `in_this_process`.
 - Capture the state of a run and put it back: `capture_run`, `RunState`, `refuse_unresumable`, `refuse_unsaveable_run`,
   `position_of` (all others read `learner.progress`); of its models alone: `model_state`, `load_model_state`,
-  `models_by_name`.
+  `models_by_name`, `refuse_unsaveable_model`.
 - Make plain values and named tensors of a state, for a file: `flatten`, `unflatten`, `has_state`,
   `refuse_unsaveable`.
 
@@ -42,11 +42,12 @@ from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber
 from treadle.state.propdict import by_name, named_tensors
 from treadle.state.random_state import RandomState, preserved_random_state
+from treadle.state.run.capture import capture_run, refuse_unsaveable_model, refuse_unsaveable_run
 from treadle.state.run.data.passes import in_this_process
 from treadle.state.run.data.refusals import refuse_unresumable
 from treadle.state.run.model_state import load_model_state, model_state, models_by_name
 from treadle.state.run.objects.preserved import preserved_state
-from treadle.state.run.run_state import RunState, capture_run, refuse_unsaveable_run
+from treadle.state.run.run_state import RunState
 from treadle.state.run.values import flatten, has_state, refuse_unsaveable, unflatten
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "real_number",
     "refuse_unresumable",
     "refuse_unsaveable",
+    "refuse_unsaveable_model",
     "refuse_unsaveable_run",
     "subclass_of",
     "unflatten",

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 from treadle import Callback, Learner, PropDict, Series, TrainingPhase, Write, toy_learner
-from treadle.errors import MismatchError, NotResumableError, NotSaveableError
-from treadle.state.run.run_state import RunState, capture_run
+from treadle.errors import MismatchError
+from treadle.state.run.capture import capture_run
+from treadle.state.run.run_state import RunState
 
 
 class Accumulate(Callback):
@@ -86,14 +87,6 @@ def copy_of_data(learner: Learner, again: Learner) -> Any:
     return torch.utils.data.DataLoader(dataset, batch_size=8, shuffle=True, generator=generator)
 
 
-def test_what_is_not_copied_changes_with_the_run() -> None:
-    learner = toy_learner()
-    copied, shared = capture_run(learner), capture_run(learner, copy=False)
-    learner.fit(1)
-    assert copied.model["weight"].item() == 0
-    assert shared.model["weight"].item() == learner.model.weight.item() != 0
-
-
 def test_it_consists_of_plain_values_and_tensors_of_which_another_process_can_make_one() -> None:
     learner = toy_learner()
     learner.fit(1)
@@ -112,18 +105,6 @@ class Keeps(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.kept = state["kept"]
-
-
-def test_what_cannot_be_saved_is_named_with_its_place() -> None:
-    with pytest.raises(NotSaveableError, match=r"cannot hold callbacks/Keeps/state/kept, a builtin_function"):
-        capture_run(toy_learner(Keeps(print)))
-
-
-def test_a_parameter_that_belongs_to_no_model_is_refused() -> None:
-    learner = toy_learner()
-    learner.optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2, 3))]})
-    with pytest.raises(NotResumableError, match=r"holds a parameter of shape \(2, 3\) .*\nFix: make it a parameter of"):
-        capture_run(learner)
 
 
 def test_a_learner_that_it_does_not_fit_is_refused() -> None:

@@ -29,6 +29,7 @@ from treadle.authoring import (
     one_of,
     position_of,
     real_number,
+    refuse_unsaveable_model,
     refuse_unsaveable_run,
     subclass_of,
     unwrap,
@@ -38,7 +39,7 @@ from treadle.errors import NotResumableError
 
 from treadle_checkpoint.epoch_under_way import EpochUnderWay
 from treadle_checkpoint.errors import FolderInUseError
-from treadle_checkpoint.model_file import model_digest, refuse_unsaveable_model
+from treadle_checkpoint.model_file import model_digest
 from treadle_checkpoint.place import Place, between_epochs
 from treadle_checkpoint.ranking import Ranking
 from treadle_checkpoint.run_folder import RunFolder

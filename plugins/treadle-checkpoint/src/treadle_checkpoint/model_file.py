@@ -15,7 +15,6 @@ from treadle.authoring import (
     load_model_state,
     model_state,
     models_by_name,
-    refuse_unsaveable,
     unflatten,
 )
 from treadle.errors import ArgumentValueError, DamagedCheckpointError
@@ -158,17 +157,6 @@ def read_model_state(path: Path, expected: str | None = None) -> dict[str, Any]:
         raise DamagedCheckpointError(
             f"{path} is damaged: its notes are not those of a model ({error!r}).\nFix: load another one."
         ) from error
-
-
-def refuse_unsaveable_model(model: Any) -> None:
-    """Refuse models with tensors that no file can hold; a parameter without a shape passes, it may get one.
-
-    Raises:
-        NotSaveableError: naming the first of them.
-    """
-    for prefix, module in models_by_name(model).items():
-        start = f"{prefix}." if prefix else ""
-        refuse_unsaveable({start + key: value for key, value in module.state_dict().items() if not is_lazy(value)})
 
 
 def refuse_non_finite(model: Any) -> None:

@@ -107,3 +107,9 @@ def put_back(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: C
             except Exception as error:
                 error.add_note(f"Raised while {key} took over its state from a checkpoint.")
                 raise
+
+
+def optional(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Collection[str]) -> set[str]:
+    """The keys of callbacks that may be missing, among those that were saved or among those that there are."""
+    current = keys(callbacks)
+    return (current.keys() ^ saved.keys()) | {key for key in current if current[key].optional_state} | {*without}

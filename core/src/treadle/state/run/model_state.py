@@ -99,11 +99,11 @@ def all_hidden_buffers(module: nn.Module) -> dict[str, torch.Tensor | None]:
     }
 
 
-def named_modules(models: Mapping[str, nn.Module], lossfn: Any) -> dict[str, nn.Module]:
+def named_modules(model: Any, lossfn: Any) -> dict[str, nn.Module]:
     """All modules that a run has, by name: those of the models and of the loss function."""
     modules: dict[str, nn.Module] = {}
-    for prefix, model in models.items():
-        modules |= {".".join(filter(None, (prefix, name))): module for name, module in model.named_modules()}
+    for prefix, one in by_name(model).items():
+        modules |= {".".join(filter(None, (prefix, name))): module for name, module in one.named_modules()}
     if isinstance(lossfn, nn.Module):
         modules |= {f"lossfn:{name}": module for name, module in lossfn.named_modules()}
     return modules

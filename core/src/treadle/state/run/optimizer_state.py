@@ -12,10 +12,10 @@ from treadle.errors import MismatchError, NotResumableError
 from treadle.state.propdict import by_name
 
 
-def named_parameters(models: Mapping[str, nn.Module], lossfn: Any) -> dict[str, nn.Parameter]:
+def named_parameters(model: Any, lossfn: Any) -> dict[str, nn.Parameter]:
     """All parameters that a run has, by name: those of the models and of the loss function."""
     parameters: dict[str, nn.Parameter] = {}
-    for prefix, module in models.items():
+    for prefix, module in by_name(model).items():
         start = f"{prefix}." if prefix else ""
         parameters |= {start + name: parameter for name, parameter in module.named_parameters()}
     if isinstance(lossfn, nn.Module):

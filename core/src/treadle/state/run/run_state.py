@@ -1,41 +1,31 @@
-"""The state of a run: everything that it consists of, captured from a learner and put back into one."""
+"""The state of a run: everything that it consists of, as `capture_run` found it, put back into a learner."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
-from treadle.arguments import not_a_learner
 from treadle.errors import MismatchError
 from treadle.state.propdict import PropDict
 from treadle.state.random_state import RandomState, sources_of
 from treadle.state.run import callback_states, entries, optimizer_state
 from treadle.state.run.data import states
 from treadle.state.run.data.passes import PassStart
-from treadle.state.run.data.refusals import refuse_unresumable
 from treadle.state.run.model_state import (
-    hidden_buffers,
     load_hidden_buffers,
     load_model_state,
     match_model_state,
-    model_state,
-    models_by_name,
-    modes_by_name,
     named_modules,
 )
 from treadle.state.run.objects.preserved import remember
-from treadle.state.run.values import flatten, refuse_unsaveable, unflatten
-from treadle.state.views import learner_of
+from treadle.state.run.optimizer_state import named_parameters
+from treadle.state.run.values import unflatten
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
-
-#: What is kept of a learner's progress.
-COUNTERS = ("epoch", "epochs", "steps", "updates", "accumulated")
 
 
 class RunState:
@@ -52,6 +42,7 @@ class RunState:
 
     Example:
         >>> from treadle import toy_learner
+        >>> from treadle.authoring import capture_run
         >>> state = capture_run(toy_learner())
         >>> sorted(state.model), state.part("progress")["steps"]
         (['weight'], 0)
@@ -83,7 +74,9 @@ class RunState:
                 f"{where} has a state of the loss function ({', '.join(lossfn)}), and the learner's has none.\n"
                 f"Fix: build the loss function as it was when it was saved"
             )
-        optimizer_state.check(learner.optimizer, self.part("optimizer"), all_parameters(learner))
+        optimizer_state.check(
+            learner.optimizer, self.part("optimizer"), named_parameters(learner.model, learner.lossfn)
+        )
         callback_states.check(learner.callbacks, self.part("callbacks"), without)
 
     def put_back(
@@ -131,12 +124,12 @@ class RunState:
         load_model_state(learner.model, self.model, where)
         if isinstance(learner.lossfn, nn.Module):
             load_model_state(learner.lossfn, self.part("lossfn"), where)
-        modules, modes = named_modules(models_by_name(learner.model), learner.lossfn), self.part("modes")
+        modules, modes = named_modules(learner.model, learner.lossfn), self.part("modes")
         load_hidden_buffers(modules, self.part("buffers"))
         for name, mode in (modes.get(moment) or modes["now"]).items():
             if name in modules:
                 modules[name].training = mode
-        parameters = all_parameters(learner)
+        parameters = named_parameters(learner.model, learner.lossfn)
         optimizer_state.put_back(learner.optimizer, self.part("optimizer"), parameters)
         frozen, gradients = set(self.part("frozen")), self.part("gradients")
         for name, parameter in parameters.items():
@@ -159,159 +152,13 @@ class RunState:
     ) -> RandomState:
         """The random generators' states at a moment, or at the nearest one that is known; see `put_back`."""
         moments = self.part("random")
-        optional = {f"callbacks[{key!r}]" for key in optional_callbacks(learner, self.part("callbacks"), without)}
+        optional = callback_states.optional(learner.callbacks, self.part("callbacks"), without)
+        left_out = tuple(f"callbacks[{key!r}]" for key in optional)
 
         def needed(name: str) -> bool:
             if name.startswith("data."):
                 return data and name.split(".")[1].partition("[")[0] in learner.data
-            return data and not name.startswith(tuple(optional))
+            return data and not name.startswith(left_out)
 
         state = moments.get(moment) or moments.get("start" if moment == "entry" else "now") or moments["now"]
         return RandomState.from_dict(state, sources_of(learner), needed=needed)
-
-
-@torch.no_grad()
-def capture_run(learner: Any, *, copy: bool = True) -> RunState:
-    """Capture the state of a run, between two steps or two epochs.
-
-    A checkpoint captures without copying and writes at once. What is kept in memory is copied, as in the check of the
-    state in `treadle.testing`; for the models alone there is `model_state`, for a trial with the learner's own
-    objects `preserved_state`.
-
-    Args:
-        learner: The learner, or the view of a callback that declares to read all of it.
-        copy: Whether to copy the tensors. Default: yes; else those are referred to that training will change.
-
-    Raises:
-        NotSaveableError: if a callback or an entry of `cbstate` keeps what cannot be saved.
-        NotResumableError: if an optimizer holds a parameter that belongs to no model; if the next pass over data would
-            not begin as the first one did.
-
-    Example:
-        >>> from treadle import toy_learner
-        >>> learner = toy_learner()
-        >>> _ = learner.fit(1)
-        >>> state = capture_run(learner)
-        >>> _ = learner.fit(1)
-        >>> again = toy_learner()
-        >>> state.check(again)
-        >>> state.put_back(again)
-        >>> _ = again.fit(1)
-        >>> again.model.weight.equal(learner.model.weight), again.progress.epochs
-        (True, 2)
-    """
-    if not hasattr(learner_of(learner), "position"):
-        raise not_a_learner(learner)
-    refuse_other_passes(learner)
-    tensors: dict[str, torch.Tensor] = {}
-    parts = {name: flatten(part, name, tensors) for name, part in parts_of_run(learner).items()}
-    if copy:
-        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-    return RunState(model_state(learner.model, copy=copy, persistent=True), parts, tensors)
-
-
-def parts_of_run(learner: Any) -> dict[str, Any]:
-    """All that a run consists of, by part, without what the models' `state_dict` holds."""
-    progress, phase = learner.progress, learner.progress.phase
-    position = learner_of(learner).position
-    data_name = None if phase is None else phase.data_name
-    start, models = position.at_start, models_by_name(learner.model)
-    parameters, modules = all_parameters(learner), named_modules(models, learner.lossfn)
-    now = RandomState(sources_of(learner))
-    moments = {"now": now, "entry": position.at_entry, "start": None if start is None else start.random}
-    modes = {"now": modes_by_name(modules), "entry": modes_by_name(modules, position.modes)}
-    return {
-        "progress": {name: getattr(progress, name) for name in COUNTERS},
-        "optimizer": optimizer_state.capture(learner.optimizer, parameters),
-        "lossfn": learner.lossfn.state_dict() if isinstance(learner.lossfn, nn.Module) else {},
-        "buffers": {
-            f"{name}.{leaf}" if name else leaf: buffer
-            for name, module in modules.items()
-            for leaf, buffer in hidden_buffers(module).items()
-        },
-        "modes": {moment: values for moment, values in modes.items() if values},
-        "frozen": [name for name, parameter in parameters.items() if not parameter.requires_grad],
-        "clear_gradients": position.clear_gradients,
-        "gradients": {} if position.clear_gradients else gradients_of(parameters),
-        "step": numbers_of(learner.step),
-        "callbacks": callback_states.capture(learner.callbacks),
-        "cbstate": entries.capture(learner.cbstate),
-        "data": states.capture(learner.data, data_name, None if start is None else start.parts),
-        "started": {} if start is None else {str(data_name): start.values},
-        "random": {moment: state.as_dict() for moment, state in moments.items() if state is not None},
-    }
-
-
-def refuse_unsaveable_run(learner: Any) -> None:
-    """Refuse a learner of which a checkpoint could not hold something, before the first step instead of at a save.
-
-    A parameter without a shape passes: it has one after the first batch.
-
-    Raises:
-        NotSaveableError: naming the parameter, the buffer, the callback's state or the entry of `cbstate`.
-        NotResumableError: if an optimizer holds a parameter that belongs to no model, or data cannot be run over again.
-
-    Example:
-        >>> from treadle import toy_learner
-        >>> learner = toy_learner()
-        >>> learner.model.register_buffer("phase", torch.zeros(2, dtype=torch.complex128))
-        >>> refuse_unsaveable_run(learner)
-        Traceback (most recent call last):
-        ...
-        treadle.errors.NotSaveableError: A checkpoint cannot hold phase, a tensor of torch.complex128.
-        ...
-    """
-    if not hasattr(learner_of(learner), "position"):
-        raise not_a_learner(learner)
-    refuse_unresumable(learner.data)
-    tensors: dict[str, torch.Tensor] = {}
-    for name, module in models_by_name(learner.model).items():
-        for key, value in module.state_dict().items():
-            full = f"{name}.{key}" if name else key
-            if not isinstance(value, torch.Tensor):
-                flatten(value, full, tensors)
-            elif not is_lazy(value):
-                refuse_unsaveable({full: value})
-    for name, part in parts_of_run(learner).items():
-        flatten(part, name, tensors)
-
-
-def refuse_other_passes(learner: Any) -> None:
-    """Refuse data whose next pass would not begin as the first one did; see `Passes`."""
-    phase, position = learner.progress.phase, learner_of(learner).position
-    under_way = None if phase is None else phase.data_name
-    refuse_unresumable(learner.data, under_way=under_way)
-    for name, passes in position.passes.items():
-        if name in learner.data:
-            passes.refuse_unrepeatable(sources_of(learner))
-
-
-def optional_callbacks(learner: Any, saved: Mapping[str, Any], without: Collection[str]) -> set[str]:
-    """The keys of callbacks that may be there or not."""
-    current = callback_states.keys(learner.callbacks)
-    optional = {key for key, callback in current.items() if callback.optional_state}
-    return (
-        optional
-        | {key for key in current if key not in saved}
-        | {key for key in saved if key not in current}
-        | {*without}
-    )
-
-
-def all_parameters(learner: Any) -> dict[str, nn.Parameter]:
-    """The parameters of a learner's models and loss function by name."""
-    return optimizer_state.named_parameters(models_by_name(learner.model), learner.lossfn)
-
-
-def gradients_of(parameters: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor]:
-    """The gradients that the next step adds to."""
-    return {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
-
-
-def numbers_of(step: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a step's state is a number: handlers of the end of an epoch may look at the last loss."""
-    return {
-        name: value
-        for name, value in step.items()
-        if isinstance(value, int | float | str) or (isinstance(value, torch.Tensor) and value.numel() == 1)
-    }

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 from treadle import Callback, Read, StepEnd, TrainingPhase, throttle, toy_learner
 from treadle.errors import CancelEpochException, MismatchError, NotResumableError
-from treadle.state.run.run_state import capture_run
+from treadle.state.run.capture import capture_run
 
 
 class Numbers(Dataset):

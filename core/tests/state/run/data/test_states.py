@@ -3,8 +3,8 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 from treadle import Callback, TrainingPhase, toy_learner
 from treadle.errors import MismatchError
+from treadle.state.run.capture import capture_run
 from treadle.state.run.data.states import capture, parts_with_state, put_back
-from treadle.state.run.run_state import capture_run
 
 
 class Position(Sampler):

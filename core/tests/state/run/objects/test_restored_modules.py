@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from treadle import Callback, Learner, TrainingPhase, Write, toy_learner
 from treadle.errors import MismatchError
+from treadle.state.run.capture import capture_run
 from treadle.state.run.model_state import load_model_state, model_state
 from treadle.state.run.objects.preserved import preserved_state
-from treadle.state.run.run_state import capture_run
 
 
 class Counts(nn.Module):

@@ -10,7 +10,7 @@ from treadle.callback import Callback
 from treadle.events import hookimpl
 from treadle.learner import Learner
 from treadle.phases import AbstractTrainingPhase, Phase
-from treadle.state.run.run_state import capture_run
+from treadle.state.run.capture import capture_run
 from treadle.state.run.values import has_state
 from treadle.testing.comparison.frozen import frozen
 from treadle.testing.run import Run, as_saved
