@@ -23,15 +23,12 @@ from treadle import (
 from treadle.access import Permission
 from treadle.authoring import (
     file_path,
-    function,
     handlers,
     instance_of,
     one_of,
     position_of,
-    real_number,
     refuse_unsaveable_model,
     refuse_unsaveable_run,
-    subclass_of,
     unwrap,
     whole_number,
 )
@@ -43,6 +40,7 @@ from treadle_checkpoint.model_file import model_digest
 from treadle_checkpoint.place import Place, between_epochs
 from treadle_checkpoint.ranking import Ranking
 from treadle_checkpoint.run_folder import RunFolder
+from treadle_checkpoint.save_times import SaveTimes
 
 
 class Checkpointer(Callback):
@@ -119,31 +117,21 @@ class Checkpointer(Callback):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = file_path(folder, "Checkpointer(folder)", "Checkpointer('runs/digits')")
-        counts = (("keep_top_k", keep_top_k, 0), ("every_epochs", every_epochs, 1), ("every_steps", every_steps, 1))
-        for name, count, least in counts:
-            if count is not None:
-                whole_number(count, name, f"Checkpointer(folder, {name}=3)", least=least)
-        if every_minutes is not None:
-            real_number(every_minutes, "every_minutes", "Checkpointer(folder, every_minutes=10)", above=0)
+        if keep_top_k is not None:
+            whole_number(keep_top_k, "keep_top_k", "Checkpointer(folder, keep_top_k=3)", least=0)
         one_of(mode, "Checkpointer(mode)", ("min", "max"))
-        for name, kind in (("phase", AbstractTrainingPhase if phase is None else phase), ("during", during)):
-            subclass_of(kind, f"Checkpointer({name})", Phase, f"Checkpointer(folder, {name}=ValidationPhase)")
         for name, flag in (("whole_run", whole_run), ("save_when_cancelled", save_when_cancelled)):
             instance_of(flag, f"Checkpointer({name})", bool, f"Checkpointer(folder, {name}=False)")
-        self.clock = function(clock, "Checkpointer(clock)", "Checkpointer(folder, clock=time.monotonic)", takes=())
         instance_of(metric, "Checkpointer(metric)", str, 'Checkpointer(folder, metric="Accuracy")')
-        self.every_steps, self.every_minutes = every_steps, every_minutes
-        self.every_epochs = 1 if every_epochs is every_steps is every_minutes is None else every_epochs
+        self.every_epochs, self.every_steps, self.every_minutes = every_epochs, every_steps, every_minutes
         self.keep_top_k, self.metric, self.phase, self.mode, self.during = keep_top_k, metric, phase, mode, during
-        self.whole_run, self.save_when_cancelled = whole_run, save_when_cancelled
+        self.whole_run, self.save_when_cancelled, self.clock = whole_run, save_when_cancelled, clock
+        self.times = SaveTimes(every_epochs, every_steps, every_minutes, phase, during, clock)
         self._files = RunFolder(self.folder, keep_top_k, whole_run=whole_run)
         self._ranking = Ranking(metric, phase, mode)
         self._checked = False  # whether it is known that the run can be saved, in this fit
         self.loss: float | None = None  # of the last epoch of training, or of its last step that was saved
         self._epoch: EpochUnderWay | None = None  # the outermost
-        self.requested = False  # whether to save when the step under way, or the epoch, has ended
-        self.requested_in_epoch = False  # whether to save when the epoch under way has ended
-        self.last = clock()
 
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
@@ -180,9 +168,9 @@ class Checkpointer(Callback):
             [5, 16]
         """
         if self._epoch is not None and self._epoch.beginning:
-            self.requested_in_epoch = True
+            self.times.requested_in_epoch = True
         else:
-            self.requested = True
+            self.times.requested = True
 
     @hookimpl(wrapper=True)
     def on_epoch_begin(self) -> Generator[None, object, object]:
@@ -240,8 +228,8 @@ class Checkpointer(Callback):
             if under_way is not None:
                 under_way.depth -= 1
         self._rank(learner, phase, begun)
-        if under_way is not None and self._is_due(learner, phase):
-            self.requested = True
+        if under_way is not None and self.times.due_after_epoch(phase, learner.progress.epoch):
+            self.times.requested = True
         return result
 
     @hookimpl(wrapper=True)
@@ -267,11 +255,6 @@ class Checkpointer(Callback):
         finally:
             under_way.depth -= 1
 
-    def _is_due(self, learner: Any, phase: Phase) -> bool:
-        """Whether to save after an epoch that has ended."""
-        kind = AbstractTrainingPhase if self.phase is None else self.phase
-        return bool(self.every_epochs) and isinstance(phase, kind) and learner.progress.epoch % self.every_epochs == 0
-
     def _rank(self, learner: Any, phase: Phase, begun: Any) -> None:
         """Rank what was saved before this validation, with the same weights."""
         if (weights := self._ranking.end(learner, phase, begun)) is not None:
@@ -286,8 +269,8 @@ class Checkpointer(Callback):
         self._rank(learner, phase, begun)
         place = between_epochs(position, under_way.rounds + 1).ended_by(cancel)
         in_vain = position.n is None and isinstance(phase, AbstractValidationPhase)  # a test set, perhaps
-        due = under_way.ended and self._is_due(learner, phase) and not in_vain
-        if due or self.requested or self.requested_in_epoch or under_way.due():
+        due = under_way.ended and self.times.due_after_epoch(phase, learner.progress.epoch) and not in_vain
+        if due or self.times.requested or self.times.requested_in_epoch or under_way.due():
             self.save(learner, place, training)
         elif cancel is not None or (position.n is not None and place.rounds == position.n * len(place.phases)):
             with torch.no_grad():
@@ -312,7 +295,7 @@ class Checkpointer(Callback):
                     raise FolderInUseError(
                         f"Two Checkpointers save to {self.folder}.\nFix: give each a folder of its own."
                     )
-            self.last = self.clock()
+            self.times.start_clock()
         self._files.claim()
         self._checked = position_of(learner).n is not None
 
@@ -322,10 +305,7 @@ class Checkpointer(Callback):
         Args:
             training: The phase of training that has ended there, and its value; None elsewhere.
         """
-        self.last = self.clock()
-        self.requested = False
-        if place.phase is None:
-            self.requested_in_epoch = False
+        self.times.saved(in_epoch=place.phase is not None)
         self._files.save(learner, place, self.loss, lambda weights: self._ranking.score(learner, weights, training))
 
     def state_dict(self) -> dict[str, Any]:

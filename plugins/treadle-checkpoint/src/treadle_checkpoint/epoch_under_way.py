@@ -46,8 +46,7 @@ class EpochUnderWay:
         self.depth = 0
         self._taken = self._steps = 0  # batches of it, since it began or was resumed; steps of it that have begun
         self._start: tuple[Any, int] = (None, 0)  # `Position` forgets it when the epoch's scope ends
-        self._late = False  # whether so many minutes have passed
-        self._counted = self._count()
+        saving.times.start_count(self._count())
         self.recorded = {name: len(values_of(learner.cbstate, phase, name)) for name in ("Loss", saving.metric)}
 
     def open(self) -> None:
@@ -66,9 +65,7 @@ class EpochUnderWay:
 
     def due(self) -> bool:
         """Whether so many steps or minutes have passed since the last save."""
-        every = self.saving.every_steps
-        counts = isinstance(self.phase, self.saving.during)
-        return counts and (self._late or (every is not None and self._count() // every > self._counted // every))
+        return self.saving.times.due(self.phase, self._count())
 
     def _count(self) -> int:
         """What `every_steps` counts."""
@@ -80,28 +77,20 @@ class EpochUnderWay:
     def _watched(self, iterator: Iterator[Any]) -> Iterator[Any]:
         """The batches, and between them the saves."""
         self.over_batches, self._start = True, (self.position.at_start, self.position.skipped)
-        self._counted = self._count()
+        saving, times = self.saving, self.saving.times
+        times.start_count(self._count())
         for batch in iterator:
             self._taken += 1
+            foreseen = times.foresee(self.phase, self._count() + bool(self.phase.training))
             # Before a callback changes the batch in place.
-            digest = batch_digest(batch) if self._foreseen() and self.saving.whole_run else None
+            digest = batch_digest(batch) if foreseen and saving.whole_run else None
             yield batch
             self._steps = self.learner.progress.step
-            if self.saving.requested or self.due():
+            if times.requested or self.due():
                 if self.phase.training:
-                    self.saving.loss = loss_of(self.learner.step)
-                self.saving.save(self.learner, self._place(digest))
-                self._late, self._counted = False, self._count()
-
-    def _foreseen(self) -> bool:
-        """Whether it will be due to save after the step that begins, as far as is known."""
-        saving = self.saving
-        if not isinstance(self.phase, saving.during):
-            return False
-        if saving.every_minutes is not None:
-            self._late = saving.clock() - saving.last >= 60 * saving.every_minutes
-        counted = self._count() + bool(self.phase.training)
-        return self._late or (saving.every_steps is not None and counted % saving.every_steps == 0)
+                    saving.loss = loss_of(self.learner.step)
+                saving.save(self.learner, self._place(digest))
+                times.start_count(self._count())
 
     def _place(self, digest: str | None = None) -> Place:
         return replace(
