@@ -1,7 +1,5 @@
 """The guards of arguments: each returns the value as it is used, or says what was wrong and what to write.
 
-And `shown_arguments`, which shows the arguments that an object was made with.
-
 Every guard takes the value, the argument's `name` as a reader finds it (`freq`, or `LogHistograms(freq)`),
 and an `example`, a line of code that works.
 """
@@ -12,12 +10,12 @@ import inspect
 import io
 import math
 import os
-import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from operator import index
 from pathlib import Path
 from typing import Any, TypeVar
 
+from treadle.arguments.shown import shown_value
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 T = TypeVar("T")
@@ -129,7 +127,7 @@ def one_of(value: T, name: str, options: Sequence[T]) -> T:
         return value
     *others, last = map(repr, options)
     listed = f"{', '.join(others)} or {last}" if others else last
-    raise ArgumentValueError(f"{name} has an invalid value: {_shown(value)}.\nFix: pass {listed}.")
+    raise ArgumentValueError(f"{name} has an invalid value: {shown_value(value)}.\nFix: pass {listed}.")
 
 
 def instance_of(value: Any, name: str, cls: type[T], example: str) -> T:
@@ -283,61 +281,10 @@ def writable(value: Any, name: str, example: str) -> Any:
     return value
 
 
-def shown_arguments(owner: object) -> str:
-    """The arguments of an object's `__init__` that differ from their defaults, in brackets; empty if none does.
-
-    An argument is found as the attribute of its name, and left out where there is none. So are `name`, which is shown
-    in front of the bracket, and `state_access`, which is a declaration.
-
-    Example:
-        >>> from treadle import FrequencyThrottle, StepEnd
-        >>> shown_arguments(FrequencyThrottle(10, StepEnd))
-        '(10, StepEnd)'
-    """
-    shown: list[str] = []
-    for name, parameter in inspect.signature(type(owner).__init__).parameters.items():
-        default = parameter.default
-        value = getattr(owner, name, default)
-        if name in ("name", "state_access") or value is default:
-            continue
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            shown += map(SHORT.repr, value)
-        elif default is parameter.empty:
-            shown.append(SHORT.repr(value))
-        elif not (type(value) is type(default) and value == default):
-            shown.append(f"{name}={SHORT.repr(value)}")
-    return f"({', '.join(shown)})" if shown else ""
-
-
-class Short(reprlib.Repr):
-    """Shows a value in short: classes and functions by their names, and what has no `__repr__` by its class's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxstring = self.maxother = 80
-
-    def repr_instance(self, x: Any, level: int) -> str:
-        if isinstance(x, type) or inspect.isroutine(x):
-            return x.__name__
-        if isinstance(x, os.PathLike):
-            return repr(os.fspath(x))
-        if type(x).__repr__ is vars(object)["__repr__"]:
-            return type(x).__name__
-        return " ".join(super().repr_instance(x, level).split())
-
-
-SHORT = Short()
-
-
 def not_a_learner(value: object, example: str = "epoch(learner, TrainingPhase())") -> ArgumentTypeError:
     """The error for what was passed in place of a learner, where the learner's class cannot be imported."""
     return ArgumentTypeError(_message("The learner", "an instance of Learner", value, example))
 
 
 def _message(name: str, expected: str, value: Any, example: str) -> str:
-    return f"{name} must be {expected}, got {_shown(value)}.\nFix: write, for example:\n    {example}"
-
-
-def _shown(value: Any) -> str:
-    shown = f"the class {value.__name__}" if isinstance(value, type) else repr(value)
-    return shown if len(shown) <= 100 else f"{shown[:100]}..."
+    return f"{name} must be {expected}, got {shown_value(value)}.\nFix: write, for example:\n    {example}"

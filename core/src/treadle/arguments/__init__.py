@@ -1,0 +1,32 @@
+"""Arguments: how they are checked and shown."""
+
+from treadle.arguments.guards import (
+    file_path,
+    function,
+    instance_of,
+    list_of,
+    misfit,
+    not_a_learner,
+    one_of,
+    real_number,
+    subclass_of,
+    whole_number,
+    writable,
+)
+from treadle.arguments.shown import SHORT, shown_arguments
+
+__all__ = [
+    "SHORT",
+    "file_path",
+    "function",
+    "instance_of",
+    "list_of",
+    "misfit",
+    "not_a_learner",
+    "one_of",
+    "real_number",
+    "shown_arguments",
+    "subclass_of",
+    "whole_number",
+    "writable",
+]
