@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from treadle.callback import Callback
@@ -67,6 +67,9 @@ class CancelFittingException(FitException):
         final: Whether the training is done by that, as when `EarlyStopping` ends it: a fit that is resumed from a
             checkpoint of that moment ends at once, as this one did. Default: no, it goes on.
 
+    A checkpoint holds a final one by the name of its class and its `state_dict`, so that the resumed fit returns an
+    equal one.
+
     Example:
         >>> from treadle import Callback, Read, TrainingPhase, toy_learner
         >>> class GoodEnough(Callback):
@@ -81,6 +84,27 @@ class CancelFittingException(FitException):
     """
 
     final = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds of it. Default: its arguments and its attributes.
+
+        Override it, and `load_state_dict`, if these are more than numbers, texts, tensors, lists, tuples and
+        dictionaries.
+        """
+        held: Any = object.__getstate__(self)
+        fields, slots = held if isinstance(held, tuple) else (held, None)
+        attributes = {**(fields or {}), **(slots or {})}
+        left_out = {"callback", "__notes__"}
+        return {
+            "args": self.args,
+            "attributes": {name: value for name, value in attributes.items() if name not in left_out},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned, without `__init__`; `callback` is set."""
+        self.args = tuple(state["args"])
+        for name, value in state["attributes"].items():
+            setattr(self, name, value)
 
 
 class TreadleError(Exception):

@@ -165,7 +165,9 @@ def sources_of(learner: Any) -> dict[str, Any]:
     """All parts of a learner that may hold random generators, by name."""
     learner = learner_of(learner)
     parts = ("data", "model", "lossfn", "optimizer", "cbstate")
-    return {part: getattr(learner, part) for part in parts} | {"callbacks": callback_states.keys(learner.callbacks)}
+    return {part: getattr(learner, part) for part in parts} | {
+        "callbacks": callback_states.callback_keys(learner.callbacks)
+    }
 
 
 def generator_state(generator: Any) -> Any:

@@ -267,7 +267,9 @@ class Checkpointer(Callback):
             if self._ranking.by_training(learner, phase):
                 training = phase, self._ranking.training_value(learner, phase, under_way.recorded, self.metric)
         self._rank(learner, phase, begun)
-        place = between_epochs(position, under_way.rounds + 1).ended_by(cancel)
+        place = between_epochs(position, under_way.rounds + 1)
+        if self.whole_run:
+            place = place.ended_by(cancel, learner.callbacks)
         in_vain = position.n is None and isinstance(phase, AbstractValidationPhase)  # a test set, perhaps
         due = under_way.ended and self.times.due_after_epoch(phase, learner.progress.epoch) and not in_vain
         if due or self.times.requested or self.times.requested_in_epoch or under_way.due():

@@ -124,6 +124,9 @@ class EpochUnderWay:
         else:
             position.at_start, position.skipped = self._start
         try:
-            self.saving.save(self.learner, self._place().ended_by(cancel))
+            place = self._place()
+            if self.saving.whole_run:
+                place = place.ended_by(cancel, self.learner.callbacks)
+            self.saving.save(self.learner, place)
         finally:
             position.at_start, position.skipped = before

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from treadle import CancelFittingException
-from treadle.authoring import phase_key
+from treadle import Callback, CancelFittingException
+from treadle.authoring import callback_keys, phase_key
 
+from treadle_checkpoint.ended import cancel_state
 from treadle_checkpoint.errors import damaged
 from treadle_checkpoint.manifest import is_count, is_text
 
@@ -26,8 +28,8 @@ class Place:
         batches: How many of its batches are done.
         steps: How many of its steps have begun.
         digest: The `batch_digest` of the last of them, if there is one.
-        ended: Why the fit is over though epochs are left, such as the message of `EarlyStopping`; None if it is not.
-        by: The name of the callback that ended it.
+        ended: The `cancel_state` of what ended the fit for good; None if epochs are left to run.
+        by: The key of the callback that raised it, or None.
     """
 
     n: int | None = None
@@ -38,14 +40,15 @@ class Place:
     batches: int = 0
     steps: int = 0
     digest: str | None = None
-    ended: str | None = None
+    ended: dict[str, Any] | None = None
     by: str | None = None
 
-    def ended_by(self, cancel: CancelFittingException | None) -> Place:
+    def ended_by(self, cancel: CancelFittingException | None, callbacks: Iterable[Callback]) -> Place:
         """The same place, in a fit that was cancelled there; it is over then only if that is final."""
         if cancel is None or not cancel.final:
             return self
-        return replace(self, ended=str(cancel), by=None if cancel.callback is None else cancel.callback.name)
+        keys = [key for key, callback in callback_keys(callbacks).items() if callback is cancel.callback]
+        return replace(self, ended=cancel_state(cancel), by=keys[0] if keys else None)
 
 
 def between_epochs(position: Any, rounds: int) -> Place:
@@ -63,7 +66,8 @@ def place_of(values: Any, file: Path) -> Place:
         "n": lambda value: value is None or is_count(value),
         "phases": lambda value: isinstance(value, list) and all(map(is_text, value)),
         **dict.fromkeys(("rounds", "batches", "steps"), is_count),
-        **dict.fromkeys(("phase", "data", "digest", "ended", "by"), lambda value: value is None or is_text(value)),
+        **dict.fromkeys(("phase", "data", "digest", "by"), lambda value: value is None or is_text(value)),
+        "ended": lambda value: value is None or isinstance(value, dict),
     }
     if not isinstance(values, dict) or not values.keys() <= valid.keys():
         raise damaged(file, "it has no place of a run")

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from treadle import CancelFittingException, Learner, Phase
-from treadle.authoring import RunState, has_state, phase_key
+from treadle.authoring import RunState, callback_keys, has_state, phase_key
 from treadle.errors import DamagedCheckpointError, MismatchError, TreadleError
 
+from treadle_checkpoint.ended import cancel_from
 from treadle_checkpoint.fast_forward import fast_forward
 from treadle_checkpoint.place import Place
 
@@ -73,18 +74,27 @@ class SavedRun:
             CancelFittingException: if the saved fit was over, so that this one is.
         """
         self.put_back("entry")
-        who = [callback for callback in self.learner.callbacks if callback.name == self.place.by]
-        if self.place.ended is not None and who and self.place.by not in self.without:
+        if (over := self.over()) is not None:
             if self.place.phase is not None:  # training leaves the random generators where it was ended
                 moment = "entry" if "entry" in self.state.part("random") else "now"
                 with checked(self.where):
                     self.state.random_state(self.learner, moment, without=self.without).put_back()
             self.put_back_data()
-            over = CancelFittingException(self.place.ended)
-            over.callback = who[0]
             raise over
         if self.place.phase is None:
             self.put_back_data()
+
+    def over(self) -> CancelFittingException | None:
+        """What ended the saved fit for good; None if it goes on, as it does without the callback that raised it.
+
+        Raises:
+            MismatchError: if its class is not loaded.
+        """
+        place, callbacks = self.place, callback_keys(self.learner.callbacks)
+        if place.ended is None or (place.by is not None and (place.by not in callbacks or place.by in self.without)):
+            return None
+        with checked(self.where):
+            return cancel_from(place.ended, None if place.by is None else callbacks[place.by])
 
     def rest(self, phase: Phase, data: Any) -> Iterator[Any] | None:
         """Put the state back after `EpochBegin` was handled, and go on with the next batch.

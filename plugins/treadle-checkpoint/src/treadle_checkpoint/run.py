@@ -130,6 +130,7 @@ def resume(
     saved = SavedRun(learner, state, place, str(path), without)
     with checked(str(path)):
         state.check(learner, where=str(path), without=without)
+    saved.over()
     saved.put_back("entry", data=False)
     learner.position.rounds = place.rounds if place.n is None else 0
     if place.phase is not None or place.n is not None:

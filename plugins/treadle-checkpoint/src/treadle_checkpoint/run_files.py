@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from loguru import logger
-from treadle.authoring import RunState
+from treadle.authoring import RunState, flatten, unflatten
 from treadle.errors import CheckpointError, DamagedCheckpointError
 
 from treadle_checkpoint.durable import flush_file, whole_folder
@@ -59,9 +58,10 @@ def write(
 
 def write_state(tensors: Path, plain: Path, state: RunState, place: Place) -> str:
     """Write all of a state that is not the model; returns the digest of its tensors."""
-    text = json.dumps({"place": asdict(place), **state.parts}, allow_nan=False)
-    plain.write_text(text, encoding="utf-8")
-    return write_tensors(tensors, state.tensors)
+    held = dict(state.tensors)
+    where = {**vars(place), "ended": flatten(place.ended, "place/ended", held)}
+    plain.write_text(json.dumps({"place": where, **state.parts}, allow_nan=False), encoding="utf-8")
+    return write_tensors(tensors, held)
 
 
 def finish(path: Path, state: RunState, place: Place) -> None:
@@ -128,6 +128,7 @@ def read(path: Path) -> tuple[RunState, Place]:
     try:
         plain = json.loads((path / plain_file).read_text(encoding="utf-8"))
         place = plain.pop("place")
+        place = {**place, "ended": unflatten(place.get("ended"), tensors)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(path / plain_file, repr(error)) from error
     progress = plain.get("progress")
