@@ -15,6 +15,7 @@ from treadle import (
     Phase,
     TrainingPhase,
     ValidationPhase,
+    Write,
     epoch,
     run_epoch,
     step,
@@ -219,3 +220,28 @@ def test_a_phase_with_an_epoch_of_its_own_is_resumed_if_it_says_so():
     learner.position.resumption = Saved(learner, 0, 2)
     epoch(learner, Own())
     assert seen == [3]
+
+
+def test_the_levels_are_the_epochs_and_steps_that_run_inside_of_others():
+    learner, seen = toy_learner(nbatches=1), []
+
+    class Look(Callback):
+        state_access = {"loop": Write}
+
+        def on_step_end(self, learner, phase):
+            seen.append([type(phase).__name__ for phase in position_of(learner).levels])
+            if len(seen) == 1:
+                learner.loop.step(phase, batch)
+                learner.loop.epoch(ValidationPhase(), [batch])
+
+    batch = learner.data.training[0]
+    learner.add_callback(Look())
+    learner.fit(1, (learner.data.training,))
+    step(learner, ValidationPhase(), batch)
+    assert seen == [
+        ["TrainingPhase"],
+        ["TrainingPhase", "TrainingPhase"],
+        ["TrainingPhase", "ValidationPhase"],
+        ["ValidationPhase"],
+    ]
+    assert position_of(learner).levels == []

@@ -84,6 +84,16 @@ class Position:
         """Whether the epoch or step under way is inside of another one, or of the `FitBegin` of a fit."""
         return bool(self.scopes) and self.scopes[-1].nested
 
+    @property
+    def levels(self) -> list[Phase]:
+        """The phases of the epochs and steps that are under way, one inside of another; an epoch's own step is none."""
+        pairs = zip(self.scopes, [None, *self.scopes], strict=False)
+        return [
+            scope.phase
+            for scope, outer in pairs
+            if scope.phase is not None and (outer is None or not scope.belongs_to(outer))
+        ]
+
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
         """In a copy nothing is under way; a run that it has yet to take over stays one."""
         kept = ("passes", "resumed", "resumption")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from treadle import Learner, Read
+from treadle import AbstractTrainingPhase, Learner, Read
+from treadle.authoring import position_of
 
 from treadle_logging.logger import SeriesLogger
 
@@ -32,4 +33,7 @@ class LogHyperParams(SeriesLogger):
     run_after = ("scheduler",)
 
     def on_step_end(self, learner: Learner) -> None:
-        self.note(learner.cbstate.hyperparams, ("Step", "HParams"))
+        def levels() -> int:
+            return sum(isinstance(phase, AbstractTrainingPhase) for phase in position_of(learner).levels)
+
+        self.note(learner.cbstate.hyperparams, ("Step", "HParams"), levels)

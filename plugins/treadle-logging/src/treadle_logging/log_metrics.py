@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from treadle import Learner, Phase, Read
-from treadle.authoring import phase_label
 
 from treadle_logging.logger import SeriesLogger
 
@@ -38,8 +37,8 @@ class LogMetrics(SeriesLogger):
     run_after = ("metrics",)
 
     def on_step_end(self, learner: Learner, phase: Phase) -> None:
-        self.note(learner.cbstate.metricsstep[phase], ("Step", phase_label(phase), "Metrics"))
+        self.note_phase(learner, phase, learner.cbstate.metricsstep, "Step", "Metrics")
 
     def on_epoch_end(self, learner: Learner, phase: Phase) -> None:
-        self.note(learner.cbstate.metricsepoch[phase], ("Epoch", phase_label(phase), "Metrics"))
+        self.note_phase(learner, phase, learner.cbstate.metricsepoch, "Epoch", "Metrics")
         super().on_epoch_end(learner, phase)

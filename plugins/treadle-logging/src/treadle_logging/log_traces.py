@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from treadle import Learner, Phase, Read
-from treadle.authoring import phase_label
 
 from treadle_logging.logger import SeriesLogger
 
@@ -32,4 +31,4 @@ class LogTraces(SeriesLogger):
     run_after = ("traces",)
 
     def on_step_end(self, learner: Learner, phase: Phase) -> None:
-        self.note(learner.cbstate.tracehistory[phase], ("Step", phase_label(phase), "Traces"))
+        self.note_phase(learner, phase, learner.cbstate.tracehistory, "Step", "Traces")

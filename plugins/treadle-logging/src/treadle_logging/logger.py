@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from loguru import logger
 from treadle import Callback, Learner, Phase, Series
-from treadle.authoring import one_of, real_number, whole_number
+from treadle.authoring import one_of, phase_label, position_of, real_number, whole_number
 from treadle.errors import FitException
 
 from treadle_logging.backend import BackendClosedError, LoggerBackend, as_backends
@@ -187,7 +187,7 @@ class StepLogger(Logger):
 
 
 class SeriesLogger(Logger):
-    """Log the newest values of recorded series, late and in blocks, so that no step waits for a device.
+    """Log the new values of recorded series, late and in blocks, so that no step waits for a device.
 
     A step only notes which values are new. They are read and written when `block` values have come
     together, when `seconds` have passed, at the end of every epoch and at the end of the fit,
@@ -207,20 +207,34 @@ class SeriesLogger(Logger):
         self._seen: dict[tuple[Groups, str], tuple[Series | None, int]] = {}  # how many values each series had
         self._since = time.monotonic()
 
-    def note(self, series: Mapping[str, Series], group: Groups) -> None:
-        """Note the newest value of each series if it was not logged yet, and write if it is time to."""
+    def note(self, series: Mapping[str, Series], group: Groups, levels: Callable[[], int] = lambda: 1) -> None:
+        """Note what is new of each series, and write if it is time to.
+
+        Args:
+            levels: How many steps under way, one inside of another, the series have values of: of so many the values
+                can be new. Default: of one.
+        """
         for name, values in series.items():
             count = len(values)
             seen, number = self._seen.get((group, name), (None, 0))
-            if count != number or (seen is not values and seen is not None):
-                self._seen[group, name] = (values, count)
-                if count:
-                    self._began = True
-                    for backend in self.backends:
-                        backend._outlet.waiting.append((self, (values, name, count - 1, group)))
+            if count == number and (seen is values or seen is None):
+                continue
+            self._seen[group, name] = (values, count)
+            new = count - number if number < count and (seen is values or seen is None) else min(count, 1)
+            for i in range(count - (new if new < 2 else min(new, max(1, levels()))), count):
+                self._began = True
+                for backend in self.backends:
+                    backend._outlet.waiting.append((self, (values, name, i, group)))
         waiting = max(len(backend._outlet.waiting) for backend in self.backends)
         if waiting and (waiting >= self.block or time.monotonic() - self._since >= self.seconds):
             self.write()
+
+    def note_phase(
+        self, learner: Learner, phase: Phase, recorded: Mapping[Phase, Mapping[str, Series]], unit: str, kind: str
+    ) -> None:
+        """Note what is new of the series that are recorded for a phase, under its label; see `note`."""
+        group = (unit, phase_label(phase), kind)
+        self.note(recorded[phase], group, lambda: position_of(learner).levels.count(phase))
 
     def write(self) -> None:
         self._since = time.monotonic()
