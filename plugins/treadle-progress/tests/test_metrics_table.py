@@ -52,6 +52,12 @@ def test_a_name_in_brackets_is_shown_as_it_is():
     assert MetricsTable(["[bold]Loss[/bold]"]).header()[0].endswith("  [bold]Loss[/bold]")
 
 
+def test_a_phase_of_several_lines_has_one_row():
+    assert MetricsTable(["Loss"]).row(1, "Phase(weight=\n[1])", {"Loss": 0.5}) == [
+        "    1  Phase(weight= [1])      0.5000"
+    ]
+
+
 def test_where_there_is_no_room_for_a_row_an_epoch_has_a_line_for_each_metric():
     table = MetricsTable(["Loss", "Mean squared error", "精度"])
     assert table.block(3, "ValidationPhase", {"Loss": 0.5, "精度": -0.00012}, width=21) == [

@@ -69,17 +69,19 @@ class MetricsTable:
         ]
 
     def _row(self, epoch: str, phase: str, cells: Sequence[str]) -> list[str]:
-        # The space is a column of no text: padding is free behind the last column from rich 14.3 on only.
-        grid = Table.grid()
-        row: list[Text] = []
-        for i, (width, cell) in enumerate(zip(self._widths, (epoch, phase, *cells), strict=True)):
-            if i > 0:
-                grid.add_column(width=SPACE)
-                row.append(Text())
-            grid.add_column(justify="left" if i == 1 else "right", width=width)
-            row.append(Text(cell))
-        grid.add_row(*row)
-        return lines(grid, self.width)
+        aligned = [aligned_right(cell, width) for cell, width in zip((epoch, "", *cells), self._widths, strict=True)]
+        aligned[1] = on_one_line(phase) + " " * (self._phase - cell_len(phase))
+        return [(" " * SPACE).join(aligned).rstrip()]
+
+
+def aligned_right(cell: str, width: int) -> str:
+    """A text with spaces before it; by hand, since rich takes milliseconds for a row."""
+    return " " * (width - cell_len(cell)) + on_one_line(cell)
+
+
+def on_one_line(text: str) -> str:
+    """A text without line breaks, as the representation of a phase's field may have them."""
+    return " ".join(text.splitlines())
 
 
 def lines(content: RenderableType, width: int) -> list[str]:
