@@ -73,22 +73,23 @@ class Passes:
         Args:
             random: The state of the random generators.
         """
-        values = values_of(self.name, self.data)
         known = self._before or {}
+        is_first = self._after is None
+        values = values_of(self.name, self.data) if is_first or known or self.moving else {}
         self.moving |= {path for path, value in values.items() if known.get(path, value) != value}
         moving = {path: values[path] for path in self.moving if path in values}
         start = PassStart(random, at_start(self.data), moving)
-        if self._after is not None:
-            return start, iter(self.data)
-        self._before, self._random = values, random
         iterator = iter(self.data)
-        first = list(one_of(iterator))
-        self._first = values_of(self.name, self.data)
+        if not is_first:
+            return start, iterator
+        self._before, self._random = values, random
+        first = list(one_of(iterator)) if values else ()
+        self._first = values_of(self.name, self.data) if values else {}
         return start, chain(first, iterator, self._end())
 
     def _end(self) -> Iterator[Any]:
-        """No more batches; looks at the values when all others were taken."""
-        self._after = values_of(self.name, self.data)
+        """No more batches; looks at the values when all others were taken. Where there were none, none changed."""
+        self._after = values_of(self.name, self.data) if self._before else {}
         return
         yield
 
@@ -124,7 +125,7 @@ class Passes:
         Raises:
             NotResumableError: naming the value that changed.
         """
-        if self._repeatable or self._before is None:
+        if self._repeatable or not self._before:
             return
         now = values_of(self.name, self.data) if self._after is None else self._after
         changed = {path for path, value in self._before.items() if path in now and now[path] != value}
@@ -183,7 +184,7 @@ def values_of(name: str, data: Any) -> Values:
         return values
     for node in walk({name: data}):
         value = node.value
-        owner: Node | None = node
+        owner: Node | None = node if stateful else None
         while owner is not None and id(owner.value) not in stateful:  # what it holds is in its state
             owner = owner.parent
         if owner is not None:

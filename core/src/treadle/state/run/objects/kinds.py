@@ -28,10 +28,16 @@ MACHINERY = tuple(
 )
 
 
+#: The kinds of objects that are yielded and not entered.
+ENDS = frozenset({"generator", "end"})
+
+
 @by_class
 def kind_of(cls: type) -> str:
-    """How the walk treats the objects of a class: "plain" are passed over, at an "end" it ends, others are entered."""
-    if issubclass(cls, (torch.Tensor, array, *generators())) or is_opaque_iterator(cls):
+    """How the walk treats the objects of a class: "plain" are passed over, at `ENDS` it ends, others are entered."""
+    if issubclass(cls, generators()) and not issubclass(cls, random.SystemRandom):  # which has no state
+        return "generator"
+    if issubclass(cls, (torch.Tensor, array, random.SystemRandom)) or is_opaque_iterator(cls):
         return "end"
     if issubclass(cls, CONTAINERS) and cls is not torch.Size:
         return "container"
@@ -84,9 +90,7 @@ def user_classes(cls: type) -> tuple[type, ...]:
 
 def is_generator(value: Any) -> bool:
     """Whether it is a random generator whose state can be read and set."""
-    return (
-        kind_of(type(value)) == "end" and isinstance(value, generators()) and not isinstance(value, random.SystemRandom)
-    )  # which has no state
+    return kind_of(type(value)) == "generator"
 
 
 def generators() -> tuple[type, ...]:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 
 from treadle.state.run.objects.attributes import attributes_of, by_class, cell_content
-from treadle.state.run.objects.kinds import CONTAINERS, generators, is_generator, kind_of, user_classes
+from treadle.state.run.objects.kinds import CONTAINERS, ENDS, generators, is_generator, kind_of, user_classes
 
 #: Of more values of one type than this in one container, only the first and the last of them are looked into, unless
 #: they are random generators or modules.
 LARGEST = 1_000
 
 #: How many of those on either side.
-SAMPLE = 100
+SAMPLE = 20
 
 #: After so many objects of one root a walk that is limited ends, with a warning.
 MOST = 300_000
@@ -26,12 +27,16 @@ MOST = 300_000
 PASSED_OVER_EMPTY = (*CONTAINERS, OrderedDict, defaultdict)
 
 
+#: How an object is reached from the one before it: the end of its path, or its key in a container, in a tuple.
+Label = str | tuple[Any]
+
+
 class Node(NamedTuple):
     """An object, and how the walk came there."""
 
     value: Any
     parent: Node | None
-    label: str
+    label: Label
 
     @property
     def path(self) -> str:
@@ -39,7 +44,7 @@ class Node(NamedTuple):
         labels = []
         node: Node | None = self
         while node is not None:
-            labels.append(node.label)
+            labels.append(node.label if isinstance(node.label, str) else f"[{node.label[0]!r:.60}]")
             node = node.parent
         return "".join(reversed(labels))
 
@@ -48,6 +53,7 @@ def walk(
     roots: Mapping[str, Any],
     *,
     largest: int | None = LARGEST,
+    ends: Collection[str] = ENDS,
     stop: tuple[type, ...] = (),
     classes: bool = True,
     seen: dict[int, Any] | None = None,
@@ -61,6 +67,8 @@ def walk(
     Args:
         roots: Objects by name.
         largest: See `LARGEST`; None to look into everything.
+        ends: The kinds of objects that are yielded and not gone into, see `kind_of`; without tensors it is quicker.
+            Default: all.
         stop: Types whose objects are not gone into. Default: none.
         classes: Whether to go into what users' classes hold. Default: yes.
         seen: Objects by their ids that are passed over; those that are reached join them. Default: none.
@@ -73,8 +81,9 @@ def walk(
         ['transforms[0].args[0]']
     """
     seen = {} if seen is None else seen  # holds the objects as well, so that no id is used twice
+    passed = {"plain", *ENDS.difference(ends)}
     for name, root in roots.items():
-        waiting = deque([Node(root, None, name)] if kind_of(type(root)) != "plain" else ())
+        waiting = deque([Node(root, None, name)] if kind_of(type(root)) not in passed else ())
         last = len(seen) + MOST
         while waiting:
             node = waiting.popleft()
@@ -85,64 +94,69 @@ def walk(
             if largest is not None and len(seen) > last:
                 _warn_of_limit(name)
                 break
-            if isinstance(node.value, stop):
+            if kind_of(type(node.value)) in ENDS or isinstance(node.value, stop):
                 continue
-            for label, part in parts_of(node.value, largest, seen if classes else None):
+            for label, part in parts_of(node.value, largest, passed, seen if classes else None):
                 if id(part) not in seen and (largest is None or type(part) not in PASSED_OVER_EMPTY or part):
                     waiting.append(Node(part, node, label))
 
 
-def parts_of(value: Any, largest: int | None, seen: dict[int, Any] | None) -> Iterator[tuple[str, Any]]:
-    """What an object holds, apart from plain values, with how it is reached from there.
+def parts_of(
+    value: Any, largest: int | None, passed: Collection[str], seen: dict[int, Any] | None
+) -> Iterable[tuple[Label, Any]]:
+    """What an object that is entered holds, with how it is reached from there.
 
     Args:
+        passed: The kinds of objects that are passed over.
         seen: Classes by their ids that are passed over, which others join; None for no classes at all.
     """
-    cls = type(value)
-    kind = kind_of(cls)
-    if kind == "end":
-        return
-    if kind == "container":
-        yield from items_of(value, largest)
-        if cls in CONTAINERS:
-            return
+    if type(value) in CONTAINERS:
+        return items_of(value, largest, passed)
+    held = (item for item in held_by_object(value, seen) if kind_of(type(item[1])) not in passed)
+    return held if kind_of(type(value)) != "container" else chain(items_of(value, largest, passed), held)
+
+
+def held_by_object(value: Any, seen: dict[int, Any] | None) -> Iterator[tuple[Label, Any]]:
+    """What an object holds in its attributes and its class, in a closure, or outside of Python."""
     if isinstance(value, types.FunctionType):
         yield from held_by_function(value)
     if isinstance(value, types.CellType):
-        yield from (("", part) for part in cell_content(value) if kind_of(type(part)) != "plain")
+        yield from (("", part) for part in cell_content(value))
     if isinstance(value, torch.jit.ScriptModule):  # which keeps them outside of Python
         yield from ((f".{name}", part) for name, part in value.named_parameters(recurse=False))
         yield from ((f".{name}", part) for name, part in value.named_buffers(recurse=False))
     for name, part in attributes_of(value):
-        if kind_of(type(part)) != "plain":
-            yield f".{name}", part
+        yield f".{name}", part
     if seen is None:
         return
-    for base in user_classes(cls):
+    for base in user_classes(type(value)):
         if id(base) not in seen:
             seen[id(base)] = base
             yield from held_by_class(base)
 
 
-def items_of(container: Any, largest: int | None) -> Iterator[tuple[str, Any]]:
-    """What a container holds, apart from plain values."""
+def items_of(container: Any, largest: int | None, passed: Collection[str]) -> list[tuple[Label, Any]]:
+    """What a container holds, see `parts_of`."""
     is_dict = isinstance(container, (dict, types.MappingProxyType))
-    values = container.values() if is_dict else container
-    if is_dict and any(kind_of(kind) != "plain" for kind in set(map(type, container))):
-        yield from (("{key}", key) for key in list(container) if kind_of(type(key)) != "plain")
-    kinds = {kind for kind in set(map(type, values)) if kind_of(kind) != "plain"}
+    keys = list(container) if is_dict else ()
+    values = list(container.values() if is_dict else container)
+    found: list[tuple[Label, Any]] = []
+    if any(kind_of(kind) not in passed for kind in set(map(type, keys))):
+        found = [("{key}", key) for key in keys if kind_of(type(key)) not in passed]
+    kinds = {kind for kind in set(map(type, values)) if kind_of(kind) not in passed}
     if not kinds:
-        return
-    crowded: set[type] = set()
-    if largest is not None and len(container) > largest:
+        return found
+    places: Sequence[int] = range(len(values))
+    if largest is not None and len(values) > largest:
         counts = Counter(map(type, values))
         crowded = {kind for kind in kinds if counts[kind] > largest and not issubclass(kind, always_taken())}
-    last = len(container) - SAMPLE
-    labelled: Iterable[tuple[Any, Any]] = list(container.items()) if is_dict else enumerate(list(container))
+        others = kinds - crowded
+        inside = [i for i in places[SAMPLE:-SAMPLE] if type(values[i]) in others] if others else []
+        places = [*places[:SAMPLE], *inside, *places[-SAMPLE:]]
     unordered = isinstance(container, (set, frozenset))
-    for i, (key, part) in enumerate(labelled):
-        if type(part) in kinds and (type(part) not in crowded or i < SAMPLE or i >= last):
-            yield "{item}" if unordered else f"[{key!r:.60}]", part
+    labels: Sequence[Any] = keys if is_dict else range(len(values))
+    taken = [i for i in places if type(values[i]) in kinds]
+    return found + [("{item}" if unordered else (labels[i],), values[i]) for i in taken]
 
 
 def held_by_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -164,7 +178,7 @@ def held_by_class(cls: type) -> Iterator[tuple[str, Any]]:
         function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
         if isinstance(function, types.FunctionType):
             yield from ((f".{name}{label}", part) for label, part in held_by_function(function))
-        elif not name.startswith("__") and kind_of(type(value)) != "plain" and name != "_abc_impl":
+        elif not name.startswith("__") and name != "_abc_impl":
             yield f".{name}", value
 
 
