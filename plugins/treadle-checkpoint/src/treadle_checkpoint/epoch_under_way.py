@@ -11,6 +11,7 @@ from treadle import CancelFittingException, Phase
 from treadle.authoring import phase_key, position_of
 
 from treadle_checkpoint.batch_digest import batch_digest
+from treadle_checkpoint.loader_place import LoaderPlace
 from treadle_checkpoint.place import Place, between_epochs
 from treadle_checkpoint.ranking import loss_of, values_of
 
@@ -45,6 +46,7 @@ class EpochUnderWay:
         self.beginning = self.ended = self.over_batches = self.saved = False
         self.depth = 0
         self._taken = self._steps = 0  # batches of it, since it began or was resumed; steps of it that have begun
+        self._loader: LoaderPlace | None = None
         self._start: tuple[Any, int] = (None, 0)  # `Position` forgets it when the epoch's scope ends
         saving.times.start_count(self._count())
         self.recorded = {name: len(values_of(learner.cbstate, phase, name)) for name in ("Loss", saving.metric)}
@@ -79,6 +81,7 @@ class EpochUnderWay:
         self.over_batches, self._start = True, (self.position.at_start, self.position.skipped)
         saving, times = self.saving, self.saving.times
         times.start_count(self._count())
+        self._loader = loader = self._loader_place()
         for batch in iterator:
             self._taken += 1
             foreseen = times.foresee(self.phase, self._count() + bool(self.phase.training))
@@ -86,11 +89,18 @@ class EpochUnderWay:
             digest = batch_digest(batch) if foreseen and saving.whole_run else None
             yield batch
             self._steps = self.learner.progress.step
+            loader.look()
             if times.requested or self.due():
+                loader.refuse()
                 if self.phase.training:
                     saving.loss = loss_of(self.learner.step)
                 saving.save(self.learner, self._place(digest))
                 times.start_count(self._count())
+
+    def _loader_place(self) -> LoaderPlace:
+        """For the loader that it goes over; one of a phase that may go over something else is not looked at."""
+        name, known = str(self.phase.data_name), type(self.phase).epoch is Phase.epoch
+        return LoaderPlace(name, self.learner.data.get(name) if known and self.saving.whole_run else None)
 
     def _place(self, digest: str | None = None) -> Place:
         return replace(
@@ -100,6 +110,7 @@ class EpochUnderWay:
             batches=self._start[1] + self._taken,
             steps=self._steps,
             digest=digest,
+            first=self._loader.first if self._loader is not None and not self._start[1] else None,
         )
 
     def save_cancelled(self, cancel: CancelFittingException, *, in_step: bool) -> None:
@@ -117,6 +128,8 @@ class EpochUnderWay:
                 f"data by itself.\nFix: let it go over its data with treadle.authoring.batches."
             )
             return
+        if self._loader is not None:
+            self._loader.refuse()
         position = self.position
         before = position.at_start, position.skipped
         if in_step:

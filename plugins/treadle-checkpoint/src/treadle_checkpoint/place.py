@@ -28,6 +28,7 @@ class Place:
         batches: How many of its batches are done.
         steps: How many of its steps have begun.
         digest: The `batch_digest` of the last of them, if there is one.
+        first: The digest of the state of the epoch's loader after its first batch, if that is known.
         ended: The `cancel_state` of what ended the fit for good; None if epochs are left to run.
         by: The key of the callback that raised it, or None.
     """
@@ -40,6 +41,7 @@ class Place:
     batches: int = 0
     steps: int = 0
     digest: str | None = None
+    first: str | None = None
     ended: dict[str, Any] | None = None
     by: str | None = None
 
@@ -66,7 +68,7 @@ def place_of(values: Any, file: Path) -> Place:
         "n": lambda value: value is None or is_count(value),
         "phases": lambda value: isinstance(value, list) and all(map(is_text, value)),
         **dict.fromkeys(("rounds", "batches", "steps"), is_count),
-        **dict.fromkeys(("phase", "data", "digest", "by"), lambda value: value is None or is_text(value)),
+        **dict.fromkeys(("phase", "data", "digest", "first", "by"), lambda value: value is None or is_text(value)),
         "ended": lambda value: value is None or isinstance(value, dict),
     }
     if not isinstance(values, dict) or not values.keys() <= valid.keys():

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from treadle import CancelFittingException, Learner, Phase
-from treadle.authoring import RunState, callback_keys, has_state, phase_key
+from treadle.authoring import RunState, callback_keys, has_state, length_of, phase_key
 from treadle.errors import DamagedCheckpointError, MismatchError, TreadleError
 
 from treadle_checkpoint.ended import cancel_from
 from treadle_checkpoint.fast_forward import fast_forward
+from treadle_checkpoint.loader_place import rest_of_pass
 from treadle_checkpoint.place import Place
 
 
@@ -112,7 +113,7 @@ class SavedRun:
                 f"The run was saved in the middle of an epoch of {place.phase}, and {key} was to run.\n"
                 f"Fix: run the rest of that epoch first."
             )
-        entry = position.at_entry
+        entry, length = position.at_entry, length_of(data)
         self.put_back("start")
         with checked(self.where):
             position.at_start, position.at_entry = self.state.pass_start(learner), entry
@@ -120,7 +121,10 @@ class SavedRun:
             position.passes_over(learner.data, phase, data).resume(position.at_start.values)
         own_data = learner.data.get(place.data) if place.data is not None else None
         if own_data is not None and own_data is data and has_state(data):
-            batches: Iterator[Any] = iter(data)
+            state = self.state.part("data").get(place.data, {}).get("")
+            batches: Iterator[Any] = rest_of_pass(
+                str(place.data), data, place.batches, state, first=place.first, length=length
+            )
         else:
             batches = fast_forward(data, place.batches, place.digest, str(place.data))
         position.skipped, learner.progress.step = place.batches, place.steps
