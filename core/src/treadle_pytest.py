@@ -1,4 +1,4 @@
-"""Fixtures for the tests of callbacks, which pytest finds where treadle-core is installed.
+"""For the tests of callbacks, found by pytest where treadle-core is installed: fixtures, and remarks of a contract.
 
 They stand outside of the package `treadle`: pytest imports its plugins at every start, and that must
 not cost an import of torch.
@@ -7,7 +7,8 @@ not cost an import of torch.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,3 +53,31 @@ def isolate(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
             )
     others = [plugin.name for plugin in installed if not {plugin.name, plugin.distribution} & {*names}]
     monkeypatch.setenv(plugins.DISABLE, ",".join(dict.fromkeys(others)) if names else "all")
+
+
+#: The title of what a test's report has of remarks.
+REMARKS = "Remarks on a callback"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the remarks of a check of `CallbackContract` into the report of its test."""
+    report = yield
+    contract = sys.modules.get("treadle.testing.contract")
+    test = getattr(item, "instance", None)
+    if report.when == "call" and contract is not None and isinstance(test, contract.CallbackContract) and test.remarks:
+        report.sections.append((REMARKS, "\n".join(test.remarks)))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the remarks of all tests that passed."""
+    found = [
+        text for report in terminalreporter.getreports("passed") for title, text in report.sections if title == REMARKS
+    ]
+    if found:
+        terminalreporter.section(REMARKS.lower())
+        for text in dict.fromkeys(found):
+            terminalreporter.write_line(text)

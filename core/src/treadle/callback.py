@@ -225,7 +225,8 @@ class CustomCallback(Callback):
         state_access: What `f` uses of the learner. Default: nothing.
 
     Raises:
-        CallbackError: if `f` cannot be called with the learner, or `event` or `phase` is not such a class.
+        ArgumentTypeError: if `f` cannot be called with the learner alone.
+        CallbackError: if `f` is not a function, or `event` or `phase` is not such a class.
         AccessError: if `state_access` is not a mapping of paths to `Read` or `Write`.
 
     Example:

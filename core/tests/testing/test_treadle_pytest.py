@@ -55,3 +55,31 @@ def test_after_the_test_nothing_is_disabled(two_plugins):
         treadle_pytest.isolate(patch, "first")
         assert plugins.find("second").disabled
     assert not plugins.find("second").disabled
+
+
+CONTRACT = """
+from treadle import Callback, Read, TrainingPhase
+from treadle.testing import CallbackContract
+
+
+class Peak(Callback):
+    state_access = {"step.loss": Read}
+
+    def on_step_end(self, learner, phase: TrainingPhase):
+        learner.step.loss.detach()
+
+
+class TestPeak(CallbackContract):
+    def make(self):
+        return Peak()
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["-n", "1"], ["-W", "error"]])
+def test_what_a_contract_remarks_is_shown_and_fails_nothing(tmp_path, options):
+    (tmp_path / "test_peak.py").write_text(CONTRACT)
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "declares or setups", *options]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "remarks on a callback" in done.stdout
+    assert done.stdout.count("Peak, setups: on_step_end is called in TrainingPhase and its subclasses") == 1

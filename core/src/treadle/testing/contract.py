@@ -122,12 +122,15 @@ def check_callback(
 class CallbackContract:
     """What every callback promises, as tests. Subclass it, with a name that pytest collects.
 
+    What may be meant fails no test: pytest shows such remarks where it sums up.
+
     Attributes:
         partners: Classes, functions or names that make callbacks it needs beside it. Default: none.
         unused_ok: Declared paths and handlers that a toy training does not use, with the reasons.
         skip: Names of checks to leave out, with the reasons; see `check_callback`.
         learner: Makes the learner in place of `toy_learner`, as a `staticmethod`. Default: None.
         settings: More arguments of the learner. Default: none.
+        remarks: Those of the check that ran last.
 
     Example:
         >>> from treadle.testing import CallbackContract
@@ -143,6 +146,7 @@ class CallbackContract:
     skip: ClassVar[Mapping[str, str]] = {}
     learner: ClassVar[MakeLearner | None] = None
     settings: ClassVar[Mapping[str, Any]] = {}
+    remarks: Sequence[str] = ()
 
     def make(self) -> Callback:
         """Make the callback."""
@@ -152,11 +156,12 @@ class CallbackContract:
         )
 
     def check(self, name: str) -> None:
-        """Run one check as a test: it fails, or is skipped with the reason, or passes."""
+        """Run one check as a test: it fails, or is skipped with the reason, or passes, perhaps with remarks."""
         skipped = skips(self.skip)
         one_of(name, "The check", list(CHECKS))
         subject = Subject(self.make, self.partners, type(self).learner, self.settings, self.unused_ok)
         result = run_check(name, subject, skipped)
+        self.remarks = [f"{subject.name}, {name}: {remark}" for remark in result.remarks]
         if result.outcome == FAILED:
             raise CallbackCheckError(Report(subject.name, (result,)))
         if result.outcome == SKIPPED:
