@@ -454,10 +454,6 @@ BAD = {
         lambda: with_class(update=lambda self: torch.tensor(False)),
         "returned tensor\\(False\\)",
     ),
-    "Callback.update = hookimpl(wrapper=True)(generator)": (
-        lambda: with_class(update=hookimpl(wrapper=True)(generator)),
-        "returned None",
-    ),
     "Callback.loss = lambda self: 3": (lambda: with_class(loss=lambda self: 3), "returned 3; a loss is one number"),
     "Callback.loss = lambda self: 'x'": (lambda: with_class(loss=lambda self: "x"), "returned 'x'"),
     "callback.on_step_end = 3": (lambda: with_attribute("on_step_end", 3), "is a int, and only a method"),

@@ -18,6 +18,8 @@ from treadle import (
     StepBegin,
     StepEnd,
     TrainingPhase,
+    UpdateBegin,
+    UpdateEnd,
     run_epoch,
     run_step,
     toy_learner,
@@ -36,6 +38,8 @@ EVENTS = {
     "on_loss_begin": ("learner", "phase"),
     "on_backward_begin": ("learner", "phase"),
     "on_backward_end": ("learner", "phase"),
+    "on_update_begin": ("learner", "phase"),
+    "on_update_end": ("learner", "phase"),
 }
 
 
@@ -56,7 +60,20 @@ def test_the_core_declares_these_events_and_no_others() -> None:
     assert {event.hook for event in declared if event is not Event} == set(EVENTS)
 
 
-PUBLIC = [EpochBegin, EpochEnd, StepBegin, StepEnd, LossBegin, BackwardBegin, BackwardEnd, FitBegin, FitEnd, Event]
+PUBLIC = [
+    EpochBegin,
+    EpochEnd,
+    StepBegin,
+    StepEnd,
+    LossBegin,
+    BackwardBegin,
+    BackwardEnd,
+    UpdateBegin,
+    UpdateEnd,
+    FitBegin,
+    FitEnd,
+    Event,
+]
 
 
 @pytest.mark.parametrize("name", [event.__name__ for event in PUBLIC])

@@ -56,8 +56,8 @@ def test_a_phase_says_what_it_does_to_the_model_and_where_its_data_are(phase, tr
 # The step of training and of validation: what happens in which order, and which state is there when.
 
 
-HOOKS = ["on_step_begin", "forward", "on_loss_begin", "loss", "on_backward_begin", "backward"]
-HOOKS += ["on_backward_end", "update", "on_step_end"]
+HOOKS = ["on_step_begin", "accumulate", "forward", "on_loss_begin", "loss", "on_backward_begin", "backward"]
+HOOKS += ["on_backward_end", "finalize_gradients", "on_update_begin", "update", "on_update_end", "on_step_end"]
 
 
 class Recorder(Callback):
@@ -89,14 +89,23 @@ def test_a_step_of_training(recorder) -> None:
     step(toy_learner(recorder), TrainingPhase(), BATCH)
     assert recorder.log == [
         ("on_step_begin", ["xs", "ys"]),
-        ("forward", ["xs", "ys"]),
-        ("on_loss_begin", ["xs", "yhats", "ys"]),
-        ("loss", ["xs", "yhats", "ys"]),
-        ("on_backward_begin", ["loss", "xs", "yhats", "ys"]),
-        ("backward", ["loss", "xs", "yhats", "ys"]),
-        ("on_backward_end", ["grads", "loss", "xs", "yhats", "ys"]),
-        ("update", ["grads", "loss", "xs", "yhats", "ys"]),
-        ("on_step_end", ["grads", "loss", "xs", "yhats", "ys"]),
+        ("accumulate", ["xs", "ys"]),
+        ("forward", ["accumulating", "xs", "ys"]),
+        ("on_loss_begin", ["accumulating", "xs", "yhats", "ys"]),
+        ("loss", ["accumulating", "xs", "yhats", "ys"]),
+        ("on_backward_begin", ["accumulating", "loss", "xs", "yhats", "ys"]),
+        ("backward", ["accumulating", "loss", "xs", "yhats", "ys"]),
+        *[
+            (name, ["accumulating", "grads", "loss", "xs", "yhats", "ys"])
+            for name in (
+                "on_backward_end",
+                "finalize_gradients",
+                "on_update_begin",
+                "update",
+                "on_update_end",
+                "on_step_end",
+            )
+        ],
     ]
 
 

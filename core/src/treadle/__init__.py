@@ -22,6 +22,7 @@ from treadle.errors import (
     CancelEpochException,
     CancelFittingException,
     CancelStepException,
+    CancelUpdateException,
     DataError,
     FitException,
     LossError,
@@ -40,11 +41,14 @@ from treadle.events import (
     LossBegin,
     StepBegin,
     StepEnd,
+    UpdateBegin,
+    UpdateEnd,
     hookimpl,
 )
 from treadle.learner import Learner, fit
 from treadle.loop.loop import epoch, run_epoch, run_step, step
-from treadle.loop.result import FitResult
+from treadle.loop.progress import FitResult
+from treadle.loop.update import run_update
 from treadle.operations import Operation
 from treadle.ordering.graph import callback_graph
 from treadle.ordering.plan import Plan
@@ -71,6 +75,7 @@ __all__ = [
     "CancelEpochException",
     "CancelFittingException",
     "CancelStepException",
+    "CancelUpdateException",
     "ConditionalCallback",
     "ConflictResolution",
     "CustomCallback",
@@ -106,6 +111,8 @@ __all__ = [
     "TrainingPhase",
     "TreadleError",
     "Unresolvable",
+    "UpdateBegin",
+    "UpdateEnd",
     "ValidationPhase",
     "Write",
     "accesses",
@@ -115,6 +122,7 @@ __all__ = [
     "hookimpl",
     "run_epoch",
     "run_step",
+    "run_update",
     "step",
     "throttle",
     "toy_learner",

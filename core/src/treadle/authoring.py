@@ -7,6 +7,7 @@
 - Go through one or several models or optimizers: `by_name`; all their parameters or gradients: `named_tensors`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; reach every tensor of a batch:
   `map_tensors`; keep something for each epoch that is under way: `OpenEpochs`.
+- Ask what an update is of: `update_under_way`; compute its gradients in several backward passes: `keep_gradients`.
 - Take a number from a device without waiting for it: `DeviceNumber`.
 - Leave the random generators as they were: `preserved_random_state`, `RandomState`; and a learner's own models,
   optimizers and callbacks: `preserved_state`; do without a loader's workers in it: `in_this_process`.
@@ -37,6 +38,7 @@ from treadle.loop.batches import batches, length_of
 from treadle.loop.nested_batch import map_tensors
 from treadle.loop.open_epochs import OpenEpochs
 from treadle.loop.position import position_of
+from treadle.loop.update import keep_gradients, update_under_way
 from treadle.ordering.handlers import handlers, handles
 from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber
@@ -69,6 +71,7 @@ __all__ = [
     "has_state",
     "in_this_process",
     "instance_of",
+    "keep_gradients",
     "length_of",
     "list_of",
     "load_model_state",
@@ -91,6 +94,7 @@ __all__ = [
     "subclass_of",
     "unflatten",
     "unwrap",
+    "update_under_way",
     "whole_number",
     "writable",
 ]

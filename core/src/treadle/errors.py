@@ -18,8 +18,8 @@ class FitException(Exception):
     """Raised during fitting to change its course; not an error.
 
     Such a cancel is a request: where a handler of an event raises it, the event's other handlers still run, and then
-    it takes effect; of several, the widest does (of the fit, of the epoch, of the step). So whether a callback sees
-    an event depends on nobody else. An operation is cut off at once.
+    it takes effect; of several, the widest does (of the fit, the epoch, the step, the update). So whether a callback
+    sees an event depends on nobody else. An operation is cut off at once.
 
     Attributes:
         callback: The callback that raised it, or None.
@@ -39,6 +39,23 @@ class CancelStepException(FitException):
         ...         raise CancelStepException("No loss in a dry run.")
         >>> toy_learner(DryRun()).fit(1)
         FitResult(epochs=1, steps=0, cancelled=None)
+    """
+
+
+class CancelUpdateException(FitException):
+    """Raise it in an update to drop its gradients; there is no `UpdateEnd`, and the step goes on. See `FitException`.
+
+    Example:
+        >>> from treadle import Callback, Read, UpdateEnd, toy_learner
+        >>> class SkipSpikes(Callback):
+        ...     "Learn nothing from a batch whose gradient is out of the ordinary."
+        ...     state_access = {"step.grads": Read}
+        ...     def on_update_begin(self, learner):
+        ...         if learner.step.grads["weight"].abs() > 50:
+        ...             raise CancelUpdateException("A spike.")
+        >>> learner = toy_learner(SkipSpikes())
+        >>> learner.fit(1).steps, learner.progress.updates < 16
+        (16, True)
     """
 
 

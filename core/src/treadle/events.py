@@ -196,7 +196,7 @@ class LossBegin(Event):
         >>> from treadle import CustomCallback, Read, TrainingPhase, toy_learner
         >>> look = CustomCallback(lambda learner: print(*learner.step), LossBegin, TrainingPhase, {"step": Read})
         >>> result = toy_learner(look, nbatches=1).fit(1)
-        xs ys yhats
+        xs ys accumulating yhats
     """
 
     @staticmethod
@@ -211,7 +211,7 @@ class BackwardBegin(Event):
         >>> from treadle import CustomCallback, Read, toy_learner
         >>> look = CustomCallback(lambda learner: print(*learner.step), BackwardBegin, state_access={"step": Read})
         >>> result = toy_learner(look, nbatches=1).fit(1)
-        xs ys yhats loss
+        xs ys accumulating yhats loss
     """
 
     @staticmethod
@@ -220,7 +220,9 @@ class BackwardBegin(Event):
 
 
 class BackwardEnd(Event):
-    """The gradients are there as `step.grads`, the update comes next. Training only.
+    """The gradients of this batch are there as `step.grads`, as the backward pass left them. Training only.
+
+    They may be scaled, or those of a part of an update; where they are whole, there is `UpdateBegin`.
 
     Example:
         >>> from treadle import CustomCallback, Read, toy_learner
@@ -233,6 +235,44 @@ class BackwardEnd(Event):
     @staticmethod
     @hookspec
     def on_backward_end(learner: Learner, phase: Phase) -> None: ...
+
+
+class UpdateBegin(Event):
+    """The gradients of an update are whole: of every batch, unscaled, reduced. The update comes next. Training only.
+
+    Whoever changes or reads the gradients stands here: clipping, noise, norms, histograms.
+
+    Example:
+        >>> from treadle import CustomCallback, Write, toy_learner
+        >>> def clip(learner):
+        ...     learner.step.grads["weight"].clamp_(-1, 1)
+        >>> learner = toy_learner(CustomCallback(clip, UpdateBegin, state_access={"step.grads": Write}))
+        >>> result = learner.fit(1)
+        >>> round(learner.model.weight.item(), 3)  # 16 updates with a learning rate of 0.001
+        0.016
+    """
+
+    @staticmethod
+    @hookspec
+    def on_update_begin(learner: Learner, phase: Phase) -> None: ...
+
+
+class UpdateEnd(Event):
+    """The parameters were changed. Not dispatched where they were not: by a cancel, or if `update` returned False.
+
+    What follows the parameters stands here: averages, schedules that count updates.
+
+    Example:
+        >>> from treadle import CustomCallback, toy_learner
+        >>> show = CustomCallback(lambda learner: print(learner.progress.updates), UpdateEnd)
+        >>> result = toy_learner(show, nbatches=2).fit(1)
+        1
+        2
+    """
+
+    @staticmethod
+    @hookspec
+    def on_update_end(learner: Learner, phase: Phase) -> None: ...
 
 
 class StepEnd(Event):

@@ -21,8 +21,7 @@ from treadle.loop.batches import as_data, check_data
 from treadle.loop.inner_loop import InnerLoop
 from treadle.loop.nested_batch import map_tensors
 from treadle.loop.position import Position
-from treadle.loop.progress import Progress
-from treadle.loop.result import FitResult
+from treadle.loop.progress import FitResult, Progress
 from treadle.ordering.graph import Ordering
 from treadle.ordering.plan import Plan
 from treadle.ordering.user_resolutions import Resolve, checked_resolve

@@ -113,6 +113,32 @@ class Step(Operation):
         return phase.step(learner, batch)
 
 
+class Accumulate(Operation):
+    """Whether the step under way only adds to the gradients, with no update of the parameters; by default it does not.
+
+    The result stands in `step.accumulating`. It is known before the forward pass, since engines that share the
+    gradients of several processes need to know it there.
+    """
+
+    @staticmethod
+    @hookspec(firstresult=True)
+    def accumulate(learner: Learner, phase: Phase) -> bool | None: ...
+
+    @staticmethod
+    def run(learner: Learner, phase: Phase) -> bool:
+        return False
+
+    @staticmethod
+    def check_result(learner: Learner, accumulating: Any) -> None:
+        """Refuse what is neither True nor False."""
+        if accumulating is not True and accumulating is not False:
+            raise CallbackError(
+                f"The operation `accumulate`, which a callback handles, returned {accumulating!r}, not True or False.\n"
+                f"Fix: say whether the step only adds to the gradients; a wrapper returns what it wraps:\n"
+                f"    return (yield)"
+            )
+
+
 class Forward(Operation):
     """Apply the model to `step.xs`: a tensor, a tuple of positional or a mapping of named inputs."""
 
@@ -179,31 +205,46 @@ class Backward(Operation):
 
     @staticmethod
     def run(learner: Learner, phase: Phase) -> None:
-        loss = learner.step.loss
+        target = learner.position.updates.target
+        loss = learner.step[target.loss]
         if not loss.requires_grad:
             raise LossError(
                 f"The loss that {name_of(learner.lossfn)} returned needs no gradient, so nothing can be learned "
                 f"from it: every parameter is frozen, or the model or the loss function left the graph.\n"
                 f"Fix: look for `.detach()`, `.item()`, `torch.no_grad()` and `requires_grad_(False)`."
             )
-        loss.backward()
+        if target.models is None:
+            loss.backward()
+        else:  # nothing reaches the gradients of the other models
+            loss.backward(inputs=[p for p in target.parameters(learner) if p.requires_grad])
 
     @staticmethod
     def before(learner: Learner) -> None:
-        """From here on the gradients are those of an update that only `update` can keep."""
-        learner.position.clear_gradients = True
+        """Start from no gradients, or from those of the batches before."""
+        learner.position.updates.begin_backward(learner)
 
     @staticmethod
     def after(learner: Learner, result: Any) -> None:
         """Count the batch that is now in the gradients."""
-        learner.progress.accumulated += 1
+        learner.position.updates.end_backward(learner)
+
+
+class FinalizeGradients(Operation):
+    """Make the gradients of an update whole: unscale, reduce, weigh. Without callbacks they are that already."""
+
+    @staticmethod
+    @hookspec(firstresult=True)
+    def finalize_gradients(learner: Learner, phase: Phase) -> Any: ...
+
+    @staticmethod
+    def run(learner: Learner, phase: Phase) -> None: ...
 
 
 class Update(Operation):
-    """Let the optimizer change the parameters.
+    """Let the optimizers change the parameters.
 
-    Its result says whether the gradients were used: after False they are kept, and the next step
-    adds to them; otherwise they are cleared when the next step begins.
+    Its result says whether they did: after False there is no `UpdateEnd`. Whatever it is, the gradients are used up:
+    they stay readable until the next backward pass begins, which starts from none.
     """
 
     @staticmethod
@@ -212,7 +253,8 @@ class Update(Operation):
 
     @staticmethod
     def run(learner: Learner, phase: Phase) -> bool:
-        for optimizer in learner.optimizers:
+        target = learner.position.updates.target
+        for optimizer in learner.optimizers if target.models is None else target.optimizers(learner):
             try:
                 optimizer.step()
             except TypeError as error:
@@ -226,19 +268,20 @@ class Update(Operation):
         return True
 
     @staticmethod
-    def after(learner: Learner, used: Any) -> None:
-        """Count the update; or keep the gradients for the next step."""
-        learner.position.clear_gradients = used is not False
-        if used is not True and used is not False:
+    def check_result(learner: Learner, changed: Any) -> None:
+        """Refuse what does not say whether the parameters were changed."""
+        if changed is not True and changed is not False and changed is not None:
             raise CallbackError(
-                f"The operation `update`, which a callback handles, returned {used!r}, which says neither that the "
-                f"gradients were used nor that they are kept.\n"
-                f"Fix: return True or, to add the next batch to them, False; a wrapper returns what it wraps:\n"
+                f"The operation `update`, which a callback handles, returned {changed!r}, which does not say whether "
+                f"the parameters were changed.\n"
+                f"Fix: return True or, if they were not, False; a wrapper returns what it wraps:\n"
                 f"    return (yield)"
             )
-        if used is not False:
-            learner.progress.updates += 1
-            learner.progress.accumulated = 0
+
+    @staticmethod
+    def after(learner: Learner, changed: Any) -> None:
+        """Count the update; its gradients are used up."""
+        learner.position.updates.end_update(learner, changed)
 
 
 #: What a model or a loss function raises that gets what it cannot use.

@@ -10,9 +10,10 @@ import torch
 
 from treadle.arguments import function, instance_of, list_of
 from treadle.errors import ArgumentTypeError, ArgumentValueError, DataError
-from treadle.events import BackwardBegin, BackwardEnd, LossBegin
+from treadle.events import LossBegin
 from treadle.loop.loop import over_batches, run_step
-from treadle.operations import Backward, Forward, Loss, Update
+from treadle.loop.update import run_update
+from treadle.operations import Accumulate, Forward, Loss
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
@@ -83,8 +84,8 @@ class AbstractTrainingPhase(Phase):
     """Phases in which parameters are changed.
 
     Example:
-        >>> from treadle import BackwardBegin, BackwardEnd, LossBegin, run_step, toy_learner
-        >>> from treadle.operations import Backward, Forward, Loss, Update
+        >>> from treadle import LossBegin, run_step, run_update, toy_learner
+        >>> from treadle.operations import Forward, Loss
         >>> class Autoencoding(AbstractTrainingPhase):
         ...     "Train a model to give back its inputs."
         ...     def step(self, learner, batch):
@@ -92,11 +93,7 @@ class AbstractTrainingPhase(Phase):
         ...             state.yhats = handle(Forward)
         ...             handle(LossBegin)
         ...             state.loss = handle(Loss)
-        ...             handle(BackwardBegin)
-        ...             handle(Backward)
-        ...             state.grads = learner.grads
-        ...             handle(BackwardEnd)
-        ...             handle(Update)
+        ...             run_update(learner, self)
         >>> learner = toy_learner()
         >>> result = learner.fit(150, phases=[Autoencoding()])
         >>> round(learner.model.weight.item(), 1)
@@ -132,28 +129,26 @@ class TrainingPhase(AbstractTrainingPhase):
     """Supervised training: the parameters are changed by the gradients of each batch's loss.
 
     The events of a step, and the state that is there from each of them on: `StepBegin` (`xs`,
-    `ys`), `LossBegin` (`yhats`), `BackwardBegin` (`loss`), `BackwardEnd` (`grads`), `StepEnd`.
+    `ys`), `LossBegin` (`accumulating`, `yhats`), `BackwardBegin` (`loss`), `BackwardEnd` (`grads`); unless the step
+    accumulates, `UpdateBegin` and `UpdateEnd`; `StepEnd`.
 
     Example:
         >>> from treadle import epoch, toy_learner
         >>> learner = toy_learner()
         >>> epoch(learner, TrainingPhase())
         >>> sorted(learner.step)
-        ['grads', 'loss', 'xs', 'yhats', 'ys']
+        ['accumulating', 'grads', 'loss', 'xs', 'yhats', 'ys']
     """
 
     def step(self, learner: Learner, batch: Any) -> None:
         """Train with a batch, a pair (inputs, targets)."""
         xs, ys = pair(batch, self)
         with run_step(learner, self, xs=xs, ys=ys) as (handle, state):
+            state.accumulating = handle[Accumulate]()
             state.yhats = handle[Forward]()
             handle[LossBegin]()
             state.loss = handle[Loss]()
-            handle[BackwardBegin]()
-            handle[Backward]()
-            state.grads = learner.grads
-            handle[BackwardEnd]()
-            handle[Update]()
+            run_update(learner, self)
 
 
 class ValidationPhase(AbstractValidationPhase):

@@ -480,7 +480,7 @@ def test_a_step_on_its_own_counts_as_a_step() -> None:
     learner = small()
     state = step(learner, TrainingPhase(), BATCH)
     assert (learner.step is state, learner.progress.steps, learner.progress.epochs) == (True, 1, 0)
-    assert sorted(state) == ["grads", "loss", "xs", "yhats", "ys"]
+    assert sorted(state) == ["accumulating", "grads", "loss", "xs", "yhats", "ys"]
 
 
 def test_the_handle_takes_the_class_of_an_event_or_an_operation() -> None:
@@ -627,12 +627,12 @@ def test_a_phase_may_be_passed_data_that_it_has_no_name_for() -> None:
 
 
 class Override(Callback):
-    """Overrides `update` by a script: True, False, or None."""
+    """Overrides `accumulate` by a script, and afterwards not."""
 
-    def __init__(self, *script: bool | None) -> None:
+    def __init__(self, *script: bool) -> None:
         self.script = list(script)
 
-    def update(self, phase: AbstractTrainingPhase):
+    def accumulate(self, phase: AbstractTrainingPhase):
         return self.script.pop(0) if self.script else None
 
 
@@ -685,22 +685,21 @@ def test_gradients_can_be_read_until_the_next_step_begins() -> None:
     assert seen == [1.0, 1.0, None]
 
 
-def test_an_update_that_is_overridden_with_false_keeps_the_gradients_for_the_next_step() -> None:
+def test_a_step_that_accumulates_keeps_the_gradients_for_the_next_one() -> None:
     grads = Grads()
-    one_weight(grads, Override(False, False, True, None)).fit(1)
+    one_weight(grads, Override(True, True, False, False)).fit(1)
     assert grads.at == [1.0, 2.0, 3.0, 1.0]
 
 
-def test_what_was_kept_goes_over_the_end_of_an_epoch_but_not_into_the_next_fit() -> None:
+def test_what_was_kept_goes_neither_over_the_end_of_an_epoch_nor_into_the_next_fit() -> None:
     grads = Grads()
-    learner = one_weight(grads, Override(*[False] * 3), batches=2)
+    learner = one_weight(grads, Override(*[True] * 3), batches=2)
+    learner.fit(2)
+    assert grads.at == [1.0, 2.0, 1.0, 2.0]
+    learner.get_callback(Override).script = [True]
+    step(learner, TrainingPhase(), learner.data.training[0])
     learner.fit(1)
-    learner.position.clear_gradients = False
-    epoch(learner, TrainingPhase())
-    assert grads.at == [1.0, 2.0, 3.0, 4.0]
-    learner.get_callback(Override).script = [False]
-    learner.fit(1)
-    assert grads.at[4:] == [1.0, 2.0]
+    assert grads.at[4:] == [1.0, 1.0, 1.0]
 
 
 def test_a_cancelled_step_leaves_nothing_in_the_next_ones_gradients() -> None:
@@ -721,7 +720,7 @@ def test_a_cancelled_step_ends_what_was_being_added_up() -> None:
             if self.count == 2:
                 raise CancelStepException("bad batch")
 
-    one_weight(grads, Second(), Override(False, False)).fit(1)
+    one_weight(grads, Second(), Override(*[True] * 4)).fit(1)
     assert grads.at == [1.0, 2.0, 1.0, 2.0]
 
 
@@ -749,9 +748,9 @@ class Accumulate(Callback):
     def __init__(self, n: int) -> None:
         self.n, self.count = n, 0
 
-    def update(self):
+    def accumulate(self):
         self.count += 1
-        return False if self.count % self.n else None
+        return self.count % self.n != 0
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])
@@ -805,10 +804,15 @@ def test_in_a_custom_phase_gradients_are_cleared_at_each_step_too(phase) -> None
     assert grads.at == [1.0] * 4
 
 
-def test_in_a_custom_phase_an_update_can_be_overridden_with_false_too() -> None:
+def test_in_a_custom_phase_an_update_that_changed_nothing_uses_the_gradients_up_too() -> None:
+    class Skip(Callback):
+        def update(self):
+            return False
+
     grads = Grads()
-    epoch(one_weight(grads, Override(False, False, True)), Manual())
-    assert grads.at == [1.0, 2.0, 3.0, 1.0]
+    learner = one_weight(grads, Skip())
+    epoch(learner, Manual())
+    assert (grads.at, learner.progress.updates) == ([1.0] * 4, 0)
 
 
 # Bad input: each is a typed error that names the thing and the fix.

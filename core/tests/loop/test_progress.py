@@ -98,12 +98,12 @@ def test_a_step_or_epoch_that_was_cancelled_counts_only_if_its_own_end_event_can
 
 
 class Override(Callback):
-    """Overrides `update` by a script: True, False, or None."""
+    """Overrides `accumulate` by a script."""
 
     def __init__(self, *script):
         self.script = list(script)
 
-    def update(self, phase: TrainingPhase):
+    def accumulate(self, phase: TrainingPhase):
         return self.script.pop(0)
 
 
@@ -118,7 +118,7 @@ def test_the_batches_of_an_update_are_counted_and_the_update_once_whoever_does_i
         def on_step_end(self, learner):
             seen.append((learner.progress.updates, learner.progress.accumulated))
 
-    epoch(toy_learner(Look(), Override(False, False, True, None), nbatches=4), TrainingPhase())
+    epoch(toy_learner(Look(), Override(True, True, False, False), nbatches=4), TrainingPhase())
     assert seen == [(0, 1), (0, 2), (1, 0), (2, 0)]
 
 
@@ -128,7 +128,7 @@ def test_a_cancelled_step_drops_the_batches_of_its_update():
             if learner.progress.accumulated == 2:
                 raise CancelStepException("Enough.")
 
-    learner = toy_learner(Cancel(), Override(False, False), nbatches=2)
+    learner = toy_learner(Cancel(), Override(True, True), nbatches=2)
     epoch(learner, TrainingPhase())
     assert (learner.progress.accumulated, learner.progress.updates) == (0, 0)
 

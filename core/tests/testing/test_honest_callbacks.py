@@ -153,14 +153,20 @@ class OverridesLoss(Callback):
 
 
 @honest
-class OverridesUpdate(Callback):
+class Accumulates(Callback):
     """Updates in every second step, with the gradients of two."""
+
+    def accumulate(self, learner):
+        return learner.progress.accumulated % 2 == 0
+
+
+@honest
+class OverridesUpdate(Callback):
+    """Lets the optimizers step by itself."""
 
     state_access = {"optimizer": Write, "params": Write}
 
     def update(self, learner):
-        if learner.progress.accumulated % 2:
-            return False
         optimizers = learner.optimizer
         for optimizer in optimizers.values() if hasattr(optimizers, "values") else [optimizers]:
             optimizer.step()

@@ -10,10 +10,16 @@ from collections.abc import Iterable, Sequence
 
 from treadle.callback import Callback
 from treadle.dispatch.call import Call
-from treadle.errors import CancelEpochException, CancelFittingException, CancelStepException, FitException
+from treadle.errors import (
+    CancelEpochException,
+    CancelFittingException,
+    CancelStepException,
+    CancelUpdateException,
+    FitException,
+)
 
 #: The cancels by how much they end, the widest first.
-WIDTHS = (CancelFittingException, CancelEpochException, CancelStepException)
+WIDTHS = (CancelFittingException, CancelEpochException, CancelStepException, CancelUpdateException)
 
 #: What was raised, and by which callback.
 Raised = tuple[Callback | None, BaseException]
@@ -41,16 +47,19 @@ def failed(raised: Iterable[Raised]) -> bool:
 
 
 def width(exception: BaseException, call: Call) -> int:
-    """How much an exception ends, the most first: an error, a cancel of the fit, of the epoch, of the step.
+    """How much an exception ends, the most first: an error, a cancel of the fit, of the epoch, the step, the update.
 
     A cancel of what is not under way is an error, which the loop makes of it; it is not hidden by another cancel.
     """
     if not isinstance(exception, FitException):
         return 0
-    in_epoch, in_step = call.hook.phased, call.learner.position.stepping
-    if (isinstance(exception, CancelStepException) and not in_step) or (
-        isinstance(exception, CancelEpochException) and not in_epoch
-    ):
+    position = call.learner.position
+    under_way = {
+        CancelEpochException: call.hook.phased,
+        CancelStepException: position.stepping,
+        CancelUpdateException: position.updates.open,
+    }
+    if any(isinstance(exception, kind) and not unit for kind, unit in under_way.items()):
         return 1
     return next((i for i, kind in enumerate(WIDTHS, 2) if isinstance(exception, kind)), len(WIDTHS) + 2)
 

@@ -31,14 +31,16 @@ from treadle.errors import (
     CancelError,
     CancelFittingException,
     CancelStepException,
+    CancelUpdateException,
     FitException,
 )
 from treadle.events import EpochBegin, EpochEnd, FitBegin, FitEnd, StepBegin, StepEnd
 from treadle.loop.batches import batches, data_for, empty_data
-from treadle.loop.result import FitResult
+from treadle.loop.progress import FitResult
 from treadle.loop.scope import Scope, enter, entered, keep_outer, open_fit, open_operation, open_phase, unwind
+from treadle.loop.update import complete_unfinished
 from treadle.operations import Epoch, Step
-from treadle.state.models import clear_gradients, warn_if_untrained
+from treadle.state.models import warn_if_untrained
 from treadle.state.propdict import PropDict
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]) -> 
             end.dispatch_begin()
             if n:
                 warn_if_untrained(learner.models, learner.optimizers)
-            drop_gradients(learner)
+            position.updates.drop_all(learner)
             if position.resumption is not None:
                 position.resumption.restore()
             for phase in islice(cycle(phases), position.rounds, n * len(phases)):
@@ -126,7 +128,7 @@ def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
         >>> learner = toy_learner()
         >>> state = step(learner, TrainingPhase(), learner.data.training[0])
         >>> sorted(state)
-        ['grads', 'loss', 'xs', 'yhats', 'ys']
+        ['accumulating', 'grads', 'loss', 'xs', 'yhats', 'ys']
     """
     run = handle_of(learner, phase)[Step]
     with entered(learner), entered(learner):
@@ -181,21 +183,26 @@ class run_epoch:
         learner, phase = self._learner, self._phase
         ended = error is None or isinstance(error, CancelEpochException)
         try:
-            if isinstance(error, CancelStepException):
-                raise not_under_way(error, "step") from error
+            if isinstance(error, PARTS):
+                raise not_under_way(error) from error
+            if error is None and learner.position.updates.unfinished and phase.training:
+                try:
+                    complete_unfinished(learner, phase, self._handle)
+                except CancelEpochException as cancel:
+                    error = cancel
             if not ended:
                 note_place(error, learner, phase)
                 return False
             if error is None:
                 learner.progress.epochs += bool(phase.training)
             elif phase.training:
-                drop_gradients(learner)
+                learner.position.updates.drop_all(learner)
             self._handle[EpochEnd]()
             return error is not None
         except CancelEpochException:
             return True  # by a handler of EpochEnd: it ends anyway
-        except CancelStepException as cancel:
-            raise not_under_way(cancel, "step") from cancel
+        except PARTS as cancel:
+            raise not_under_way(cancel) from cancel
         except BaseException as raised:
             ended = isinstance(raised, FitException)
             raise
@@ -247,9 +254,8 @@ class run_step:
         position.stepping = True
         progress.step += 1
         learner.__dict__["step"] = self._state  # which needs no check, and this is every step
-        if phase.training and position.clear_gradients:
-            clear_gradients(learner)
-            progress.accumulated = 0
+        if phase.training:
+            position.updates.begin_step(learner)
         try:
             handle[StepBegin]()
         except BaseException as error:
@@ -279,12 +285,16 @@ class run_step:
                     learner.progress.steps += 1
                 self._handle[StepEnd]()
                 return False
-            if phase.training and learner.position.clear_gradients:
-                learner.progress.accumulated = 0
+            if phase.training:
+                learner.position.updates.end_step(learner)
+            if isinstance(error, CancelUpdateException):
+                raise not_under_way(error) from error
             note_place(error, learner, phase)
             return isinstance(error, CancelStepException)
         except CancelStepException:  # by a handler of StepEnd: it ends anyway
             return True
+        except CancelUpdateException as cancel:
+            raise not_under_way(cancel) from cancel
         finally:
             learner.position.stepping = False
             if self._depth is not None:
@@ -328,7 +338,7 @@ class fit_end:
                 raise
             error.add_note(f"After it, a handler of on_fit_end raised {another!r}.")  # which does not hide it
         if isinstance(error, FitException) and error is not self.cancelled:
-            raise not_under_way(error, "step" if isinstance(error, CancelStepException) else "epoch") from error
+            raise not_under_way(error) from error
         return isinstance(error, CancelFittingException)
 
 
@@ -348,13 +358,14 @@ def equal(first: object, second: object) -> bool:
         return False
 
 
-def drop_gradients(learner: Learner) -> None:
-    """Let the next step begin without the gradients of the batches so far."""
-    learner.position.clear_gradients, learner.progress.accumulated = True, 0
+#: What ends a part of an epoch.
+PARTS = (CancelStepException, CancelUpdateException)
 
 
-def not_under_way(cancel: FitException, unit: str) -> CancelError:
-    """The error for a cancel that went past everything that it could have ended."""
+def not_under_way(cancel: FitException, unit: str | None = None) -> CancelError:
+    """The error for a cancel that went past everything that it could have ended; or for any, where no `unit` is."""
+    units = {CancelUpdateException: "update", CancelStepException: "step", CancelEpochException: "epoch"}
+    unit = unit or next((unit for kind, unit in units.items() if isinstance(cancel, kind)), "fit")
     fix = "raise it in a handler of on_fit_begin." if unit == "fit" else "to end the fit, raise CancelFittingException."
     error = CancelError(
         f"{type(cancel).__name__} was raised where no {unit} was under way"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from treadle.arguments import not_a_learner
 from treadle.loop.scope import Scope
+from treadle.loop.update import Updates
 from treadle.state.modes import Modes
 from treadle.state.random_state import RandomState
 from treadle.state.run.data.passes import Passes, PassStart
@@ -29,8 +30,7 @@ class Position:
         at_start: How things stood right before its first batch was asked for, or None.
         modes: The modes that the models' modules get back after it, or None.
         passes: What is known of the passes over the data, by their names.
-        clear_gradients: Whether the next training step begins by clearing the gradients: not while batches of an
-            update that is under way are in them.
+        updates: Which updates the gradients belong to.
         resumed: Whether the learner goes on with a run that was saved.
         resumption: What a resumed run has yet to take over, or None.
         scopes: What is under way, the outermost first.
@@ -41,7 +41,6 @@ class Position:
     __slots__ = (
         "at_entry",
         "at_start",
-        "clear_gradients",
         "modes",
         "n",
         "passes",
@@ -53,6 +52,7 @@ class Position:
         "skipped",
         "stepping",
         "taps",
+        "updates",
     )
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Position:
         self.at_start: PassStart | None = None
         self.modes: Modes | None = None
         self.passes: dict[str, Passes] = {}
-        self.clear_gradients = True
+        self.updates = Updates()
         self.resumed = False
         self.resumption: Resumption | None = None
         self.scopes: list[Scope] = []

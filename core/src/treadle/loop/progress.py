@@ -1,8 +1,11 @@
-"""`Progress`: how far a learner has come."""
+"""`Progress` and `FitResult`: how far a learner has come, and how a fit went."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from treadle.errors import CancelFittingException
 
 if TYPE_CHECKING:
     from treadle.phases import Phase
@@ -39,3 +42,25 @@ class Progress:
     def __repr__(self) -> str:
         names = ("phase", "epoch", "step", "epochs", "steps", "updates", "accumulated")
         return f"Progress({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a fit went. A fit that a callback cancelled is not an error.
+
+    Args:
+        epochs: Training epochs that ran to their end.
+        steps: Training steps that did.
+        cancelled: None, or the `CancelFittingException` with its message and, as `callback`, the
+            callback that raised it.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> result = toy_learner(nbatches=4).fit(3)
+        >>> result.epochs, result.steps, result.cancelled
+        (3, 12, None)
+    """
+
+    epochs: int
+    steps: int
+    cancelled: CancelFittingException | None = None

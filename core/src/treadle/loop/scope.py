@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from treadle.errors import ArgumentValueError, ThreadError
+from treadle.loop.update import Updates
 from treadle.state.models import clear_gradients, gradients_of, put_back_gradients
 from treadle.state.modes import modes_of, put_back_modes, set_modes
 from treadle.state.propdict import PropDict
@@ -150,7 +151,7 @@ def open_fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]
     scope = Scope(learner, inner=False)
     if scope.nested:
         keep_outer(scope, learner)
-        scope.set(position, clear_gradients=position.clear_gradients)
+        scope.set(position, updates=Updates())
         scope.set(learner.progress, accumulated=0)
     if data is not learner.data:
         scope.set(position, passes={})  # or it would hold the data for as long as the learner lives
@@ -183,7 +184,7 @@ def open_phase(learner: Learner, phase: Phase, owner: object, *, step: bool = Fa
             keep_outer(scope, learner)
         if phase.training is not False:
             scope.undo.append(functools.partial(put_back_gradients, gradients_of(learner)))
-            scope.set(position, clear_gradients=True)
+            scope.set(position, updates=Updates())
             clear_gradients(learner)
             scope.set(learner.progress, accumulated=0)
     scope.set(learner.progress, phase=phase, step=0)

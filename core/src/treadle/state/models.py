@@ -142,6 +142,12 @@ def without_optimizer(models: Iterable[nn.Module], optimizers: Iterable[torch.op
     return [parameter for model in models for parameter in model.parameters() if id(parameter) not in held]
 
 
+def parameters_in(models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> list[nn.Parameter]:
+    """The parameters of models and those that optimizers hold, each once."""
+    held = [group["params"] for optimizer in optimizers for group in optimizer.param_groups]
+    return list(dict.fromkeys(chain(*(model.parameters() for model in models), *held)))
+
+
 def clear_gradients(learner: Learner) -> None:
     """Clear the gradients of all parameters, those of the models and those that an optimizer holds."""
     others = learner.without_optimizer
@@ -163,9 +169,7 @@ HeldGradients = list[tuple[torch.Tensor, torch.Tensor | None]]
 
 def gradients_of(learner: Learner) -> HeldGradients:
     """The gradients of all parameters, those of the models and those that an optimizer holds."""
-    held = [group["params"] for optimizer in learner.optimizers for group in optimizer.param_groups]
-    models = [model.parameters() for model in learner.models]
-    return [(parameter, parameter.grad) for parameter in dict.fromkeys(chain(*models, *held))]
+    return [(parameter, parameter.grad) for parameter in parameters_in(learner.models, learner.optimizers)]
 
 
 def put_back_gradients(gradients: HeldGradients) -> None:

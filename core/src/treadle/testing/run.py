@@ -12,7 +12,7 @@ from treadle.access import Read
 from treadle.callback import Callback
 from treadle.errors import NotSaveableError
 from treadle.learner import Learner
-from treadle.loop.result import FitResult
+from treadle.loop.progress import FitResult
 from treadle.phases import AbstractTrainingPhase, AbstractValidationPhase
 from treadle.state.propdict import PropDict, by_name, named, named_tensors
 from treadle.state.run.entries import capture

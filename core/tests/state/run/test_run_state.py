@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from treadle import Callback, Learner, PropDict, Series, TrainingPhase, Write, toy_learner
+from treadle import Callback, Learner, PropDict, Series, TrainingPhase, Write, step, toy_learner
 from treadle.errors import MismatchError
 from treadle.state.run.capture import capture_run
 from treadle.state.run.run_state import RunState
@@ -25,9 +25,9 @@ class Accumulate(Callback):
         learner.cbstate.seen.series.push(self.count, float(torch.rand(())))
         learner.cbstate.seen.last = (self.count, torch.rand(2))
 
-    def update(self) -> bool | None:
+    def accumulate(self) -> bool:
         self.count += 1
-        return None if self.count % 3 == 0 else False
+        return self.count % 3 != 0
 
     def state_dict(self) -> dict[str, Any]:
         return {"count": self.count}
@@ -67,8 +67,11 @@ def content(learner: Learner) -> list[Any]:
 def test_put_back_into_another_learner_the_run_goes_on_as_if_it_had_never_stopped() -> None:
     learner = learner_of()
     learner.fit(1)
+    go_on(learner)  # into an update of which there are batches to come
+    assert learner.progress.accumulated == 1
     state = capture_run(learner)
     captured = copy.deepcopy(content(learner))
+    go_on(learner)
     learner.fit(2)
     expected = content(learner)
     again = learner_of(seed=7)
@@ -77,8 +80,14 @@ def test_put_back_into_another_learner_the_run_goes_on_as_if_it_had_never_stoppe
         state.check(again)
         state.put_back(again)
         assert content(again) == captured
+    go_on(again)
     again.fit(2)
     assert content(again) == expected
+
+
+def go_on(learner: Learner) -> None:
+    """Run one step alone, which ends no update."""
+    step(learner, TrainingPhase(), (torch.ones(8, 1), torch.ones(8, 1)))
 
 
 def copy_of_data(learner: Learner, again: Learner) -> Any:

@@ -116,7 +116,7 @@ class RunState:
         learner.step = PropDict(self.part("step"))
         for name, value in self.part("progress").items():
             setattr(learner.progress, name, value)
-        learner.position.clear_gradients = self.part("clear_gradients")
+        learner.position.updates.put_back(self.part("unfinished"))
         random.put_back()
 
     @torch.no_grad()

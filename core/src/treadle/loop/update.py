@@ -1,0 +1,336 @@
+"""The update: from a loss to changed parameters, by the gradients of one batch or of several.
+
+    run_update
+      BackwardBegin
+      backward                operation -> grads
+      BackwardEnd             the gradients of this batch, as backward left them
+      unless accumulating:    `step.accumulating`, which the operation `accumulate` gave before the forward pass
+        finalize_gradients    operation: unscale, reduce, weigh
+        UpdateBegin           the gradients are whole
+        update                operation
+        UpdateEnd             the parameters were changed
+
+An epoch that ends inside an update completes it from `finalize_gradients` on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from treadle.errors import ArgumentValueError, CallbackError, CancelUpdateException, did_you_mean
+from treadle.events import BackwardBegin, BackwardEnd, UpdateBegin, UpdateEnd
+from treadle.operations import Accumulate, Backward, FinalizeGradients, Update
+from treadle.state.gradients import Gradients
+from treadle.state.models import clear_gradients, models_of, optimizers_of, parameters_in
+from treadle.state.propdict import PropDict, named
+from treadle.state.views import learner_of
+
+if TYPE_CHECKING:
+    from treadle.dispatch.dispatcher import Handle
+    from treadle.learner import Learner
+    from treadle.phases import Phase
+
+
+def run_update(learner: Learner, phase: Phase, loss: str = "loss", models: str | Iterable[str] | None = None) -> None:
+    """Change the parameters by the gradients of a loss, or only add to the gradients, as `step.accumulating` says.
+
+    For phases of one's own, inside of a step. It does all from `BackwardBegin` to `UpdateEnd`. A
+    `CancelUpdateException` raised in it drops the gradients of the update, and the step goes on.
+
+    Args:
+        loss: The name of the loss in the step's state. Default: "loss".
+        models: The name of a model, or several: the gradients, the optimizers and `step.grads` are of those alone.
+            Default: all.
+
+    Reads `step.<loss>`, and `step.accumulating`, which it sets by the operation `accumulate` where the phase has not.
+    Writes `step.grads`.
+
+    Raises:
+        CallbackError: if no step is under way.
+        ArgumentValueError: if the learner has no such model or loss, if an optimizer of the models holds
+            parameters of others, or if a step accumulates gradients for the same parameters twice.
+
+    Example:
+        >>> from treadle import AbstractTrainingPhase, LossBegin, run_step, toy_learner
+        >>> from treadle.operations import Forward, Loss
+        >>> class Autoencoding(AbstractTrainingPhase):
+        ...     "Train a model to give back its inputs."
+        ...     def step(self, learner, batch):
+        ...         with run_step(learner, self, xs=batch[0], ys=batch[0]) as (handle, state):
+        ...             state.yhats = handle(Forward)
+        ...             handle(LossBegin)
+        ...             state.loss = handle(Loss)
+        ...             run_update(learner, self)
+        >>> learner = toy_learner()
+        >>> result = learner.fit(150, phases=[Autoencoding()])
+        >>> round(learner.model.weight.item(), 1)
+        1.0
+    """
+    position = learner.position
+    if not position.stepping:
+        raise CallbackError(
+            "run_update was called outside of a step.\n"
+            "Fix: call it in the step of a phase:\n"
+            "    with run_step(learner, self, xs=xs, ys=ys) as (handle, state): ..."
+        )
+    handle, state, updates = learner.handle(phase), learner.step, position.updates
+    target = updates.target = WHOLE if models is None and loss == "loss" else target_of(learner, loss, models)
+    if "accumulating" not in state:
+        state.accumulating = handle[Accumulate]()
+    updates.open = True
+    try:
+        handle[BackwardBegin]()
+        handle[Backward]()
+        state.grads = learner.grads if target.models is None else target.grads(learner)
+        handle[BackwardEnd]()
+        if state.accumulating:
+            updates.keep(target)
+        else:
+            complete(handle)
+    except CancelUpdateException:
+        updates.drop(learner, target)
+    finally:
+        updates.target, updates.open = WHOLE, False
+
+
+def complete(handle: Handle) -> None:
+    """The part of an update for which the gradients are whole."""
+    handle[FinalizeGradients]()
+    handle[UpdateBegin]()
+    if handle[Update]() is not False:
+        handle[UpdateEnd]()
+
+
+def complete_unfinished(learner: Learner, phase: Phase, handle: Handle) -> None:
+    """Complete the updates that an epoch ends in, with a state of a step that has `grads` and `accumulating`."""
+    updates, outer, batches = learner.position.updates, learner.step, learner.progress.accumulated
+    updates.open = True
+    try:
+        for target in list(updates.unfinished):
+            updates.target, learner.progress.accumulated = target, batches
+            learner.step = PropDict(grads=target.grads(learner), accumulating=False)
+            try:
+                complete(handle)
+            except CancelUpdateException:
+                updates.drop(learner, target)
+    finally:  # what is left by a cancel or an error has been changed already, and is no sum of gradients any more
+        updates.drop_all(learner)
+        updates.target, updates.open, learner.step = WHOLE, False, outer
+
+
+class Target(NamedTuple):
+    """What an update is of.
+
+    Attributes:
+        loss: The name of the loss in the step's state.
+        models: The names of the models that it changes, or None for all.
+    """
+
+    loss: str = "loss"
+    models: tuple[str, ...] | None = None
+
+    def overlaps(self, other: Target) -> bool:
+        """Whether both change a model."""
+        return self.models is None or other.models is None or not set(self.models).isdisjoint(other.models)
+
+    # Each takes a learner, or the view that a callback has of it, with what that declares.
+
+    def optimizers(self, learner: Any) -> list[torch.optim.Optimizer]:
+        """The optimizers that it lets step."""
+        optimizer = learner.optimizer
+        return optimizers_of(optimizer if self.models is None else {n: named(optimizer)[n] for n in self.models})
+
+    def params(self, learner: Any) -> Mapping[str, Any]:
+        """The parameters by name, as in `learner.params`."""
+        params = learner.params
+        return params if self.models is None else PropDict({name: named(params)[name] for name in self.models})
+
+    def grads(self, learner: Any) -> Gradients:
+        """Their gradients by name."""
+        return Gradients(self.params(learner))
+
+    def parameters(self, learner: Any) -> list[torch.nn.Parameter]:
+        """Their parameters, those of the models and those that only an optimizer holds, each once."""
+        models = models_of(learner.model) if self.models is None else [named(learner.model)[n] for n in self.models]
+        return parameters_in(models, self.optimizers(learner))
+
+
+#: The update of all models by `step.loss`.
+WHOLE = Target()
+
+
+def target_of(learner: Learner, loss: str, models: str | Iterable[str] | None) -> Target:
+    """What an update is of, checked against the learner."""
+    if not isinstance(loss, str) or loss not in learner.step:
+        raise ArgumentValueError(
+            f"run_update got the loss {loss!r}, and the step has no such entry. "
+            f"{did_you_mean(str(loss), learner.step)}\n"
+            f"Fix: set it before:\n    state.{loss} = ..."
+        )
+    if models is None:
+        return Target(loss)
+    names = (models,) if isinstance(models, str) else tuple(models)
+    known = named(learner.model) if len(learner.models) > 1 or not isinstance(learner.model, torch.nn.Module) else {}
+    if not names or any(name not in known for name in names):
+        listed = f"has the models {', '.join(known)}" if known else "has one model, without a name"
+        raise ArgumentValueError(
+            f"run_update got models={models!r}, and the learner {listed}.\n"
+            f"Fix: {'name some of them' if known else 'leave it out'}:\n"
+            f"    run_update(learner, self{f', models={next(iter(known))!r}' if known else ''})"
+        )
+    target = Target(loss, names)
+    if not isinstance(learner.optimizer, PropDict) or any(name not in named(learner.optimizer) for name in names):
+        raise ArgumentValueError(
+            f"run_update got models={models!r}, which have no optimizer of their own.\n"
+            f"Fix: give the learner one for each model:\n    optimizer={{{names[0]!r}: torch.optim.Adam, ...}}"
+        )
+    own = {id(parameter) for name in names for parameter in named(learner.model)[name].parameters()}
+    for other, model in known.items():
+        if other not in names:
+            held = {id(parameter) for parameter in model.parameters()} - own
+            for optimizer in target.optimizers(learner):
+                if any(id(parameter) in held for group in optimizer.param_groups for parameter in group["params"]):
+                    raise ArgumentValueError(
+                        f"run_update got models={models!r}, and their optimizer holds parameters of {other} as well, "
+                        f"which it would change.\n"
+                        f"Fix: give each model an optimizer of its own:\n"
+                        f"    optimizer={{{names[0]!r}: torch.optim.Adam, {other!r}: torch.optim.Adam}}"
+                    )
+    return target
+
+
+class Updates:
+    """Which updates the gradients belong to.
+
+    Gradients that were used can be read until the next backward pass begins, which starts from none. Those of an
+    update that is under way, of which there are batches to come, are added to.
+
+    Attributes:
+        target: What the update under way is of.
+        unfinished: Those whose gradients are kept for batches to come, in their order.
+        open: Whether one is under way, in a step or at the end of an epoch.
+        began: Whether a backward pass began in the step that is under way, or that was the last.
+        batches: How many batches were in the gradients when the step began.
+        kept: Those that the step under way has kept.
+    """
+
+    __slots__ = ("batches", "began", "kept", "open", "target", "unfinished")
+
+    def __init__(self) -> None:
+        self.target = WHOLE
+        self.unfinished: dict[Target, None] = {}
+        self.open = self.began = False
+        self.batches = 0
+        self.kept: tuple[Target, ...] = ()
+
+    def begin_step(self, learner: Learner) -> None:
+        """A training step begins. Clear what a phase that goes its own way has left in the gradients."""
+        if not self.began and not self.unfinished:
+            clear_gradients(learner)
+        self.target, self.open, self.began, self.kept = WHOLE, False, False, ()
+        self.batches = learner.progress.accumulated
+
+    def end_step(self, learner: Learner) -> None:
+        """A training step was cancelled or failed; what its backward pass has begun is dropped."""
+        if self.began:
+            self.drop_all(learner)
+
+    def begin_backward(self, learner: Learner) -> None:
+        """A backward pass begins: what it leaves is not kept until somebody says so."""
+        self.began = True
+        if self.target in self.unfinished:
+            del self.unfinished[self.target]
+        elif self.target.models is None:
+            clear_gradients(learner)
+        else:
+            for parameter in self.target.parameters(learner):
+                parameter.grad = None
+
+    def end_backward(self, learner: Learner) -> None:
+        """Count the batch that is now in the gradients."""
+        learner.progress.accumulated = self.batches + 1
+
+    def keep(self, target: Target) -> None:
+        """Keep the gradients of a step that accumulates."""
+        for other in self.kept:
+            if target.overlaps(other):
+                raise ArgumentValueError(
+                    f"A step that accumulates gradients called run_update twice for the same parameters "
+                    f"({shown(other)}, then {shown(target)}): nobody could tell how many batches are in them.\n"
+                    f"Fix: leave out the callback that accumulates, or name other models in each call:\n"
+                    f'    run_update(learner, self, models="...")'
+                )
+        self.kept += (target,)
+        self.unfinished[target] = None
+
+    def end_update(self, learner: Learner, changed: object) -> None:
+        """Count an update; its gradients are used up."""
+        self.unfinished.pop(self.target, None)
+        learner.progress.accumulated = 0
+        learner.progress.updates += changed is not False
+
+    def drop(self, learner: Learner, target: Target) -> None:
+        """Let the next update of a target begin without the gradients so far."""
+        self.unfinished.pop(target, None)
+        learner.progress.accumulated = 0
+
+    def put_back(self, unfinished: Iterable[Sequence[Any]]) -> None:
+        """Go on with updates that were saved in plain values."""
+        self.unfinished = {Target(loss, None if models is None else tuple(models)): None for loss, models in unfinished}
+
+    def drop_all(self, learner: Learner) -> None:
+        """Let the next step begin without the gradients of the batches so far."""
+        self.unfinished.clear()
+        self.began, learner.progress.accumulated = False, 0
+
+
+def shown(target: Target) -> str:
+    """A target as it was asked for."""
+    return "all models" if target.models is None else ", ".join(target.models)
+
+
+def keep_gradients(learner: Any) -> None:
+    """Let the next backward pass of the update under way add to its gradients, instead of starting from none.
+
+    For callbacks that compute the gradients of an update anew, of several batches, with
+    `learner.loop.perform(Backward)` for each.
+
+    Example:
+        >>> from treadle import Callback, Write, hookimpl, toy_learner
+        >>> class Twice(Callback):
+        ...     "Add the gradients of a second backward pass to those of the first."
+        ...     state_access = {"loop": Write, "step": Write}
+        ...     @hookimpl(wrapper=True)
+        ...     def finalize_gradients(self, learner):
+        ...         keep_gradients(learner)
+        ...         learner.step.yhats = learner.loop.perform(Forward)
+        ...         learner.step.loss = learner.loop.perform(Loss)
+        ...         learner.loop.perform(Backward)
+        ...         return (yield)
+        >>> from treadle.operations import Forward, Loss
+        >>> learner = toy_learner(Twice(), nbatches=1, data=([(torch.ones(1, 1), torch.ones(1, 1))],))
+        >>> result = learner.fit(1)
+        >>> learner.step.grads["weight"].item()
+        -2.0
+    """
+    updates = learner_of(learner).position.updates
+    updates.unfinished[updates.target] = None
+
+
+def update_under_way(learner: Any) -> Target:
+    """What the update under way is of: its models, parameters and optimizers; without one, all of them.
+
+    Example:
+        >>> from treadle import CustomCallback, Read, UpdateBegin, toy_learner
+        >>> def show(learner):
+        ...     target = update_under_way(learner)
+        ...     print(target.models, list(target.params(learner)), len(target.optimizers(learner)))
+        >>> access = {"params": Read, "optimizer": Read}
+        >>> result = toy_learner(CustomCallback(show, UpdateBegin, state_access=access), nbatches=1).fit(1)
+        None ['weight'] 1
+    """
+    target: Target = learner_of(learner).position.updates.target
+    return target
