@@ -1,0 +1,3 @@
+"""Mixed precision, with a gradient scaler where it needs one, for Treadle."""
+
+__all__: list[str] = []
