@@ -1,7 +1,11 @@
 import itertools
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from treadle import (
     Callback,
     Event,
@@ -10,6 +14,7 @@ from treadle import (
     TrainingPhase,
     ValidationPhase,
     Write,
+    hookimpl,
     run_step,
     throttle,
     toy_learner,
@@ -305,3 +310,77 @@ def test_it_shows_only_what_a_phase_performs() -> None:
         ("Special", "on_backward_end"),
         ("Special", "update"),
     ]
+
+
+def drawn(name, handled, paths, *, wrapper):
+    """A callback that handles some events in some phase, declares some paths, and may wrap the step."""
+    handlers = {
+        "on_step_end": lambda self, phase: None,
+        "on_epoch_end": lambda self: None,
+        "on_step_begin": lambda self, phase: None,
+    }
+    handlers["on_step_end"].__annotations__ = {"phase": TrainingPhase}
+    body = {hook: handlers[hook] for hook in handled}
+    if wrapper:
+
+        @hookimpl(wrapper=True)
+        def step(self):
+            return (yield)
+
+        body["step"] = step
+    return type(name, (Callback,), {**body, "state_access": {f"step.{path}": Read for path in paths}})()
+
+
+CALLBACKS_OF_A_PLAN = st.lists(
+    st.builds(
+        drawn,
+        st.sampled_from(["First", "Second", "Third", "Fourth"]),
+        st.sets(st.sampled_from(["on_step_begin", "on_step_end", "on_epoch_end"])),
+        st.sets(st.sampled_from(["loss", "xs"])),
+        wrapper=st.booleans(),
+    ),
+    max_size=4,
+    unique_by=lambda callback: callback.name,
+)
+
+
+def without_sources(plan):
+    """What a plan shows, without where the callbacks come from."""
+    return str(plan).partition("Where they come from")[0], sorted(callback.name for callback in plan.callbacks)
+
+
+@settings(max_examples=50, deadline=None)
+@given(first=CALLBACKS_OF_A_PLAN, second=CALLBACKS_OF_A_PLAN, data=st.data())
+def test_two_plans_have_one_digest_exactly_if_they_show_the_same(first, second, data) -> None:
+    one, other = toy_learner(*first).plan(), toy_learner(*second).plan()
+    assert (one.digest == other.digest) == (without_sources(one) == without_sources(other))
+    permuted = data.draw(st.permutations(first))
+    assert toy_learner(*permuted).plan().digest == one.digest
+
+
+def test_the_digest_is_16_characters_and_the_same_in_every_process() -> None:
+    code = "from treadle import *; print(toy_learner(CustomCallback(print, StepEnd)).plan().digest)"
+    digests = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        for _ in range(2)
+    }
+    (digest,) = digests
+    assert len(digest) == 16
+    assert int(digest, 16) >= 0
+
+
+def test_the_digest_tells_the_reasons_and_who_is_around() -> None:
+    class Ring(Callback):
+        name = "Announcer"
+
+        @hookimpl(wrapper=True)
+        def on_step_end(self):
+            return (yield)
+
+    class Free(Announcer):
+        name = "Announcer"
+        state_access = {}
+        run_after = (Keeper,)
+
+    plans = [toy_learner(callback, Keeper()).plan() for callback in (Announcer(), Free(), Ring())]
+    assert len({plan.digest for plan in plans}) == 3

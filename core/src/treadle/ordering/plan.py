@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from html import escape
 from itertools import groupby
 
@@ -21,7 +23,7 @@ TRAINING_ONLY = (BackwardBegin, Backward, BackwardEnd, Update)
 class Plan:
     """What will run, in which order, for which reasons.
 
-    `print(plan)` shows it as text, a notebook as a table; `mermaid()`, `dot()` and `svg()` draw it.
+    `print(plan)` shows it as text, a notebook as a table; `mermaid()`, `dot()` and `svg()` draw it; `digest` names it.
 
     Args:
         phases: The types of phase to show. Default: those of `fit`, and every other that a handler names
@@ -84,6 +86,24 @@ class Plan:
             key=lambda edge: (edge[0].name, edge[1].name),
         )
 
+    @property
+    def digest(self) -> str:
+        """16 characters for what runs in which order, for which reasons: the same for equal plans, in every process.
+
+        To be logged with a run, and compared with that of another. Classes, settings and versions are not part of it.
+
+        Example:
+            >>> from treadle import CustomCallback, EpochEnd, StepEnd, toy_learner
+            >>> hello, goodbye = CustomCallback(print, StepEnd), CustomCallback(print, EpochEnd)
+            >>> plan = toy_learner(hello).plan()
+            >>> plan.digest == toy_learner(hello).plan().digest, plan.digest == toy_learner(goodbye).plan().digest
+            (True, False)
+        """
+        names = sorted(callback.name for callback in self.callbacks)
+        rows = sorted((phase, hook, *self._rings(hook, ordered)) for phase, hook, ordered in self.rows)
+        edges = sorted((first.name, then.name, reason, sorted(hooks)) for first, then, reason, hooks in self.edges)
+        return blake2b(json.dumps([names, rows, edges]).encode(), digest_size=8).hexdigest()
+
     def __str__(self) -> str:
         if not self.callbacks:
             return "No callbacks: nothing runs beside the loop itself."
@@ -124,11 +144,15 @@ class Plan:
         """The plan as a picture: a line for each event of each phase, its callbacks from left to right."""
         return draw(self)
 
+    def _rings(self, hook: str, ordered: tuple[Callback, ...]) -> tuple[list[str], list[str]]:
+        """The names of those that wrap a hook, and of the others, in their order."""
+        around = [callback for callback in ordered if self._ordering.wraps(callback, hook)]
+        return [callback.name for callback in around], [c.name for c in ordered if c not in around]
+
     def _shown(self, hook: str, ordered: tuple[Callback, ...]) -> str:
         """The callbacks of a hook in their order; those that wrap it are rings around the others."""
-        around = [callback for callback in ordered if self._ordering.wraps(callback, hook)]
-        inside = [callback for callback in ordered if callback not in around]
-        shown = [" > ".join(callback.name for callback in some) for some in (around, inside) if some]
+        around, inside = self._rings(hook, ordered)
+        shown = [" > ".join(names) for names in (around, inside) if names]
         if around:
             shown = [f"{where}: {names}" for where, names in zip(("around", "inside"), shown, strict=False)]
         return "; ".join(shown)
