@@ -2,7 +2,7 @@
 
 - Check an argument: `whole_number`, `real_number`, `one_of`, `instance_of`, `subclass_of`, `list_of`, `function`,
   `file_path`, `writable`; and guess what a user meant: `did_you_mean`.
-- Ask what another callback is and does: `handles`, `handlers`, `unwrap`, `overlaps`; name callbacks: `callback_keys`.
+- Ask what another callback is and does: `handles`, `handlers`, `unwrap`, `overlaps`; name callbacks: `by_unique_name`.
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
 - Go through one or several models or optimizers: `by_name`; all their parameters or gradients: `named_tensors`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; reach every tensor of a batch:
@@ -42,9 +42,8 @@ from treadle.loop.update import keep_gradients, update_under_way
 from treadle.ordering.handlers import handlers, handles
 from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber
-from treadle.state.propdict import by_name, named_tensors
+from treadle.state.propdict import by_name, by_unique_name, named_tensors
 from treadle.state.random_state import RandomState, preserved_random_state
-from treadle.state.run.callback_states import callback_keys
 from treadle.state.run.capture import capture_run, refuse_unsaveable_model, refuse_unsaveable_run
 from treadle.state.run.data.passes import in_this_process
 from treadle.state.run.data.refusals import refuse_unresumable
@@ -60,7 +59,7 @@ __all__ = [
     "RunState",
     "batches",
     "by_name",
-    "callback_keys",
+    "by_unique_name",
     "capture_run",
     "did_you_mean",
     "file_path",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle.errors import ArgumentTypeError, did_you_mean
+
+T = TypeVar("T")
 
 
 class PropDict(MutableMapping[str, Any]):
@@ -138,3 +140,22 @@ def named_tensors(state: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{part}", tensor) for part, tensor in named_tensors(value))
         else:
             yield name, value
+
+
+def by_unique_name(items: Iterable[T]) -> dict[str, T]:
+    """Callbacks, or whatever has a `name`, by their names; those that share one get a number, in the order given.
+
+    Example:
+        >>> from treadle import CustomCallback, StepEnd
+        >>> list(by_unique_name([CustomCallback(print, StepEnd), CustomCallback(repr, StepEnd)]))
+        ['CustomCallback', 'CustomCallback #2']
+    """
+    found: dict[str, T] = {}
+    for item in items:
+        name: str = item.name  # type: ignore[attr-defined]
+        key, count = name, 1
+        while key in found:
+            count += 1
+            key = f"{name} #{count}"
+        found[key] = item
+    return found

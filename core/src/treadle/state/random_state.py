@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from treadle.errors import MismatchError, NotResumableError
-from treadle.state.run import callback_states
+from treadle.state.propdict import by_unique_name
 from treadle.state.run.objects.kinds import is_generator
 from treadle.state.run.objects.walk import walk
 from treadle.state.views import learner_of
@@ -165,9 +165,7 @@ def sources_of(learner: Any) -> dict[str, Any]:
     """All parts of a learner that may hold random generators, by name."""
     learner = learner_of(learner)
     parts = ("data", "model", "lossfn", "optimizer", "cbstate")
-    return {part: getattr(learner, part) for part in parts} | {
-        "callbacks": callback_states.callback_keys(learner.callbacks)
-    }
+    return {part: getattr(learner, part) for part in parts} | {"callbacks": by_unique_name(learner.callbacks)}
 
 
 def generator_state(generator: Any) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from treadle import Callback, CancelFittingException
-from treadle.authoring import callback_keys, phase_key
+from treadle.authoring import by_unique_name, phase_key
 
 from treadle_checkpoint.ended import cancel_state
 from treadle_checkpoint.errors import damaged
@@ -49,7 +49,7 @@ class Place:
         """The same place, in a fit that was cancelled there; it is over then only if that is final."""
         if cancel is None or not cancel.final:
             return self
-        keys = [key for key, callback in callback_keys(callbacks).items() if callback is cancel.callback]
+        keys = [key for key, callback in by_unique_name(callbacks).items() if callback is cancel.callback]
         return replace(self, ended=cancel_state(cancel), by=keys[0] if keys else None)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from treadle import CancelFittingException, Learner, Phase
-from treadle.authoring import RunState, callback_keys, has_state, length_of, phase_key
+from treadle.authoring import RunState, by_unique_name, has_state, length_of, phase_key
 from treadle.errors import DamagedCheckpointError, MismatchError, TreadleError
 
 from treadle_checkpoint.ended import cancel_from
@@ -91,7 +91,7 @@ class SavedRun:
         Raises:
             MismatchError: if its class is not loaded.
         """
-        place, callbacks = self.place, callback_keys(self.learner.callbacks)
+        place, callbacks = self.place, by_unique_name(self.learner.callbacks)
         if place.ended is None or (place.by is not None and (place.by not in callbacks or place.by in self.without)):
             return None
         with checked(self.where):

@@ -50,18 +50,6 @@ class Measurement:
             metric.load_state_dict(state["metrics"][key])
 
 
-def keyed(metrics: Iterable[AbstractMetric]) -> dict[str, AbstractMetric]:
-    """The metrics by their names; those of which each entry is a column may share one, and get a number."""
-    found: dict[str, AbstractMetric] = {}
-    for metric in metrics:
-        key, count = metric.name, 1
-        while key in found:
-            count += 1
-            key = f"{metric.name} {count}"
-        found[key] = metric
-    return found
-
-
 def fresh(metric: AbstractMetric) -> AbstractMetric:
     """A copy of a metric, reset. Parameters, of a net that it measures with, are shared."""
     memo = {id(value): value for value in parameters(vars(metric).values())}

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from treadle import Callback, Phase, Read, Write
-from treadle.authoring import OpenEpochs, phase_key
+from treadle.authoring import OpenEpochs, by_unique_name, phase_key
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_metrics.abstract_metric import AbstractMetric, MetricError, Value
 from treadle_metrics.loss import Loss
-from treadle_metrics.measurement import Measurement, keyed
+from treadle_metrics.measurement import Measurement
 from treadle_metrics.metric import Metric
 from treadle_metrics.metric_arguments import checked_name, checked_phase
 from treadle_metrics.recorder import History
@@ -58,7 +58,7 @@ class Metrics(Callback):
         others = [as_metric(metric) for metric in metrics]
         losses = [metric for metric in others if type(metric) is Loss] or [Loss()]
         self.metrics = (*losses, *(metric for metric in others if type(metric) is not Loss))
-        self._by_key = keyed(self.metrics)
+        self._by_key = by_unique_name(self.metrics)
         self._owners: dict[str, str] = {}  # the keys of the metrics by the columns that they record
         for key, metric in self._by_key.items():
             for column in metric.columns:

@@ -6,27 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from treadle.errors import CallbackError, MismatchError
+from treadle.state.propdict import by_unique_name
 
 if TYPE_CHECKING:
     from treadle.callback import Callback
-
-
-def callback_keys(callbacks: Iterable[Callback]) -> dict[str, Callback]:
-    """The callbacks by their keys: the name, and for those that share one a number in the order given.
-
-    Example:
-        >>> from treadle import CustomCallback, StepEnd
-        >>> list(callback_keys([CustomCallback(print, StepEnd), CustomCallback(repr, StepEnd)]))
-        ['CustomCallback', 'CustomCallback #2']
-    """
-    found: dict[str, Callback] = {}
-    for callback in callbacks:
-        key, count = callback.name, 1
-        while key in found:
-            count += 1
-            key = f"{callback.name} #{count}"
-        found[key] = callback
-    return found
 
 
 def layers(callback: Callback) -> list[Callback]:
@@ -51,7 +34,7 @@ def capture(callbacks: Iterable[Callback]) -> dict[str, Any]:
     """The states of callbacks, by key; of those that have any."""
     return {
         key: {"class": kind(callback), "optional": callback.optional_state, "state": state}
-        for key, callback in sorted(callback_keys(callbacks).items())
+        for key, callback in sorted(by_unique_name(callbacks).items())
         if (state := state_of(callback))
     }
 
@@ -81,7 +64,7 @@ def check(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Coll
     Raises:
         MismatchError: naming all that are missing, that are new, or that are of another class.
     """
-    current = callback_keys(callbacks)
+    current = by_unique_name(callbacks)
     problems = {}
     for key, entry in saved.items():
         if key in without or entry["optional"]:
@@ -105,7 +88,7 @@ def check(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Coll
 
 def put_back(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Collection[str]) -> None:
     """Give callbacks that passed `check` back their states."""
-    current = callback_keys(callbacks)
+    current = by_unique_name(callbacks)
     for key, entry in saved.items():
         if key not in without and key in current and kind(current[key]) == entry["class"]:
             try:
@@ -117,5 +100,5 @@ def put_back(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: C
 
 def optional(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Collection[str]) -> set[str]:
     """The keys of callbacks that may be missing, among those that were saved or among those that there are."""
-    current = callback_keys(callbacks)
+    current = by_unique_name(callbacks)
     return (current.keys() ^ saved.keys()) | {key for key in current if current[key].optional_state} | {*without}
