@@ -182,7 +182,7 @@ def values_of(name: str, data: Any) -> Values:
     values: Values = {}
     if has_state(data):
         return values
-    for node in walk({name: data}):
+    for node in walk({name: data}, ends=has_value):
         value = node.value
         owner: Node | None = node if stateful else None
         while owner is not None and id(owner.value) not in stateful:  # what it holds is in its state
@@ -197,18 +197,22 @@ def values_of(name: str, data: Any) -> Values:
                 items = ((f"{node.path}[{key!r:.60}]", item) for key, item in list(value.items()))
                 values |= {path: item for path, item in items if type(item) in PLAIN}
         elif isinstance(value, (torch.Tensor, array)) or type(value).__module__ == "numpy":
-            if is_order(value) and (
-                not isinstance(value, torch.Tensor) or (type(value) is torch.Tensor and value.is_cpu)
-            ):
-                values[node.path] = digest(value.tolist())  # those on a device would have to be waited for
+            values[node.path] = digest(value.tolist())
         elif isinstance(value, io.IOBase):
             values[node.path] = place_in(value)
-        elif isinstance(value, types.CellType):
-            continue
-        elif not is_opaque_iterator(type(value)):
+        elif not isinstance(value, types.CellType):
             attributes = {**class_attributes(type(value)), **dict(attributes_of(value))}
             values |= {f"{node.path}.{key}": item for key, item in attributes.items() if type(item) in PLAIN}
     return values
+
+
+def has_value(value: Any) -> bool:
+    """Whether an object without attributes to look into is an order, or a file, which has a place."""
+    if isinstance(value, torch.Tensor):
+        return is_order(value) and type(value) is torch.Tensor and value.is_cpu  # others would have to be waited for
+    if isinstance(value, array) or type(value).__module__ == "numpy":
+        return is_order(value)
+    return isinstance(value, io.IOBase)
 
 
 def class_attributes(cls: type) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ def walk(
     roots: Mapping[str, Any],
     *,
     largest: int | None = LARGEST,
-    ends: Collection[str] = ENDS,
+    ends: Callable[[Any], bool] | None = None,
     stop: tuple[type, ...] = (),
     classes: bool = True,
     seen: dict[int, Any] | None = None,
@@ -67,8 +67,7 @@ def walk(
     Args:
         roots: Objects by name.
         largest: See `LARGEST`; None to look into everything.
-        ends: The kinds of objects that are yielded and not gone into, see `kind_of`; without tensors it is quicker.
-            Default: all.
+        ends: Whether an object that is not gone into is yielded; see `kinds.ENDS`. Default: all are.
         stop: Types whose objects are not gone into. Default: none.
         classes: Whether to go into what users' classes hold. Default: yes.
         seen: Objects by their ids that are passed over; those that are reached join them. Default: none.
@@ -81,9 +80,18 @@ def walk(
         ['transforms[0].args[0]']
     """
     seen = {} if seen is None else seen  # holds the objects as well, so that no id is used twice
-    passed = {"plain", *ENDS.difference(ends)}
+
+    def passed_over(value: Any) -> bool:
+        kind = kind_of(type(value))
+        return kind == "plain" or (kind in ENDS and ends is not None and not ends(value))
+
+    def holds_nothing(value: Any) -> bool:
+        if type(value) in PASSED_OVER_EMPTY and not value:
+            return True
+        return ends is not None and is_row(value) and all(map(passed_over, value))
+
     for name, root in roots.items():
-        waiting = deque([Node(root, None, name)] if kind_of(type(root)) not in passed else ())
+        waiting = deque(() if passed_over(root) else [Node(root, None, name)])
         last = len(seen) + MOST
         while waiting:
             node = waiting.popleft()
@@ -96,24 +104,29 @@ def walk(
                 break
             if kind_of(type(node.value)) in ENDS or isinstance(node.value, stop):
                 continue
-            for label, part in parts_of(node.value, largest, passed, seen if classes else None):
-                if id(part) not in seen and (largest is None or type(part) not in PASSED_OVER_EMPTY or part):
+            for label, part in parts_of(node.value, largest, seen if classes else None):
+                if id(part) not in seen and not passed_over(part) and (largest is None or not holds_nothing(part)):
                     waiting.append(Node(part, node, label))
 
 
-def parts_of(
-    value: Any, largest: int | None, passed: Collection[str], seen: dict[int, Any] | None
-) -> Iterable[tuple[Label, Any]]:
+def is_row(value: Any) -> bool:
+    """Whether it is a list or a tuple of what the walk ends at, as a batch is one of tensors; there may be many."""
+    if type(value) not in (list, tuple) or len(value) > LARGEST:
+        return False
+    kinds = set(map(kind_of, set(map(type, value))))
+    return kinds <= {"plain", *ENDS} and not kinds.isdisjoint(ENDS)
+
+
+def parts_of(value: Any, largest: int | None, seen: dict[int, Any] | None) -> Iterable[tuple[Label, Any]]:
     """What an object that is entered holds, with how it is reached from there.
 
     Args:
-        passed: The kinds of objects that are passed over.
         seen: Classes by their ids that are passed over, which others join; None for no classes at all.
     """
     if type(value) in CONTAINERS:
-        return items_of(value, largest, passed)
-    held = (item for item in held_by_object(value, seen) if kind_of(type(item[1])) not in passed)
-    return held if kind_of(type(value)) != "container" else chain(items_of(value, largest, passed), held)
+        return items_of(value, largest)
+    held = held_by_object(value, seen)
+    return held if kind_of(type(value)) != "container" else chain(items_of(value, largest), held)
 
 
 def held_by_object(value: Any, seen: dict[int, Any] | None) -> Iterator[tuple[Label, Any]]:
@@ -135,15 +148,15 @@ def held_by_object(value: Any, seen: dict[int, Any] | None) -> Iterator[tuple[La
             yield from held_by_class(base)
 
 
-def items_of(container: Any, largest: int | None, passed: Collection[str]) -> list[tuple[Label, Any]]:
-    """What a container holds, see `parts_of`."""
+def items_of(container: Any, largest: int | None) -> list[tuple[Label, Any]]:
+    """What a container holds, apart from plain values."""
     is_dict = isinstance(container, (dict, types.MappingProxyType))
     keys = list(container) if is_dict else ()
     values = list(container.values() if is_dict else container)
     found: list[tuple[Label, Any]] = []
-    if any(kind_of(kind) not in passed for kind in set(map(type, keys))):
-        found = [("{key}", key) for key in keys if kind_of(type(key)) not in passed]
-    kinds = {kind for kind in set(map(type, values)) if kind_of(kind) not in passed}
+    if any(kind_of(kind) != "plain" for kind in set(map(type, keys))):
+        found = [("{key}", key) for key in keys if kind_of(type(key)) != "plain"]
+    kinds = {kind for kind in set(map(type, values)) if kind_of(kind) != "plain"}
     if not kinds:
         return found
     places: Sequence[int] = range(len(values))
