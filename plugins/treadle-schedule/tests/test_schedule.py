@@ -5,7 +5,9 @@ import sys
 from dataclasses import dataclass
 
 import pytest
-from torch.optim.lr_scheduler import ExponentialLR
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.optim.lr_scheduler import ExponentialLR, LinearLR, OneCycleLR
 from treadle import TreadleError
 from treadle_schedule import (
     Constant,
@@ -226,3 +228,39 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(PlotError, match=r"pip install 'treadle-schedule\[plot\]'"):
         plot_schedule(0.1, 3)
+
+
+ENDING = st.recursive(
+    st.one_of(
+        st.builds(OneCycle, st.integers(2, 8), st.just(0.1)),
+        st.builds(Poly, st.just(0.1), st.just(2), st.integers(1, 8)),
+        st.builds(lambda n: TorchSchedule(LinearLR, start=0.1, total_iters=n), st.integers(2, 8)),
+        st.builds(
+            lambda n: TorchSchedule(OneCycleLR, start=0.1, max_lr=1.0, total_steps=n, cycle_momentum=False),
+            st.integers(2, 8),
+        ),
+    ),
+    lambda inner: st.one_of(
+        st.builds(Shifted, inner, st.integers(1, 10)),
+        st.builds(Shortened, inner, st.integers(1, 10)),
+        st.builds(Interpolator, inner, st.sampled_from([0.5, 1, 1.5, 3])),
+        st.builds(lambda schedule, n: Sequence((0.1, n), (schedule, 5)), inner, st.integers(1, 4)),
+    ),
+    max_leaves=3,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ENDING)
+def test_past_its_end_a_schedule_offers_a_line_that_works(schedule):
+    if math.isinf(schedule.length):
+        return
+    past = int(schedule.length) + 1
+    with pytest.raises(ScheduleRangeError, match=r"\nFix: make it longer") as refused:
+        schedule(past)
+    _, offered, line = str(refused.value).partition("or say what follows, here 0.001:\n    ")
+    assert bool(offered) == (schedule.length >= 1)
+    if offered:
+        longer = eval(line, {"Sequence": Sequence, "schedule": schedule})
+        assert [longer(t) for t in range(1, past)] == [schedule(t) for t in range(1, past)]
+        assert longer(past) == 0.001

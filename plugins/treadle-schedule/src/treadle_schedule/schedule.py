@@ -134,13 +134,9 @@ class Schedule(ABC):
             )
         if t > self.length:
             raise ScheduleRangeError(
-                f"{self} has {self.length} steps and was called with step {t}.\nFix: {self.longer()}"
+                f"{self} has {self.length:.15g} steps and was called with step {t}.\nFix: {longer(self.length)}"
             )
         return self.at(t)
-
-    def longer(self) -> str:
-        """How to go on where it ends, for a message."""
-        return f"make it longer, or say what follows, here 0.001:\n    Sequence((schedule, {self.length}), (0.001, 1))"
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, and nothing that was computed from them: for copies and pickles."""
@@ -164,6 +160,13 @@ class Constant(Schedule):
 
     def at(self, t: int) -> float:
         return self.value
+
+
+def longer(length: float) -> str:
+    """How to go on where a schedule ends, for a message."""
+    if length < 1:
+        return "make it longer."
+    return f"make it longer, or say what follows, here 0.001:\n    Sequence((schedule, {int(length)}), (0.001, 1))"
 
 
 def length_of(schedule: AnySchedule) -> float:

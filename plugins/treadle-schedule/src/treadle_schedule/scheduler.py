@@ -18,7 +18,7 @@ from treadle_schedule.hyperparameter import (
     resolution,
 )
 from treadle_schedule.optimizer_values import Momentum
-from treadle_schedule.schedule import AnySchedule, Schedule, ScheduleError, ScheduleRangeError, as_schedule
+from treadle_schedule.schedule import AnySchedule, Schedule, ScheduleError, ScheduleRangeError, as_schedule, longer
 from treadle_schedule.schedule import length_of as last_step_of
 from treadle_schedule.torch_schedule import TorchMomentum, TorchSchedule
 
@@ -105,10 +105,10 @@ class Scheduler(Callback):
             if wanted == 0 or length - done >= (wanted or 1):
                 continue
             left = max(int(length) - done, 0)
-            longer = schedule.longer() if isinstance(schedule, Schedule) else "make it longer."
+            fix = longer(length) if isinstance(schedule, Schedule) else "make it longer."
             raise ScheduleRangeError(
                 f"Scheduler: {H.name}: {schedule} has {left} of {int(length)} {self.each}s left, and this fit makes "
-                f"{wanted or 'more'}.\nFix: {longer}\nor start it again:\n    scheduler.reset()"
+                f"{wanted or 'more'}.\nFix: {fix}\nor start it again:\n    scheduler.reset()"
             )
 
     def on_step_begin(self, learner: Learner, phase: AbstractTrainingPhase) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import torch
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from treadle_schedule.schedule import Must, Schedule, ScheduleError, ScheduleRangeError, check, is_number
+from treadle_schedule.schedule import Must, Schedule, ScheduleError, ScheduleRangeError, check, is_number, longer
 
 
 def _are_numbers(value: object) -> bool:
@@ -96,8 +96,7 @@ class TorchSchedule(Schedule):
             self._run.go_to(t)
         except Exception as error:  # such as that of a OneCycleLR inside of another scheduler
             raise ScheduleRangeError(
-                f"{self} has no value for step {t}: {type(error).__name__}: {error}\n"
-                f"Fix: make it longer, or say what follows, here 0.001:\n    Sequence((schedule, {t - 1}), (0.001, 1))"
+                f"{self} has no value for step {t}: {type(error).__name__}: {error}\nFix: {longer(t - 1)}"
             ) from error
         n = self._run.ngroups
         return tuple(values[(t - 1) * n : t * n]) if isinstance(self.start, tuple) else values[t - 1]
