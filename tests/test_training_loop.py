@@ -47,10 +47,10 @@ def recorder(event: type[Event]):
 
 def bracket(name: str):
     @hookimpl(wrapper=True)
-    def around(self):
+    def around(self, learner):
         if name == "step":
             self.known = set()
-        self.note(name)
+        self.note(name, None if name in ("epoch", "step") else learner.step)
         return (yield)
 
     return around
@@ -59,7 +59,8 @@ def bracket(name: str):
 PUBLIC = [getattr(events, name) for name in dir(events) if name.endswith(("Begin", "End"))]
 for event in PUBLIC:
     setattr(Tape, event.hook, recorder(event))
-for name in ("epoch", "step", "forward", "loss", "backward", "update"):
+OPERATIONS = ("epoch", "step", "accumulate", "forward", "loss", "backward", "finalize_gradients", "update")
+for name in OPERATIONS:
     setattr(Tape, name, bracket(name))
 
 
@@ -84,10 +85,10 @@ def test_events_handlers_and_the_rows_of_the_page_are_the_same():
 
 
 def test_operations_and_the_rows_of_the_page_are_the_same():
-    rows = re.findall(r"^\| `([a-z]+)` \| [^|]* \| (.*?) \|$", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z_]+)` \| [^|]* \| (.*?) \|$", PAGE, re.MULTILINE)
     stated = {name: tuple(re.findall(r"`(\w+)`", arguments)) for name, arguments in rows}
     operations = {name: operation.arguments for name, operation in known_operations().items()}
-    assert stated == {name: operations[name] for name in ("epoch", "step", "forward", "loss", "backward", "update")}
+    assert stated == {name: operations[name] for name in OPERATIONS}
 
 
 @pytest.mark.parametrize("phase", [TrainingPhase, ValidationPhase])
