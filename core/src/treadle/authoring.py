@@ -9,8 +9,8 @@
   `map_tensors`; keep something for each epoch that is under way: `OpenEpochs`.
 - Ask what an update is of: `update_under_way`; compute its gradients in several backward passes: `keep_gradients`.
 - Take a number from a device without waiting for it: `DeviceNumber`.
-- Leave the random generators as they were: `preserved_random_state`, `RandomState`; and a learner's own models,
-  optimizers and callbacks: `preserved_state`; do without a loader's workers in it: `in_this_process`.
+- Leave the random generators as they were: `preserved_random_state`, `RandomState`; find them: `generator_paths`; leave
+  a learner's own models, optimizers and callbacks: `preserved_state`; do without a loader's workers: `in_this_process`.
 - Capture the state of a run and put it back: `capture_run`, `RunState`, `refuse_unresumable`, `refuse_unsaveable_run`,
   `position_of` (all others read `learner.progress`); of its models alone: `model_state`, `load_model_state`,
   `models_by_name`, `refuse_unsaveable_model`.
@@ -43,7 +43,7 @@ from treadle.ordering.handlers import handlers, handles
 from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber
 from treadle.state.propdict import by_name, by_unique_name, named_tensors
-from treadle.state.random_state import RandomState, preserved_random_state
+from treadle.state.random_state import RandomState, generator_paths, preserved_random_state
 from treadle.state.run.capture import capture_run, refuse_unsaveable_model, refuse_unsaveable_run
 from treadle.state.run.data.passes import in_this_process
 from treadle.state.run.data.refusals import refuse_unresumable
@@ -65,6 +65,7 @@ __all__ = [
     "file_path",
     "flatten",
     "function",
+    "generator_paths",
     "handlers",
     "handles",
     "has_state",

@@ -261,3 +261,80 @@ def test_a_generator_that_is_missing_is_named(make, tmp_path):
     resume(resumed, tmp_path)
     with pytest.raises(MismatchError, match=r"random generator at model\.noise\['sources'\]\[0\], and the .*\nFix: "):
         resumed.fit(2)
+
+
+class MadeLater:
+    """Makes a random generator when it is first used, of some kind, in some place."""
+
+    def __init__(self, kind, place):
+        self.kind, self.place, self.held, self.rng = kind, place, {}, None
+
+    def __call__(self):
+        if self.rng is None and not self.held:
+            made = {"python": random.Random, "numpy": numpy.random.default_rng, "torch": torch.Generator}[self.kind]()
+            if self.place == "attribute":
+                self.rng = made
+            else:
+                self.held["rng"] = [made]
+
+
+class InTheData(Dataset):
+    def __init__(self, made):
+        self.made = made
+
+    def __len__(self):
+        return 32
+
+    def __getitem__(self, index):
+        self.made()
+        return torch.full((3,), float(index)), torch.ones(1)
+
+
+class InTheModel(nn.Linear):
+    def __init__(self, made):
+        super().__init__(3, 1)
+        self.made = made
+
+    def forward(self, xs):
+        self.made()
+        return super().forward(xs)
+
+
+class InACallback(Callback):
+    def __init__(self, made):
+        self.made = made
+
+    def on_step_begin(self):
+        self.made()
+
+
+@pytest.mark.parametrize("where", ["data", "model", "callbacks"])
+@pytest.mark.parametrize("kind", ["python", "numpy", "torch"])
+@pytest.mark.parametrize("place", ["attribute", "list in a dictionary"])
+@pytest.mark.parametrize("every", [{}, {"every_steps": 2}])
+def test_a_generator_that_is_made_when_it_is_first_used_is_refused_at_the_first_save(
+    make, tmp_path, where, kind, place, every
+):
+    made = MadeLater(kind, place)
+    callbacks = [InACallback(made)] if where == "callbacks" else []
+    data = InTheData(made if where == "data" else int)
+    learner = make(
+        *callbacks,
+        Checkpointer(tmp_path, **every),
+        model=InTheModel(made if where == "model" else int),
+        data=(DataLoader(data, 8),),
+    )
+    with pytest.raises(
+        NotResumableError, match=rf"random generator at {where}.*made.* could not be resumed: .*\nFix: make"
+    ):
+        learner.fit(2)
+    assert (checkpoints(tmp_path), learner.progress.steps) == ([], 2 if every else 4)
+
+
+def test_generators_of_what_joined_the_learner_between_two_fits_are_no_late_ones(make, tmp_path):
+    learner = make(Checkpointer(tmp_path, every_steps=1))
+    learner.fit(1)
+    learner.add_callback(Draws())
+    learner.data.training = DataLoader(learner.data.training.dataset, 8, shuffle=True, generator=torch.Generator())
+    learner.fit(1)
+    assert len(checkpoints(tmp_path)) == 8

@@ -215,3 +215,17 @@ def is_present(kind: str, states: Any) -> bool:
             f"The checkpoint has random states of other {kind} devices than there are here; they are left out."
         )
     return present
+
+
+def generator_paths(learner: Any) -> frozenset[str]:
+    """The paths of all random generators that a learner's data, models, callbacks and other parts hold.
+
+    Example:
+        >>> import random
+        >>> from treadle import toy_learner
+        >>> learner = toy_learner()
+        >>> learner.model.dice = [random.Random(3)]
+        >>> sorted(generator_paths(learner))
+        ['model.dice[0]']
+    """
+    return frozenset(own_generators(sources_of(learner)))

@@ -23,6 +23,7 @@ from treadle import (
 from treadle.access import Permission
 from treadle.authoring import (
     file_path,
+    generator_paths,
     handlers,
     instance_of,
     one_of,
@@ -286,6 +287,7 @@ class Checkpointer(Callback):
             if self.whole_run:
                 try:
                     refuse_unsaveable_run(learner)
+                    self._files.generators = generator_paths(learner)
                 except NotResumableError as error:
                     alone = "Or keep the model alone, which needs nothing of the data"
                     error.add_note(f"{alone}:\n    Checkpointer(folder, whole_run=False)")
