@@ -206,7 +206,7 @@ class Backward(Operation):
     @staticmethod
     def run(learner: Learner, phase: Phase) -> None:
         target = learner.position.updates.target
-        loss = learner.step[target.loss]
+        loss = getattr(learner.step, target.loss)  # which enters no Python function
         if not loss.requires_grad:
             raise LossError(
                 f"The loss that {name_of(learner.lossfn)} returned needs no gradient, so nothing can be learned "

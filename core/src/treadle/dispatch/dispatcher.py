@@ -145,14 +145,11 @@ class Dispatcher:
     def compile(self, hook: type[Hook], phase: Phase | None, calls: Sequence[Call]) -> Callable[..., Any]:
         """The function that does a hook with these handlers: dispatches an event, or does an operation."""
         if issubclass(hook, Operation):
-            core: Callable[..., Any] = functools.partial(hook.run, self._learner, phase)
-            if hook.after is not None and not calls and len(hook.arguments) == 2:
-                core = followed(hook.run, hook.after, self._learner, phase)
-            elif calls or hook.after is not None:
-                functions = (hook.check_result, hook.after) if calls else (hook.after,)
-                follow = [functools.partial(function, self._learner) for function in functions if function is not None]
-                core = with_callbacks(hook, calls, core, follow)
-            return core if hook.before is None else preceded(core, hook.before, self._learner)
+            operation: Callable[..., Any] = functools.partial(hook.run, self._learner, phase)
+            if calls:
+                follow = [] if hook.check_result is None else [functools.partial(hook.check_result, self._learner)]
+                operation = with_callbacks(hook, calls, operation, follow)
+            return enclosed(operation, hook.before, hook.after, self._learner)
         plain, wrappers = [call for call in calls if not call.wrapper], [call for call in calls if call.wrapper]
         run: Run = nothing
         if plain:
@@ -169,22 +166,22 @@ def not_a_hook(value: object) -> CallbackError:
     )
 
 
-def followed(run: Callable[..., Any], after: Callable[..., None], learner: Learner, phase: Any) -> Callable[[], Any]:
-    """What `with_callbacks` gives without any, as a call of a function less: this is in every step."""
+def enclosed(
+    operation: Callable[..., Any],
+    before: Callable[[Any], None] | None,
+    after: Callable[[Any, Any], None] | None,
+    learner: Learner,
+) -> Callable[..., Any]:
+    """An operation, with what comes before and after it and the callbacks that handle it."""
+    if before is None and after is None:
+        return operation
 
-    def run_and_follow() -> Any:
-        result = run(learner, phase)
-        after(learner, result)
+    def run_enclosed(*passed: Any) -> Any:
+        if before is not None:
+            before(learner)
+        result = operation(*passed)
+        if after is not None:
+            after(learner, result)
         return result
 
-    return run_and_follow
-
-
-def preceded(run: Callable[..., Any], before: Callable[..., None], learner: Learner) -> Callable[..., Any]:
-    """An operation, with what comes before it and before the callbacks that handle it."""
-
-    def precede_and_run(*passed: Any) -> Any:
-        before(learner)
-        return run(*passed)
-
-    return precede_and_run
+    return run_enclosed

@@ -78,7 +78,7 @@ def run_update(learner: Learner, phase: Phase, loss: str = "loss", models: str |
         )
     handle, state, updates = learner.handle(phase), learner.step, position.updates
     target = updates.target = WHOLE if models is None and loss == "loss" else target_of(learner, loss, models)
-    if "accumulating" not in state:
+    if "accumulating" not in vars(state):
         state.accumulating = handle[Accumulate]()
     updates.open = True
     try:
