@@ -32,6 +32,7 @@ from treadle.plugins.selection import ALIKE, as_callbacks, check_callback_instan
 from treadle.state.gradients import Gradients
 from treadle.state.models import as_lossfn, as_model, as_optimizer, models_of, optimizers_of, parameters_of
 from treadle.state.propdict import PropDict
+from treadle.state.run.model_state import unset_buffers
 
 
 class Learner:
@@ -146,6 +147,7 @@ class Learner:
         self.without_optimizer: list[nn.Parameter] | None = None
         params = parameters_of(self._model)
         vars(self).update(models=models_of(self._model), params=params, grads=Gradients(params))
+        vars(self).update(unset_buffers=frozenset(unset_buffers(self._model)))  # those that training may make
 
     @property
     def optimizer(self) -> Any:

@@ -338,3 +338,43 @@ def test_generators_of_what_joined_the_learner_between_two_fits_are_no_late_ones
     learner.data.training = DataLoader(learner.data.training.dataset, 8, shuffle=True, generator=torch.Generator())
     learner.fit(1)
     assert len(checkpoints(tmp_path)) == 8
+
+
+class Made(nn.Module):
+    """Makes a buffer that was registered as None from a batch, and goes on from it."""
+
+    def __init__(self, *, persistent=True, at=1):
+        super().__init__()
+        self.linear, self.at, self.given = nn.Linear(3, 1), at, 0
+        self.register_buffer("mean", None, persistent=persistent)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, xs):
+        if self.training:
+            self.steps += 1
+            if self.mean is None and self.steps >= self.at:
+                self.mean = xs.mean(0)
+            elif self.mean is not None:
+                self.mean = self.mean * 0.9 + xs.mean(0) * 0.1
+        return self.linear(xs if self.mean is None else xs - self.mean)
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+@pytest.mark.parametrize("at", [1, 3, 6])
+def test_with_a_buffer_that_was_none_and_is_made_during_the_run(make, resumed_everywhere, persistent, at):
+    def build(*callbacks, seed=0):
+        torch.manual_seed(seed)
+        model = nn.Sequential(Made(persistent=persistent, at=at))
+        return make(*callbacks, seed=seed, model=model)
+
+    resumed_everywhere(build)
+
+
+def test_a_buffer_that_is_none_because_the_model_is_another_one_is_refused(make, tmp_path):
+    def build(*callbacks, tracks):
+        norm = nn.BatchNorm1d(3, track_running_stats=tracks)
+        return make(*callbacks, model=nn.Sequential(norm, nn.Linear(3, 1)))
+
+    build(Checkpointer(tmp_path), tracks=True).fit(1)
+    with pytest.raises(MismatchError, match=r"it has 0\.running_mean, which the model does not have"):
+        resume(build(tracks=False), tmp_path)

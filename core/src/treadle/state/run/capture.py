@@ -20,6 +20,7 @@ from treadle.state.run.model_state import (
     models_by_name,
     modes_by_name,
     named_modules,
+    unset_buffers,
 )
 from treadle.state.run.optimizer_state import named_parameters
 from treadle.state.run.run_state import RunState
@@ -92,6 +93,7 @@ def parts_of_run(learner: Any) -> dict[str, Any]:
             for name, module in modules.items()
             for leaf, buffer in hidden_buffers(module).items()
         },
+        "made": sorted(learner_of(learner).unset_buffers - unset_buffers(learner.model).keys()),
         "modes": {moment: values for moment, values in modes.items() if values},
         "frozen": [name for name, parameter in parameters.items() if not parameter.requires_grad],
         "unfinished": [list(target) for target in position.updates.unfinished],

@@ -90,6 +90,22 @@ def hidden_buffers(module: nn.Module) -> dict[str, torch.Tensor | None]:
     }
 
 
+def unset_buffers(model: Any) -> dict[str, nn.Module]:
+    """The buffers of one or several models that a `state_dict` would name and that are None, with their modules.
+
+    Example:
+        >>> model = nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False))
+        >>> sorted(unset_buffers(model))
+        ['0.num_batches_tracked', '0.running_mean', '0.running_var']
+    """
+    return {
+        f"{path}.{name}" if path else name: module
+        for path, module in named_modules(model, None).items()
+        for name, buffer in module._buffers.items()
+        if buffer is None and name not in module._non_persistent_buffers_set
+    }
+
+
 def all_hidden_buffers(module: nn.Module) -> dict[str, torch.Tensor | None]:
     """The buffers of a module and all of its children that no `state_dict` names, by their names."""
     return {

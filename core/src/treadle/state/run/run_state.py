@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ from treadle.state.run.model_state import (
     load_model_state,
     match_model_state,
     named_modules,
+    unset_buffers,
 )
 from treadle.state.run.objects.preserved import remember
 from treadle.state.run.optimizer_state import named_parameters
@@ -65,7 +67,7 @@ class RunState:
         Raises:
             MismatchError: for other models, optimizers, callbacks or loss functions than those that were captured.
         """
-        match_model_state(learner.model, self.model, where, exact=True)
+        match_model_state(learner.model, self._without(self._to_make(learner)), where, exact=True)
         lossfn = self.part("lossfn")
         if isinstance(learner.lossfn, nn.Module):
             match_model_state(learner.lossfn, lossfn, where, what="the loss function", exact=True)
@@ -121,7 +123,12 @@ class RunState:
 
     @torch.no_grad()
     def _put_back_modules(self, learner: Learner, moment: str, where: str) -> None:
-        load_model_state(learner.model, self.model, where)
+        to_make = self._to_make(learner)
+        load_model_state(learner.model, self._without(to_make), where)
+        for name, owner in to_make.items():
+            like = next(chain(owner.parameters(), owner.buffers(), *(m.parameters() for m in learner.models)), None)
+            buffer = self.model[name].clone() if like is None else self.model[name].to(like.device, copy=True)
+            owner.register_buffer(name.rpartition(".")[2], buffer)
         if isinstance(learner.lossfn, nn.Module):
             load_model_state(learner.lossfn, self.part("lossfn"), where)
         modules, modes = named_modules(learner.model, learner.lossfn), self.part("modes")
@@ -135,6 +142,15 @@ class RunState:
         for name, parameter in parameters.items():
             parameter.requires_grad_(name not in frozen)
             parameter.grad = gradients[name].to(parameter.device) if name in gradients else None
+
+    def _to_make(self, learner: Learner) -> dict[str, nn.Module]:
+        """The modules whose buffers were None when the run was built, and were tensors when it was saved; by name."""
+        unset = unset_buffers(learner.model)
+        return {name: unset[name] for name in self.part("made") if name in unset and name in self.model}
+
+    def _without(self, names: Collection[str]) -> dict[str, Any]:
+        """The values of the models, without those of some names."""
+        return {name: value for name, value in self.model.items() if name not in names}
 
     def put_back_data(self, learner: Learner) -> None:
         """Give data the states that they offered; they use it when they are iterated over next."""
