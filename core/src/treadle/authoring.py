@@ -7,7 +7,8 @@
 - Go through one or several models or optimizers: `by_name`; all their parameters or gradients: `named_tensors`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; reach every tensor of a batch:
   `map_tensors`; keep something for each epoch that is under way: `OpenEpochs`.
-- Ask what an update is of: `update_under_way`; compute its gradients in several backward passes: `keep_gradients`.
+- Ask what an update is of: `update_under_way`; compute its gradients in several backward passes: `keep_gradients`;
+  keep something with the gradients, from one batch of an update to the next: `state_of_update`.
 - Take a number from a device without waiting for it: `DeviceNumber`.
 - Leave the random generators as they were: `preserved_random_state`, `RandomState`; find them: `generator_paths`; leave
   a learner's own models, optimizers and callbacks: `preserved_state`; do without a loader's workers: `in_this_process`.
@@ -38,7 +39,7 @@ from treadle.loop.batches import batches, length_of
 from treadle.loop.nested_batch import map_tensors
 from treadle.loop.open_epochs import OpenEpochs
 from treadle.loop.position import position_of
-from treadle.loop.update import keep_gradients, update_under_way
+from treadle.loop.update import keep_gradients, state_of_update, update_under_way
 from treadle.ordering.handlers import handlers, handles
 from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber
@@ -91,6 +92,7 @@ __all__ = [
     "refuse_unsaveable",
     "refuse_unsaveable_model",
     "refuse_unsaveable_run",
+    "state_of_update",
     "subclass_of",
     "unflatten",
     "unwrap",

@@ -21,6 +21,7 @@ from treadle import (
     FitEnd,
     Learner,
     LossBegin,
+    NoConflict,
     Read,
     StepBegin,
     StepEnd,
@@ -35,9 +36,9 @@ from treadle import (
     step,
     toy_learner,
 )
-from treadle.authoring import update_under_way
+from treadle.authoring import state_of_update, update_under_way
 from treadle.errors import ArgumentValueError, CallbackError, CancelError
-from treadle.operations import Backward, FinalizeGradients, Forward, Loss, Update
+from treadle.operations import Accumulate, Backward, FinalizeGradients, Forward, Loss, Update
 
 
 class Every(Callback):
@@ -431,18 +432,129 @@ def test_its_gradients_and_optimizers_are_those_of_the_models_that_it_names() ->
     assert seen == [(["critic"], ["critic"], 2), (["maker"], ["maker"], 2)]
 
 
-def test_a_step_that_accumulates_for_the_same_parameters_twice_is_refused() -> None:
-    class Twice(AbstractTrainingPhase):
-        def step(self, learner, batch):
-            with run_step(learner, self, xs=batch[0], ys=batch[1]) as (handle, state):
-                for _ in range(2):
-                    state.yhats = handle(Forward)
-                    state.loss = handle(Loss)
-                    run_update(learner, self)
+class Twice(AbstractTrainingPhase):
+    """Runs two updates in a step, each with the models and the loss of one of the arguments."""
 
-    toy_learner().fit(1, phases=[Twice()])
-    with pytest.raises(ArgumentValueError, match=r"called run_update twice for the same parameters .*\nFix: "):
-        toy_learner(Every(2)).fit(1, phases=[Twice()])
+    def __init__(self, *arguments, decides: bool = False) -> None:
+        self.arguments, self.decides = arguments, decides
+
+    def step(self, learner, batch):
+        with run_step(learner, self, xs=batch[0], ys=batch[1]) as (handle, state):
+            if self.decides:
+                state.accumulating = handle(Accumulate)
+            for arguments in self.arguments:
+                state.loss = sum(p.sum() for model in learner.models for p in model.parameters())
+                run_update(learner, self, **arguments)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def test_each_of_several_updates_in_a_step_accumulates_batches_of_its_own() -> None:
+    """The maker has a batch in every second step alone, and an update in every fourth."""
+
+    class EverySecond(AbstractTrainingPhase):
+        def step(self, learner, batch):
+            xs, ys = batch
+            model = learner.model
+            with run_step(learner, self, xs=xs, ys=ys) as (_, state):
+                state.loss_critic = nn.functional.mse_loss(model.critic(model.maker(xs)), ys)
+                run_update(learner, self, loss="loss_critic", models="critic")
+                if learner.progress.step % 2:
+                    state.loss_maker = -model.critic(model.maker(xs)).mean()
+                    run_update(learner, self, loss="loss_maker", models="maker")
+
+    seen = []
+
+    def look(learner) -> None:
+        seen.append((learner.progress.step, *update_under_way(learner).models, learner.progress.accumulated))
+
+    learner = adversarial(CustomCallback(look, UpdateBegin), Every(2))
+    learner.fit(1, phases=[EverySecond()])
+    assert seen == [(2, "critic", 2), (3, "maker", 2), (4, "critic", 2), (5, "critic", 1), (5, "maker", 1)]
+
+
+def test_a_cancelled_update_leaves_the_batches_of_another_one() -> None:
+    seen = []
+
+    def look(learner) -> None:
+        seen.append((*update_under_way(learner).models, learner.progress.accumulated))
+
+    cancel = raiser(BackwardEnd, CancelUpdateException, 3)  # of the critic, in the second step
+    adversarial(cancel, CustomCallback(look, UpdateBegin), Every(3)).fit(1, phases=[Adversarial()])
+    assert seen == [("maker", 3), ("critic", 3), ("maker", 2)]
+
+
+def test_a_step_can_run_an_update_twice() -> None:
+    seen = []
+    look = CustomCallback(lambda learner: seen.append(learner.progress.accumulated), UpdateBegin)
+    toy_learner(Every(3), look, nbatches=4).fit(1, phases=[Twice({}, {})])
+    assert seen == [3, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("phase", "which"),
+    [
+        (Twice({}, {}, decides=True), "all models, then all models"),
+        (Twice({"models": "critic"}, {}), "critic, then all models"),
+        (Twice({"models": "critic"}, {"models": ["critic", "maker"]}), "critic, then critic, maker"),
+    ],
+)
+def test_two_sums_of_gradients_for_the_same_parameters_are_refused(phase, which) -> None:
+    adversarial().fit(1, phases=[phase])
+    match = rf"called run_update twice for the same parameters \({which}\).*\nFix: "
+    with pytest.raises(ArgumentValueError, match=match):
+        adversarial(Every(2)).fit(1, phases=[phase])
+
+
+class Keep(Callback):
+    """Keeps the numbers of the batches with their gradients."""
+
+    state_access = {"loop": Write}
+
+    def __init__(self, *, nested: bool = False) -> None:
+        self.nested, self.seen = nested, []
+
+    def on_backward_end(self, learner, phase: TrainingPhase):
+        state_of_update(learner).setdefault("steps", []).append(learner.progress.step)
+
+    def on_update_begin(self, learner, phase: TrainingPhase):
+        self.seen.append(state_of_update(learner)["steps"])
+
+    def on_step_end(self, learner, phase: TrainingPhase):
+        if self.nested:
+            self.nested = False  # it is not for the step inside, whose own update has one batch and is dropped
+            learner.loop.step(TrainingPhase(), BATCH)
+
+
+@pytest.mark.parametrize(
+    ("cancels", "seen"),
+    [
+        ([], [[1, 2, 3], [4, 5, 6], [7]]),
+        ([(BackwardEnd, CancelUpdateException, 2)], [[3, 4, 5], [6, 7]]),
+        ([(BackwardEnd, CancelStepException, 2)], [[3, 4, 5], [6, 7]]),
+        ([(LossBegin, CancelStepException, 2)], [[1, 3, 4], [5, 6, 7]]),
+        ([(UpdateBegin, CancelUpdateException, 2)], [[1, 2, 3], [4, 5, 6], [7]]),
+        ([(BackwardEnd, CancelEpochException, 2)], []),
+    ],
+)
+def test_what_a_callback_keeps_with_the_gradients_is_dropped_with_them(cancels, seen) -> None:
+    keep = Keep()
+    toy_learner(keep, Every(3), *(raiser(*cancel) for cancel in cancels), nbatches=7).fit(1)
+    assert keep.seen == seen
+
+
+def test_what_a_callback_keeps_with_the_gradients_is_not_that_of_a_step_inside() -> None:
+    keep = Keep(nested=True)
+    toy_learner(keep, Every(3), nbatches=7).fit(1)
+    assert keep.seen == [[1, 2, 3], [4, 5, 6], [7]]
+
+
+def test_each_callback_keeps_a_state_of_its_own_with_the_gradients() -> None:
+    keep, another = Keep(), Keep()
+    another.name = "Another"
+    toy_learner(keep, another, Every(2), resolve=lambda first, second: NoConflict(), nbatches=4).fit(1)
+    assert keep.seen == another.seen == [[1, 2], [3, 4]]
 
 
 def phase_of(**arguments) -> AbstractTrainingPhase:

@@ -16,7 +16,7 @@ An epoch that ends inside an update completes it from `finalize_gradients` on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import torch
 
@@ -45,7 +45,8 @@ def run_update(learner: Learner, phase: Phase, loss: str = "loss", models: str |
         models: The name of a model, or several: the gradients, the optimizers and `step.grads` are of those alone.
             Default: all.
 
-    Reads `step.<loss>`, and `step.accumulating`, which it sets by the operation `accumulate` where the phase has not.
+    Reads `step.<loss>`, and `step.accumulating`, which it sets by the operation `accumulate` where the phase has not:
+    then updates of several models, in one step, accumulate batches of their own.
     Writes `step.grads`.
 
     Raises:
@@ -77,9 +78,13 @@ def run_update(learner: Learner, phase: Phase, loss: str = "loss", models: str |
             "    with run_step(learner, self, xs=xs, ys=ys) as (handle, state): ..."
         )
     handle, state, updates = learner.handle(phase), learner.step, position.updates
-    target = updates.target = WHOLE if models is None and loss == "loss" else target_of(learner, loss, models)
-    if "accumulating" not in vars(state):
-        state.accumulating = handle[Accumulate]()
+    if models is None and loss == "loss":
+        target = updates.target = WHOLE
+    else:
+        target = updates.target = target_of(learner, loss, models)
+    updates.begin(learner, target)
+    if "accumulating" not in vars(state) or updates.undecided:  # then each target of the step decides for itself
+        updates.undecided, state.accumulating = True, handle[Accumulate]()
     updates.open = True
     try:
         handle[BackwardBegin]()
@@ -87,7 +92,7 @@ def run_update(learner: Learner, phase: Phase, loss: str = "loss", models: str |
         state.grads = learner.grads if target.models is None else target.grads(learner)
         handle[BackwardEnd]()
         if state.accumulating:
-            updates.keep(target)
+            updates.keep(learner, target)
         else:
             complete(handle)
     except CancelUpdateException:
@@ -106,11 +111,11 @@ def complete(handle: Handle) -> None:
 
 def complete_unfinished(learner: Learner, phase: Phase, handle: Handle) -> None:
     """Complete the updates that an epoch ends in, with a state of a step that has `grads` and `accumulating`."""
-    updates, outer, batches = learner.position.updates, learner.step, learner.progress.accumulated
+    updates, outer = learner.position.updates, learner.step
     updates.open = True
     try:
         for target in list(updates.unfinished):
-            updates.target, learner.progress.accumulated = target, batches
+            updates.complete(learner, target)
             learner.step = PropDict(grads=target.grads(learner), accumulating=False)
             try:
                 complete(handle)
@@ -202,6 +207,20 @@ def target_of(learner: Learner, loss: str, models: str | Iterable[str] | None) -
     return target
 
 
+class Unfinished:
+    """What there is of an update of which batches are to come.
+
+    Attributes:
+        batches: How many batches are in its gradients.
+        states: What callbacks keep with these, by their names.
+    """
+
+    __slots__ = ("batches", "states")
+
+    def __init__(self, batches: int, states: dict[str, dict[str, Any]]) -> None:
+        self.batches, self.states = batches, states
+
+
 class Updates:
     """Which updates the gradients belong to.
 
@@ -213,25 +232,39 @@ class Updates:
         unfinished: Those whose gradients are kept for batches to come, in their order.
         open: Whether one is under way, in a step or at the end of an epoch.
         began: Whether a backward pass began in the step that is under way, or that was the last.
-        batches: How many batches were in the gradients when the step began.
+        batches: How many batches were in the gradients of the target when its update began in the step.
+        states: What callbacks keep with the gradients since the last backward pass, by their names.
         kept: Those that the step under way has kept.
+        undecided: Whether the phase has left it to `run_update` whether the step accumulates.
     """
 
-    __slots__ = ("batches", "began", "kept", "open", "target", "unfinished")
+    __slots__ = ("batches", "began", "kept", "open", "states", "target", "undecided", "unfinished")
 
     def __init__(self) -> None:
         self.target = WHOLE
-        self.unfinished: dict[Target, None] = {}
-        self.open = self.began = False
+        self.unfinished: dict[Target, Unfinished] = {}
+        self.open = self.began = self.undecided = False
         self.batches = 0
+        self.states: dict[str, dict[str, Any]] = {}
         self.kept: tuple[Target, ...] = ()
 
     def begin_step(self, learner: Learner) -> None:
         """A training step begins. Clear what a phase that goes its own way has left in the gradients."""
         if not self.began and not self.unfinished:
             clear_gradients(learner)
-        self.target, self.open, self.began, self.kept = WHOLE, False, False, ()
-        self.batches = learner.progress.accumulated
+        self.target, self.open, self.began, self.undecided, self.kept = WHOLE, False, False, False, ()
+        self.begin(learner, WHOLE)
+
+    def begin(self, learner: Learner, target: Target) -> None:
+        """An update of a target begins, or goes on."""
+        unfinished = self.unfinished.get(target)
+        self.batches = learner.progress.accumulated = 0 if unfinished is None else unfinished.batches
+
+    def complete(self, learner: Learner, target: Target) -> None:
+        """An unfinished update is completed without another batch; a backward pass would begin from no gradients."""
+        unfinished = self.unfinished.pop(target)
+        self.target, self.states = target, unfinished.states
+        self.batches, learner.progress.accumulated = unfinished.batches - 1, unfinished.batches
 
     def end_step(self, learner: Learner) -> None:
         """A training step was cancelled or failed; what its backward pass has begun is dropped."""
@@ -242,8 +275,10 @@ class Updates:
         """A backward pass begins: what it leaves is not kept until somebody says so."""
         self.began = True
         if self.target in self.unfinished:
-            del self.unfinished[self.target]
-        elif self.target.models is None:
+            self.states = self.unfinished.pop(self.target).states
+            return
+        self.states = {}
+        if self.target.models is None:
             clear_gradients(learner)
         else:
             for parameter in self.target.parameters(learner):
@@ -253,43 +288,60 @@ class Updates:
         """Count the batch that is now in the gradients."""
         learner.progress.accumulated = self.batches + 1
 
-    def keep(self, target: Target) -> None:
+    def keep(self, learner: Learner, target: Target) -> None:
         """Keep the gradients of a step that accumulates."""
-        for other in self.kept:
+        for other in self.unfinished:
             if target.overlaps(other):
-                raise ArgumentValueError(
-                    f"A step that accumulates gradients called run_update twice for the same parameters "
-                    f"({shown(other)}, then {shown(target)}): nobody could tell how many batches are in them.\n"
-                    f"Fix: leave out the callback that accumulates, or name other models in each call:\n"
-                    f'    run_update(learner, self, models="...")'
-                )
+                self.refuse_mixed(target, other)
+        if target in self.kept and not self.undecided:
+            self.refuse_mixed(target, target)
         self.kept += (target,)
-        self.unfinished[target] = None
+        self.keep_gradients(learner, target)
+
+    def refuse_mixed(self, target: Target, other: Target) -> NoReturn:
+        """Refuse to accumulate two sums in the same gradients."""
+        raise ArgumentValueError(
+            f"A step that accumulates gradients called run_update twice for the same parameters "
+            f"({shown(other)}, then {shown(target)}): nobody could tell how many batches are in them.\n"
+            f"Fix: leave out the callback that accumulates, or name other models in each call:\n"
+            f'    run_update(learner, self, models="...")'
+        )
+
+    def keep_gradients(self, learner: Learner, target: Target) -> None:
+        """Let the next backward pass of a target add to its gradients."""
+        self.unfinished[target] = Unfinished(learner.progress.accumulated, self.states)
 
     def end_update(self, learner: Learner, changed: object) -> None:
         """Count an update; its gradients are used up."""
-        self.unfinished.pop(self.target, None)
-        learner.progress.accumulated = 0
+        self.drop(learner, self.target)
         learner.progress.updates += changed is not False
 
     def drop(self, learner: Learner, target: Target) -> None:
         """Let the next update of a target begin without the gradients so far."""
         self.unfinished.pop(target, None)
-        learner.progress.accumulated = 0
+        self.states, learner.progress.accumulated = {}, 0
 
-    def put_back(self, unfinished: Iterable[Sequence[Any]]) -> None:
+    def saved(self) -> list[list[Any]]:
+        """The unfinished updates in plain values."""
+        return [[*target, sums.batches, sums.states] for target, sums in self.unfinished.items()]
+
+    def put_back(self, saved: Iterable[Sequence[Any]]) -> None:
         """Go on with updates that were saved in plain values."""
-        self.unfinished = {Target(loss, None if models is None else tuple(models)): None for loss, models in unfinished}
+        self.unfinished = {
+            Target(loss, None if models is None else tuple(models)): Unfinished(batches, states)
+            for loss, models, batches, states in saved
+        }
 
     def drop_all(self, learner: Learner) -> None:
         """Let the next step begin without the gradients of the batches so far."""
         self.unfinished.clear()
-        self.began, learner.progress.accumulated = False, 0
+        self.began, self.states, learner.progress.accumulated = False, {}, 0
 
 
 def shown(target: Target) -> str:
     """A target as it was asked for."""
-    return "all models" if target.models is None else ", ".join(target.models)
+    models = "all models" if target.models is None else ", ".join(target.models)
+    return models if target.loss == "loss" else f"{models} by {target.loss}"
 
 
 def keep_gradients(learner: Any) -> None:
@@ -317,7 +369,7 @@ def keep_gradients(learner: Any) -> None:
         -2.0
     """
     updates = learner_of(learner).position.updates
-    updates.unfinished[updates.target] = None
+    updates.keep_gradients(learner_of(learner), updates.target)
 
 
 def update_under_way(learner: Any) -> Target:
@@ -334,3 +386,36 @@ def update_under_way(learner: Any) -> Target:
     """
     target: Target = learner_of(learner).position.updates.target
     return target
+
+
+def state_of_update(learner: Any) -> dict[str, Any]:
+    """What a callback keeps with the gradients of the update under way, from one batch to the next: plain values.
+
+    It is empty when a backward pass begins from no gradients, and is dropped with them, whatever drops them; what
+    trains inside has its own. It is saved with the run.
+
+    Args:
+        learner: The view that the callback has; each has a state of its own.
+
+    Example:
+        >>> from treadle import AbstractTrainingPhase, Callback, Read, toy_learner
+        >>> class Rows(Callback):
+        ...     "Update after every 24 rows, and print the rows of each update."
+        ...     state_access = {"step.xs": Read}
+        ...     def accumulate(self, learner, phase: AbstractTrainingPhase):
+        ...         return state_of_update(learner).get("rows", 0) + len(learner.step.xs) < 24
+        ...     def on_backward_end(self, learner, phase: AbstractTrainingPhase):
+        ...         state = state_of_update(learner)
+        ...         state["rows"] = state.get("rows", 0) + len(learner.step.xs)
+        ...     def on_update_begin(self, learner):
+        ...         print(state_of_update(learner)["rows"])
+        >>> result = toy_learner(Rows(), nbatches=7, batchsize=8).fit(1)
+        24
+        24
+        8
+    """
+    updates = learner_of(learner).position.updates
+    unfinished = updates.unfinished.get(updates.target)
+    states = updates.states if unfinished is None else unfinished.states
+    state: dict[str, Any] = states.setdefault(getattr(learner, "_owner", ""), {})
+    return state

@@ -96,7 +96,7 @@ def parts_of_run(learner: Any) -> dict[str, Any]:
         "made": sorted(learner_of(learner).unset_buffers - unset_buffers(learner.model).keys()),
         "modes": {moment: values for moment, values in modes.items() if values},
         "frozen": [name for name, parameter in parameters.items() if not parameter.requires_grad],
-        "unfinished": [list(target) for target in position.updates.unfinished],
+        "unfinished": position.updates.saved(),
         "gradients": gradients_of(parameters) if position.updates.unfinished else {},
         "step": numbers_of(learner.step),
         "callbacks": callback_states.capture(learner.callbacks),
