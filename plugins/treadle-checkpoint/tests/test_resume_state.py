@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
-from treadle import Callback, Learner, Read, TrainingPhase, ValidationPhase, Write
+from treadle import Callback, CancelFittingException, Learner, Read, TrainingPhase, ValidationPhase, Write
 from treadle.errors import MismatchError, NotResumableError
 from treadle_checkpoint import Checkpointer, checkpoints, resume
 
@@ -378,3 +378,41 @@ def test_a_buffer_that_is_none_because_the_model_is_another_one_is_refused(make,
     build(Checkpointer(tmp_path), tracks=True).fit(1)
     with pytest.raises(MismatchError, match=r"it has 0\.running_mean, which the model does not have"):
         resume(build(tracks=False), tmp_path)
+
+
+class Enough(CancelFittingException):
+    final = True
+
+
+class StopAt(Callback):
+    """Ends the fit for good in a step, or in the step of the validation, of the second epoch."""
+
+    def __init__(self, step, phase):
+        self.step, self.phase = step, phase
+
+    def on_step_end(self, learner, phase):
+        if isinstance(phase, self.phase) and (learner.progress.epoch, learner.progress.step) == (2, self.step):
+            raise Enough("good enough")
+
+
+@pytest.mark.parametrize("phase", [TrainingPhase, ValidationPhase])
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_ended_for_good_in_the_middle_of_an_epoch_the_data_stand_where_they_were_left(
+    make, all_of, differences, tmp_path, dataset, source, step, phase
+):
+    def build(seed=0):
+        return make(StopAt(step, phase), Checkpointer(tmp_path), seed=seed, data=(source(dataset), source(dataset)))
+
+    whole = build()
+    assert str(whole.fit(3).cancelled) == "good enough"
+    resumed = build(seed=7)
+    resume(resumed, tmp_path)
+    result = resumed.fit(3)
+    assert (result.steps, str(result.cancelled)) == (0, "good enough")
+    assert differences(all_of(whole), all_of(resumed)) == []
+    for learner in (whole, resumed):
+        learner.set_callbacks([])
+        torch.manual_seed(3)
+        learner.fit(1)
+    assert differences(all_of(whole), all_of(resumed)) == []

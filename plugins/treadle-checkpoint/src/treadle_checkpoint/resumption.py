@@ -35,10 +35,10 @@ class SavedRun:
         with checked(self.where):
             self.state.put_back(self.learner, moment=moment, data=data, where=self.where, without=self.without)
 
-    def put_back_data(self) -> None:
-        """Put back the states of the data between two epochs, and with that all."""
+    def put_back_data(self, *, over: bool = False) -> None:
+        """Put back the states of the data between two epochs, or where the fit was over, and with that all."""
         with checked(self.where):
-            self.state.put_back_data(self.learner)
+            self.state.put_back_data(self.learner, over=over)
         self.learner.position.resumption = None
 
     def begin(self, n: int, phases: tuple[Phase, ...]) -> None:
@@ -80,7 +80,7 @@ class SavedRun:
                 moment = "entry" if "entry" in self.state.part("random") else "now"
                 with checked(self.where):
                     self.state.random_state(self.learner, moment, without=self.without).put_back()
-            self.put_back_data()
+            self.put_back_data(over=True)
             raise over
         if self.place.phase is None:
             self.put_back_data()

@@ -102,6 +102,7 @@ def parts_of_run(learner: Any) -> dict[str, Any]:
         "callbacks": callback_states.capture(learner.callbacks),
         "cbstate": entries.capture(learner.cbstate),
         "data": states.capture(learner.data, data_name, None if start is None else start.parts),
+        "data_now": {} if start is None else states.parts_now(learner.data, data_name),
         "started": {} if start is None else {str(data_name): start.values},
         "random": {moment: state.as_dict() for moment, state in moments.items() if state is not None},
     }

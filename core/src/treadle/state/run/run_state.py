@@ -152,9 +152,14 @@ class RunState:
         """The values of the models, without those of some names."""
         return {name: value for name, value in self.model.items() if name not in names}
 
-    def put_back_data(self, learner: Learner) -> None:
-        """Give data the states that they offered; they use it when they are iterated over next."""
-        states.put_back(learner.data, self.part("data"))
+    def put_back_data(self, learner: Learner, *, over: bool = False) -> None:
+        """Give data the states that they offered; they use it when they are iterated over next.
+
+        Args:
+            over: Whether the epoch under way was ended for good: then its loader's parts are as they were left there,
+                and not as they were before its first batch. Default: no.
+        """
+        states.put_back(learner.data, {**self.part("data"), **(self.part("data_now") if over else {})})
 
     def pass_start(self, learner: Learner) -> PassStart:
         """How things stood before the first batch of the epoch under way, for the learner that goes on with it."""

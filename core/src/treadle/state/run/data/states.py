@@ -37,8 +37,14 @@ def parts_with_state(batches: Any) -> dict[str, Any]:
 
 
 def at_start(batches: Any) -> dict[str, Any]:
-    """The states of the parts of a loader before the first batch of an epoch."""
+    """The states of the parts of a loader as they are now, which is before the first batch of an epoch."""
     return {name: deepcopy(part.state_dict()) for name, part in parts_with_state(batches).items()}
+
+
+def parts_now(data: Mapping[str, Any], under_way: str | None) -> dict[str, Any]:
+    """The states of the parts of a loader in the middle of an epoch, by its name: of a fit that ends there for good."""
+    parts = at_start(data[under_way]) if under_way is not None and under_way in data else {}
+    return {str(under_way): parts} if parts else {}
 
 
 def capture(data: Mapping[str, Any], under_way: str | None, started: Mapping[str, Any] | None) -> dict[str, Any]:
