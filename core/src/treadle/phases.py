@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from treadle.arguments import function, instance_of, list_of
+from treadle.arguments import function, instance_of, list_of, subclass_of
 from treadle.errors import ArgumentTypeError, ArgumentValueError, DataError
 from treadle.events import LossBegin
 from treadle.loop.loop import over_batches, run_step
@@ -200,7 +200,9 @@ def phase_key(phase: Phase | type[Phase]) -> str:
         >>> phase_key(ValidationPhase()), phase_key(ValidationPhase)
         ('treadle.phases:ValidationPhase', 'treadle.phases:ValidationPhase')
     """
-    if not isinstance(phase, type):
+    if isinstance(phase, type):
+        subclass_of(phase, "The phase", Phase, "phase_key(TrainingPhase)")
+    else:
         instance_of(phase, "The phase", Phase, "phase_key(TrainingPhase())")
     cls = phase if isinstance(phase, type) else type(phase)
     fields = "" if isinstance(phase, type) else _fields(phase)

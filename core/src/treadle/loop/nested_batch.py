@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from treadle.arguments import function
 from treadle.errors import ArgumentTypeError
 from treadle.state.run.objects.attributes import attributes_of
 
@@ -27,13 +28,15 @@ def map_tensors(f: Callable[[Any], Any], batch: Any) -> Any:
     copy as a whole. Everything else stays as it is.
 
     Raises:
-        ArgumentTypeError: if a container cannot be made anew, since it does not show where its tensors are.
+        ArgumentTypeError: if `f` is not a function; if a container cannot be made anew, since it does not show where
+            its tensors are.
 
     Example:
         >>> import torch
         >>> map_tensors(lambda t: t.double(), {"x": torch.ones(2), "names": ["a", "b"]})
         {'x': tensor([1., 1.], dtype=torch.float64), 'names': ['a', 'b']}
     """
+    function(f, "f", "map_tensors(lambda tensor: tensor.double(), batch)")
     return f(batch) if isinstance(batch, torch.Tensor) else _Mapping(f)(batch)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from treadle.errors import ArgumentTypeError
+
 #: Devices whose events say when a copy has ended.
 WITH_EVENTS = ("cuda", "mps", "xpu")
 
@@ -37,7 +39,13 @@ class DeviceNumber:
         self._event: Any = None
         self._values: list[float] = []
         if not isinstance(value, torch.Tensor):
-            self._values = [float(value)]
+            try:
+                self._values = [float(value)]
+            except (TypeError, ValueError):
+                raise ArgumentTypeError(
+                    f"A DeviceNumber is of a number or of a tensor, got {value!r}.\n"
+                    f"Fix: pass one of them:\n    DeviceNumber(learner.step.loss)"
+                ) from None
         elif value.is_cpu:
             self._values = value.reshape(-1).tolist()
         else:

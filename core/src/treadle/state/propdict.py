@@ -150,9 +150,19 @@ def by_unique_name(items: Iterable[T]) -> dict[str, T]:
         >>> list(by_unique_name([CustomCallback(print, StepEnd), CustomCallback(repr, StepEnd)]))
         ['CustomCallback', 'CustomCallback #2']
     """
+    if not isinstance(items, Iterable):
+        raise ArgumentTypeError(
+            f"A list of things with names is needed, got {items!r}.\n"
+            f"Fix: pass, for example, callbacks:\n    by_unique_name(learner.callbacks)"
+        )
     found: dict[str, T] = {}
     for item in items:
-        name: str = item.name  # type: ignore[attr-defined]
+        name = getattr(item, "name", None)
+        if not isinstance(name, str):
+            raise ArgumentTypeError(
+                f"What is numbered by its name needs one, got {item!r}.\n"
+                f"Fix: pass, for example, callbacks:\n    by_unique_name(learner.callbacks)"
+            )
         key, count = name, 1
         while key in found:
             count += 1

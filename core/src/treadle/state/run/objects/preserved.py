@@ -16,7 +16,7 @@ import torch
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from treadle.errors import NotSaveableError
+from treadle.errors import ArgumentTypeError, NotSaveableError
 from treadle.state.random_state import generator_state, set_generator_state
 from treadle.state.run.objects.attributes import attribute_dict, slots_of
 from treadle.state.run.objects.kinds import is_generator, is_live, is_opaque_iterator
@@ -68,6 +68,11 @@ def preserved_state(
         >>> norm.training, norm.num_batches_tracked
         (True, tensor(0))
     """
+    for name, values in (("holders", holders), ("loaders", loaders)):
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise ArgumentTypeError(
+                f"{name} must be a list, got {values!r}.\nFix: write, for example:\n    {name}=[{name[:-1]}]"
+            )
     put_back = remember(holders, loaders, parameters=parameters)
     try:
         yield
