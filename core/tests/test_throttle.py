@@ -270,6 +270,7 @@ FACETS = {
     "state_access": {"step.loss": Read},
     "run_after": ("recorder",),
     "guard": True,
+    "guard_fix": "count its steps",
     "optional_state": True,
     "hyperparameters": [object()],
     "move_data": print,

@@ -126,6 +126,8 @@ class Callback:
         guard: Whether training must not go on without it: a phase whose steps do not do what it handles, or do
             not have the entry of `step` that it declares, is refused at the end of its first step. It means the
             phases that its handlers name and, where they name none, every training phase. Default: False.
+        guard_fix: What else its user can do about such a phase, for the message: "count its steps:" and, on a line of
+            its own, the code. Default: nothing.
         optional_state: Whether a saved run may be resumed with or without this callback, whatever
             its `state_dict` held. Default: False.
         hyperparameters: What it sets of the optimizers, each with a `name` and a method
@@ -156,6 +158,7 @@ class Callback:
     state_access: Mapping[str, type[Permission]] = {}
     run_after: Iterable[type[Callback] | str] = ()
     guard: bool = False
+    guard_fix: str = ""
     optional_state: bool = False
     hyperparameters: Sequence[Any] = ()
     move_data: Callable[[Any], Any] | None = None

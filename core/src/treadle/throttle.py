@@ -183,6 +183,7 @@ class ConditionalCallback(Callback):
     state_access = forwarded("state_access")
     run_after = forwarded("run_after")
     guard = forwarded("guard")
+    guard_fix = forwarded("guard_fix")
     optional_state = forwarded("optional_state")
     hyperparameters = forwarded("hyperparameters")
     move_data = forwarded("move_data")

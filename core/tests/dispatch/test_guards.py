@@ -118,6 +118,15 @@ def test_the_message_names_what_is_missing_and_how_it_gets_there() -> None:
         step(toy_learner(guard_of([BackwardBegin, BackwardEnd, StepEnd])), phase_of([]), BATCH)
 
 
+def test_the_message_begins_with_the_fix_that_the_guard_itself_offers() -> None:
+    guard = guard_of([BackwardEnd, StepEnd], guard_fix="count its steps:\n    Counter(each='step')")
+    with pytest.raises(
+        CallbackError,
+        match=r"\nFix: count its steps:\n    Counter\(each='step'\)\nOr leave Guard out, restrict its handlers to ",
+    ):
+        step(toy_learner(throttle(guard, StepEnd, freq=2)), phase_of([]), BATCH)
+
+
 def test_the_message_names_the_entry_that_is_missing_and_the_one_that_may_be_meant() -> None:
     with pytest.raises(
         CallbackError,

@@ -32,7 +32,7 @@ def test_without_a_scheduler_it_is_refused(memory) -> None:
 
 
 def test_it_runs_after_the_scheduler_and_only_reads(memory) -> None:
-    logger, scheduler = LogHyperParams(memory), Scheduler({LearningRate: 0.1})
+    logger, scheduler = LogHyperParams(memory), Scheduler({LearningRate: 0.1}, each="step")
     learner = toy_learner(logger, scheduler)
     assert learner.ordering.order(StepEnd, TrainingPhase) == (scheduler, logger)
     assert accesses(logger, Read) == {"cbstate.hyperparams"}

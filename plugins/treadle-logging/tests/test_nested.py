@@ -121,7 +121,7 @@ BEFORE = (StepBegin, {2}, TrainingPhase(), False, False)
 @settings(max_examples=40, deadline=None)
 @example([BETWEEN], "step", 1000)
 @example([BEFORE], "step", 1)
-@given(nestings, st.sampled_from(["step", "epoch"]), st.sampled_from([1, 3, 1000]))
+@given(nestings, st.sampled_from(["update", "step", "epoch"]), st.sampled_from([1, 3, 1000]))
 def test_the_log_has_exactly_the_points_of_the_records(drawn, each, block):
     backend = Points()
     learner = toy_learner(

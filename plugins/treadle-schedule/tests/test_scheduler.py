@@ -1,22 +1,27 @@
 import pytest
 import torch
 from treadle import (
+    AbstractTrainingPhase,
     Callback,
     CallbackConflictError,
     CancelEpochException,
     CancelStepException,
+    CancelUpdateException,
+    CustomCallback,
     Learner,
-    NoConflict,
+    LossBegin,
     Read,
     StepBegin,
     TrainingPhase,
+    UpdateBegin,
     ValidationPhase,
     Write,
     run_step,
+    run_update,
     throttle,
     toy_learner,
 )
-from treadle.authoring import capture_run
+from treadle.authoring import capture_run, update_under_way
 from treadle_schedule import (
     Constant,
     Exp,
@@ -304,7 +309,7 @@ class TestPastTheEnd:
         with pytest.raises(ScheduleRangeError, match=rf"has 0 of 5 {each}s left, and this fit makes more"):
             learner.fit(1)
 
-    @pytest.mark.parametrize("hook", ["epoch", "step", "update"])
+    @pytest.mark.parametrize("hook", ["epoch", "step", "update", "accumulate"])
     def test_a_callback_that_decides_about_steps_makes_their_number_unknown(self, hook):
         class Decides(Callback):
             state_access = {"optimizer": Read}
@@ -315,7 +320,7 @@ class TestPastTheEnd:
         learner = toy_learner(scheduler, callback, nbatches=3)
         learner.position.n, learner.position.phases = 2, (TrainingPhase(),)
         assert ticks(learner, "update") is None
-        assert ticks(learner, "step") == (6 if hook == "update" else None)
+        assert ticks(learner, "step") == (6 if hook in ("update", "accumulate") else None)
         assert ticks(learner, "epoch") == 2
 
     def test_a_phase_with_an_epoch_of_its_own_makes_it_unknown(self):
@@ -334,20 +339,32 @@ class TestPastTheEnd:
         assert learner.fit(2).steps == 6
 
 
-class KeepGradients(Callback):
-    """Lets the optimizer step after every two batches."""
+class Pairs(Callback):
+    """Two batches for each update."""
 
-    state_access = {"optimizer": Write}
+    def accumulate(self, learner, phase: TrainingPhase):
+        return learner.progress.accumulated == 0
 
-    def __init__(self):
-        self.batches = 0
 
-    def resolve_conflict(self, other):
-        return NoConflict()
+class Skip(Callback):
+    """Skips an update, as a gradient scaler does."""
+
+    def __init__(self, at):
+        self.at, self.count = at, 0
 
     def update(self, learner, phase: TrainingPhase):
-        self.batches += 1
-        return None if self.batches % 2 == 0 else False
+        self.count += 1
+        return False if self.count == self.at else None
+
+
+class DropoutRate(HyperParameter):
+    state_access = {"model": Write}
+
+    def get(self, learner):
+        return learner.model.rate
+
+    def set(self, learner, value):
+        learner.model.rate = value
 
 
 class TestByUpdate:
@@ -356,9 +373,84 @@ class TestByUpdate:
         [("update", [1, 1, 2, 2, 3]), ("step", [1, 2, 3, 4, 5]), ("epoch", [1, 1, 1, 1, 1])],
     )
     def test_a_step_that_only_adds_to_the_gradients_is_no_update(self, each, values):
-        learner = toy_learner(Scheduler({LearningRate: clock}, each=each), KeepGradients(), nbatches=5)
+        learner = toy_learner(Scheduler({LearningRate: clock}, each=each), Pairs(), nbatches=5)
         learner.fit(1)
         assert record(learner) == ([0, 1, 2, 3, 4], values)
+
+    def test_each_update_is_made_with_its_value(self):
+        rates = []
+        note = CustomCallback(
+            lambda learner: rates.append(learner.optimizer.param_groups[0]["lr"]),
+            UpdateBegin,
+            state_access={"optimizer": Read},
+        )
+        toy_learner(Scheduler({LearningRate: clock}), Pairs(), note, nbatches=5).fit(2)
+        assert rates == [1, 2, 3, 4, 5, 6]  # one at the end of each epoch completes it
+
+    def test_the_weights_are_those_of_the_loop_by_hand(self):
+        learner = toy_learner(Scheduler({LearningRate: lambda t: 0.001 * t}), Pairs(), nbatches=5)
+        weight = torch.zeros(1, requires_grad=True)
+        batches = list(learner.data.training)
+        learner.fit(1)
+        for t, pair in enumerate((batches[:2], batches[2:4], batches[4:]), start=1):
+            losses = [(xs * weight - ys).abs().mean() for xs, ys in pair]
+            (gradient,) = torch.autograd.grad(sum(losses), weight)
+            weight.data -= 0.001 * t * gradient
+        assert learner.model.weight.item() == weight.item()
+
+    @pytest.mark.parametrize("stops", [lambda: Skip(at=2), lambda: Cancel(CancelUpdateException(), at=2)])
+    def test_an_update_that_was_skipped_or_cancelled_gets_its_value_again(self, stops):
+        watch = Watch()
+        scheduler = Scheduler({LearningRate: clock})
+        learner = toy_learner(scheduler, watch, stops(), nbatches=4)
+        learner.fit(1)
+        assert watch["lr"] == [1, 2, 2, 3]
+        assert (learner.progress.updates, scheduler.t) == (3, 4)
+
+    def test_what_the_forward_pass_uses_is_set_before_it(self):
+        rates = []
+
+        def note(learner):
+            rates.append(learner.model.rate)
+
+        forward = CustomCallback(note, LossBegin, TrainingPhase, {"model": Read})
+        learner = toy_learner(Scheduler({DropoutRate: clock}), Pairs(), forward, nbatches=5)
+        learner.model.rate = 0.0
+        learner.fit(1)
+        assert rates == [1, 1, 2, 2, 3]
+
+    def test_in_a_phase_of_several_models_it_counts_the_updates_of_its_own(self):
+        class Adversarial(AbstractTrainingPhase):
+            def step(self, learner, batch):
+                with run_step(learner, self, xs=batch[0]) as (_, state):
+                    for name in ("critic", "critic", "generator"):
+                        state.loss = learner.model[name](state.xs).mean()
+                        run_update(learner, self, models=name)
+
+        class Rates(Callback):
+            state_access = {"optimizer": Read}
+
+            def __init__(self):
+                self.seen = []
+
+            def on_update_begin(self, learner):
+                (name,) = update_under_way(learner).models
+                self.seen.append((name[0], learner.optimizer[name].param_groups[0]["lr"]))
+
+        critic = Scheduler({LearningRate("critic"): clock})
+        both, rates = Scheduler({LearningRate("generator"): clock, Momentum("critic"): lambda t: 0.1 * t}), Rates()
+        learner = Learner(
+            {"generator": torch.nn.Linear(1, 1), "critic": torch.nn.Linear(1, 1)},
+            torch.nn.functional.mse_loss,
+            data=([(torch.ones(2, 1), torch.ones(2, 1))] * 2,),
+            optimizer={"generator": momentum_sgd, "critic": momentum_sgd},
+            callbacks=[critic, both, rates],
+            use_default_callbacks=False,
+        )
+        learner.fit(1, phases=[Adversarial()])
+        assert (critic.t, both.t) == (5, 3)
+        assert both.state_dict() == {"t": {"LearningRate[generator]": 3, "Momentum[critic]": 5}}
+        assert rates.seen == [("c", 1), ("c", 2), ("g", 1), ("c", 3), ("c", 4), ("g", 2)]
 
     def test_a_phase_that_steps_its_optimizer_by_itself_is_counted_by_step(self):
         class ByHand(TrainingPhase):
@@ -368,9 +460,14 @@ class TestByUpdate:
                     state.loss.backward()
                     learner.optimizer.step()
 
-        learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=3)
+        learner = toy_learner(Scheduler({LearningRate: clock}, each="step"), nbatches=3)
         learner.fit(1, phases=[ByHand()])
         assert record(learner) == ([0, 1, 2], [1, 2, 3])
+
+    def test_a_callback_that_accumulates_or_overrides_the_update_is_refused_nothing_when_the_fit_begins(self):
+        for callback in (Pairs(), Skip(at=1)):
+            learner = toy_learner(Scheduler({LearningRate: OneCycle(3, 0.1)}), callback, nbatches=4)
+            assert learner.fit(1).steps == 4
 
 
 def test_groups_of_different_rates_keep_their_ratio_also_in_a_resumed_run():
@@ -428,7 +525,7 @@ class TestState:
     def test_the_state_is_plain_numbers(self):
         scheduler = Scheduler({LearningRate: clock})
         toy_learner(scheduler, nbatches=3).fit(1)
-        assert scheduler.state_dict() == {"t": 4}
+        assert scheduler.state_dict() == {"t": {"LearningRate": 4}}
 
     def test_a_record_that_was_restored_is_kept(self):
         learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=1)

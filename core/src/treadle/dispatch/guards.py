@@ -116,9 +116,14 @@ def missing_hooks(
     return (
         f"{callback.name} is a guard and handles {listed}, and a step of {kind} ended without it, so nothing is "
         f"guarded there.\n"
-        f"Fix: leave {callback.name} out, restrict its handlers to other phases in a subclass, by an annotation of "
-        f"`phase`, or let {kind} do what it handles:{calls}"
+        f"Fix: {own_fix(callback)}leave {callback.name} out, restrict its handlers to other phases in a subclass, by "
+        f"an annotation of `phase`, or let {kind} do what it handles:{calls}"
     )
+
+
+def own_fix(callback: Callback) -> str:
+    """What a guard itself offers to the user of a phase that passes it by."""
+    return f"{callback.guard_fix}\nOr " if callback.guard_fix else ""
 
 
 def missing_entry(callback: Callback, phase: Phase, state: Mapping[str, Any]) -> str | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from treadle import Callback, ConflictResolution, Learner, Phase, PropDict, Read, Series, Write
-from treadle.authoring import handlers, length_of, position_of
-from treadle.phases import AbstractTrainingPhase
+from treadle.access import parts
+from treadle.authoring import handlers, length_of, position_of, update_under_way
+from treadle.phases import AbstractTrainingPhase, TrainingPhase
 
 from treadle_schedule.hyperparameter import (
     AnyHyperParameter,
@@ -25,28 +26,35 @@ from treadle_schedule.torch_schedule import TorchMomentum, TorchSchedule
 Unit = Literal["update", "step", "epoch"]
 UNITS: tuple[Unit, ...] = ("update", "step", "epoch")
 
+#: Where each of them is counted.
+TICKS = ("on_update_end", "on_step_end", "on_epoch_end")
+
 
 class Scheduler(Callback):
-    """Set hyperparameters along schedules, at the beginning of every training step.
+    """Set hyperparameters along schedules while training, by default one value for each update of the parameters.
 
-    The first step gets a schedule's first value. The clock ticks when a step or an epoch of a
-    training phase has ended: a cancelled step, which has no `StepEnd`, gets its value again at the
-    next attempt. Several calls of `fit` are one run; `reset()` starts the schedules again. A schedule
-    with fewer steps left than a fit makes is refused when the fit begins. Where that is not known then,
-    since data have no length or another callback decides about steps, it is an error at the first step
-    that it has no value for.
+    The first update gets a schedule's first value. Each step begins with the value of the update that its gradients
+    are for, so that the forward pass has it too; at `UpdateBegin` it is set again if a step makes several updates. The
+    clock ticks at `UpdateEnd`: a step that only adds to the gradients does not count, and an update that was cancelled
+    or skipped, as a gradient scaler does, gets its value again at the next attempt. A phase that steps its optimizer
+    by itself, without an update, is refused at the end of its first epoch; `each="step"` counts its steps. Several
+    calls of `fit` are one run; `reset()` starts the schedules again. A schedule with fewer updates left than a fit
+    makes is refused when the fit begins. Where that is not known then, since data have no length or another callback
+    decides about steps or updates, it is an error at the first update that it has no value for.
 
     Args:
         schedules: Maps hyperparameters, or classes of them, to schedules: numbers, or callables from
-            the number of the step, counted from 1, to a value. A number is for the first parameter group of
+            the number of the update, counted from 1, to a value. A number is for the first parameter group of
             the optimizer, and the others keep their ratio to it.
-        each: What the schedules count: updates of the parameters, which are training steps without those
-            that only add to the gradients; all training steps; or training epochs. Default: updates.
+        each: What the schedules count: "update", the updates of the optimizers that a hyperparameter is of; "step",
+            training steps, whose clock ticks at `StepEnd`; or "epoch", training epochs, at `EpochEnd`.
+            Default: "update".
 
     Attributes:
-        t: The number of the update, step or epoch that is next or under way, counted from 1.
+        t: The number of the update, step or epoch that is next or under way, counted from 1; of the first
+            hyperparameter, where the updates are of different models.
 
-    Reads: what the hyperparameters read; `data` and `callbacks`, for the number of steps of a fit.
+    Reads: what the hyperparameters read; `data` and `callbacks`, for the number of updates of a fit.
     Writes: what the hyperparameters write, and `cbstate.hyperparams`: for each of them, by its
         name, a `Series` of its values under the number of completed training steps. Of a value for
         each parameter group the last one is recorded.
@@ -66,6 +74,7 @@ class Scheduler(Callback):
         [0.1, 0.05, 0.025, 0.0125]
     """
 
+    guard_fix = 'count its steps:\n    Scheduler(..., each="step")'
     run_after = ("to_device", "to_gpu")  # which may exchange what the optimizer holds
 
     def __init__(self, schedules: Mapping[AnyHyperParameter, AnySchedule | float], *, each: Unit = "update") -> None:
@@ -75,14 +84,23 @@ class Scheduler(Callback):
                 f"Scheduler(each) has an invalid value: {each!r}.\nFix: pass 'update', 'step' or 'epoch'."
             )
         self.each = each
-        self.t = 1
         self.hyperparameters = tuple(self.schedules)
+        unused = [hook for hook in TICKS if hook != TICKS[UNITS.index(each)]]
+        unused += [] if each == "update" else ["on_update_begin"]
+        vars(self).update(dict.fromkeys(unused))  # a handler that is None is none
         own = {"cbstate.hyperparams": Write, "data": Read, "callbacks": Read}
         self.state_access = merged_access([*(H.state_access for H in self.schedules), own])
+        self.reset()
+
+    @property
+    def t(self) -> int:
+        """The number of the update, step or epoch that is next or under way."""
+        return self._clocks[self.hyperparameters[0]]
 
     def reset(self) -> None:
         """Start the schedules again at their first values. The record goes on."""
-        self.t = 1
+        self._clocks = dict.fromkeys(self.schedules, 1)
+        self._set_for: dict[HyperParameter, int] = {}
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         return resolution(self, other)
@@ -99,8 +117,8 @@ class Scheduler(Callback):
             H.check(learner)
         position = position_of(learner)
         wanted = ticks(learner, self.each)
-        done = 0 if position.resumption is not None else self.t - 1  # whose state is put back after this
         for H, schedule in self.schedules.items():
+            done = 0 if position.resumption is not None else self._clocks[H] - 1  # whose state is put back after this
             length = last_step_of(schedule)
             if wanted == 0 or length - done >= (wanted or 1):
                 continue
@@ -112,32 +130,62 @@ class Scheduler(Callback):
             )
 
     def on_step_begin(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
-        steps = learner.progress.steps
-        for H, schedule in self.schedules.items():
-            try:
-                value = schedule(self.t)
-                H.set(learner, value)
-            except Exception as error:
-                error.add_note(f"Scheduler was to set {H.name} for training {self.each} {self.t}.")
-                raise
-            record = learner.cbstate.hyperparams[H.name]
-            if not len(record) or record.iterations[-1] != steps:  # else it repeats a cancelled step
-                record.push(steps, value[-1] if isinstance(value, (tuple, list)) else value)
+        for H in self.schedules:
+            self._set(learner, H)
 
-    def on_step_end(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
-        if self.each == "step" or (self.each == "update" and not learner.progress.accumulated):
-            self.t += 1
+    def on_update_begin(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
+        models = update_under_way(learner).models
+        for H, t in self._clocks.items():
+            if self._set_for.get(H) != t and concerns(H, models):
+                self._set(learner, H)
+
+    def on_update_end(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
+        models = update_under_way(learner).models
+        for H in self.schedules:
+            self._clocks[H] += concerns(H, models)
+
+    def on_step_end(self, phase: AbstractTrainingPhase) -> None:
+        self._tick()
 
     def on_epoch_end(self, phase: AbstractTrainingPhase) -> None:
-        if self.each == "epoch":
-            self.t += 1
+        self._tick()
+
+    def _tick(self) -> None:
+        for H in self.schedules:
+            self._clocks[H] += 1
+
+    def _set(self, learner: Learner, H: HyperParameter) -> None:
+        """Set a hyperparameter to its value, and record it."""
+        steps, t = learner.progress.steps, self._clocks[H]
+        try:
+            value = self.schedules[H](t)
+            H.set(learner, value)
+        except Exception as error:
+            error.add_note(f"Scheduler was to set {H.name} for training {self.each} {t}.")
+            raise
+        self._set_for[H] = t
+        record = learner.cbstate.hyperparams[H.name]
+        if (
+            not len(record) or record.iterations[-1] != steps
+        ):  # else it repeats a cancelled step, or is of another update in one
+            record.push(steps, value[-1] if isinstance(value, (tuple, list)) else value)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedules stand. The schedules themselves are passed again when a run is resumed."""
-        return {"t": self.t}
+        return {"t": {H.name: t for H, t in self._clocks.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.t = state["t"]
+        clocks = state["t"]
+        self._clocks = {H: clocks.get(H.name, max(clocks.values())) for H in self.schedules}
+
+
+def concerns(H: HyperParameter, models: Collection[str] | None) -> bool:
+    """Whether an update of these models (None: of all) is one of those that a hyperparameter is of."""
+    if models is None:
+        return True
+    written = [parts(path) for path, permission in H.state_access.items() if issubclass(permission, Write)]
+    of_models = [below for root, *below in written if root in ("model", "optimizer", "params")]
+    return not of_models or any(not below or below[0] in models for below in of_models)
 
 
 def _checked(schedules: object) -> dict[HyperParameter, AnySchedule]:
@@ -185,19 +233,22 @@ def is_alone(part: object, schedules: Mapping[HyperParameter, AnySchedule]) -> b
 def ticks(learner: Any, each: Unit) -> int | None:
     """How many updates, steps or epochs of training the fit that begins makes if nothing is cancelled; None if unknown.
 
-    Unknown is what a phase with an `epoch` of its own does, or a callback that overrides an epoch or a step, and how
-    many updates a callback makes of the steps.
+    Unknown is what a phase with an `epoch` of its own does, or a callback that overrides an epoch or a step; and how
+    many updates a phase with a `step` of its own makes, or a callback that accumulates or overrides the update.
     """
     position = position_of(learner)
     phases = [phase for phase in position.phases if isinstance(phase, AbstractTrainingPhase)]
     n = position.n or 0
     if each == "epoch" or not n * len(phases):
         return n * len(phases)
+    if each == "update" and any(type(phase).step is not TrainingPhase.step for phase in phases):
+        return None
+    deciding = ("epoch", "step", "update") if each == "update" else ("epoch", "step")
     for callback in learner.callbacks:
         hooks = handlers(callback)
-        if each == "update" and "update" in hooks:
+        if each == "update" and "accumulate" in hooks:
             return None
-        if any(name in hooks and not hooks[name].wrapper for name in ("epoch", "step")):
+        if any(name in hooks and not hooks[name].wrapper for name in deciding):
             return None
     lengths = [steps_of(learner, phase) for phase in phases]
     return None if None in lengths else n * sum(filter(None, lengths))
