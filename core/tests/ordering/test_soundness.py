@@ -15,6 +15,7 @@ from treadle import (
     CancelEpochException,
     CancelFittingException,
     CancelStepException,
+    CancelUpdateException,
     LinearRunner,
     NotDefined,
     Phase,
@@ -29,16 +30,18 @@ from treadle import (
 )
 
 ENTRIES = ["a", "b", "c", "d"]
-EVENTS = ["on_step_begin", "on_step_end", "on_epoch_begin"]
+EVENTS = ["on_step_begin", "on_update_begin", "on_step_end", "on_epoch_begin"]
 
 #: Operations, with what one that overrides them returns; None for those that are only wrapped here.
 OPERATIONS = {
+    "accumulate": lambda: True,
     "forward": lambda: torch.ones(8, 1, requires_grad=True) * 2,
     "loss": lambda: torch.ones((), requires_grad=True) * 2,
+    "finalize_gradients": None,
     "update": lambda: True,
     "step": None,
 }
-CANCELS = [CancelStepException, CancelEpochException, CancelFittingException]
+CANCELS = [CancelUpdateException, CancelStepException, CancelEpochException, CancelFittingException]
 
 
 class Zero(Callback):
@@ -79,7 +82,11 @@ class Updater(Callback):
         self.calls += 1
         if self.cancel is not None and self.calls == self.cancel[1]:
             kind = self.cancel[0]
-            raise (CancelEpochException if (kind, hook) == (CancelStepException, "on_epoch_begin") else kind)("Enough.")
+            if kind is CancelUpdateException and hook != "on_update_begin":
+                kind = CancelStepException  # there is no update to be cancelled
+            if kind is CancelStepException and hook == "on_epoch_begin":
+                kind = CancelEpochException
+            raise kind("Enough.")
 
     def resolve_conflict(self, other):
         return self.resolutions.get(type(other), NotDefined())

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import torch
 
-from treadle.errors import ArgumentValueError, CallbackError, CancelUpdateException, did_you_mean
+from treadle.errors import ArgumentValueError, CallbackError, CancelStepException, CancelUpdateException, did_you_mean
 from treadle.events import BackwardBegin, BackwardEnd, UpdateBegin, UpdateEnd
 from treadle.operations import Accumulate, Backward, FinalizeGradients, Update
 from treadle.state.gradients import Gradients
@@ -111,19 +111,20 @@ def complete(handle: Handle) -> None:
 
 def complete_unfinished(learner: Learner, phase: Phase, handle: Handle) -> None:
     """Complete the updates that an epoch ends in, with a state of a step that has `grads` and `accumulating`."""
-    updates, outer = learner.position.updates, learner.step
-    updates.open = True
+    position, outer = learner.position, learner.step
+    updates = position.updates
+    updates.open = position.stepping = True
     try:
         for target in list(updates.unfinished):
             updates.complete(learner, target)
             learner.step = PropDict(grads=target.grads(learner), accumulating=False)
             try:
                 complete(handle)
-            except CancelUpdateException:
+            except (CancelUpdateException, CancelStepException):
                 updates.drop(learner, target)
     finally:  # what is left by a cancel or an error has been changed already, and is no sum of gradients any more
         updates.drop_all(learner)
-        updates.target, updates.open, learner.step = WHOLE, False, outer
+        updates.target, updates.open, position.stepping, learner.step = WHOLE, False, False, outer
 
 
 class Target(NamedTuple):
