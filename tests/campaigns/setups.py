@@ -147,6 +147,20 @@ class Noisy(nn.Module):
         return self.inner(xs + 0.1 * torch.rand(xs.shape, generator=self.parts[0]["source"]))
 
 
+class MadeLater(nn.Module):
+    """Makes a buffer, which was registered as None, from its first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = net()
+        self.register_buffer("mean", None)
+
+    def forward(self, xs: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.mean = xs.mean(0) if self.mean is None else 0.9 * self.mean + 0.1 * xs.mean(0)
+        return self.inner(xs if self.mean is None else xs - self.mean)
+
+
 def scripted() -> nn.Module:
     return torch.jit.script(deep())
 
@@ -562,6 +576,7 @@ SETUPS = [
     Setup("a plain net"),
     Setup("BatchNorm and Dropout", model=deep),
     Setup("a buffer that no state_dict names", model=Hidden),
+    Setup("a buffer that was None", model=MadeLater),
     Setup("a generator in the model", model=Noisy),
     Setup("a TorchScript model", model=scripted),
     Setup("spectral norm", model=normed),
@@ -626,6 +641,11 @@ SETUPS = [
     Setup("cancelled steps", lambda folder: [Skip(), *metrics()]),
     Setup("a cancelled epoch", lambda folder: [Short(), *metrics()]),
     Setup("stopped for good in a step", lambda folder: [StopIn(), *metrics()]),
+    Setup(
+        "stopped for good with a state in the data",
+        lambda folder: [StopIn(), *metrics()],
+        data=lambda: (shuffled(shuffle=False, sampler=Rotating()), DataLoader(Counting(), batch_size=4)),
+    ),
     Setup("validation inside of a step", lambda folder: [ValidateInside(), *metrics()], model=deep),
     Setup(
         "validation between two steps", lambda folder: [*metrics()], model=deep, train=in_phases(Often()), during=Often
