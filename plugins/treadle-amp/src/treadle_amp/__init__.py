@@ -1,3 +1,5 @@
 """Mixed precision, with a gradient scaler where it needs one, for Treadle."""
 
-__all__: list[str] = []
+from treadle_amp.mixed_precision import MixedPrecision
+
+__all__ = ["MixedPrecision"]
