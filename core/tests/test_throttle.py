@@ -271,6 +271,7 @@ FACETS = {
     "run_after": ("recorder",),
     "guard": True,
     "guard_fix": "count its steps",
+    "skips_updates": True,
     "optional_state": True,
     "hyperparameters": [object()],
     "move_data": print,

@@ -128,6 +128,8 @@ class Callback:
             phases that its handlers name and, where they name none, every training phase. Default: False.
         guard_fix: What else its user can do about such a phase, for the message: "count its steps:" and, on a line of
             its own, the code. Default: nothing.
+        skips_updates: Whether it skips updates whose gradients are not finite, as a gradient scaler does. A guard that
+            refuses such gradients leaves them to it. Default: False.
         optional_state: Whether a saved run may be resumed with or without this callback, whatever
             its `state_dict` held. Default: False.
         hyperparameters: What it sets of the optimizers, each with a `name` and a method
@@ -159,6 +161,7 @@ class Callback:
     run_after: Iterable[type[Callback] | str] = ()
     guard: bool = False
     guard_fix: str = ""
+    skips_updates: bool = False
     optional_state: bool = False
     hyperparameters: Sequence[Any] = ()
     move_data: Callable[[Any], Any] | None = None

@@ -184,6 +184,7 @@ class ConditionalCallback(Callback):
     run_after = forwarded("run_after")
     guard = forwarded("guard")
     guard_fix = forwarded("guard_fix")
+    skips_updates = forwarded("skips_updates")
     optional_state = forwarded("optional_state")
     hyperparameters = forwarded("hyperparameters")
     move_data = forwarded("move_data")

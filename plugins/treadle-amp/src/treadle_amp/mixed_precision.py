@@ -86,6 +86,7 @@ class MixedPrecision(Callback):
         self._scaling: Scaling | None = None
         if self.dtype == "fp16":
             self._scaling = Scaling(checked_scaler(scaler))
+            self.skips_updates = True
             self.state_access = {"model": Write, "optimizer": Write, "step": Write, ENTRY: Write}
         else:
             if scaler is not None:
