@@ -516,9 +516,9 @@ class Often(AbstractTrainingPhase):
 
     def epoch(self, learner: Any, data: Any) -> None:
         with run_epoch(learner, self):
-            for i, batch in enumerate(batches(learner, self, data)):
+            for batch in batches(learner, self, data):
                 step(learner, self, batch)
-                if i % 2:
+                if learner.progress.step % 2 == 0:  # a number of its own would begin anew in a resumed epoch
                     epoch(learner, ValidationPhase())
 
     def step(self, learner: Any, batch: Any) -> None:

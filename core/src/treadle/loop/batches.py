@@ -23,7 +23,8 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
     """The batches of an epoch; when a run is resumed in the middle of it, those that are left.
 
     A phase with an `epoch` of its own goes over its data with this, inside of `run_epoch`: then its
-    epochs can be resumed as well.
+    epochs can be resumed as well. What it does at every n-th batch goes by `learner.progress.step`, which goes on in
+    a resumed epoch, where a number of its own would begin anew.
 
     Example:
         >>> from treadle import Phase, epoch, run_epoch, step, toy_learner
