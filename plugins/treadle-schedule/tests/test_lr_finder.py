@@ -14,10 +14,12 @@ from treadle import (
     Callback,
     CancelFittingException,
     CancelStepException,
+    CustomCallback,
     DataError,
     Learner,
     Read,
     RunFirst,
+    StepEnd,
     TrainingPhase,
     Write,
     hookimpl,
@@ -315,9 +317,78 @@ class TestTheSweep:
         assert result.lrs == LRFinder(num_it=10, stop_div=False).find(toy_learner()).lrs
 
 
-def scripted(losses):
+class Pairs(Callback):
+    """Two batches for each update."""
+
+    def accumulate(self, learner, phase: TrainingPhase):
+        return learner.progress.accumulated == 0
+
+
+class Skips(Callback):
+    """Skips some updates, as a gradient scaler does that looks for its scale."""
+
+    def __init__(self, *numbers):
+        self.numbers, self.count = numbers, 0
+
+    def update(self, learner, phase: TrainingPhase):
+        self.count += 1
+        return False if self.count in self.numbers else None
+
+
+class TestByUpdate:
+    def test_the_rate_is_the_same_for_all_batches_of_an_update_whose_loss_is_their_mean(self):
+        result = LRFinder(start=1, end=8, num_it=3).find(scripted([4.0, 2.0, 1.0, 2.0, 3.0], Pairs()))
+        assert result.lrs == pytest.approx((1, 2, 4))  # the last one completes the epoch
+        assert result.losses == (3, 1.5, 3)
+
+    def test_a_trial_of_updates_of_one_epoch_each_ends_when_all_were_made(self):
+        result = LRFinder(num_it=5, stop_div=False).find(toy_learner(Pairs(), nbatches=1))
+        assert (len(result.losses), result.stopped) == (5, "all steps were made")
+
+    def test_an_update_that_is_skipped_is_made_again(self):
+        result = LRFinder(start=1, end=4, num_it=2).find(scripted([4.0, 2.0, 1.0, 2.0], Skips(1, 2)))
+        assert (result.lrs, result.losses) == ((1, 2), (1, 2))
+        result = LRFinder(start=1, end=2, num_it=1).find(scripted([4.0, 2.0, 1.0, 2.0], Pairs(), Skips(1)))
+        assert (result.lrs, result.losses) == ((1,), (1.5,))
+
+    def test_one_that_is_skipped_since_its_loss_is_not_finite_ends_the_trial(self):
+        result = LRFinder().find(scripted([1.0, math.nan, 1.0], Skips(2, 3, 4)))
+        assert (len(result.losses), result.stopped) == (2, "the loss is NaN")
+
+    def test_the_batches_of_an_update_that_a_cancelled_step_dropped_do_not_count(self):
+        class Cancel(Callback):
+            state_access = {"model": Write}
+            count = 0
+
+            def on_backward_end(self, phase: TrainingPhase):
+                self.count += 1
+                if self.count == 2:
+                    raise CancelStepException
+
+        result = LRFinder(start=1, end=2, num_it=1).find(scripted([8.0, 8.0, 1.0, 2.0], Pairs(), Cancel()))
+        assert result.losses == (1.5,)
+
+    def test_an_update_under_way_is_neither_used_nor_changed(self):
+        found = []
+
+        def find(learner):
+            if learner.progress.accumulated:
+                found.append(LRFinder(num_it=3).find(toys[0]).losses)
+
+        def make(*callbacks):
+            return toy_learner(Pairs(), *callbacks, nbatches=4)
+
+        toys = [make(CustomCallback(find, StepEnd, TrainingPhase))]
+        plain = make()
+        toys[0].fit(1)
+        plain.fit(1)
+        assert len(found) == 2
+        assert torch.equal(toys[0].model.weight, plain.model.weight)
+
+
+def scripted(losses, *callbacks):
     """A learner whose losses are these, whatever it does."""
-    learner = toy_learner(nbatches=len(losses))
+    learner = toy_learner(*callbacks, nbatches=len(losses))
     script = iter(losses)
     learner.lossfn = lambda yhats, ys: 0 * yhats.mean() + next(script)
     return learner

@@ -36,7 +36,7 @@ CALLBACKS = ("find(callbacks)", Callback, "LRFinder().find(learner, callbacks=[c
 
 @dataclass(frozen=True)
 class LRFinder:
-    """Find a learning rate: train with one that rises from step to step, and look at the losses.
+    """Find a learning rate: train with one that rises from update to update, and look at the losses.
 
     The trial trains the learner's own model, with its optimizer and data, and puts back everything
     that it changed, also if it fails: parameters, buffers and modes of the model, the optimizer's state,
@@ -46,13 +46,14 @@ class LRFinder:
     The trial uses the callbacks that change what a step computes, such as `ToDevice` or one that clips
     gradients, and not those that watch, stop, save or set hyperparameters. The result says which took part and why
     the others did not; of one that is left out although it handles epochs and writes more than `cbstate`, a warning
-    says so too. `callbacks=[...]` brings it in. The first parameter group gets the learning rate, and the others keep
-    their ratio to it.
+    says so too. `callbacks=[...]` brings it in. Where gradients are accumulated, the loss of an update is the mean over
+    its batches; an update that is skipped, as by a gradient scaler, is made again. The first parameter group gets the
+    learning rate, and the others keep their ratio to it.
 
     Args:
-        start: The learning rate of the first step. Default: 1e-7.
-        end: What the learning rate rises to, one step after the last. Default: 10.
-        num_it: The number of steps. Default: 100.
+        start: The learning rate of the first update. Default: 1e-7.
+        end: What the learning rate rises to, one update after the last. Default: 10.
+        num_it: The number of updates, which are steps unless a callback accumulates gradients. Default: 100.
         stop_div: Whether to stop where the smoothed loss is more than four times its lowest value, or NaN.
             Default: True.
 
@@ -167,14 +168,18 @@ class LRFinder:
 
 
 class Sweep(Callback):
-    """Raise the learning rate geometrically from step to step as a finder says, note the losses, and end the fit.
+    """Raise the learning rate geometrically from update to update as a finder says, and end the fit.
 
-    Reads: step.loss
+    It notes the loss of each update, before the parameters are changed by it: the mean over its steps. An update that
+    is cancelled or skipped, as by a gradient scaler that looks for its scale, is made again with the same rate, unless
+    a loss is not finite. In a phase that makes no updates it goes by steps.
+
+    Reads: step.loss, step.accumulating
     Writes: optimizer
     """
 
     run_after = ("to_device", "to_gpu")
-    state_access = {"optimizer": Write, "step.loss": Read}
+    state_access = {"optimizer": Write, "step.loss": Read, "step.accumulating": Read}
 
     def __init__(self, finder: LRFinder) -> None:
         self.name = "LRFinder"
@@ -182,6 +187,8 @@ class Sweep(Callback):
         self.lrs: list[float] = []
         self.losses: list[float] = []
         self.smoothed: list[float] = []
+        self._of_update: list[float] = []
+        self._updates = 0
         self._lr = self._mean = 0.0
         self._lowest = math.inf
 
@@ -193,15 +200,34 @@ class Sweep(Callback):
         finder = self.finder
         self._lr = finder.start * (finder.end / finder.start) ** (len(self.lrs) / finder.num_it)
         set_hyperparameter(learner, LearningRate, self._lr)
+        self._updates = learner.progress.updates
+        if not learner.progress.accumulated:
+            self._of_update.clear()  # of a step that was cancelled
 
     def on_step_end(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
-        if "loss" not in learner.step:
+        step = learner.step
+        if "loss" not in step:
             raise LRFinderError(
                 f"LRFinder goes by `step.loss`, and the steps of {phase} have none.\n"
                 f"Fix: let the phase set it (state.loss = ...), or pass another phase:\n"
                 f"    LRFinder().find(learner, phase=TrainingPhase())"
             )
-        loss = learner.step.loss.item()  # the number is needed here and now, to know when to stop
+        loss = step.loss.item()  # the number is needed here and now, to know when to stop
+        self._of_update.append(loss)
+        makes_updates = "accumulating" in step
+        if not makes_updates or learner.progress.updates > self._updates or not math.isfinite(loss):
+            self._note()
+        elif not step.accumulating:
+            self._of_update.clear()  # the update was skipped, and is made again
+
+    def on_epoch_end(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
+        if self._of_update and learner.progress.updates > self._updates:  # it was completed after the last step
+            self._note()
+
+    def _note(self) -> None:
+        """Note the loss of an update that was made, and stop when it is time to."""
+        loss = sum(self._of_update) / len(self._of_update)
+        self._of_update.clear()
         self.lrs.append(self._lr)
         self.losses.append(loss)
         self._mean = BETA * self._mean + (1 - BETA) * loss
