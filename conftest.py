@@ -6,6 +6,7 @@ and run in order, in an empty folder. A block that starts with `# not run: <reas
 
 import contextlib
 import doctest
+import gc
 import os
 import re
 import tempfile
@@ -26,6 +27,15 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 # Programs, not modules: importing one runs it.
 collect_ignore_glob = ["docs/*.py", "docs/examples/*.py"]
+
+gc.disable()  # while tests are collected: nothing of it is garbage
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that was imported and collected out of the collections of garbage: each of them took a second."""
+    gc.freeze()
+    gc.enable()
+
 
 NOT_RUN = re.compile(r"# not run: (\S.*)")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
