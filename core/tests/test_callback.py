@@ -70,6 +70,7 @@ def test_the_defaults_declare_nothing() -> None:
     assert (callback.resolve_conflict(Counter()), callback.state_dict()) == (NotDefined(), {})
     assert callback.load_state_dict({}) is None
     assert (callback.optional_state, callback.hyperparameters, callback.move_data) == (False, (), None)
+    assert callback.weights_in_validation is None
     assert callback.wrapped is None
 
 
@@ -143,6 +144,11 @@ def test_an_argument_that_is_not_kept_as_an_attribute_is_not_shown() -> None:
             "move_data",
             "cuda",
             r"Odd\.move_data is 'cuda', not a function\.\nFix: .*:\n    def move_data\(",
+        ),
+        (
+            "weights_in_validation",
+            ["w"],
+            r"Odd\.weights_in_validation is \['w'\], not a mapping of names to tensors\.\nFix: .*:\n    weights_in",
         ),
         ("wrapped", "it", r"Odd\.wrapped is 'it', not a Callback\.\nFix: .*:\n    wrapped = Printer"),
     ],

@@ -275,6 +275,7 @@ FACETS = {
     "optional_state": True,
     "hyperparameters": [object()],
     "move_data": print,
+    "weights_in_validation": {},
 }
 
 

@@ -14,6 +14,8 @@ from treadle.events import Event
 from treadle.phases import Phase
 
 if TYPE_CHECKING:
+    import torch
+
     from treadle.learner import Learner
 
 
@@ -136,6 +138,10 @@ class Callback:
             `clashes_with(another)`; of two callbacks, neither may undo the other. Default: nothing.
         move_data: The function that it applies to every tensor of a batch, so that a
             batch outside of a step can be treated alike; None if there is none. Default: None.
+        weights_in_validation: Tensors by their names in the models' `state_dict`, with several models after the
+            model's name: those with which validation runs in place of the trained ones, which are in the model; empty
+            as long as there are none. A checkpoint's model file holds them. None of a callback that replaces none.
+            Default: None.
         wrapped: The callback inside, of one that forwards to another. Default: None.
 
     Example:
@@ -165,6 +171,7 @@ class Callback:
     optional_state: bool = False
     hyperparameters: Sequence[Any] = ()
     move_data: Callable[[Any], Any] | None = None
+    weights_in_validation: Mapping[str, torch.Tensor] | None = None
     wrapped: Callback | None = None
 
     _is_default: bool = False  # whether it joined the learner by itself, and nobody named it

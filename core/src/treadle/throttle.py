@@ -188,6 +188,7 @@ class ConditionalCallback(Callback):
     optional_state = forwarded("optional_state")
     hyperparameters = forwarded("hyperparameters")
     move_data = forwarded("move_data")
+    weights_in_validation = forwarded("weights_in_validation")
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         resolution = self.callback.resolve_conflict(other)

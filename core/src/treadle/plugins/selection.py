@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from treadle.access import Read, Write, accesses, overlaps
@@ -127,6 +127,11 @@ FACETS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     "optional_state": (lambda value: isinstance(value, bool), "True or False", "optional_state = True"),
     "hyperparameters": (are_hyperparameters, "a tuple of hyperparameters", "hyperparameters = (LearningRate(),)"),
     "move_data": (lambda value: value is None or callable(value), "a function", "def move_data(self, tensor): ..."),
+    "weights_in_validation": (
+        lambda value: value is None or isinstance(value, Mapping),
+        "a mapping of names to tensors",
+        "weights_in_validation = {}",
+    ),
     "wrapped": (lambda value: value is None or isinstance(value, Callback), "a Callback", "wrapped = Printer()"),
 }
 

@@ -1,3 +1,6 @@
 """Accumulation, clipping, averaging and other changes of an update, for Treadle."""
 
-__all__: list[str] = []
+from treadle_optim.averaged_weights import AveragedWeights
+from treadle_optim.ema import EMA
+
+__all__ = ["EMA", "AveragedWeights"]
