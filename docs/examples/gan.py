@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader
-from treadle import AbstractTrainingPhase, BackwardBegin, BackwardEnd, Learner, LossBegin, run_step
+from treadle import AbstractTrainingPhase, Learner, LossBegin, run_step, run_update
 from treadle_checkpoint import Checkpointer
 from treadle_logging import CSVBackend, LogTraces
 from treadle_metrics import Metrics, Traces, accuracy
@@ -22,21 +22,16 @@ class GANTraining(AbstractTrainingPhase):
 
     def step(self, learner, batch):
         generator, critic = learner.model.generator, learner.model.critic
-        with run_step(learner, self, xs=batch, grads=learner.grads) as (handle, state):
+        with run_step(learner, self, xs=batch) as (handle, state):
             fakes = generator(torch.randn_like(state.xs[:, :16]))  # noise, where the digits are
             real, fake = state.xs.new_ones(len(fakes), dtype=int), state.xs.new_zeros(len(fakes), dtype=int)
             state.yhats, state.ys = critic(torch.cat([state.xs, fakes.detach()])), torch.cat([real, fake])
             handle(LossBegin)
-            self.improve(learner, handle, "critic", learner.lossfn(state.yhats, state.ys))
+            state.critic_loss = learner.lossfn(state.yhats, state.ys)
+            run_update(learner, self, loss="critic_loss", models="critic")
             if learner.progress.steps % self.n_critic == 0:
-                self.improve(learner, handle, "generator", learner.lossfn(critic(fakes), real))
-
-    def improve(self, learner, handle, name, loss):
-        learner.step[f"{name}_loss"] = loss
-        handle(BackwardBegin)
-        loss.backward(inputs=list(learner.params[name].values()))
-        handle(BackwardEnd)
-        learner.optimizer[name].step()
+                state.generator_loss = learner.lossfn(critic(fakes), real)
+                run_update(learner, self, loss="generator_loss", models="generator")
 
 
 torch.manual_seed(0)

@@ -8,9 +8,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn.functional import affine_grid, grid_sample, normalize
 from torch.utils.data import DataLoader
-from treadle import AbstractTrainingPhase, Callback, Learner, Read, Write, run_step
-from treadle.events import BackwardBegin, BackwardEnd, LossBegin
-from treadle.operations import Backward, Loss, Update
+from treadle import AbstractTrainingPhase, Callback, Learner, LossBegin, Read, Write, run_step, run_update
+from treadle.operations import Loss
 from treadle_checkpoint import Checkpointer
 from treadle_metrics import Metrics, accuracy
 
@@ -25,11 +24,7 @@ class ContrastiveTraining(AbstractTrainingPhase):
             state.yhats = queries @ keys.T / 0.2
             handle(LossBegin)
             state.loss = handle(Loss)
-            handle(BackwardBegin)
-            handle(Backward)
-            state.grads = learner.grads
-            handle(BackwardEnd)
-            handle(Update)
+            run_update(learner, self)
 
 
 class MomentumEncoder(Callback):

@@ -41,12 +41,13 @@ from treadle import (
     hookimpl,
     run_epoch,
     run_step,
+    run_update,
     step,
     throttle,
 )
 from treadle.authoring import batches
-from treadle.events import BackwardBegin, BackwardEnd, LossBegin, StepEnd
-from treadle.operations import Backward, Loss, Update
+from treadle.events import LossBegin, StepEnd
+from treadle.operations import Loss
 from treadle_device import GarbageCollect, ToDevice
 from treadle_logging import CSVBackend, LogHistograms, LogHyperParams, LogMetrics
 from treadle_metrics import Metric, Metrics, Recorder, SmoothLoss, Traces
@@ -194,11 +195,7 @@ class TwoModels(AbstractTrainingPhase):
             state.yhats = learner.model.second(learner.model.first(state.xs))
             handle(LossBegin)
             state.loss = handle(Loss)
-            handle(BackwardBegin)
-            handle(Backward)
-            state.grads = learner.grads
-            handle(BackwardEnd)
-            handle(Update)
+            run_update(learner, self)
 
 
 class WeighedLoss(nn.Module):

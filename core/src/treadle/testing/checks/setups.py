@@ -10,10 +10,11 @@ from torch import nn
 
 from treadle.callback import Callback
 from treadle.errors import ProtectedException, TreadleError
-from treadle.events import BackwardBegin, BackwardEnd, LossBegin
+from treadle.events import LossBegin
 from treadle.learner import Learner
 from treadle.loop.loop import run_step
-from treadle.operations import Backward, Loss, Update
+from treadle.loop.update import run_update
+from treadle.operations import Loss
 from treadle.ordering.handlers import handlers
 from treadle.phases import AbstractTrainingPhase, AbstractValidationPhase, Phase, TrainingPhase, ValidationPhase
 from treadle.testing.report import Finding, message_of
@@ -36,11 +37,7 @@ class OwnTraining(AbstractTrainingPhase):
             state.yhats = chained(learner, state.xs)
             handle(LossBegin)
             state.loss = handle(Loss)
-            handle(BackwardBegin)
-            handle(Backward)
-            state.grads = learner.grads
-            handle(BackwardEnd)
-            handle(Update)
+            run_update(learner, self)
 
 
 class OwnValidation(AbstractValidationPhase):
