@@ -16,6 +16,7 @@ from treadle import (
     Callback,
     CallbackError,
     CancelStepException,
+    CancelUpdateException,
     EpochBegin,
     EpochEnd,
     FitBegin,
@@ -26,6 +27,8 @@ from treadle import (
     StepBegin,
     StepEnd,
     TrainingPhase,
+    UpdateBegin,
+    UpdateEnd,
     epoch,
     hookimpl,
     run_epoch,
@@ -34,7 +37,7 @@ from treadle import (
     throttle,
     toy_learner,
 )
-from treadle.operations import Epoch, Forward, Loss, Step
+from treadle.operations import Accumulate, Epoch, FinalizeGradients, Forward, Loss, Step, Update
 
 BETWEEN = [LossBegin, BackwardBegin, BackwardEnd, Forward, Loss]
 ALWAYS = [StepBegin, StepEnd, EpochBegin, EpochEnd, Epoch, Step]  # dispatched by the loop itself
@@ -200,6 +203,55 @@ def test_in_a_run_that_is_resumed_what_it_needs_may_come_until_the_end_of_an_epo
         assert learner.progress.steps == 3
     else:
         learner.fit(2, phases=[Alternates()])
+
+
+class Accumulates(Callback):
+    """Updates with the n-th batch, and with none before it that it cancels."""
+
+    def __init__(self, n: int, cancels: int = 0) -> None:
+        self.n, self.cancels = n, cancels
+
+    def accumulate(self, learner, phase: AbstractTrainingPhase):
+        return learner.progress.accumulated + 1 < self.n
+
+    def on_backward_end(self, learner):
+        if learner.progress.steps < self.cancels:
+            raise CancelUpdateException
+
+
+OF_AN_UPDATE = [FinalizeGradients, UpdateBegin, Update, UpdateEnd]
+
+
+@pytest.mark.parametrize("hook", OF_AN_UPDATE)
+@pytest.mark.parametrize(("n", "cancels"), [(1, 0), (2, 0), (3, 0), (9, 0), (1, 2), (2, 2)])
+def test_what_belongs_to_an_update_may_come_until_the_end_of_the_first_epoch(hook, n, cancels) -> None:
+    learner = toy_learner(guard_of([hook]), Accumulates(n, cancels), nbatches=3)
+    assert learner.fit(2).epochs == 2
+
+
+def test_an_update_that_changes_nothing_passes_nobody_by() -> None:
+    class Skips(Callback):
+        def update(self):
+            return False
+
+    assert toy_learner(guard_of(OF_AN_UPDATE), Skips(), nbatches=3).fit(2).steps == 6
+
+
+@pytest.mark.parametrize("hook", OF_AN_UPDATE)
+def test_an_epoch_without_an_update_passes_by_what_belongs_to_one(hook) -> None:
+    learner = toy_learner(guard_of([hook]), Accumulates(1, cancels=9), nbatches=3)
+    with pytest.raises(
+        CallbackError,
+        match=rf"^Guard is a guard and handles `{hook.hook}`, and an epoch of TrainingPhase ended without it.*\nFix: ",
+    ):
+        learner.fit(2)
+    assert learner.progress.steps == 3
+
+
+@pytest.mark.parametrize("hook", [Accumulate, *OF_AN_UPDATE])
+def test_a_phase_that_does_not_run_updates_is_told_how(hook) -> None:
+    with pytest.raises(CallbackError, match=r"let Mine do what it handles:\n    run_update\(learner, self\)$"):
+        step(toy_learner(guard_of([hook])), phase_of([BackwardEnd]), BATCH)
 
 
 def test_inside_of_a_throttle_it_is_a_guard_too() -> None:

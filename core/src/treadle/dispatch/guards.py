@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from treadle.access import parts
 from treadle.callback import Callback
 from treadle.errors import CallbackError, did_you_mean
-from treadle.events import EpochBegin, EpochEnd, Hook, StepEnd
-from treadle.operations import Epoch
+from treadle.events import EpochBegin, EpochEnd, Hook, StepEnd, UpdateBegin, UpdateEnd
+from treadle.operations import Accumulate, Epoch, FinalizeGradients, Update
 from treadle.ordering.handlers import Handler
 from treadle.phases import Phase
 
@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 #: What belongs to an epoch, with what shows that it is dispatched; a step may be run on its own.
 OF_AN_EPOCH: dict[type[Hook], type[Hook]] = {Epoch: Epoch, EpochBegin: EpochBegin, EpochEnd: EpochBegin}
 
+#: What belongs to an update: a step that accumulates does not come to it, nor one whose update is cancelled.
+OF_AN_UPDATE = (FinalizeGradients, UpdateBegin, Update, UpdateEnd)
+
 
 class GuardCheck:
     """Finds out, once for a phase, whether it passes a guard by.
 
-    In a run that begins, the first step that comes to its end shows it. One that is resumed may go on with a step
-    that has not all that the first one had, and is given the rest of that epoch and the next.
+    In a run that begins, the first step that comes to its end shows it. What belongs to an update need not be in that
+    step, if its phase leaves it to `run_update`: then it is missing if no update was due until the end of the epoch.
+    A run that is resumed may go on with a step that has not all that the first one had, and is given the rest of that
+    epoch and the next.
 
     Args:
         guards: The guards of the learner, each with its handlers.
@@ -34,7 +39,7 @@ class GuardCheck:
         over: Whether it was found out.
     """
 
-    __slots__ = ("_guards", "_learner", "_problems", "_warned", "over")
+    __slots__ = ("_guards", "_learner", "_problems", "_waits", "_warned", "over")
 
     def __init__(
         self,
@@ -44,7 +49,7 @@ class GuardCheck:
     ) -> None:
         self._learner, self._guards, self._warned = learner, guards, warned
         self._problems: list[tuple[Callback, str]] = []
-        self.over = False
+        self.over = self._waits = False
 
     def ended(self, hook: type[Hook], phase: Phase, asked: Collection[type[Hook]]) -> None:
         """The end of a step or an epoch was dispatched.
@@ -56,14 +61,21 @@ class GuardCheck:
             CallbackError: for a guard that guards nothing in this phase. Of a default callback that nobody named,
                 it is warned once.
         """
-        position = self._learner.position
+        position, state, due = self._learner.position, self._learner.step, FinalizeGradients in asked
         if hook is StepEnd:
-            self._problems = list(problems(self._guards, phase, asked, self._learner.step))
+            updates = OF_AN_UPDATE if "accumulating" in state else ()
+            self._problems = list(problems(self._guards, phase, [*asked, *updates], state))
             unclear = {callback for callback, _ in self._problems}
+            if updates and not due:
+                unclear |= {callback for callback, handlers in self._guards if concern_an_update(handlers, phase)}
+            self._waits = len(unclear) > len(self._problems)
             self._guards = [guard for guard in self._guards if guard[0] in unclear]
-            self.over = not (self._problems and position.resumed)
+            self.over = not unclear or (bool(self._problems) and not position.resumed)
         else:
-            self.over = bool(self._problems) and not position.skipped
+            if self._waits:  # the update that completes the epoch may have been the first
+                updates = OF_AN_UPDATE if due else ()
+                self._problems = list(problems(self._guards, phase, [*asked, *updates], state, "an epoch"))
+            self.over = (bool(self._problems) and not position.skipped) or (self._waits and not self._problems)
         if not self.over:
             return
         for callback, problem in self._problems:
@@ -81,13 +93,19 @@ def problems(
     phase: Phase,
     asked: Collection[type[Hook]],
     state: Mapping[str, Any],
+    what: str = "a step",
 ) -> Iterator[tuple[Callback, str]]:
-    """The guards that a phase passes by, each with what is wrong."""
+    """The guards that a phase passes by, each with what is wrong; `what` ended without it."""
     for callback, handlers in guards:
         needed = [handler.hook for handler in handlers if concerns(handler, phase)]
-        problem = missing_hooks(callback, phase, needed, asked) or missing_entry(callback, phase, state)
+        problem = missing_hooks(callback, phase, needed, asked, what) or missing_entry(callback, phase, state)
         if needed and problem:
             yield callback, problem
+
+
+def concern_an_update(handlers: Sequence[Handler], phase: Phase) -> bool:
+    """Whether a guard has something to do in an update of a phase."""
+    return any(handler.hook in OF_AN_UPDATE and concerns(handler, phase) for handler in handlers)
 
 
 def concerns(handler: Handler, phase: Phase) -> bool:
@@ -98,7 +116,7 @@ def concerns(handler: Handler, phase: Phase) -> bool:
 
 
 def missing_hooks(
-    callback: Callback, phase: Phase, needed: Collection[type[Hook]], asked: Collection[type[Hook]]
+    callback: Callback, phase: Phase, needed: Collection[type[Hook]], asked: Collection[type[Hook]], what: str
 ) -> str | None:
     """The problem of a phase that does not dispatch all that a guard handles."""
     names = {hook.hook for hook in asked}
@@ -113,8 +131,10 @@ def missing_hooks(
     kind = type(phase).__name__
     listed = ", ".join(f"`{hook.hook}`" for hook in missing)
     calls = "".join(f"\n    handle({', '.join([hook.__name__, *hook.arguments[2:]])})" for hook in missing)
+    if phase.training and not {Accumulate, *OF_AN_UPDATE}.isdisjoint(missing):
+        calls = "\n    run_update(learner, self)"
     return (
-        f"{callback.name} is a guard and handles {listed}, and a step of {kind} ended without it, so nothing is "
+        f"{callback.name} is a guard and handles {listed}, and {what} of {kind} ended without it, so nothing is "
         f"guarded there.\n"
         f"Fix: {own_fix(callback)}leave {callback.name} out, restrict its handlers to other phases in a subclass, by "
         f"an annotation of `phase`, or let {kind} do what it handles:{calls}"

@@ -1,6 +1,9 @@
 """Accumulation, clipping, averaging and other changes of an update, for Treadle."""
 
+from treadle_optim.accumulate import Accumulate
 from treadle_optim.averaged_weights import AveragedWeights
+from treadle_optim.centralise_gradients import CentraliseGradients
+from treadle_optim.clip_gradients import ClipGradients
 from treadle_optim.ema import EMA
 
-__all__ = ["EMA", "AveragedWeights"]
+__all__ = ["EMA", "Accumulate", "AveragedWeights", "CentraliseGradients", "ClipGradients"]
