@@ -79,10 +79,12 @@ def run_update(learner: Learner, phase: Phase, loss: str = "loss", models: str |
         )
     handle, state, updates = learner.handle(phase), learner.step, position.updates
     if models is None and loss == "loss":
-        target = updates.target = WHOLE
+        target = WHOLE
     else:
-        target = updates.target = target_of(learner, loss, models)
-    updates.begin(learner, target)
+        target = target_of(learner, loss, models)
+    if updates.target is not target or updates.began:  # else the step has begun it
+        updates.target = target
+        updates.begin(learner, target)
     if "accumulating" not in vars(state) or updates.undecided:  # then each target of the step decides for itself
         updates.undecided, state.accumulating = True, handle[Accumulate]()
     updates.open = True
@@ -253,12 +255,13 @@ class Updates:
         """A training step begins. Clear what a phase that goes its own way has left in the gradients."""
         if not self.began and not self.unfinished:
             clear_gradients(learner)
-        self.target, self.open, self.began, self.undecided, self.kept = WHOLE, False, False, False, ()
+        self.target, self.kept = WHOLE, ()
+        self.open = self.began = self.undecided = False
         self.begin(learner, WHOLE)
 
     def begin(self, learner: Learner, target: Target) -> None:
         """An update of a target begins, or goes on."""
-        unfinished = self.unfinished.get(target)
+        unfinished = self.unfinished.get(target) if self.unfinished else None
         self.batches = learner.progress.accumulated = 0 if unfinished is None else unfinished.batches
 
     def complete(self, learner: Learner, target: Target) -> None:
@@ -314,7 +317,9 @@ class Updates:
 
     def end_update(self, learner: Learner, changed: object) -> None:
         """Count an update; its gradients are used up."""
-        self.drop(learner, self.target)
+        if self.unfinished:
+            self.unfinished.pop(self.target, None)
+        self.states, learner.progress.accumulated = {}, 0
         learner.progress.updates += changed is not False
 
     def drop(self, learner: Learner, target: Target) -> None:
