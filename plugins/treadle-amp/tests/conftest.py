@@ -12,3 +12,12 @@ def warnings() -> Iterator[list[str]]:
     sink = logger.add(lambda text: messages.append(text.rstrip("\n")), format="{message}", level="WARNING")
     yield messages
     logger.remove(sink)
+
+
+@pytest.fixture
+def infos() -> Iterator[list[str]]:
+    """What was logged to inform."""
+    messages: list[str] = []
+    sink = logger.add(lambda text: messages.append(text.rstrip("\n")), format="{message}", level="INFO")
+    yield messages
+    logger.remove(sink)

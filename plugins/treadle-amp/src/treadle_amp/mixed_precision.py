@@ -76,6 +76,7 @@ class MixedPrecision(Callback):
     """
 
     guard = True
+    run_after = ("accumulate",)  # whose gradients are divided when they are unscaled
 
     def __init__(self, dtype: str = "bf16", *, scaler: GradScaler | None = None) -> None:
         self.dtype = dtype_name(dtype)

@@ -28,7 +28,7 @@ def dtype_name(dtype: Any) -> str:
     """
     if isinstance(dtype, str) and dtype in DTYPES:
         return dtype
-    meant = next((name for name, aliases in ALIASES.items() if str(dtype).lower() in aliases), None)
+    meant = next((name for name, aliases in ALIASES.items() if str(dtype).lower() in (name, *aliases)), None)
     guess = f" Did you mean `{meant}`?" if meant else ""
     error = ArgumentValueError if isinstance(dtype, str) else ArgumentTypeError
     raise error(

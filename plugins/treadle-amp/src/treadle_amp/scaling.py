@@ -144,8 +144,10 @@ def try_out(scaler: GradScaler, device: torch.device) -> None:
         scaler.unscale_(torch.optim.SGD([probe], lr=1.0))
         keep_scale(scaler, device)
         enabled, problem = scaler.is_enabled(), "the scaler is disabled"
-    except (AssertionError, RuntimeError) as error:
-        enabled, problem = False, str(error)
+    except AssertionError:
+        enabled, problem = False, "the scaler is for another kind of device"
+    except RuntimeError as error:
+        enabled, problem = False, str(error).strip().rstrip(".")
     if not enabled:
         raise ArgumentValueError(
             f'MixedPrecision("fp16") cannot scale gradients on {device.type}: {problem}.\n'
