@@ -1,7 +1,7 @@
 """What every callback promises, for those of this plugin."""
 
 from treadle.testing import CallbackContract
-from treadle_optim import EMA, Accumulate, CentraliseGradients, ClipGradients
+from treadle_optim import EMA, SAM, Accumulate, CentraliseGradients, ClipGradients
 
 
 class TestAccumulate(CallbackContract):
@@ -55,3 +55,12 @@ class TestEMA(CallbackContract):
 
     def make(self):
         return EMA(0.9)
+
+
+class TestSAM(CallbackContract):
+    partners = [lambda: Accumulate(3)]
+    unused_ok = {"lossfn": "a loss function without parameters and buffers"}
+    settings = {"nbatches": 5}
+
+    def make(self):
+        return SAM()
