@@ -12,6 +12,15 @@ class TestStopOnNaNLoss(CallbackContract):
         return StopOnNaNLoss()
 
 
+class TestStopOnNaNLossOfGradients(CallbackContract):
+    options = "gradients=True"
+    settings = {"nbatches": 4}
+    unused_ok = {"model": "It is looked at when a loss is not finite."}
+
+    def make(self):
+        return StopOnNaNLoss(gradients=True)
+
+
 class TestEarlyStopping(CallbackContract):
     settings = {"nbatches": 4}
 

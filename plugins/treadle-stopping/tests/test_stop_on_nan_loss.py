@@ -6,8 +6,10 @@ from loguru import logger
 from treadle import (
     AbstractTrainingPhase,
     ArgumentTypeError,
+    ArgumentValueError,
     BackwardBegin,
     BackwardEnd,
+    Callback,
     CallbackError,
     CustomCallback,
     Learner,
@@ -15,14 +17,19 @@ from treadle import (
     Phase,
     Read,
     StepEnd,
+    TrainingPhase,
+    UpdateBegin,
+    Write,
     accesses,
     epoch,
     run_step,
+    throttle,
     toy_learner,
 )
+from treadle.authoring import handles
 from treadle.operations import Update
-from treadle_stopping import NonFiniteLoss, StopOnNaNLoss
-from treadle_stopping.stop_on_nan_loss import stopped
+from treadle_stopping import NonFiniteGradients, NonFiniteLoss, StopOnNaNLoss
+from treadle_stopping.stop_on_nan_loss import are_finite, stopped
 
 GOOD = (torch.ones(8, 1), torch.full((8, 1), 3.0))
 
@@ -50,6 +57,20 @@ class TwoLosses(AbstractTrainingPhase):
             handle(BackwardBegin)
             handle(BackwardEnd)
             handle(Update)
+
+
+class Poison(Callback):
+    """Makes the gradients of an update NaN."""
+
+    state_access = {"step.grads": Write}
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_update_begin(self, learner, phase: TrainingPhase):
+        self.at -= 1
+        if self.at == 0:
+            learner.step.grads["weight"].fill_(math.nan)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -94,7 +115,8 @@ def test_a_gradient_that_is_not_finite_although_its_loss_is_shows_in_the_message
     assert result.steps == 1
     assert str(result.cancelled) == (
         "The training loss is nan. Training stopped before the update, so it did not reach the parameters; but "
-        "`weight` were not finite before it: gradients were not, in a step whose loss was."
+        "`weight` were not finite before it: gradients were not, in a step whose loss was. "
+        "StopOnNaNLoss(gradients=True) stops before such an update."
     )
 
 
@@ -209,6 +231,100 @@ def test_the_name_of_the_loss_is_a_name(name):
         ArgumentTypeError, match=r"must be the name of a loss in `step`, got .*\nFix: .*\n    StopOnNaNLoss\("
     ):
         StopOnNaNLoss(name)
+
+
+class Pairs(Callback):
+    """Two batches for each update."""
+
+    def accumulate(self, learner, phase: TrainingPhase):
+        return learner.progress.accumulated == 0
+
+
+class TestGradients:
+    """A loss that is 0, with a gradient of NaN where the weight is what it is compared with."""
+
+    @pytest.fixture
+    def broken(self):
+        def make(*callbacks):
+            learner = toy_learner(*callbacks)
+            learner.lossfn = lambda yhats, ys: (yhats - ys).abs().sqrt().sum()  # its slope is infinite at 0
+            return learner
+
+        return make
+
+    def test_they_stop_before_the_update(self, broken):
+        guard, zeros = StopOnNaNLoss(gradients=True), (torch.ones(8, 1), torch.zeros(8, 1))
+        result = broken(guard).fit(1, ([zeros, GOOD],))
+        assert (result.steps, result.cancelled.callback, result.cancelled.names) == (0, guard, ["weight"])
+        assert isinstance(result.cancelled, NonFiniteGradients)
+        assert str(result.cancelled) == (
+            "The gradients of `weight` are not finite. Training stopped before the update, so the parameters are as "
+            "the update before left them."
+        )
+
+    def test_the_parameters_are_as_the_update_before_left_them(self, broken):
+        learner = broken(Poison(at=2), StopOnNaNLoss(gradients=True))
+        result, once = learner.fit(1, ([GOOD, GOOD, GOOD],)), broken()
+        once.fit(1, ([GOOD],))
+        assert (result.steps, learner.progress.updates) == (1, 1)
+        assert torch.equal(learner.model.weight, once.model.weight)
+
+    def test_those_of_every_batch_of_an_update_are_looked_at_where_they_are_whole(self):
+        guarded, plain = toy_learner(Pairs(), StopOnNaNLoss(gradients=True)), toy_learner(Pairs())
+        assert guarded.fit(2) == plain.fit(2)
+        assert torch.equal(guarded.model.weight, plain.model.weight)
+        result = toy_learner(Pairs(), Poison(at=2), StopOnNaNLoss(gradients=True)).fit(1, ([GOOD] * 6,))
+        assert result.steps == 3
+
+    def test_beside_a_callback_that_skips_such_updates_they_are_left_to_it(self):
+        class Skips(Callback):
+            skips_updates = True
+            state_access = {"optimizer": Write, "step.grads": Read}
+
+            def update(self, learner, phase: AbstractTrainingPhase):
+                return None if learner.step.grads["weight"].isfinite().all() else False
+
+        learner = toy_learner(Poison(at=2), throttle(Skips(), StepEnd, freq=1), StopOnNaNLoss(gradients=True))
+        assert learner.fit(1, ([GOOD] * 3,)).steps == 3
+        assert learner.progress.updates == 2
+        learner = toy_learner(Poison(at=2), StopOnNaNLoss(gradients=True))
+        assert learner.fit(1, ([GOOD] * 3,)).steps == 1
+
+    def test_it_reads_the_parameters_and_knows_the_others(self):
+        guard = StopOnNaNLoss("critic_loss", gradients=True)
+        assert accesses(guard, Read) == {"step.critic_loss", "model", "params", "callbacks"}
+        assert not handles(StopOnNaNLoss(), UpdateBegin)
+
+    def test_a_phase_without_updates_is_refused(self):
+        class ByHand(TrainingPhase):
+            def step(self, learner, batch):
+                with run_step(learner, self, xs=batch[0], ys=batch[1]) as (handle, state):
+                    state.loss = learner.lossfn(learner.model(state.xs), state.ys)
+                    handle(BackwardBegin)
+                    state.loss.backward()
+                    handle(BackwardEnd)
+                    learner.optimizer.step()
+
+        assert toy_learner(StopOnNaNLoss()).fit(1, phases=[ByHand()]).steps == 16
+        with pytest.raises(CallbackError, match="StopOnNaNLoss is a guard and handles `on_update_begin`"):
+            toy_learner(StopOnNaNLoss(gradients=True)).fit(1, phases=[ByHand()])
+
+    @pytest.mark.parametrize("gradients", [None, "yes"])
+    def test_the_option_is_true_or_false(self, gradients):
+        with pytest.raises((ArgumentTypeError, ArgumentValueError), match=r"StopOnNaNLoss\(gradients\)"):
+            StopOnNaNLoss(gradients=gradients)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_tensors_of_every_sort_are_looked_at(bad):
+    tensor = torch.ones(2, 3)
+    sparse = torch.sparse_coo_tensor(torch.tensor([[0]]), torch.tensor([1.0]), (3,), check_invariants=True)
+    fine = [tensor, torch.ones(2, dtype=torch.complex64), torch.empty(0), tensor.half(), tensor.bfloat16(), sparse]
+    assert are_finite(fine)
+    assert are_finite([])
+    assert are_finite([torch.full((2,), torch.finfo(torch.float32).max)])
+    broken = [torch.tensor([1.0, bad]), torch.tensor([1.0, bad]).half(), sparse * bad]
+    assert not any(are_finite([*fine, tensor]) for tensor in broken)
 
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -6,7 +6,7 @@ from treadle_stopping.early_stopping import EarlyStopping
 from treadle_stopping.limits import NumberLimit, TimeLimit
 from treadle_stopping.patience import UP, NoImprovement, NumberSinceBest, Patience
 from treadle_stopping.prechelt import GL, PQ
-from treadle_stopping.stop_on_nan_loss import NonFiniteLoss, StopOnNaNLoss
+from treadle_stopping.stop_on_nan_loss import NonFiniteGradients, NonFiniteLoss, StopOnNaNLoss
 from treadle_stopping.stopper import EarlyStopper, stopping_time
 from treadle_stopping.values import InvalidValue, Threshold
 
@@ -22,6 +22,7 @@ __all__ = [
     "InvalidValue",
     "Never",
     "NoImprovement",
+    "NonFiniteGradients",
     "NonFiniteLoss",
     "NumberLimit",
     "NumberSinceBest",
