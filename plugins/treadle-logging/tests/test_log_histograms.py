@@ -1,11 +1,25 @@
 import pytest
 import torch
 from torch import nn
-from treadle import AbstractTrainingPhase, Learner, Read, Write, accesses, epoch, run_step, toy_learner
+from treadle import (
+    AbstractTrainingPhase,
+    Callback,
+    Learner,
+    Read,
+    TrainingPhase,
+    Write,
+    accesses,
+    epoch,
+    run_step,
+    run_update,
+    toy_learner,
+)
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_logging import LogHistograms
 from treadle_logging.log_histograms import collected_outputs
 from treadle_metrics import Recorder
+
+GOOD = (torch.ones(8, 1), torch.full((8, 1), 3.0))  # a gradient of -1
 
 
 def test_the_weights_are_logged_as_they_are_after_the_step(memory) -> None:
@@ -33,6 +47,63 @@ def test_gradients_are_logged_on_request(memory) -> None:
     learner = toy_learner(Recorder(), LogHistograms(memory, freq=None, gradients=True), nbatches=1)
     learner.fit(1)
     assert memory.of("Step/Histograms/Gradients/weight") == [(1, [learner.model.weight.grad.item()])]
+
+
+class Pairs(Callback):
+    """Two batches for each update."""
+
+    def accumulate(self, learner, phase: TrainingPhase):
+        return learner.progress.accumulated == 0
+
+
+@pytest.mark.parametrize(("freq", "steps"), [(None, [2, 4, 5]), (3, [2, 4]), (4, [2, 5])])
+def test_gradients_are_logged_of_the_updates_of_those_steps_where_they_are_whole(memory, freq, steps) -> None:
+    whole = []
+
+    class Clip(Callback):
+        state_access = {"step.grads": Write}
+
+        def on_update_begin(self, learner):
+            whole.append(learner.step.grads["weight"].clamp_(-1.5, 1.5).item())
+
+    learner = toy_learner(
+        Recorder(), LogHistograms(memory, freq=freq, gradients=True), Pairs(), Clip(), data=([GOOD] * 5,)
+    )
+    learner.fit(1)
+    assert whole == [-1.5, -1.5, -1.0]  # the last one completes the epoch
+    of_step = dict(zip([2, 4, 5], whole, strict=True))
+    assert memory.of("Step/Histograms/Gradients/weight") == [(i, [of_step[i]]) for i in steps]
+
+
+def test_a_phase_that_makes_no_updates_shows_its_gradients_at_the_end_of_a_step(memory) -> None:
+    class ByHand(AbstractTrainingPhase):
+        def step(self, learner, batch):
+            with run_step(learner, self, xs=batch[0], ys=batch[1]) as (_, state):
+                state.loss = learner.lossfn(learner.model(state.xs), state.ys)
+                state.loss.backward()
+                learner.optimizer.step()
+
+    learner = toy_learner(Recorder(), LogHistograms(memory, gradients=True), data=([GOOD],))
+    learner.fit(1, phases=[ByHand()])
+    assert memory.of("Step/Histograms/Gradients/weight") == [(1, [-1.0])]
+
+
+def test_each_update_of_several_models_shows_its_own(memory) -> None:
+    class Adversarial(AbstractTrainingPhase):
+        def step(self, learner, batch):
+            with run_step(learner, self, xs=batch) as (_, state):
+                for name, model in learner.model.items():
+                    state.loss = model(batch).sum()
+                    run_update(learner, self, models=name)
+
+    models = {name: nn.Linear(1, 1, bias=False) for name in ("critic", "generator")}
+    learner = Learner(
+        models, nn.functional.mse_loss, optimizer=dict.fromkeys(models, lambda p: torch.optim.SGD(p, lr=0.1)),
+        callbacks=[Recorder(), LogHistograms(memory, gradients=True)], use_default_callbacks=False,
+    )  # fmt: skip
+    epoch(learner, Adversarial(), [torch.tensor([[2.0]])])
+    for name in models:
+        assert memory.of(f"Step/Histograms/Gradients/{name}/weight") == [(1, [2.0])]
 
 
 def test_a_phase_that_shows_no_gradients_has_none_to_log(memory) -> None:
@@ -138,7 +209,7 @@ def test_watching_changes_nothing(memory) -> None:
 def test_it_reads_only_what_is_asked_for(memory) -> None:
     assert accesses(LogHistograms(memory), Read) == {"params", "cbstate.history"}
     everything = LogHistograms(memory, gradients=True, activations=True)
-    assert accesses(everything, Read) == {"params", "cbstate.history", "step.grads", "model"}
+    assert accesses(everything, Read) == {"params", "cbstate.history", "step.accumulating", "model"}
     assert accesses(everything, Write) == set()
     assert accesses(LogHistograms(memory), Read) == {"params", "cbstate.history"}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from treadle import AbstractTrainingPhase, Learner, Read, hookimpl
-from treadle.authoring import by_name, one_of
+from treadle.authoring import by_name, one_of, update_under_way
 
 from treadle_logging.backend import LoggerBackend
 from treadle_logging.loggable import Histogram
@@ -24,15 +24,18 @@ class LogHistograms(StepLogger):
     `Step/Histograms/Activations/<layer>`; with several models, a model's name stands before the
     parameter's. Only the steps that are logged wait for the device.
 
+    Gradients are logged at `UpdateBegin`, where they are whole, for the updates of the steps that are logged; of a
+    phase that makes no updates, as they are at the end of the step.
+
     Args:
         *backends: Where to log.
         freq: Every how many training steps, beginning with the first; None means every step. Default: 100.
-        gradients: Whether to log the gradients of the step as well. Default: False.
+        gradients: Whether to log the gradients of the update as well. Default: False.
         activations: Whether to log the output of each layer in the step, where it is a float tensor.
             Default: False.
         strict: Whether a backend that fails ends the training. Default: False.
 
-    Reads: `params`, `cbstate.history`; on request `step.grads`; on request `model`.
+    Reads: `params`, `cbstate.history`; for the gradients `step.accumulating`; for the activations `model`.
 
     Example:
         >>> from treadle import toy_learner
@@ -42,10 +45,10 @@ class LogHistograms(StepLogger):
         ...     def log(self, loggable, name, i, group):
         ...         print(i, self.tag(name, group))
         >>> _ = toy_learner(Recorder(), LogHistograms(Lines(), freq=2, gradients=True), nbatches=4).fit(1)
-        1 Step/Histograms/Weights/weight
         1 Step/Histograms/Gradients/weight
-        3 Step/Histograms/Weights/weight
+        1 Step/Histograms/Weights/weight
         3 Step/Histograms/Gradients/weight
+        3 Step/Histograms/Weights/weight
     """
 
     state_access = {"params": Read, "cbstate.history": Read}
@@ -67,22 +70,32 @@ class LogHistograms(StepLogger):
         self.gradients, self.activations = gradients, activations
         self._outputs: dict[str, torch.Tensor] = {}
         if gradients:
-            self.state_access = {**self.state_access, "step.grads": Read}
+            self.state_access = {**self.state_access, "step.accumulating": Read}
+        else:
+            vars(self)["on_update_begin"] = None  # it does not handle it
         if activations:
             self.state_access = {**self.state_access, "model": Read}
             self.step = self._step_wrapper()
 
+    def on_update_begin(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
+        target = update_under_way(learner)
+        under_way = target.loss in learner.step  # else the update completes an epoch, after its last step
+        steps = learner.cbstate.history[phase].steps + under_way
+        if any(self.is_due(steps - i) for i in range(max(1, learner.progress.accumulated))):
+            self.send(self._entries({"Gradients": target.grads(learner)}, steps))
+
     def on_step_end(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
         steps = learner.cbstate.history[phase].steps
-        if self.is_due(steps):
-            self.send(self._entries(learner, steps))
-
-    def _entries(self, learner: Learner, steps: int) -> Iterator[Entry]:
+        if not self.is_due(steps):
+            return
         kinds: dict[str, Mapping[str, Any]] = {"Weights": learner.params}
-        if self.gradients and "grads" in learner.step:  # a custom phase may have none
-            kinds["Gradients"] = learner.step.grads
+        if self.gradients and "accumulating" not in learner.step:  # a phase that makes no updates
+            kinds["Gradients"] = update_under_way(learner).grads(learner)
         if self._outputs:
             kinds["Activations"] = self._outputs
+        self.send(self._entries(kinds, steps))
+
+    def _entries(self, kinds: Mapping[str, Mapping[str, Any]], steps: int) -> Iterator[Entry]:
         for kind, tensors in kinds.items():
             for name, tensor in flat(tensors):
                 if tensor.is_sparse:
