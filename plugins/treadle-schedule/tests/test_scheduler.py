@@ -4,6 +4,7 @@ from treadle import (
     AbstractTrainingPhase,
     Callback,
     CallbackConflictError,
+    CallbackError,
     CancelEpochException,
     CancelStepException,
     CancelUpdateException,
@@ -452,7 +453,7 @@ class TestByUpdate:
         assert both.state_dict() == {"t": {"LearningRate[generator]": 3, "Momentum[critic]": 5}}
         assert rates.seen == [("c", 1), ("c", 2), ("g", 1), ("c", 3), ("c", 4), ("g", 2)]
 
-    def test_a_phase_that_steps_its_optimizer_by_itself_is_counted_by_step(self):
+    def test_a_phase_that_steps_its_optimizer_by_itself_is_refused_and_counted_by_step(self):
         class ByHand(TrainingPhase):
             def step(self, learner, batch):
                 with run_step(learner, self, xs=batch[0], ys=batch[1]) as (_, state):
@@ -460,6 +461,13 @@ class TestByUpdate:
                     state.loss.backward()
                     learner.optimizer.step()
 
+        learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=3)
+        with pytest.raises(
+            CallbackError,
+            match=r"Scheduler is a guard and handles `on_update_begin`(.|\n)*"
+            r'Fix: count its steps:\n    Scheduler\(\.\.\., each="step"\)\n',
+        ):
+            learner.fit(1, phases=[ByHand()])
         learner = toy_learner(Scheduler({LearningRate: clock}, each="step"), nbatches=3)
         learner.fit(1, phases=[ByHand()])
         assert record(learner) == ([0, 1, 2], [1, 2, 3])

@@ -35,7 +35,7 @@ class LogHistograms(StepLogger):
             Default: False.
         strict: Whether a backend that fails ends the training. Default: False.
 
-    Reads: `params`, `cbstate.history`; for the gradients `step.accumulating`; for the activations `model`.
+    Reads: `params`, `cbstate.history`; for the gradients `step`; for the activations `model`.
 
     Example:
         >>> from treadle import toy_learner
@@ -70,7 +70,7 @@ class LogHistograms(StepLogger):
         self.gradients, self.activations = gradients, activations
         self._outputs: dict[str, torch.Tensor] = {}
         if gradients:
-            self.state_access = {**self.state_access, "step.accumulating": Read}
+            self.state_access = {**self.state_access, "step": Read}
         else:
             vars(self)["on_update_begin"] = None  # it does not handle it
         if activations:

@@ -84,6 +84,7 @@ class Scheduler(Callback):
                 f"Scheduler(each) has an invalid value: {each!r}.\nFix: pass 'update', 'step' or 'epoch'."
             )
         self.each = each
+        self.guard = each == "update"  # without updates the first value would stay for ever
         self.hyperparameters = tuple(self.schedules)
         unused = [hook for hook in TICKS if hook != TICKS[UNITS.index(each)]]
         unused += [] if each == "update" else ["on_update_begin"]
