@@ -1,7 +1,7 @@
 """What every callback promises, for those of this plugin."""
 
-from treadle.testing import CallbackContract
-from treadle_optim import EMA, SAM, Accumulate, CentraliseGradients, ClipGradients
+from treadle.testing import CallbackContract, noisy_learner
+from treadle_optim import EMA, SAM, Accumulate, CentraliseGradients, ClipGradients, Unfreeze
 
 
 class TestAccumulate(CallbackContract):
@@ -64,3 +64,11 @@ class TestSAM(CallbackContract):
 
     def make(self):
         return SAM()
+
+
+class TestUnfreeze(CallbackContract):
+    learner = staticmethod(noisy_learner)
+    settings = {"nbatches": 4}
+
+    def make(self):
+        return Unfreeze({2: "0.*"})

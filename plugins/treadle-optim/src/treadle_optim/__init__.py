@@ -6,5 +6,6 @@ from treadle_optim.centralise_gradients import CentraliseGradients
 from treadle_optim.clip_gradients import ClipGradients
 from treadle_optim.ema import EMA
 from treadle_optim.sam import SAM
+from treadle_optim.unfreeze import Unfreeze
 
-__all__ = ["EMA", "SAM", "Accumulate", "AveragedWeights", "CentraliseGradients", "ClipGradients"]
+__all__ = ["EMA", "SAM", "Accumulate", "AveragedWeights", "CentraliseGradients", "ClipGradients", "Unfreeze"]
