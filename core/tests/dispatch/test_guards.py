@@ -206,7 +206,7 @@ def test_in_a_run_that_is_resumed_what_it_needs_may_come_until_the_end_of_an_epo
 
 
 class Accumulates(Callback):
-    """Updates with the n-th batch, and with none before it that it cancels."""
+    """Updates with the n-th batch; of the first steps it cancels the updates."""
 
     def __init__(self, n: int, cancels: int = 0) -> None:
         self.n, self.cancels = n, cancels
@@ -223,8 +223,8 @@ OF_AN_UPDATE = [FinalizeGradients, UpdateBegin, Update, UpdateEnd]
 
 
 @pytest.mark.parametrize("hook", OF_AN_UPDATE)
-@pytest.mark.parametrize(("n", "cancels"), [(1, 0), (2, 0), (3, 0), (9, 0), (1, 2), (2, 2)])
-def test_what_belongs_to_an_update_may_come_until_the_end_of_the_first_epoch(hook, n, cancels) -> None:
+@pytest.mark.parametrize(("n", "cancels"), [(1, 0), (2, 0), (3, 0), (9, 0), (1, 2), (2, 2), (1, 9)])
+def test_where_updates_are_run_nothing_of_them_is_passed_by(hook, n, cancels) -> None:
     learner = toy_learner(guard_of([hook]), Accumulates(n, cancels), nbatches=3)
     assert learner.fit(2).epochs == 2
 
@@ -238,14 +238,23 @@ def test_an_update_that_changes_nothing_passes_nobody_by() -> None:
 
 
 @pytest.mark.parametrize("hook", OF_AN_UPDATE)
-def test_an_epoch_without_an_update_passes_by_what_belongs_to_one(hook) -> None:
-    learner = toy_learner(guard_of([hook]), Accumulates(1, cancels=9), nbatches=3)
+def test_who_accumulates_by_hand_and_comes_to_no_update_until_the_end_of_the_epoch_passes_it_by(hook) -> None:
+    class ByHand(AbstractTrainingPhase):
+        def step(self, learner, batch):
+            with run_step(learner, self, xs=batch[0], ys=batch[1]) as (handle, state):
+                state.accumulating = handle(Accumulate)
+
+    learner = toy_learner(guard_of([hook]), Accumulates(9), nbatches=3)
     with pytest.raises(
         CallbackError,
-        match=rf"^Guard is a guard and handles `{hook.hook}`, and an epoch of TrainingPhase ended without it.*\nFix: ",
+        match=rf"^Guard is a guard and handles `{hook.hook}`, and an epoch of ByHand ended without it.*\nFix: ",
     ):
-        learner.fit(2)
+        learner.fit(2, phases=[ByHand()])
     assert learner.progress.steps == 3
+    once = toy_learner(guard_of([hook]), Accumulates(1), nbatches=3)
+    with pytest.raises(CallbackError, match="a step of ByHand ended without it"):
+        once.fit(2, phases=[ByHand()])
+    assert once.progress.steps == 1
 
 
 @pytest.mark.parametrize("hook", [Accumulate, *OF_AN_UPDATE])

@@ -26,10 +26,10 @@ OF_AN_UPDATE = (FinalizeGradients, UpdateBegin, Update, UpdateEnd)
 class GuardCheck:
     """Finds out, once for a phase, whether it passes a guard by.
 
-    In a run that begins, the first step that comes to its end shows it. What belongs to an update need not be in that
-    step, if its phase leaves it to `run_update`: then it is missing if no update was due until the end of the epoch.
-    A run that is resumed may go on with a step that has not all that the first one had, and is given the rest of that
-    epoch and the next.
+    In a run that begins, the first step that comes to its end shows it. A step with `run_update` passes by nothing that
+    belongs to an update, though it may accumulate, or its update be cancelled; one that accumulates by hand has until
+    the end of the epoch. A run that is resumed may go on with a step that has not all that the first one had, and is
+    given the rest of that epoch and the next.
 
     Args:
         guards: The guards of the learner, each with its handlers.
@@ -61,20 +61,20 @@ class GuardCheck:
             CallbackError: for a guard that guards nothing in this phase. Of a default callback that nobody named,
                 it is warned once.
         """
-        position, state, due = self._learner.position, self._learner.step, FinalizeGradients in asked
+        position, state = self._learner.position, self._learner.step
         if hook is StepEnd:
-            updates = OF_AN_UPDATE if "accumulating" in state else ()
-            self._problems = list(problems(self._guards, phase, [*asked, *updates], state))
+            waits = not position.updates.ran and state.get("accumulating") is True
+            known = [*asked, *OF_AN_UPDATE] if position.updates.ran or waits else asked
+            self._problems = list(problems(self._guards, phase, known, state))
             unclear = {callback for callback, _ in self._problems}
-            if updates and not due:
+            if waits:
                 unclear |= {callback for callback, handlers in self._guards if concern_an_update(handlers, phase)}
             self._waits = len(unclear) > len(self._problems)
             self._guards = [guard for guard in self._guards if guard[0] in unclear]
             self.over = not unclear or (bool(self._problems) and not position.resumed)
         else:
-            if self._waits:  # the update that completes the epoch may have been the first
-                updates = OF_AN_UPDATE if due else ()
-                self._problems = list(problems(self._guards, phase, [*asked, *updates], state, "an epoch"))
+            if self._waits:
+                self._problems = list(problems(self._guards, phase, asked, state, "an epoch"))
             self.over = (bool(self._problems) and not position.skipped) or (self._waits and not self._problems)
         if not self.over:
             return

@@ -87,7 +87,7 @@ def run_update(learner: Learner, phase: Phase, loss: str = "loss", models: str |
         updates.begin(learner, target)
     if "accumulating" not in vars(state) or updates.undecided:  # then each target of the step decides for itself
         updates.undecided, state.accumulating = True, handle[Accumulate]()
-    updates.open = True
+    updates.open = updates.ran = True
     try:
         handle[BackwardBegin]()
         handle[Backward]()
@@ -238,15 +238,16 @@ class Updates:
         batches: How many batches were in the gradients of the target when its update began in the step.
         states: What callbacks keep with the gradients since the last backward pass, by their names.
         kept: Those that the step under way has kept.
+        ran: Whether `run_update` was called in the step under way, or in the last one.
         undecided: Whether the phase has left it to `run_update` whether the step accumulates.
     """
 
-    __slots__ = ("batches", "began", "kept", "open", "states", "target", "undecided", "unfinished")
+    __slots__ = ("batches", "began", "kept", "open", "ran", "states", "target", "undecided", "unfinished")
 
     def __init__(self) -> None:
         self.target = WHOLE
         self.unfinished: dict[Target, Unfinished] = {}
-        self.open = self.began = self.undecided = False
+        self.open = self.began = self.ran = self.undecided = False
         self.batches = 0
         self.states: dict[str, dict[str, Any]] = {}
         self.kept: tuple[Target, ...] = ()
@@ -256,7 +257,7 @@ class Updates:
         if not self.began and not self.unfinished:
             clear_gradients(learner)
         self.target, self.kept = WHOLE, ()
-        self.open = self.began = self.undecided = False
+        self.open = self.began = self.ran = self.undecided = False
         self.begin(learner, WHOLE)
 
     def begin(self, learner: Learner, target: Target) -> None:
