@@ -21,6 +21,7 @@ from treadle import (
 from treadle.authoring import named_tensors
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle.operations import Loss
+from treadle.testing import check_callback, noisy_learner
 from treadle_optim import Unfreeze
 
 OPTIMIZERS = {
@@ -140,6 +141,10 @@ def test_an_epoch_inside_of_another_trains_what_that_does() -> None:
     learner.model[0].register_forward_hook(lambda module, xs, ys: seen.append(module.weight.requires_grad))
     learner.fit(1)
     assert seen == [False] * 6
+
+
+def test_it_keeps_what_callbacks_promise_also_in_a_run_that_is_resumed_while_parameters_are_frozen() -> None:
+    check_callback(lambda: Unfreeze({2: "0.*"}), learner=noisy_learner, nbatches=4)
 
 
 # What is refused.
