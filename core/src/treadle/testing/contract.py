@@ -66,10 +66,12 @@ def check_callback(
     - `runners`: handlers in threads, or listed in another order, give the same result.
     - `errors`: an error inside of an operation reaches the user, and what was set is put back.
     - `memory`: no graph, no state of a step and no view of the learner is kept.
-    - `setups`: it works without validation data, in phases of other authors, with several models.
+    - `setups`: it works without validation data, with accumulated gradients, in phases of other authors, with
+      several models.
 
     What may be meant is a remark in the report and fails nothing: a number that is taken from a tensor in every step,
-    `TrainingPhase` where `AbstractTrainingPhase` would do, several models that are not supported.
+    `TrainingPhase` where `AbstractTrainingPhase` would do, gradients that are used where they may be of a part of an
+    update, several models that are not supported.
 
     Args:
         factory: Makes the callback: its class, or a function. It is called several times.

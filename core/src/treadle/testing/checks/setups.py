@@ -1,4 +1,4 @@
-"""Does it work in other setups: without validation, in phases of one's own, with several models?"""
+"""Does it work in other setups: without validation, by accumulated gradients, in phases of one's own?"""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import nn
 
 from treadle.callback import Callback
 from treadle.errors import ProtectedException, TreadleError
-from treadle.events import LossBegin
+from treadle.events import BackwardEnd, LossBegin, StepEnd
 from treadle.learner import Learner
 from treadle.loop.loop import run_step
 from treadle.loop.update import run_update
 from treadle.operations import Loss
-from treadle.ordering.handlers import handlers
+from treadle.ordering.handlers import handlers, handles
 from treadle.phases import AbstractTrainingPhase, AbstractValidationPhase, Phase, TrainingPhase, ValidationPhase
 from treadle.testing.report import Finding, message_of
 from treadle.testing.subject import EPOCHS, Subject, seeded
@@ -50,6 +50,14 @@ class OwnValidation(AbstractValidationPhase):
             state.loss = handle(Loss)
 
 
+class Pairs(Callback):
+    """A callback of another author, by which two batches make an update; the last of an epoch may be of one."""
+
+    def accumulate(self, learner: Learner, phase: AbstractTrainingPhase) -> bool:
+        accumulated: int = learner.progress.accumulated
+        return accumulated == 0
+
+
 def chained(learner: Learner, xs: Any) -> Any:
     """The output of the models, applied one after the other."""
     for model in learner.models:
@@ -72,9 +80,10 @@ def small_steps(parameters: Any) -> torch.optim.Optimizer:
 
 
 def check(subject: Subject) -> list[str]:
-    """It works without validation data, in phases of other authors, with several models."""
-    remarks = [*exact_phases(subject.callback)]
+    """It works without validation data, with accumulated gradients, in phases of other authors, with several models."""
+    remarks = [*exact_phases(subject.callback), *partial_gradients(subject.callback)]
     remarks += worked(subject, "without validation data", without_validation)
+    remarks += worked(subject, "with accumulated gradients", accumulated)
     if subject.learner is None:  # else batches and models are the author's
         remarks += worked(subject, "in phases of other authors, subclasses of AbstractTrainingPhase", own_phases)
         remarks += worked(subject, "with several models", several_models)
@@ -86,6 +95,11 @@ def without_validation(subject: Subject) -> None:
     run = subject.run(make=toy_learner)
     data = run.learner.data
     run.learner.fit(EPOCHS, {name: loader for name, loader in data.items() if name != "validation"})
+
+
+def accumulated(subject: Subject) -> None:
+    """Train with updates of several batches, by a callback of another author."""
+    subject.run(Pairs(), make=toy_learner).learner.fit(EPOCHS)
 
 
 def own_phases(subject: Subject) -> None:
@@ -137,4 +151,17 @@ def exact_phases(callback: Callback) -> Iterator[str]:
             f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} called in {kind_name} and its subclasses, and "
             f"not in phases of other authors.\nFix: where any phase of that sort would do, annotate:\n"
             f"    phase: Abstract{kind_name}"
+        )
+
+
+def partial_gradients(callback: Callback) -> Iterator[str]:
+    """A remark if it uses the gradients where they may be scaled, or of a part of an update."""
+    declared = [path for path in callback.state_access if path == "step.grads" or path.startswith("step.grads.")]
+    seen = [hook.hook for hook in (BackwardEnd, StepEnd) if handles(callback, hook, TrainingPhase)]
+    if declared and seen:
+        yield (
+            f"{' and '.join(seen)} of a callback that uses `{declared[0]}` {'is' if len(seen) == 1 else 'are'} called "
+            f"where the gradients may be scaled, or those of a part of an update; callbacks that accumulate or scale "
+            f"refuse it.\n"
+            f"Fix: use them where they are whole, before each update:\n    def on_update_begin(self, learner): ..."
         )
