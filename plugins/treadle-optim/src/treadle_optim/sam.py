@@ -91,29 +91,30 @@ class SAM(Callback):
         self._loss: Any = None
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
-        other = unwrap(other)
-        if isinstance(other, SAM):
+        inner = unwrap(other)
+        if isinstance(inner, SAM):
             return Unresolvable("Each of them perturbs the weights for an update. Keep one.")
-        writes = accesses(other, Write)
-        if handles(other, BackwardEnd.hook) and "step.grads" in writes:
+        writes = accesses(inner, Write)
+        if handles(inner, BackwardEnd) and "step.grads" in writes:
             return Unresolvable(
                 f"SAM computes the gradients anew, and what {other.name} changes at BackwardEnd would be lost. "
                 f"Let it handle UpdateBegin, where the gradients are whole."
             )
         for event, paths in ((LossBegin, {"step.yhats"}), (BackwardBegin, {"step.yhats", "step.loss"})):
-            if handles(other, event.hook) and (changed := sorted(paths & writes)):
+            if handles(inner, event) and (changed := sorted(paths & writes)):
                 return Unresolvable(
                     f"SAM computes `{changed[0]}` anew, and what {other.name} changes at {event.__name__} would be "
                     f"lost. Let it wrap the operation `{'loss' if changed[0] == 'step.loss' else 'forward'}`."
                 )
-        if "loop" in writes and overrides(other, Update.hook):
+        if "loop" in writes and overrides(inner, Update.hook):
             return Unresolvable(
                 f"{other.name} overrides `update` and may compute the gradients itself, without the perturbation."
             )
-        operations = (Forward, Loss, Backward, FinalizeGradients)
-        if any(handles(other, operation.hook) for operation in operations):
+        if any(handles(inner, operation) for operation in (Forward, Loss, Backward, FinalizeGradients)):
             return RunFirst(self)  # the outermost ring, which performs all that is inside anew
-        return RunFirst(other) if hasattr(other, "on_init") else NotDefined()
+        if hasattr(inner, "on_init") and isinstance(inner.resolve_conflict(self), NotDefined):
+            return RunFirst(other)  # SAM changes nothing there
+        return NotDefined()
 
     def on_init(self, learner: Any) -> None:
         self._reset()
