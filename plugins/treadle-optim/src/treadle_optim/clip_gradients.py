@@ -26,8 +26,8 @@ class ClipGradients(Callback):
       torch's `clip_grad_norm_`.
     - `value`: each element is brought into [-`value`, `value`], by torch's `clip_grad_value_`.
     - `agc`: adaptive gradient clipping. With W_i the weights of one unit (a row of a matrix, a filter of a convolution,
-      a vector as a whole) and G_i their gradients: where |G_i| > `agc` * max(|W_i|, 1e-3), G_i is multiplied by
-      `agc` * max(|W_i|, 1e-3) / |G_i|.
+      a vector as a whole) and G_i their gradients: where norm(G_i) > `agc` * max(norm(W_i), 1e-3), G_i is
+      multiplied by `agc` * max(norm(W_i), 1e-3) / norm(G_i).
 
     Exactly one of them is given.
 

@@ -42,8 +42,8 @@ COMPUTED = ("yhats", "loss", "grads")
 class SAM(Callback):
     """Sharpness-aware minimisation: update by the gradients of the weights that are worst nearby.
 
-    When the gradients g of an update are whole, the weights w are moved to w + rho * g / (|g| + 1e-12), with one norm
-    over all gradients. There the gradients of all batches of the update are computed anew and made whole, and the
+    When the gradients g of an update are whole, the weights w are moved to w + rho * g / (norm(g) + 1e-12), with one
+    norm over all gradients. There the gradients of all batches of the update are computed anew and made whole, and the
     weights are put back, the same bits, on every way out. So the update, and whatever stands at `UpdateBegin`, has the
     second gradients. Both passes run under the same precision, scaler and accumulation. An epoch costs twice as much.
 
