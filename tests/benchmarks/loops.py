@@ -47,6 +47,23 @@ def by_hand() -> Run:
     return run
 
 
+def by_hand_in_bf16() -> Run:
+    """The loop by hand with the forward pass and the loss under autocast."""
+    model, lossfn = network(), nn.MSELoss()
+    optimizer = sgd(model.parameters())
+
+    def run(data: Batches) -> None:
+        model.train()
+        for xs, ys in data:
+            optimizer.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = lossfn(model(xs), ys)
+            loss.backward()
+            optimizer.step()
+
+    return run
+
+
 def with_treadle(callbacks: tuple[Any, ...] = ()) -> Run:
     """The loop as a learner with these callbacks and no others."""
     from treadle import Learner

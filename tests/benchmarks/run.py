@@ -46,6 +46,15 @@ def ratios(contenders: dict[str, loops.Run], *, rounds: int) -> dict[str, float]
     return {name: statistics.median(values) for name, values in found.items()}
 
 
+def of_the_update() -> dict[str, tuple[loops.Run, loops.Run]]:
+    """The callbacks that change an update, each with the same thing written by hand."""
+    from treadle_amp import MixedPrecision
+
+    return {
+        'MixedPrecision("bf16")': (loops.by_hand_in_bf16(), loops.with_treadle((MixedPrecision("bf16"),))),
+    }
+
+
 def seconds_of_a_handler(handlers: int = 50) -> float:
     """The time that one handler that does nothing adds to a dispatch."""
     from treadle import StepEnd, TrainingPhase
@@ -148,6 +157,9 @@ def main() -> None:
         ("import treadle, over torch", f"{seconds_of_import() * 1e3:.0f} ms", "30 ms"),
         (f"Memory, {arguments.steps:,} steps", f"{bytes_of_a_step(arguments.steps):.1f} bytes a step", "16 a value"),
     ]
+    for name, (by_hand, with_callback) in of_the_update().items():
+        ratio = ratios({"by hand": by_hand, name: with_callback}, rounds=rounds)[name]
+        rows.append((name, f"{ratio:.3f} x by hand", "1.03"))
     peers: dict[str, loops.Run] = {}
     if importlib.util.find_spec("ignite"):
         peers |= {"Ignite, nothing": loops.with_ignite(), "Ignite, bar": loops.with_ignite(bar=True)}

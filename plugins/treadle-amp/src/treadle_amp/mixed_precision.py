@@ -25,7 +25,7 @@ from treadle.authoring import handlers, handles, overlaps, position_of, unwrap, 
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle.operations import Backward, FinalizeGradients, Operation, Update
 
-from treadle_amp.precision import DTYPES, check_autocast, check_parameters, device_of, dtype_name
+from treadle_amp.precision import DTYPES, check_autocast, check_parameters, dtype_name, first_parameter
 from treadle_amp.scaling import Scaling
 
 #: The entry of `cbstate`.
@@ -81,7 +81,10 @@ class MixedPrecision(Callback):
     def __init__(self, dtype: str = "bf16", *, scaler: GradScaler | None = None) -> None:
         self.dtype = dtype_name(dtype)
         self.skipped = 0
+        self._model: Any = None
+        self._parameter: Any = None  # the first one of that model
         self._checked: torch.device | None = None
+        self._contexts: list[torch.autocast] = []  # those that are not entered: making one costs more than its use
         self._reported = 0  # of those that were skipped
         self._updates: Any = None  # of the learner that it has unscaled gradients of
         self._scaling: Scaling | None = None
@@ -129,25 +132,40 @@ class MixedPrecision(Callback):
 
     # In 16 bits.
 
-    def _autocast(self, learner: Any) -> torch.autocast:
-        device = device_of(learner.model)
+    def _device(self, learner: Any) -> torch.device:
+        """The device that the model is on, checked where it is a new one."""
+        model = learner.model
+        if model is not self._model:
+            self._model, self._parameter = model, first_parameter(model)
+        device: torch.device = self._parameter.device
         if device != self._checked:
             check_autocast(device, self.dtype)
             if self._scaling is not None:
-                check_parameters(learner.model)
+                check_parameters(model)
                 self._scaling.on(device)
             self._checked = device
-        return torch.autocast(device.type, dtype=DTYPES[self.dtype])
+            self._contexts.clear()
+        return device
+
+    def _autocast(self, learner: Any) -> torch.autocast:
+        device = self._device(learner)
+        return self._contexts.pop() if self._contexts else torch.autocast(device.type, DTYPES[self.dtype])
 
     @hookimpl(wrapper=True)
     def forward(self, learner: Any) -> Generator[None, Any, Any]:
-        with self._autocast(learner):
-            return (yield)
+        context = self._autocast(learner)
+        with context:
+            result = yield
+        self._contexts.append(context)
+        return result
 
     @hookimpl(wrapper=True)
     def loss(self, learner: Any) -> Generator[None, Any, Any]:
-        with self._autocast(learner):
-            return (yield)
+        context = self._autocast(learner)
+        with context:
+            result = yield
+        self._contexts.append(context)
+        return result
 
     # The scaler. Without one, these are None.
 
@@ -169,7 +187,7 @@ class MixedPrecision(Callback):
     def finalize_gradients(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
         assert self._scaling is not None
         optimizers = update_under_way(learner).optimizers(learner)
-        self._scaling.unscale(optimizers, device_of(learner.model))
+        self._scaling.unscale(optimizers, self._device(learner))
         self._updates = position_of(learner).updates
         return (yield)
 

@@ -37,13 +37,13 @@ def dtype_name(dtype: Any) -> str:
     )
 
 
-def device_of(model: Any) -> torch.device:
-    """The device that a model, or several, compute on: that of the first parameter."""
+def first_parameter(model: Any) -> torch.Tensor:
+    """The first parameter of a model, or of several, which shows on which device it computes."""
     for module in by_name(model).values():
         for parameter in module.parameters():
-            device: torch.device = parameter.device
-            return device
-    return torch.device("cpu")
+            found: torch.Tensor = parameter
+            return found
+    return torch.empty(0)
 
 
 def check_autocast(device: torch.device, dtype: str) -> None:
