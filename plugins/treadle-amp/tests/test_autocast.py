@@ -26,7 +26,7 @@ from treadle import (
 from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError
 from treadle.operations import Forward
 from treadle_amp import MixedPrecision
-from treadle_amp.precision import check_autocast
+from treadle_amp.precision import DTYPES, check_autocast
 
 
 def network() -> nn.Module:
@@ -149,12 +149,19 @@ def test_the_device_is_that_of_the_model_when_it_is_used() -> None:
     with pytest.raises(
         ArgumentValueError,
         match=r'^MixedPrecision\("bf16"\) cannot be used on meta: torch has no autocast there\.\n'
-        r"Fix: leave MixedPrecision out, or move the model to a device that has it, such as cuda or cpu\.$",
+        r"Fix: leave MixedPrecision out, or move the model to a device that has it, such as cuda or cpu\.\n"
+        r'Or try the other type:\n    MixedPrecision\("fp16"\)$',
     ):
         check_autocast(torch.device("meta"), "bf16")
     learner = learner_of(MixedPrecision(), model=network().to("meta"))
     with pytest.raises(ArgumentValueError, match="cannot be used on meta"):
         learner.fit(1)
+
+
+def test_where_torch_would_compute_in_float32_with_a_warning_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DTYPES, "fp16", torch.float64)
+    with pytest.raises(ArgumentValueError, match=r'^MixedPrecision\("fp16"\) cannot be used on cpu: In CPU autocast'):
+        learner_of(MixedPrecision("fp16")).fit(1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

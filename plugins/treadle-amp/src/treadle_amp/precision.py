@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -52,16 +53,21 @@ def check_autocast(device: torch.device, dtype: str) -> None:
     Raises:
         ArgumentValueError: naming the device.
     """
-    if not is_autocast_available(device.type):
-        raise ArgumentValueError(
-            f'MixedPrecision("{dtype}") cannot be used on {device.type}: torch has no autocast there.\n'
-            f"Fix: leave MixedPrecision out, or move the model to a device that has it, such as cuda or cpu."
-        )
-    if device.type == "cuda" and dtype == "bf16" and not torch.cuda.is_bf16_supported():
-        raise ArgumentValueError(
-            'MixedPrecision("bf16") cannot be used on this CUDA device, which does not compute in bfloat16.\n'
-            'Fix: compute in float16, with a gradient scaler:\n    MixedPrecision("fp16")'
-        )
+    problem = "torch has no autocast there"
+    if is_autocast_available(device.type):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # by which torch says that it will compute in float32
+                torch.autocast(device.type, DTYPES[dtype])
+            return
+        except (RuntimeError, UserWarning) as error:
+            problem = " ".join(str(error).split()).rstrip(".")
+    other = next(name for name in DTYPES if name != dtype)
+    raise ArgumentValueError(
+        f'MixedPrecision("{dtype}") cannot be used on {device.type}: {problem}.\n'
+        f"Fix: leave MixedPrecision out, or move the model to a device that has it, such as cuda or cpu.\n"
+        f'Or try the other type:\n    MixedPrecision("{other}")'
+    )
 
 
 def check_parameters(model: Any) -> None:
