@@ -1,8 +1,10 @@
 from types import SimpleNamespace
 
 import pytest
-from treadle import Callback, ProtectedException, Read, Write, toy_learner
+from treadle import Callback, ProtectedException, Read, TrainingPhase, Write, hookimpl, toy_learner
+from treadle.operations import Forward
 from treadle.state.views import view
+from treadle.testing import check_callback
 from treadle.testing.comparison.record import Record, RecordingView
 
 DECLARED = {"step": Read, "cbstate.count": Write, "cbstate.history": Read, "params": Read, "optimizer": Write}
@@ -48,3 +50,22 @@ def test_what_is_refused_is_not_noted(seen):
     with pytest.raises(ProtectedException, match='"model": Read'):
         _ = seen.view.model
     assert seen.record.read == seen.record.written == set()
+
+
+class Twice(Callback):
+    """Performs an operation inside of another one, and looks at no number."""
+
+    state_access = {"loop": Write}
+
+    @hookimpl(wrapper=True)
+    def backward(self, learner, phase: TrainingPhase):
+        learner.loop.perform(Forward)
+        return (yield)
+
+    @hookimpl(wrapper=True)
+    def forward(self, learner, phase: TrainingPhase):
+        return (yield)
+
+
+def test_what_the_kit_compares_inside_of_a_handler_is_no_number_that_the_handler_takes() -> None:
+    assert [remark for result in check_callback(Twice).results for remark in result.remarks if "number" in remark] == []

@@ -177,6 +177,18 @@ def test_a_third_of_an_update_at_the_end_of_an_epoch_is_perturbed_too() -> None:
     assert learner.progress.updates == 2
 
 
+def test_both_passes_weigh_batches_of_different_sizes_alike() -> None:
+    """By rows, which `Accumulate` counts anew in the second pass: as one big batch, without BatchNorm and dropout."""
+    sizes, groups = [5, 2, 3, 4, 1], [(0, 3), (3, 5)]
+    rows = [(torch.rand(size, 3), torch.rand(size, 1)) for size in sizes]
+    big = [tuple(map(torch.cat, zip(*rows[start:end], strict=True))) for start, end in groups]
+    models = [nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    learner_of(SAM(RHO), Accumulate(3, weight="rows"), data=rows, model=models[0]).fit(2)
+    learner_of(SAM(RHO), data=big, model=models[1]).fit(2)
+    torch.testing.assert_close(models[0].state_dict(), models[1].state_dict())
+
+
 # What it leaves as it was.
 
 
