@@ -29,10 +29,14 @@ def seeded() -> Iterator[None]:
         yield
 
 
+#: Those that another first-party callback cannot be with: both move the model, or average it for validation.
+ALONE = ("to_gpu", "swa", "optimizer_modes")
+
+
 def all_callbacks(*left_out: str) -> list[Callback]:
     """One of each first-party callback that can be together, with the option that uses the most."""
     last = {example.entry_point: example for example in first_party.examples()}
-    return [example.make() for name, example in last.items() if name not in ("to_gpu", *left_out)]
+    return [example.make() for name, example in last.items() if name not in (*ALONE, *left_out)]
 
 
 def state_of(learner: Learner) -> dict[str, Any]:

@@ -1,7 +1,18 @@
 """What every callback promises, for those of this plugin."""
 
+import torch
 from treadle.testing import CallbackContract
-from treadle_optim import EMA, SAM, Accumulate, CentraliseGradients, ClipGradients, Unfreeze
+from treadle_optim import (
+    EMA,
+    SAM,
+    SWA,
+    Accumulate,
+    CentraliseGradients,
+    ClipGradients,
+    Lookahead,
+    OptimizerModes,
+    Unfreeze,
+)
 
 
 class TestAccumulate(CallbackContract):
@@ -71,3 +82,47 @@ class TestUnfreeze(CallbackContract):
 
     def make(self):
         return Unfreeze({1: "*"})
+
+        return Unfreeze({2: "0.*"})
+
+
+class TestSWA(CallbackContract):
+    settings = {"nbatches": 4}
+    unused_ok = {
+        "data": "It is read for a model with BatchNorm.",
+        "callbacks": "They are asked how they move data, for a model with BatchNorm.",
+    }
+
+    def make(self):
+        return SWA(1)
+
+
+class TestLookahead(CallbackContract):
+    settings = {"nbatches": 4}
+
+    def make(self):
+        return Lookahead(k=2)
+
+
+class WithModes(torch.optim.SGD):
+    """An optimizer that trains with half of the weights that it is validated with."""
+
+    def train(self):
+        self.scale(training=True, factor=0.5)
+
+    def eval(self):
+        self.scale(training=False, factor=2.0)
+
+    @torch.no_grad()
+    def scale(self, *, training, factor):
+        for group in self.param_groups:
+            if group.get("training") != training:
+                group["training"] = training
+                torch._foreach_mul_(group["params"], factor)
+
+
+class TestOptimizerModes(CallbackContract):
+    settings = {"nbatches": 4, "optimizer": lambda parameters: WithModes(parameters, lr=0.001)}
+
+    def make(self):
+        return OptimizerModes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +18,6 @@ from treadle import (
     CancelEpochException,
     CancelUpdateException,
     CustomCallback,
-    Learner,
     LossBegin,
     Read,
     StepEnd,
@@ -37,48 +37,9 @@ from treadle import (
 from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError, MismatchError
 from treadle_optim import EMA
 
-
-def network(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 1))
-
-
-def batches(n, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return [(torch.randn(5, 3, generator=generator), torch.randn(5, 1, generator=generator)) for _ in range(n)]
-
-
-def adam(parameters):
-    return torch.optim.Adam(parameters, lr=0.01)
-
-
-def learner_of(*callbacks, n=7, validation=3, model=None, **settings):
-    return Learner(
-        network() if model is None else model,
-        mse_loss,
-        optimizer=settings.pop("optimizer", adam),
-        data=(batches(n), batches(validation, seed=2)),
-        callbacks=callbacks,
-        use_default_callbacks=False,
-        **settings,
-    )
-
-
-def equal(first, second):
-    one, two = first.state_dict(), second.state_dict()
-    return one.keys() == two.keys() and all(one[name].equal(two[name]) for name in one)
-
-
-class Losses(Callback):
-    """Keep the losses of validation."""
-
-    state_access = {"step.loss": Read}
-
-    def __init__(self):
-        self.values = []
-
-    def on_step_end(self, learner, phase: ValidationPhase):
-        self.values.append(learner.step.loss.item())
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(Path(__file__).parent)
+    from averaged_loops import Losses, adam, batches, equal, learner_of, network
 
 
 def by_hand(epochs, decay=0.9, every=1):

@@ -37,7 +37,7 @@ from treadle.errors import NotResumableError
 
 from treadle_checkpoint.epoch_under_way import EpochUnderWay
 from treadle_checkpoint.errors import FolderInUseError
-from treadle_checkpoint.model_file import model_digest
+from treadle_checkpoint.model_file import model_digests
 from treadle_checkpoint.place import Place, between_epochs
 from treadle_checkpoint.ranking import Ranking
 from treadle_checkpoint.run_folder import RunFolder
@@ -277,7 +277,7 @@ class Checkpointer(Callback):
             self.save(learner, place, training)
         elif cancel is not None or (position.n is not None and place.rounds == position.n * len(place.phases)):
             with torch.no_grad():
-                complete = self._files.finish(learner, place, lambda: model_digest(learner.model))
+                complete = self._files.finish(learner, place, lambda: model_digests(learner))
             if not complete and cancel is not None and self.save_when_cancelled:
                 self.save(learner, place, training)
 

@@ -27,8 +27,11 @@ from treadle_checkpoint.tensor_file import digest_of, read_tensors, write_tensor
 
 M = TypeVar("M")
 
-#: The file of the model in the folder of a checkpoint.
+#: The file of the model in the folder of a checkpoint: the weights with which validation runs.
 MODEL = "model.safetensors"
+
+#: The file of those that were trained, where validation runs with others.
+TRAINED = "trained.safetensors"
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
@@ -118,10 +121,24 @@ def write_model_state(path: Path, state: Mapping[str, Any]) -> str:
     return write_tensors(path, *once(state))
 
 
-def model_digest(model: Any) -> str:
-    """The digest that the content of a file of this model has."""
-    tensors, notes = once(model_state(model, copy=False))
-    return digest_of(tensors, notes)
+def replaced_in_validation(learner: Any) -> dict[str, torch.Tensor]:
+    """The tensors, by name, with which validation runs in place of those in the model; see `weights_in_validation`."""
+    replaced: dict[str, torch.Tensor] = {}
+    for callback in learner.callbacks:
+        replaced |= callback.weights_in_validation or {}
+    return replaced
+
+
+def model_digests(learner: Any) -> tuple[str, str | None]:
+    """The digests that the contents of the files `MODEL` and `TRAINED` have; None if there is no such file."""
+    state, replaced = model_state(learner.model, copy=False), replaced_in_validation(learner)
+    trained = digest_of(*once(trained_state(state, replaced))) if replaced else None
+    return digest_of(*once({**state, **replaced})), trained
+
+
+def trained_state(state: Mapping[str, Any], replaced: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Of what `model_state` returned, what was trained and is replaced in validation."""
+    return {name: value for name, value in state.items() if name in replaced}
 
 
 def once(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -172,11 +189,17 @@ def refuse_non_finite(model: Any) -> None:
         )
 
 
-def non_finite(model: Any) -> str | None:
+def non_finite(model: Any, replaced: Mapping[str, torch.Tensor] | None = None) -> str | None:
     """The name of a parameter that is not finite, or of a buffer with a NaN in it; None if there is none.
 
     Buffers may be infinite, as the masks of attention are.
+
+    Args:
+        replaced: What validation runs with in place of what is in the model, which must be finite as well.
     """
+    for name, tensor in (replaced or {}).items():
+        if not torch.isfinite(tensor).all():
+            return name
     for prefix, module in models_by_name(model).items():
         start = f"{prefix}." if prefix else ""
         for name, parameter in module.named_parameters():

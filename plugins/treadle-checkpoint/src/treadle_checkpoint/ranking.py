@@ -11,7 +11,7 @@ from treadle import AbstractTrainingPhase, AbstractValidationPhase, Phase
 from treadle.authoring import did_you_mean, phase_label, position_of
 from treadle.errors import CheckpointError, NotSaveableError
 
-from treadle_checkpoint.model_file import model_digest
+from treadle_checkpoint.model_file import model_digests
 from treadle_checkpoint.score import Score
 
 
@@ -67,7 +67,7 @@ class Ranking:
             return None
         try:
             with torch.no_grad():
-                weights = model_digest(learner.model)
+                weights, _ = model_digests(learner)
         except NotSaveableError:  # a parameter that has no shape yet
             return None
         return Begun(weights, len(values_of(learner.cbstate, phase, self.metric)), learner.step)

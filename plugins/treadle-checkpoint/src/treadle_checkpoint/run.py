@@ -13,7 +13,7 @@ from treadle.authoring import capture_run, file_path, instance_of, list_of, posi
 from treadle.errors import ArgumentTypeError, CheckpointError
 
 from treadle_checkpoint.errors import FolderInUseError
-from treadle_checkpoint.model_file import refuse_non_finite
+from treadle_checkpoint.model_file import refuse_non_finite, replaced_in_validation
 from treadle_checkpoint.place import between_epochs
 from treadle_checkpoint.resumption import SavedRun, checked
 from treadle_checkpoint.run_files import read_newest, write
@@ -66,7 +66,8 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
     progress, position = learner.progress, learner.position
     state, place = capture_run(learner, copy=False), between_epochs(position, position.rounds)
     try:
-        write(path, state, place, lambda weights: {"epoch": progress.epoch, "steps": progress.steps})
+        about = {"epoch": progress.epoch, "steps": progress.steps}
+        write(path, state, place, lambda weights: about, replaced_in_validation(learner))
     except OSError as error:
         error.add_note(f"{path} could not be saved.")
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from treadle_checkpoint.manifest import (
     verify,
     write_manifest,
 )
-from treadle_checkpoint.model_file import MODEL, read_model_state, write_model_state
+from treadle_checkpoint.model_file import MODEL, TRAINED, read_model_state, trained_state, write_model_state
 from treadle_checkpoint.place import Place, place_of
 from treadle_checkpoint.tensor_file import read_tensors, write_tensors
 
@@ -39,19 +39,28 @@ FINAL_TENSORS, FINAL_PLAIN = "final.safetensors", "final.json"
 
 
 def write(
-    path: Path, state: RunState, place: Place, about: Callable[[str], dict[str, Any]], *, whole_run: bool = True
+    path: Path,
+    state: RunState,
+    place: Place,
+    about: Callable[[str], dict[str, Any]],
+    replaced: Mapping[str, torch.Tensor],
+    *,
+    whole_run: bool = True,
 ) -> None:
     """Write a checkpoint: a folder that is on the disk whole, or not at all.
 
     Args:
         path: The folder, which must not be there.
         about: What else the manifest holds, for a model of this digest.
+        replaced: What validation runs with in place of what is in the model; see `replaced_in_validation`.
         whole_run: Whether to write more than the model. Default: yes.
     """
     versions = {"torch": str(torch.__version__), "python": platform.python_version()}
     with whole_folder(path) as folder:
-        digests = {MODEL: write_model_state(folder / MODEL, state.model)}
+        digests = {MODEL: write_model_state(folder / MODEL, {**state.model, **replaced})}
         if whole_run:
+            if replaced:
+                digests[TRAINED] = write_model_state(folder / TRAINED, trained_state(state.model, replaced))
             digests[TENSORS] = write_state(folder / TENSORS, folder / PLAIN, state, place)
         write_manifest(folder, {**about(digests[MODEL]), "whole_run": whole_run, "versions": versions}, digests)
 
@@ -124,6 +133,9 @@ def read(path: Path) -> tuple[RunState, Place]:
         tensors_file, plain_file = FINAL_TENSORS, FINAL_PLAIN
         verify(path, manifest, (tensors_file, plain_file))
     model = read_model_state(path / MODEL, content_digest(path, manifest, MODEL))
+    if TRAINED in manifest["files"]:
+        verify(path, manifest, (TRAINED,))
+        model |= read_model_state(path / TRAINED, content_digest(path, manifest, TRAINED))
     tensors, _ = read_tensors(path / tensors_file, content_digest(path, manifest, tensors_file))
     try:
         plain = json.loads((path / plain_file).read_text(encoding="utf-8"))

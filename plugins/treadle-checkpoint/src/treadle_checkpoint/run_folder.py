@@ -19,7 +19,7 @@ from treadle_checkpoint.errors import FolderInUseError
 from treadle_checkpoint.folder import Checkpoint, name_of, numbered, prune, readable
 from treadle_checkpoint.folder_lock import FolderLock
 from treadle_checkpoint.manifest import content_digest, read_manifest, replace_manifest
-from treadle_checkpoint.model_file import MODEL, non_finite
+from treadle_checkpoint.model_file import MODEL, TRAINED, non_finite, replaced_in_validation
 from treadle_checkpoint.place import Place
 from treadle_checkpoint.run_files import finish, write
 from treadle_checkpoint.score import Score
@@ -90,7 +90,8 @@ class RunFolder:
             loss: The training loss, for the name.
             score: What the checkpoint is compared with others by, if its weights have this digest.
         """
-        if (name := non_finite(learner.model)) is not None:
+        replaced = replaced_in_validation(learner)
+        if (name := non_finite(learner.model, replaced)) is not None:
             logger.warning(
                 f"No checkpoint was saved: {name} is NaN or infinite. The ones before it stay.\n"
                 f"Fix: look for the batch or the learning rate that causes it; training on does not make it finite. "
@@ -112,7 +113,7 @@ class RunFolder:
             else:
                 state = RunState(model_state(learner.model, copy=False), {}, {})
             about = lambda weights: {**counts, "score": score(weights).as_dict()}  # noqa: E731
-            write(path, state, place, about, whole_run=self.whole_run)
+            write(path, state, place, about, replaced, whole_run=self.whole_run)
         except BaseException as error:
             self.newest = before
             if isinstance(error, OSError | SafetensorError):
@@ -154,11 +155,11 @@ class RunFolder:
                     replace_manifest(one.path, {**manifest, "score": score.as_dict()})
         self.prune()
 
-    def finish(self, learner: Any, place: Place, weights: Callable[[], str]) -> bool:
+    def finish(self, learner: Any, place: Place, weights: Callable[[], tuple[str, str | None]]) -> bool:
         """Add the state at the end of a fit to the checkpoint that this fit saved last, if it has the same weights.
 
         Args:
-            weights: Returns the digest of the weights; not called for nothing, since it reads them all.
+            weights: Returns the digests of the weights; not called for nothing, since it reads them all.
 
         Returns:
             Whether it has.
@@ -166,7 +167,10 @@ class RunFolder:
         one = self.last()
         if one is None or one.steps != learner.progress.steps:
             return False
-        if content_digest(one.path, read_manifest(one.path), MODEL) != weights():
+        manifest = read_manifest(one.path)
+        model, trained = weights()
+        saved = content_digest(one.path, manifest, TRAINED) if TRAINED in manifest["files"] else None
+        if content_digest(one.path, manifest, MODEL) != model or (self.whole_run and saved != trained):
             return False
         if self.whole_run:
             finish(one.path, capture_run(learner, copy=False), place)

@@ -22,26 +22,21 @@ from treadle import (
 from treadle.authoring import by_name, handlers, overlaps, unwrap
 from treadle.errors import CallbackError
 
-from treadle_optim.averages import Averages, copy_into, tensors_of
+from treadle_optim.averages import copy_into, tensors_of
+from treadle_optim.kept_weights import KeptWeights, cloned
 
 
-class AveragedWeights(Callback):
+class AveragedWeights(KeptWeights):
     """Averages of the weights, with which validation runs; `EMA` and `SWA` say when and how to average.
 
     While an epoch of validation runs, or a step outside of one, the averages are in the models, in the same tensors;
     then what was trained is there again, on every way out.
-
-    Attributes:
-        averages: The averages of the parameters, or None as long as there are none.
     """
 
-    state_access = {"model": Write}
     run_after = ("Lookahead",)
 
     def __init__(self) -> None:
-        self._values: Mapping[str, torch.Tensor] | None = None
-        self._averages: Averages | None = None  # the same, for the parameters that the models have now
-        self._model: Any = None
+        super().__init__()
         self._trained: dict[str, torch.Tensor] | None = None  # while the averages are in the model
         self._swap: Swap | None = None
 
@@ -60,18 +55,6 @@ class AveragedWeights(Callback):
         """The averages that validation would put in place of what is in the models."""
         return {} if self._trained is not None else self._replaced()
 
-    @property
-    def averages(self) -> Averages | None:
-        if self._averages is None and self._values is not None:
-            self._averages = Averages(self._model, self._values)
-            self._values = self._averages.values
-        return self._averages
-
-    @averages.setter
-    def averages(self, averages: Averages | None) -> None:
-        self._averages = averages
-        self._values = None if averages is None else averages.values
-
     def model(self) -> Any:
         """A copy of the model with the averaged weights; of several models a dict of copies."""
         if self._model is None:
@@ -83,9 +66,6 @@ class AveragedWeights(Callback):
         copy = models.get("", models)
         copy_into(copy, self.weights_in_validation)
         return copy
-
-    def on_init(self, learner: Any) -> None:
-        self._use(learner.model)
 
     @hookimpl(wrapper=True)
     def epoch(self, learner: Any, phase: AbstractValidationPhase) -> Generator[None, object, object]:
@@ -102,21 +82,18 @@ class AveragedWeights(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The averages and, in the middle of validation, what was trained."""
-        return {"averages": self._values, "trained": self._trained}
+        return {**super().state_dict(), "trained": self._trained}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._averages, self._values, self._trained = None, cloned(state["averages"]), cloned(state["trained"])
-
-    def _use(self, model: Any) -> None:
-        """Go on with these models; whatever replaced a parameter or moved it, the average goes with it."""
-        self._model, self._averages = model, None
+        super().load_state_dict(state)
+        self._trained = cloned(state["trained"])
 
     def _replaced(self) -> Mapping[str, torch.Tensor]:
         """What validation runs with in place of what is in the models."""
         averages = self.averages
         return {} if averages is None else averages.values
 
-    def _refuse_in_validation(self) -> None:
+    def refuse_in_validation(self) -> None:
         """Refuse to go on where somebody trains while the averages are in the model: it would be lost."""
         if self._swap is not None:
             raise CallbackError(
@@ -154,8 +131,3 @@ class Swap:
                 copy_into(self.model, owner._trained)
             owner._trained = None
             owner._swap = None
-
-
-def cloned(tensors: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:
-    """Copies of tensors by name, or None for none."""
-    return None if tensors is None else {name: tensor.clone() for name, tensor in tensors.items()}

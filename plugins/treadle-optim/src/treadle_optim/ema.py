@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.nn.parameter import is_lazy
+import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from treadle import AbstractTrainingPhase
-from treadle.authoring import models_by_name, real_number, update_under_way, whole_number
-from treadle.errors import ArgumentValueError
+from treadle.authoring import real_number, whole_number
 
 from treadle_optim.averaged_weights import AveragedWeights
-from treadle_optim.averages import Averages
+from treadle_optim.initial_weights import FromInitialWeights
 
 
-class EMA(AveragedWeights):
+class EMA(FromInitialWeights, AveragedWeights):
     """Average the weights exponentially, over updates; validation and the models of checkpoints are the averages.
 
     It begins with the weights that are there when training begins. With several models each has its own count of
@@ -43,51 +41,17 @@ class EMA(AveragedWeights):
     """
 
     def __init__(self, decay: float = 0.999, *, every: int = 1) -> None:
-        super().__init__()
         self.decay = real_number(decay, "decay", "EMA(0.999)", least=0, most=1)
         self.every = whole_number(every, "every", "EMA(0.999, every=10)", least=1)
-        self.updates: dict[str, int] = {}
+        super().__init__(freq=self.every)
         self._average = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
 
-    def on_init(self, learner: Any) -> None:
-        super().on_init(learner)
-        for prefix, module in models_by_name(learner.model).items():
-            for name, parameter in module.named_parameters():
-                if is_lazy(parameter):
-                    raise ArgumentValueError(
-                        f"{self.name} begins with the initial weights, and {f'{prefix}.' if prefix else ''}{name} has "
-                        f"no shape yet.\nFix: show the model a batch before the learner is built:\n    model(xs)"
-                    )
-        self._begin()
-
-    def on_epoch_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
-        self._use(learner.model)
-        self._begin()
+    def follow(self, averages: list[torch.Tensor], parameters: list[torch.Tensor]) -> None:
+        self._average(averages, parameters, 0)
 
     def on_update_end(self, learner: Any) -> None:
-        self._refuse_in_validation()
-        averages, updates, every = self.averages, self.updates, self.every
-        assert averages is not None
-        names = update_under_way(learner).models or averages.models
-        for name in names:
-            updates[name] = updates.get(name, 0) + 1
-        if every > 1:
-            names = tuple(name for name in names if not updates[name] % every)
-        for group in averages.groups(names):
-            self._average(*group, 0)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The averages, the updates of each model and, in the middle of validation, what was trained."""
-        return {**super().state_dict(), "updates": dict(self.updates)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.updates = dict(state["updates"])
-        super().load_state_dict(state)
-
-    def _begin(self) -> None:
-        """Before the first update, begin with the weights that are there; later these must be of the same model."""
-        if not self.updates or self.averages is None:
-            self.averages = Averages(self._model)
+        self.refuse_in_validation()
+        super().on_update_end(learner)
 
     def _replaced(self) -> Any:
         return super()._replaced() if self.updates else {}
