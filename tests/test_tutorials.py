@@ -193,7 +193,7 @@ class Nowhere(LoggerBackend):
 @pytest.mark.parametrize(
     ("name", "weights", "gradients"),
     [
-        ("gan", 12 * 16, 6 * 6 + 6 * 10),  # those of the step's last update: the generator's in every second step
+        ("gan", 12 * 16, 12 * 6 + 6 * 10),  # those of each update: the generator's in every second step
         ("self_supervised", 5 * 8, 5 * 4),  # the momentum encoder has none
         ("accumulation", 23 * 4, 23 * 4),
     ],

@@ -25,7 +25,7 @@ def test_the_function_gets_the_whole_step(memory) -> None:
         return Text(", ".join(sorted(step)))
 
     toy_learner(Recorder(), LogVisualization(names, memory)).fit(1)
-    assert memory.rows == [("Step/Visualization", 1, "grads, loss, xs, yhats, ys")]
+    assert memory.rows == [("Step/Visualization", 1, "accumulating, grads, loss, xs, yhats, ys")]
 
 
 def test_none_means_every_step(memory) -> None:
