@@ -47,6 +47,26 @@ def by_hand() -> Run:
     return run
 
 
+def by_hand_with_ema() -> Run:
+    """The same with torch's exponential moving average of the weights."""
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    model, lossfn = network(), nn.MSELoss()
+    optimizer = sgd(model.parameters())
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.999))  # type: ignore[no-untyped-call]
+
+    def run(data: Batches) -> None:
+        model.train()
+        for xs, ys in data:
+            optimizer.zero_grad()
+            loss = lossfn(model(xs), ys)
+            loss.backward()
+            optimizer.step()
+            averaged.update_parameters(model)
+
+    return run
+
+
 def by_hand_in_bf16() -> Run:
     """The loop by hand with the forward pass and the loss under autocast."""
     model, lossfn = network(), nn.MSELoss()

@@ -49,8 +49,10 @@ def ratios(contenders: dict[str, loops.Run], *, rounds: int) -> dict[str, float]
 def of_the_update() -> dict[str, tuple[loops.Run, loops.Run]]:
     """The callbacks that change an update, each with the same thing written by hand."""
     from treadle_amp import MixedPrecision
+    from treadle_optim import EMA
 
     return {
+        "EMA": (loops.by_hand_with_ema(), loops.with_treadle((EMA(0.999),))),
         'MixedPrecision("bf16")': (loops.by_hand_in_bf16(), loops.with_treadle((MixedPrecision("bf16"),))),
     }
 

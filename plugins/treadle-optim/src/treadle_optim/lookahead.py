@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from treadle import Callback, ConflictResolution, NotDefined, Unresolvable
-from treadle.authoring import real_number, unwrap, whole_number
+from treadle import Callback, ConflictResolution, NoConflict, NotDefined, RunFirst, Unresolvable, Write, accesses
+from treadle.authoring import handlers, overlaps, real_number, unwrap, whole_number
 
 from treadle_optim.initial_weights import FromInitialWeights
 
@@ -48,7 +48,11 @@ class Lookahead(FromInitialWeights):
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         if isinstance(unwrap(other), Lookahead):
             return Unresolvable("Each of them moves the weights back towards its own. Keep one.")
-        return NotDefined()
+        handled = handlers(other).keys()
+        if "on_update_end" in handled or {"epoch", "step"} & handled:
+            return NotDefined()
+        # Elsewhere it reads the weights that training begins with.
+        return RunFirst(other) if any(overlaps(path, "model") for path in accesses(other, Write)) else NoConflict()
 
     @torch.no_grad()
     def follow(self, averages: list[torch.Tensor], parameters: list[torch.Tensor]) -> None:
