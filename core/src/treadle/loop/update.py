@@ -24,8 +24,8 @@ from treadle.errors import ArgumentValueError, CallbackError, CancelStepExceptio
 from treadle.events import BackwardBegin, BackwardEnd, UpdateBegin, UpdateEnd
 from treadle.operations import Accumulate, Backward, FinalizeGradients, Update
 from treadle.state.gradients import Gradients
-from treadle.state.models import clear_gradients, models_of, optimizers_of, parameters_in
-from treadle.state.propdict import PropDict, named
+from treadle.state.models import clear_gradients, optimizers_of
+from treadle.state.propdict import PropDict, named, named_tensors
 from treadle.state.views import learner_of
 
 if TYPE_CHECKING:
@@ -161,9 +161,16 @@ class Target(NamedTuple):
         return Gradients(self.params(learner))
 
     def parameters(self, learner: Any) -> list[torch.nn.Parameter]:
-        """Their parameters, those of the models and those that only an optimizer holds, each once."""
-        models = models_of(learner.model) if self.models is None else [named(learner.model)[n] for n in self.models]
-        return parameters_in(models, self.optimizers(learner))
+        """Their parameters, those of the models and those that only an optimizer holds, each once.
+
+        Of a view it takes the optimizer; the parameters of the models are where their gradients are.
+        """
+        found = {id(parameter): parameter for _, parameter in named_tensors(self.params(learner_of(learner)))}
+        for optimizer in self.optimizers(learner):
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    found.setdefault(id(parameter), parameter)
+        return list(found.values())
 
 
 #: The update of all models by `step.loss`.

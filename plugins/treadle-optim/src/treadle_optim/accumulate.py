@@ -61,7 +61,7 @@ class Accumulate(Callback):
         weight: "rows", the length of the first tensor of `step.xs`; or a function of the step's state that returns a
             number, or a tensor of one element, finite and not negative. Default: all batches weigh the same.
 
-    Reads: `model` and `optimizer`, for their parameters.
+    Reads: `optimizer`, for its parameters.
     Writes: `step`: the loss, whatever its name, for the time of its backward pass; and the gradients.
 
     Raises:
@@ -91,7 +91,7 @@ class Accumulate(Callback):
     @property
     def state_access(self) -> Mapping[str, type[Permission]]:  # type: ignore[override]
         """Nothing for one batch."""
-        return {"step": Write, "model": Read, "optimizer": Read} if self.n > 1 else {}
+        return {"step": Write, "optimizer": Read} if self.n > 1 else {}
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         if isinstance(other, Accumulate):

@@ -15,7 +15,7 @@ class CentraliseGradients(Callback):
     `UpdateBegin`, where the gradients are whole, and comes before `ClipGradients`. It is a guard: a training phase
     that has no `UpdateBegin` is refused.
 
-    Reads: `model` and `optimizer`, for their parameters.
+    Reads: `optimizer`, for its parameters.
     Writes: `step.grads`.
 
     Source: Yong et al., "Gradient Centralization: A New Optimization Technique for Deep Neural Networks",
@@ -34,7 +34,7 @@ class CentraliseGradients(Callback):
     """
 
     guard = True
-    state_access = {"step.grads": Write, "model": Read, "optimizer": Read}
+    state_access = {"step.grads": Write, "optimizer": Read}
 
     def on_update_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
         for parameter in update_under_way(learner).parameters(learner):

@@ -36,7 +36,7 @@ class ClipGradients(Callback):
         value: The largest absolute value of an element, above 0.
         agc: The largest ratio of a gradient's norm to that of its weights, above 0; 0.01 is usual.
 
-    Reads: `model` and `optimizer`, for their parameters.
+    Reads: `optimizer`, for its parameters.
     Writes: `step.grads`.
 
     Raises:
@@ -55,7 +55,7 @@ class ClipGradients(Callback):
     """
 
     guard = True
-    state_access = {"step.grads": Write, "model": Read, "optimizer": Read}
+    state_access = {"step.grads": Write, "optimizer": Read}
     run_after = ("centralise_gradients",)
 
     def __init__(self, norm: float | None = None, value: float | None = None, agc: float | None = None) -> None:
