@@ -13,19 +13,19 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader, Subset
-from treadle import AbstractValidationPhase, Callback, CancelStepException, Learner, Phase, Read, TrainingPhase
+from treadle import AbstractValidationPhase, Callback, CancelStepException, Learner, Read, TrainingPhase
 from treadle.authoring import phase_label
 from treadle_checkpoint import Checkpointer, checkpoints, resume
 from treadle_device import GarbageCollect, ToDevice
 from treadle_logging import LoggerBackend, LogHistograms, LogMetrics
 from treadle_metrics import Metrics, Recorder, Traces
+from treadle_optim import Accumulate
 from treadle_progress import MetricsPrinter, ProgressPrinter
 from treadle_sanity import SanityCheck
 from treadle_stopping import EarlyStopping, NumberLimit, StopOnNaNLoss
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {"gan": "gan.md", "self_supervised": "self-supervised.md", "accumulation": "accumulation.md"}
-PHASES = {"gan": "GANTraining", "self_supervised": "ContrastiveTraining", "accumulation": "AccumulatingTraining"}
 
 each_program = pytest.mark.parametrize("name", PAGES)
 
@@ -52,7 +52,8 @@ class Program:
         with contextlib.chdir(folder):
             exec(before[before.index("torch.manual_seed") :], self.names)
         self.folder, self.call, self.learner = folder, f"{call}{after}", self.names["learner"]
-        self.phase = eval(re.search(r"phases=\[(.*)\]", after)[1], self.names)
+        named = re.search(r"phases=\[(.*)\]", after)
+        self.phase = eval(named[1], self.names) if named else TrainingPhase()
 
     def fit(self, n: int | None = None) -> Any:
         """Do what the program does, or the same for `n` epochs."""
@@ -344,104 +345,71 @@ def test_a_reader_of_the_models_comes_after_a_writer_of_one_of_them(prepare):
 # Accumulation.
 
 
-def blocks(page: str) -> list[str]:
-    """The Python blocks of a page, prompts aside."""
-    return re.findall(r"```python\n(.*?)```", (DOCS / "tutorials" / page).read_text(encoding="utf-8"), re.DOTALL)
+def accumulating(program: Program, n: int) -> None:
+    program.learner.replace_callback(Accumulate(n, weight="rows"))
 
 
-@cache
-def accumulate() -> Any:
-    """The callback that the page shows beside the phase."""
-    namespace: dict[str, Any] = {"__name__": "tutorial_accumulate"}
-    exec(blocks("accumulation.md")[1], namespace)
-    return namespace["Accumulate"]
-
-
-def by_phase(program: Program, n: int) -> list[Phase]:
-    return [program.names["AccumulatingTraining"](n)]
-
-
-def by_callback(program: Program, n: int) -> list[Phase]:
-    program.learner.add_callback(accumulate()(n))
-    return [TrainingPhase()]
-
-
-either_way = pytest.mark.parametrize("way", [by_phase, by_callback])
-
-
-def trained(program: Program, size: int, rows: Sequence[int], phases: list[Phase]) -> Learner:
+def trained(program: Program, size: int, rows: Sequence[int]) -> Learner:
     """The program's learner after an epoch over some rows of its data, in batches of such a size."""
     loader = DataLoader(Subset(program.names["digits"], rows), size)
     with contextlib.chdir(program.folder):
-        program.learner.fit(1, (loader,), phases=phases)
+        program.learner.fit(1, (loader,))
     return program.learner
 
 
-@either_way
 @pytest.mark.parametrize(
     ("rows", "n"),
     [
-        (64, 2),  # one group, of 32 and 32
+        (64, 2),  # one update, of 32 and 32
         (5 * 64, 2),
-        (5 * 64 + 36, 2),  # the last group is of 32 and 4
-        (4 * 96 + 88, 3),  # the last group is of 32, 32 and 24
+        (5 * 64 + 36, 2),  # the last update is of 32 and 4
+        (5 * 64 + 5, 2),  # the last update is of 5
+        (4 * 64 + 32, 2),
+        (4 * 96 + 88, 3),  # the last update is of 32, 32 and 24
     ],
 )
-def test_gradients_of_several_batches_are_those_of_the_big_batch(prepare, way, rows, n):
+def test_gradients_of_several_batches_are_those_of_the_big_batch(prepare, rows, n):
     one, several = prepare("accumulation"), prepare("accumulation")
-    big = trained(one, 32 * n, range(rows), [TrainingPhase()])
-    small = trained(several, 32, range(rows), way(several, n))
+    one.learner.remove_callback(Accumulate)
+    accumulating(several, n)
+    big = trained(one, 32 * n, range(rows))
+    small = trained(several, 32, range(rows))
     for name, gradient in big.grads.items():
         assert gradient.abs().max() > 1e-4
         assert (small.grads[name] - gradient).abs().max() < 1e-6
         assert (small.params[name] - big.params[name]).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("rows", [5 * 64 + 5, 4 * 64 + 32])
-def test_the_phase_makes_an_update_of_a_last_group_that_is_not_full(prepare, rows):
-    one, several = prepare("accumulation"), prepare("accumulation")
-    big = trained(one, 64, range(rows), [TrainingPhase()])
-    small = trained(several, 32, range(rows), by_phase(several, 2))
-    for name, parameter in big.params.items():
-        assert (small.params[name] - parameter).abs().max() < 1e-6
-
-
-@either_way
-def test_the_loss_that_is_recorded_is_that_of_the_batch_alone(prepare, way):
+def test_the_loss_that_is_recorded_is_that_of_the_batch_alone(prepare):
     program, untrained = prepare("accumulation"), prepare("accumulation").learner
-    (phase,) = way(program, 2)
     xs, ys = program.names["digits"][:64]
     losses = [untrained.lossfn(untrained.model(xs[rows]), ys[rows]).item() for rows in (slice(32), slice(32, 64))]
-    learner = trained(program, 32, range(64), [phase])
-    assert list(learner.cbstate.metricsstep[phase]["Loss"].values) == pytest.approx(losses, abs=1e-6)
+    learner = trained(program, 32, range(64))
+    assert list(learner.cbstate.metricsstep[TrainingPhase()]["Loss"].values) == pytest.approx(losses, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("way", "used"), [(by_phase, [*range(32), *range(64, 128)]), (by_callback, [*range(32), *range(64, 96)])]
-)
-def test_a_step_that_is_cancelled_before_its_backward_pass_leaves_the_gradients_of_its_group(prepare, way, used):
+def test_a_step_that_is_cancelled_before_its_backward_pass_leaves_the_gradients_of_its_update(prepare):
     class Skip(Callback):
         def on_backward_begin(self, learner):
             if learner.progress.step == 2:
                 raise CancelStepException("The second batch is not to be used.")
 
     one, several = prepare("accumulation"), prepare("accumulation")
+    one.learner.remove_callback(Accumulate)
     several.learner.add_callback(Skip())
-    small = trained(several, 32, range(128), way(several, 2))
-    big = trained(one, len(used), used, [TrainingPhase()])
+    small = trained(several, 32, range(160))  # an update of the first and the third batch, one of the two after them
+    big = trained(one, 64, [*range(32), *range(64, 160)])
     for name, parameter in big.params.items():
         assert (small.params[name] - parameter).abs().max() < 1e-6
 
 
-def test_the_callback_is_resumed_between_two_batches_of_a_group(prepare, tmp_path):
+def test_it_is_resumed_between_two_batches_of_an_update(prepare, tmp_path):
     whole = prepare("accumulation")
-    phases = by_callback(whole, 2)
     whole.learner.replace_callback(Checkpointer(tmp_path / "saved", every_steps=1))
-    trained(whole, 32, range(5 * 32), phases)
+    trained(whole, 32, range(5 * 32))
     for checkpoint in checkpoints(tmp_path / "saved"):
         rest = prepare("accumulation")
         rest.learner.remove_callback(Checkpointer)
-        by_callback(rest, 2)
         resume(rest.learner, checkpoint.path)
-        trained(rest, 32, range(5 * 32), phases)
+        trained(rest, 32, range(5 * 32))
         assert same(rest.weights(), whole.weights())
