@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -330,3 +331,35 @@ def test_in_another_learner_it_begins_again() -> None:
     fresh = EMA(0.5)
     toy_learner(fresh).fit(1)
     assert ema.model().weight.equal(fresh.model().weight)
+
+
+def test_after_an_interrupt_at_any_line_the_trained_weights_are_back() -> None:
+    ema = EMA(0.9)
+    learner = toy_learner(ema, nbatches=2)
+    learner.fit(1)
+    trained, averaged = learner.model.weight.clone(), ema.model().weight
+    line, interrupted = 0, True
+    while interrupted:
+        line, interrupted, lines = line + 1, False, 0
+
+        def in_frame(frame, event, argument):
+            nonlocal lines
+            lines += event == "line"
+            if lines == line:  # noqa: B023
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return in_frame
+
+        def trace(frame, event, argument):
+            return in_frame if "treadle_optim" in frame.f_code.co_filename else None
+
+        sys.settrace(trace)
+        try:
+            epoch(learner, ValidationPhase())
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            sys.settrace(None)
+        assert learner.model.weight.equal(trained), line
+        assert ema.model().weight.equal(averaged), line
+    assert line > 30
