@@ -47,6 +47,44 @@ def by_hand() -> Run:
     return run
 
 
+def by_hand_accumulated(n: int) -> Run:
+    """The same with an update for every `n` batches, the last of which may have fewer."""
+    model, lossfn = network(), nn.MSELoss()
+    optimizer = sgd(model.parameters())
+
+    def run(data: Batches) -> None:
+        model.train()
+        for i, (xs, ys) in enumerate(data, 1):
+            if i % n == 1:
+                optimizer.zero_grad()
+            loss = lossfn(model(xs), ys)
+            (loss / n).backward()
+            if i % n == 0 or i == len(data):
+                if i % n:
+                    for parameter in model.parameters():
+                        parameter.grad *= n / (i % n)
+                optimizer.step()
+
+    return run
+
+
+def by_hand_clipped(norm: float) -> Run:
+    """The same with gradients that are clipped by torch."""
+    model, lossfn = network(), nn.MSELoss()
+    optimizer = sgd(model.parameters())
+
+    def run(data: Batches) -> None:
+        model.train()
+        for xs, ys in data:
+            optimizer.zero_grad()
+            loss = lossfn(model(xs), ys)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), norm)
+            optimizer.step()
+
+    return run
+
+
 def by_hand_with_ema() -> Run:
     """The same with torch's exponential moving average of the weights."""
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn

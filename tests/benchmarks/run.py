@@ -49,9 +49,11 @@ def ratios(contenders: dict[str, loops.Run], *, rounds: int) -> dict[str, float]
 def of_the_update() -> dict[str, tuple[loops.Run, loops.Run]]:
     """The callbacks that change an update, each with the same thing written by hand."""
     from treadle_amp import MixedPrecision
-    from treadle_optim import EMA
+    from treadle_optim import EMA, Accumulate, ClipGradients
 
     return {
+        "Accumulate(4)": (loops.by_hand_accumulated(4), loops.with_treadle((Accumulate(4),))),
+        "ClipGradients(norm=1.0)": (loops.by_hand_clipped(1.0), loops.with_treadle((ClipGradients(norm=1.0),))),
         "EMA": (loops.by_hand_with_ema(), loops.with_treadle((EMA(0.999),))),
         'MixedPrecision("bf16")': (loops.by_hand_in_bf16(), loops.with_treadle((MixedPrecision("bf16"),))),
     }
