@@ -17,10 +17,13 @@ from types import CodeType, FrameType
 from typing import Any
 
 import torch
+from loguru import logger
 from torch import nn
 from treadle import Callback, Learner, Read, ThreadedRunner, TrainingPhase, ValidationPhase, Write
+from treadle_amp import MixedPrecision
 from treadle_checkpoint import Checkpointer, checkpoints
 from treadle_metrics import Metric, Metrics
+from treadle_optim import Accumulate
 from treadle_schedule import LearningRate, Scheduler
 
 ROOT = Path(__file__).parents[2]
@@ -89,8 +92,18 @@ class Setup:
         return learner, watch
 
 
+logger.disable("treadle_amp")  # which says at each end of a fit how many updates it has skipped
+
+
+def in_float16() -> list[Callback]:
+    """A scaler of which every few updates overflow, and gradients of two batches."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20, growth_interval=1)
+    return [MixedPrecision("fp16", scaler=scaler), Accumulate(2)]
+
+
 SETUPS = [
     Setup("bare", lambda folder: []),
+    Setup("float16", lambda folder: in_float16()),
     Setup(
         "defaults", lambda folder: [Metrics(Metric(nn.functional.l1_loss, name="L1"))], {"use_default_callbacks": True}
     ),

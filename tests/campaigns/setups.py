@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import treadle_optim
 from torch import nn
 from torch.utils.data import (
     BatchSampler,
@@ -48,6 +49,7 @@ from treadle import (
 from treadle.authoring import batches
 from treadle.events import LossBegin, StepEnd
 from treadle.operations import Loss
+from treadle_amp import MixedPrecision
 from treadle_device import GarbageCollect, ToDevice
 from treadle_logging import CSVBackend, LogHistograms, LogHyperParams, LogMetrics
 from treadle_metrics import Metric, Metrics, Recorder, SmoothLoss, Traces
@@ -564,6 +566,11 @@ def l1() -> Metric:
     return Metric(nn.functional.l1_loss, name="L1")
 
 
+def in_float16() -> MixedPrecision:
+    """With a scaler of which every few updates overflow."""
+    return MixedPrecision("fp16", scaler=torch.amp.GradScaler("cpu", init_scale=2.0**20, growth_interval=1))
+
+
 def in_phases(*phases: Phase, n: int = 3) -> Callable[[Learner], Any]:
     return lambda learner: learner.fit(n, phases=phases)
 
@@ -666,6 +673,8 @@ SETUPS = [
     Setup("the best weights restored", lambda folder: [EarlyStopping(NumberLimit(3), restore_best=True), *metrics()]),
     Setup("sanity checks", lambda folder: [SanityCheck()], model=deep),
     Setup("a device", lambda folder: [ToDevice(lambda xs: xs.clone(), lambda model: model), GarbageCollect(2)]),
+    Setup("bfloat16", lambda folder: [MixedPrecision()], model=deep),
+    Setup("float16", lambda folder: [in_float16(), treadle_optim.Accumulate(2)], model=deep),
     Setup("logs", logs),
     Setup(
         "hyperparameters and histograms logged",

@@ -170,6 +170,8 @@ class MixedPrecision(Callback):
     # The scaler. Without one, these are None.
 
     def on_backward_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
+        assert self._scaling is not None
+        self._scaling.begin()
         self._adapt(learner)  # to an update that was cancelled
 
     @hookimpl(wrapper=True)

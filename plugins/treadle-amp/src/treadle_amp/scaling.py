@@ -26,6 +26,7 @@ class Scaling:
         self._device: torch.device | None = None  # the one that the scaler was tried on
         self._state: dict[str, Any] = {}  # for a scaler that is not made yet
         self._unscaled: list[torch.optim.Optimizer] = []  # since the scale was last adapted
+        self._half_done = False  # whether the scaler may know of others than these
 
     def on(self, device: torch.device) -> GradScaler:
         """The scaler, ready on a device.
@@ -46,6 +47,7 @@ class Scaling:
                 self.scaler.load_state_dict(state)
         assert self.scaler is not None
         try_out(self.scaler, device)
+        self._unscaled.clear()
         self._device, self._state = device, {}
 
     def scale(self, loss: torch.Tensor) -> torch.Tensor:
@@ -53,16 +55,28 @@ class Scaling:
         scaled: torch.Tensor = self.on(loss.device).scale(loss)
         return scaled
 
+    def begin(self) -> None:
+        """An update begins: forget what an interrupt or an error has left half done."""
+        if self._half_done:
+            assert self.scaler is not None
+            assert self._device is not None
+            keep_scale(self.scaler, self._device)
+            self._unscaled.clear()
+            self._half_done = False
+
     def unscale(self, optimizers: Iterable[torch.optim.Optimizer], device: torch.device) -> None:
         """Divide the gradients by the scale, and note which optimizers have some that are not finite."""
         scaler = self.on(device)
+        self.begin()
         optimizers = [optimizer for optimizer in optimizers if has_gradients(optimizer)]
         if any(optimizer in self._unscaled for optimizer in optimizers):  # computed anew, by the same scale
-            keep_scale(scaler, device)
-            self._unscaled.clear()
+            self._half_done = True
+            self.begin()
+        self._half_done = True
         for optimizer in optimizers:
             scaler.unscale_(optimizer)
-            self._unscaled.append(optimizer)
+        self._unscaled += optimizers
+        self._half_done = False
 
     def step(self, optimizers: Iterable[torch.optim.Optimizer], name: str) -> bool:
         """Let each optimizer step whose gradients are finite; returns whether one did.
@@ -103,13 +117,15 @@ class Scaling:
         Args:
             others: Gradients of other updates, to which batches are to come: they are brought to the new scale.
         """
-        if not self._unscaled:
+        if not self._unscaled or self._half_done:
             return
-        self._unscaled.clear()
         assert self.scaler is not None
         assert self._device is not None
         before = scale_of(self.scaler, self._device) if others else None
+        self._half_done = True
         self.scaler.update()
+        self._unscaled.clear()
+        self._half_done = False
         if before is not None:
             factor = scale_of(self.scaler, self._device) / before
             for gradient in others:
@@ -121,12 +137,13 @@ class Scaling:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state; from an empty one with a new scaler."""
-        self._unscaled.clear()
         if self._is_own:
             assert self.scaler is not None
             self.scaler.load_state_dict(state)
+            self._half_done = bool(self._unscaled) or self._half_done
         else:
-            self.scaler, self._state = None, state
+            self.scaler, self._state, self._half_done = None, state, False
+            self._unscaled.clear()
 
 
 def try_out(scaler: GradScaler, device: torch.device) -> None:
@@ -140,7 +157,7 @@ def try_out(scaler: GradScaler, device: torch.device) -> None:
     probe = torch.nn.Parameter(torch.zeros((), device=device))
     probe.grad = torch.zeros_like(probe)
     try:
-        scaler.scale(torch.zeros((), device=device))
+        keep_scale(scaler, device)
         scaler.unscale_(torch.optim.SGD([probe], lr=1.0))
         keep_scale(scaler, device)
         enabled, problem = scaler.is_enabled(), "the scaler is disabled"
