@@ -48,7 +48,7 @@ from treadle.events import (
 from treadle.learner import Learner, fit
 from treadle.loop.loop import epoch, run_epoch, run_step, step
 from treadle.loop.progress import FitResult
-from treadle.loop.update import run_update
+from treadle.loop.update.run_update import run_update
 from treadle.operations import Operation
 from treadle.ordering.graph import callback_graph
 from treadle.ordering.plan import Plan

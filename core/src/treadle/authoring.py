@@ -39,7 +39,7 @@ from treadle.loop.batches import batches, length_of
 from treadle.loop.nested_batch import map_tensors
 from treadle.loop.open_epochs import OpenEpochs
 from treadle.loop.position import position_of
-from treadle.loop.update import keep_gradients, state_of_update, update_under_way
+from treadle.loop.update.under_way import keep_gradients, state_of_update, update_under_way
 from treadle.ordering.handlers import handlers, handles
 from treadle.phases import phase_key, phase_label
 from treadle.state.device_number import DeviceNumber

@@ -12,7 +12,7 @@ from treadle.arguments import function, instance_of, list_of, subclass_of
 from treadle.errors import ArgumentTypeError, ArgumentValueError, DataError
 from treadle.events import LossBegin
 from treadle.loop.loop import over_batches, run_step
-from treadle.loop.update import run_update
+from treadle.loop.update.run_update import run_update
 from treadle.operations import Accumulate, Forward, Loss
 
 if TYPE_CHECKING:

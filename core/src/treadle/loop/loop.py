@@ -38,7 +38,7 @@ from treadle.events import EpochBegin, EpochEnd, FitBegin, FitEnd, StepBegin, St
 from treadle.loop.batches import batches, data_for, empty_data
 from treadle.loop.progress import FitResult
 from treadle.loop.scope import Scope, enter, entered, keep_outer, open_fit, open_operation, open_phase, unwind
-from treadle.loop.update import complete_unfinished
+from treadle.loop.update.run_update import complete_unfinished
 from treadle.operations import Epoch, Step
 from treadle.state.models import warn_if_untrained
 from treadle.state.propdict import PropDict

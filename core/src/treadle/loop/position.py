@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from treadle.arguments import not_a_learner
 from treadle.loop.scope import Scope
-from treadle.loop.update import Updates
+from treadle.loop.update.updates import Updates
 from treadle.state.modes import Modes
 from treadle.state.random_state import RandomState
 from treadle.state.run.data.passes import Passes, PassStart

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from treadle.errors import ArgumentValueError, ThreadError
-from treadle.loop.update import Updates
+from treadle.loop.update.updates import Updates
 from treadle.state.models import clear_gradients, gradients_of, put_back_gradients
 from treadle.state.modes import modes_of, put_back_modes, set_modes
 from treadle.state.propdict import PropDict

@@ -13,7 +13,7 @@ from treadle.errors import ProtectedException, TreadleError
 from treadle.events import BackwardEnd, LossBegin, StepEnd
 from treadle.learner import Learner
 from treadle.loop.loop import run_step
-from treadle.loop.update import run_update
+from treadle.loop.update.run_update import run_update
 from treadle.operations import Loss
 from treadle.ordering.handlers import handlers, handles
 from treadle.phases import AbstractTrainingPhase, AbstractValidationPhase, Phase, TrainingPhase, ValidationPhase
