@@ -29,7 +29,7 @@ def keep_gradients(learner: Any) -> None:
         ...         learner.step.loss = learner.loop.perform(Loss)
         ...         learner.loop.perform(Backward)
         ...         return (yield)
-        >>> from treadle.operations import Forward, Loss
+        >>> from treadle.operations import Backward, Forward, Loss
         >>> learner = toy_learner(Twice(), nbatches=1, data=([(torch.ones(1, 1), torch.ones(1, 1))],))
         >>> result = learner.fit(1)
         >>> learner.step.grads["weight"].item()
