@@ -404,27 +404,6 @@ class EvalInAStep(Callback):
             learner.model[2].train()
 
 
-class Accumulate(Callback):
-    """Updates after every two batches."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    @hookimpl(wrapper=True)
-    def loss(self, phase: TrainingPhase) -> Any:
-        return (yield) / 2
-
-    def update(self, phase: TrainingPhase) -> Any:
-        self.count += 1
-        return False if self.count % 2 else None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"count": self.count}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.count = state["count"]
-
-
 class Noise(Callback):
     """Adds noise to the targets, from a generator of its own."""
 
@@ -639,7 +618,7 @@ SETUPS = [
     # Callbacks of one's own.
     Setup("BatchNorm frozen in epoch 2", lambda folder: [FreezeFrom()], model=deep),
     Setup("a mode set in a step", lambda folder: [EvalInAStep()], model=deep),
-    Setup("accumulation", lambda folder: [Accumulate()]),
+    Setup("accumulation", lambda folder: [treadle_optim.Accumulate(2)]),
     Setup("a generator in a callback", lambda folder: [Noise()]),
     Setup("averaged weights", lambda folder: [Average(), *metrics()]),
     Setup("cancelled steps", lambda folder: [Skip(), *metrics()]),
@@ -694,7 +673,7 @@ SETUPS = [
             ValidateInside(),
             Average(),
             Noise(),
-            Accumulate(),
+            treadle_optim.Accumulate(3),
             EarlyStopping(Patience(5)),
             SanityCheck(),
             Scheduler({LearningRate: onecycle(9, 0.1)}),
