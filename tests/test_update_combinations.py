@@ -27,10 +27,13 @@ recipes = st.builds(
     precision=st.sampled_from(["fp32", "bf16", "fp16"]),
     scale=st.sampled_from([2.0**10, 2.0**16, 2.0**20]),  # from those that skip nothing to those that skip many updates
     accumulate=st.sampled_from([1, 2, 3, 4]),
+    weigh=st.booleans(),
     changes=st.lists(st.sampled_from(CHANGES), unique=True).map(tuple),
-    average=st.sampled_from([None, "ema"]),
+    average=st.sampled_from([None, "ema", "swa"]),
+    lookahead=st.booleans(),
     sam=st.booleans(),
     schedule=st.booleans(),
+    unfreeze=st.booleans(),
     adam=st.booleans(),
 )
 

@@ -10,10 +10,14 @@ from by_hand.recipe import (
     CLIP_NORM,
     CLIP_VALUE,
     EMA_DECAY,
+    LOOKAHEAD_ALPHA,
+    LOOKAHEAD_K,
     LR,
     LR_DECAY,
     RHO,
     SIGMA,
+    SWA_START,
+    UNFREEZE,
     Recipe,
     model_and_data,
     optimizer_of,
@@ -22,8 +26,19 @@ from torch import nn
 from treadle import AbstractTrainingPhase, Callback, Learner, TrainingPhase, ValidationPhase, Write
 from treadle_amp import MixedPrecision
 from treadle_metrics import Metrics, Recorder
-from treadle_optim import EMA, SAM, Accumulate, AveragedWeights, CentraliseGradients, ClipGradients
+from treadle_optim import (
+    EMA,
+    SAM,
+    SWA,
+    Accumulate,
+    AveragedWeights,
+    CentraliseGradients,
+    ClipGradients,
+    Lookahead,
+    Unfreeze,
+)
 from treadle_schedule import LearningRate, Scheduler
+from treadle_stopping import StopOnNaNLoss
 
 
 class GradientNoise(Callback):
@@ -56,20 +71,31 @@ CHANGES = {
 
 def callbacks_of(recipe: Recipe) -> list[Callback]:
     """A callback for each part."""
-    callbacks: list[Callback] = [Recorder(), Metrics(), *(CHANGES[change]() for change in recipe.changes)]
+    callbacks: list[Callback] = [
+        Recorder(),
+        Metrics(),
+        StopOnNaNLoss(gradients=True),
+        *(CHANGES[change]() for change in recipe.changes),
+    ]
     if recipe.precision == "bf16":
         callbacks.append(MixedPrecision("bf16"))
     elif recipe.precision == "fp16":
         scaler = torch.amp.GradScaler("cpu", init_scale=recipe.scale, growth_interval=2)
         callbacks.append(MixedPrecision("fp16", scaler=scaler))
     if recipe.accumulate > 1:
-        callbacks.append(Accumulate(recipe.accumulate))
+        callbacks.append(Accumulate(recipe.accumulate, weight="rows" if recipe.weigh else None))
     if recipe.average == "ema":
         callbacks.append(EMA(EMA_DECAY))
+    elif recipe.average == "swa":
+        callbacks.append(SWA(SWA_START))
+    if recipe.lookahead:
+        callbacks.append(Lookahead(LOOKAHEAD_K, LOOKAHEAD_ALPHA))
     if recipe.sam:
         callbacks.append(SAM(RHO))
     if recipe.schedule:
         callbacks.append(Scheduler({LearningRate: lambda t: LR * LR_DECAY ** (t - 1)}))
+    if recipe.unfreeze:
+        callbacks.append(Unfreeze({UNFREEZE: "0.*"}))
     return callbacks
 
 
@@ -95,7 +121,7 @@ def learner_of(recipe: Recipe, callbacks: list[Callback], resolve: Any) -> Learn
 
 def content(learner: Learner) -> dict[str, Any]:
     """What a training ended with, as the loop by hand returns it."""
-    recorded = learner.cbstate.metricsstep
+    recorded, rates = learner.cbstate.metricsstep, learner.cbstate.get("hyperparams")
     average = learner.get_callback(AveragedWeights)
     precision = learner.get_callback(MixedPrecision)
     scaler = None if precision is None else precision.scaler
@@ -106,6 +132,7 @@ def content(learner: Learner) -> dict[str, Any]:
         "scaler": {} if scaler is None else scaler.state_dict(),
         "average": None if average is None else dict(average.model().named_parameters()),
         "losses": list(recorded[TrainingPhase()]["Loss"].values),
+        "learning rates": [] if rates is None else list(rates["LearningRate"].values),
         "validated": list(recorded[ValidationPhase()]["Loss"].values),
         "updates": learner.progress.updates,
         "next random number": torch.rand(1),

@@ -52,7 +52,8 @@ def train(recipe: Recipe, model: nn.Sequential, training: Batches, validation: B
         average.update_parameters(model)  # it begins with the initial weights
     slow = [p.detach().clone() for p in model.parameters()]
     n, updates = recipe.accumulate, 0
-    losses, validated = [], []
+    weigh = recipe.weigh and n > 1  # each batch by its rows
+    losses, rates, validated = [], [], []
 
     for epoch in range(1, EPOCHS + 1):
         if recipe.unfreeze:
@@ -63,16 +64,17 @@ def train(recipe: Recipe, model: nn.Sequential, training: Batches, validation: B
             with autocast:
                 loss = lossfn(model(xs), ys)
             losses.append(loss.item())
-            scaler.scale(loss / n).backward()
+            rates += scheduler.get_last_lr()
+            scaler.scale(loss * len(xs) if weigh else loss / n).backward()
             batches.append((xs, ys))
-            k = len(batches)
+            k, rows = len(batches), sum(len(xs) for xs, _ in batches)
             if k < n and i + 1 < len(training):
                 continue  # the update needs more batches
 
             if recipe.sam:  # the gradients of the update are computed anew, of perturbed weights
-                for p in with_gradients(model):  # as scaler.unscale_ does, which may be called once for an update
-                    p.grad.mul_(1 / scaler.get_scale() if recipe.precision == "fp16" else 1)
-                    p.grad.mul_(n / k)
+                for p in with_gradients(model):
+                    p.grad.div_(scaler.get_scale())  # scaler.unscale_ may be called once for an update
+                    p.grad.div_(rows) if weigh else p.grad.mul_(n / k)
                 norm = torch.stack([p.grad.norm() for p in with_gradients(model)]).norm()
                 finite = norm.isfinite()
                 weights = [p.detach().clone() for p in model.parameters()]
@@ -85,7 +87,7 @@ def train(recipe: Recipe, model: nn.Sequential, training: Batches, validation: B
                 for xs, ys in batches:
                     with autocast:
                         loss = lossfn(model(xs), ys)
-                    scaler.scale(loss / n).backward()
+                    scaler.scale(loss * len(xs) if weigh else loss / n).backward()
                 if not finite:  # the scaler is to skip the update
                     for p in with_gradients(model):
                         p.grad.fill_(torch.nan)
@@ -94,9 +96,8 @@ def train(recipe: Recipe, model: nn.Sequential, training: Batches, validation: B
 
             # The gradients become those of the mean of the batches' losses.
             scaler.unscale_(optimizer)
-            if k < n:
-                for p in with_gradients(model):
-                    p.grad.mul_(n / k)
+            for p in with_gradients(model):
+                p.grad.div_(rows) if weigh else p.grad.mul_(n / k)
 
             for change in recipe.changes:
                 if change == "centralise":
@@ -152,6 +153,7 @@ def train(recipe: Recipe, model: nn.Sequential, training: Batches, validation: B
         "scaler": scaler.state_dict(),
         "average": None if average is None else dict(average.module.named_parameters()),
         "losses": losses,
+        "learning rates": rates if recipe.schedule else [],
         "validated": validated,
         "updates": updates,
         "next random number": torch.rand(1),

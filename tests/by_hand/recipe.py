@@ -39,6 +39,7 @@ class Recipe:
         precision: "fp32", "bf16" or "fp16".
         scale: With "fp16", the scale that the gradient scaler begins with; it grows after every second update.
         accumulate: The number of batches of an update.
+        weigh: Whether each of these counts by its rows, and not all the same.
         changes: What is done to whole gradients, in this order; of `CHANGES`.
         average: What validation runs with: "ema", "swa" or None for the weights as they are.
         lookahead: Whether the weights are pulled back to slow ones.
@@ -51,6 +52,7 @@ class Recipe:
     precision: str = "fp32"
     scale: float = 2.0**10
     accumulate: int = 1
+    weigh: bool = False
     changes: tuple[str, ...] = ()
     average: str | None = None
     lookahead: bool = False
@@ -62,9 +64,10 @@ class Recipe:
 
 def model_and_data() -> tuple[nn.Sequential, Batches, Batches]:
     """A net with dropout and BatchNorm, 7 batches for training, of which the last is smaller, and 2 for validation."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Dropout(DROPOUT), nn.Linear(4, 2))
-    xs, ys = torch.randn(34, 3), torch.randn(34, 2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Dropout(DROPOUT), nn.Linear(4, 2))
+        xs, ys = torch.randn(34, 3), torch.randn(34, 2)
     batches = list(zip(xs.split(4), ys.split(4), strict=True))
     training = [*batches[:6], (xs[24:27], ys[24:27])]
     return model, training, batches[7:]

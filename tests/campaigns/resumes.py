@@ -26,11 +26,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from setups import SETUPS, Setup
+import torch._dynamo  # which torch imports with the first optimizer: once here, and not in every process
+from setups import SETUPS as OTHERS
+from setups import Setup
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from treadle import Learner
 from treadle.authoring import capture_run
 from treadle_checkpoint import Checkpointer, resume
+from updates import UPDATES
+
+SETUPS = [*OTHERS, *UPDATES]
 
 #: What belongs to the callback that saves, which the resumed run is without.
 SAVER = Checkpointer.__name__

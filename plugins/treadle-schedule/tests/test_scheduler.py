@@ -450,7 +450,7 @@ class TestByUpdate:
         )
         learner.fit(1, phases=[Adversarial()])
         assert (critic.t, both.t) == (5, 3)
-        assert both.state_dict() == {"t": {"LearningRate[generator]": 3, "Momentum[critic]": 5}}
+        assert both.state_dict()["t"] == {"LearningRate[generator]": 3, "Momentum[critic]": 5}
         assert rates.seen == [("c", 1), ("c", 2), ("g", 1), ("c", 3), ("c", 4), ("g", 2)]
 
     def test_a_phase_that_steps_its_optimizer_by_itself_is_refused_and_counted_by_step(self):
@@ -533,7 +533,7 @@ class TestState:
     def test_the_state_is_plain_numbers(self):
         scheduler = Scheduler({LearningRate: clock})
         toy_learner(scheduler, nbatches=3).fit(1)
-        assert scheduler.state_dict() == {"t": {"LearningRate": 4}}
+        assert scheduler.state_dict() == {"t": {"LearningRate": 4}, "set": {"LearningRate": 3}}
 
     def test_a_record_that_was_restored_is_kept(self):
         learner = toy_learner(Scheduler({LearningRate: clock}), nbatches=1)

@@ -173,11 +173,15 @@ class Scheduler(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedules stand. The schedules themselves are passed again when a run is resumed."""
-        return {"t": {H.name: t for H, t in self._clocks.items()}}
+        return {
+            "t": {H.name: t for H, t in self._clocks.items()},
+            "set": {H.name: t for H, t in self._set_for.items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         clocks = state["t"]
         self._clocks = {H: clocks.get(H.name, max(clocks.values())) for H in self.schedules}
+        self._set_for = {H: state["set"][H.name] for H in self.schedules if H.name in state["set"]}
 
 
 def concerns(H: HyperParameter, models: Collection[str] | None) -> bool:
