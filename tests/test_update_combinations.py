@@ -19,7 +19,7 @@ from treadle_checkpoint import Checkpointer, checkpoints, resume
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(Path(__file__).parent)
     from by_hand import loop
-    from by_hand.learner import callbacks_of, content, in_this_order, learner_of
+    from by_hand.learner import ClampAtBackwardEnd, ClampInUpdate, callbacks_of, content, in_this_order, learner_of
     from by_hand.recipe import CHANGES, EPOCHS, STEPS, Recipe, differences, model_and_data
 
 recipes = st.builds(
@@ -52,10 +52,10 @@ def by_hand(recipe: Recipe) -> dict[str, Any]:
     return loop.train(recipe, model, training, validation)
 
 
-def by_callbacks(recipe: Recipe, order: random.Random, *more: Any) -> Learner:
+def by_callbacks(recipe: Recipe, order: random.Random, *more: Any, resolve: Any = None) -> Learner:
     """A learner with a callback for each part, in an order of the list that is drawn."""
     callbacks = callbacks_of(recipe)
-    resolve = in_this_order(callbacks)
+    resolve = {**in_this_order(callbacks), **(resolve or {})}
     order.shuffle(callbacks)
     learner = learner_of(recipe, [*callbacks, *more], resolve)
     torch.manual_seed(1)
@@ -72,7 +72,7 @@ def in_an_order_that_is_allowed(recipe: Recipe) -> Recipe:
     return recipe
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(recipe=recipes.map(in_an_order_that_is_allowed), order=st.randoms(), k=st.integers(1, STEPS))
 def test_it_is_bit_equal_to_the_loop_written_by_hand_also_when_it_is_resumed_after_any_step(
     recipe: Recipe, order: random.Random, k: int
@@ -90,6 +90,43 @@ def test_it_is_bit_equal_to_the_loop_written_by_hand_also_when_it_is_resumed_aft
         resume(resumed, first.path, without=["Checkpointer"])
         resumed.fit(EPOCHS)
         assert differences(expected, content(resumed)) == []
+
+
+without_their_clip = recipes.map(in_an_order_that_is_allowed).map(
+    lambda recipe: replace(recipe, changes=tuple(change for change in recipe.changes if change != "their clip"))
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(recipe=without_their_clip, order=st.randoms())
+def test_a_clip_that_wraps_the_update_comes_after_all_changes(recipe: Recipe, order: random.Random) -> None:
+    expected = by_hand(replace(recipe, changes=(*recipe.changes, "their clip")))
+    resolve = {}
+    if recipe.precision == "fp16":  # both change what an update changes, and a wrapper may do so before or after it
+        with pytest.raises(CallbackConflictError, match=r"ClampInUpdate and MixedPrecision both write `step\.grads`"):
+            by_callbacks(recipe, order, ClampInUpdate())
+        resolve[("ClampInUpdate", "MixedPrecision")] = "first"
+    learner = by_callbacks(recipe, order, ClampInUpdate(), resolve=resolve)
+    learner.fit(EPOCHS)
+    assert differences(expected, content(learner)) == []
+
+
+@settings(max_examples=15, deadline=None)
+@given(recipe=without_their_clip, order=st.randoms())
+def test_a_clip_right_after_the_backward_pass_is_the_first_change_or_is_refused_where_gradients_are_not_whole_there(
+    recipe: Recipe, order: random.Random
+) -> None:
+    if recipe.precision == "fp16" or recipe.accumulate > 1 or recipe.sam:
+        with pytest.raises(CallbackConflictError) as refused:
+            by_callbacks(recipe, order, ClampAtBackwardEnd())
+        for problem in refused.value.problems:
+            assert "ClampAtBackwardEnd" in problem.what
+            assert "UpdateBegin" in str(problem)
+        return
+    expected = by_hand(replace(recipe, changes=("their clip", *recipe.changes)))
+    learner = by_callbacks(recipe, order, ClampAtBackwardEnd())
+    learner.fit(EPOCHS)
+    assert differences(expected, content(learner)) == []
 
 
 @settings(max_examples=20, deadline=None)

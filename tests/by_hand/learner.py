@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from itertools import combinations
 from typing import Any
 
@@ -23,7 +24,7 @@ from by_hand.recipe import (
     optimizer_of,
 )
 from torch import nn
-from treadle import AbstractTrainingPhase, Callback, Learner, TrainingPhase, ValidationPhase, Write
+from treadle import AbstractTrainingPhase, Callback, Learner, TrainingPhase, ValidationPhase, Write, hookimpl
 from treadle_amp import MixedPrecision
 from treadle_metrics import Metrics, Recorder
 from treadle_optim import (
@@ -59,6 +60,24 @@ class ClampGradients(Callback):
     def on_update_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
         for gradient in learner.step.grads.values():
             gradient.clamp_(-CLIP_VALUE, CLIP_VALUE)
+
+
+class ClampInUpdate(Callback):
+    """Clips them right before the parameters are changed."""
+
+    state_access = {"step.grads": Write}
+
+    @hookimpl(wrapper=True)
+    def update(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
+        ClampGradients.on_update_begin(self, learner, phase)  # type: ignore[arg-type]
+        return (yield)
+
+
+class ClampAtBackwardEnd(Callback):
+    """Clips the gradients as the backward pass has left them."""
+
+    state_access = {"step.grads": Write}
+    on_backward_end = ClampGradients.on_update_begin
 
 
 CHANGES = {
