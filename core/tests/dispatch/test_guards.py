@@ -37,7 +37,7 @@ from treadle import (
     throttle,
     toy_learner,
 )
-from treadle.operations import Accumulate, Epoch, FinalizeGradients, Forward, Loss, Step, Update
+from treadle.operations import Accumulate, Backward, Epoch, FinalizeGradients, Forward, Loss, Step, Update
 
 BETWEEN = [LossBegin, BackwardBegin, BackwardEnd, Forward, Loss]
 ALWAYS = [StepBegin, StepEnd, EpochBegin, EpochEnd, Epoch, Step]  # dispatched by the loop itself
@@ -227,6 +227,19 @@ OF_AN_UPDATE = [FinalizeGradients, UpdateBegin, Update, UpdateEnd]
 def test_where_updates_are_run_nothing_of_them_is_passed_by(hook, n, cancels) -> None:
     learner = toy_learner(guard_of([hook]), Accumulates(n, cancels), nbatches=3)
     assert learner.fit(2).epochs == 2
+
+
+@pytest.mark.parametrize("cancels", [1, 3, 9])
+@pytest.mark.parametrize("where", ["on_backward_begin", "backward"])
+def test_an_update_that_is_cancelled_before_there_are_gradients_passes_nobody_by(where, cancels) -> None:
+    def cancel(self, learner, phase: AbstractTrainingPhase):
+        if learner.progress.steps < cancels:
+            raise CancelUpdateException
+
+    guard = guard_of([Backward, BackwardEnd, UpdateBegin])
+    guard.state_access = {"step.grads": Read}
+    learner = toy_learner(guard, type("Cancels", (Callback,), {where: cancel})(), nbatches=3)
+    assert learner.fit(2).steps == 6
 
 
 def test_an_update_that_changes_nothing_passes_nobody_by() -> None:

@@ -351,6 +351,17 @@ def test_parameters_in_float16_are_refused_before_the_first_step() -> None:
         learner_of(MixedPrecision("fp16"), model=network().half()).fit(1)
 
 
+def test_complex_parameters_are_refused_with_a_scaler_before_the_first_step() -> None:
+    model = network()
+    model.register_parameter("phase", torch.nn.Parameter(torch.ones(1, dtype=torch.complex64)))
+    with pytest.raises(
+        ArgumentValueError,
+        match=r'^MixedPrecision\("fp16"\) cannot train the parameter `phase`, which is complex: .*\nFix:',
+    ):
+        learner_of(MixedPrecision("fp16"), model=model).fit(1)
+    learner_of(MixedPrecision("bf16"), model=model).fit(1)
+
+
 def test_a_scaler_for_another_kind_of_device_is_refused_before_the_first_step() -> None:
     scaler = torch.amp.GradScaler("cpu")
     scaler._device = "xpu"

@@ -643,3 +643,14 @@ def test_a_bad_argument_is_a_typed_error_with_a_fix(name) -> None:
 
 def test_it_is_shown_with_its_arguments() -> None:
     assert repr(Accumulate(4, weight="rows")) == "<Accumulate(4, weight='rows')>"
+
+
+def test_an_optimizer_that_computes_the_gradients_itself_is_refused() -> None:
+    class Closure(Callback):
+        state_access = {"loop": Write, "step": Write, "model": Write, "optimizer": Write}
+
+        def update(self, learner, phase: AbstractTrainingPhase):
+            raise AssertionError
+
+    with pytest.raises(CallbackConflictError, match="may compute the gradients itself, of the last batch alone"):
+        toy_learner(Accumulate(2), Closure())

@@ -242,3 +242,45 @@ def test_a_bad_argument_is_a_typed_error_with_a_fix(name) -> None:
 def test_it_is_shown_with_its_arguments() -> None:
     assert repr(ClipGradients(norm=1)) == "<ClipGradients(norm=1.0)>"
     assert repr(ClipGradients(agc=0.01)) == "<ClipGradients(agc=0.01)>"
+
+
+# Gradients that torch cannot clip.
+
+
+class Bag(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(10, 4, sparse=True), nn.Linear(4, 1)
+
+    def forward(self, xs: torch.Tensor) -> torch.Tensor:
+        return self.head(self.embedding(xs).mean(1))
+
+
+@pytest.mark.parametrize(
+    "callback", [ClipGradients(norm=1), ClipGradients(value=1), ClipGradients(agc=1), CentraliseGradients()], ids=repr
+)
+def test_sparse_gradients_are_refused_before_the_update(callback) -> None:
+    data = ([(torch.randint(0, 10, (4, 3)), torch.rand(4, 1))],)
+    learner = Learner(Bag(), nn.MSELoss(), data=data, callbacks=[callback])
+    with pytest.raises(CallbackError, match=r"takes gradients that are not sparse, .*\nFix: build it without them:"):
+        learner.fit(1)
+    assert learner.progress.updates == 0
+
+
+class Wave(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 1, dtype=torch.complex64))
+
+    def forward(self, xs: torch.Tensor) -> torch.Tensor:
+        return (xs.to(torch.complex64) @ self.weight).abs()
+
+
+def test_complex_gradients_have_a_norm_and_are_not_clipped_by_value() -> None:
+    data = ([(torch.rand(4, 3), torch.zeros(4, 1))],)
+    learner = Learner(Wave(), nn.MSELoss(), data=data, callbacks=[ClipGradients(norm=0.1)])
+    learner.fit(1)
+    assert torch.linalg.vector_norm(learner.step.grads["weight"]).item() == pytest.approx(0.1)
+    learner = Learner(Wave(), nn.MSELoss(), data=data, callbacks=[ClipGradients(value=0.1)])
+    with pytest.raises(CallbackError, match=r"takes gradients of real numbers, .*\nFix: use its real and imaginary"):
+        learner.fit(1)

@@ -456,3 +456,15 @@ def test_it_goes_on_from_every_step_also_inside_of_an_update(n) -> None:
 
 
 UNUSED = {"lossfn": "a loss function without parameters and buffers"}
+
+
+def test_float16_gradients_that_are_0_or_large_perturb_by_rho() -> None:
+    from treadle_optim.sam import perturb
+
+    for value, moved in ((0.0, 0.0), (3e4, RHO / 10)):  # in float16, 1e-12 is 0 and the norm of the second infinite
+        parameter = nn.Parameter(torch.zeros(100, dtype=torch.float16))
+        parameter.grad = torch.full_like(parameter, value)
+        valid = perturb([parameter], RHO)
+        assert valid is not None
+        assert valid.item() == 1
+        assert parameter.tolist() == pytest.approx([moved] * 100, rel=1e-3)

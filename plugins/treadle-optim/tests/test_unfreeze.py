@@ -194,3 +194,14 @@ def test_an_epoch_in_which_all_is_frozen_is_refused_before_its_first_step() -> N
 def test_two_of_them_are_refused() -> None:
     with pytest.raises(CallbackConflictError, match="Give one of them the patterns of both"):
         learner_of(Unfreeze({1: "0.*"}), Unfreeze({2: "1.*"}))
+
+
+def test_a_lazy_parameter_is_frozen_before_it_has_a_shape() -> None:
+    torch.manual_seed(0)
+    lazy = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 1))
+    batches = [(torch.rand(4, 3), torch.rand(4, 1)) for _ in range(2)]
+    learner = Learner(lazy, nn.MSELoss(), data=(batches,), callbacks=[Unfreeze({2: "0.*"})])
+    learner.fit(1)
+    assert [parameter.grad is None for parameter in lazy.parameters()] == [True, True, False, False]
+    learner.fit(1)
+    assert [parameter.grad is None for parameter in lazy.parameters()] == [False] * 4

@@ -26,10 +26,10 @@ OF_AN_UPDATE = (FinalizeGradients, UpdateBegin, Update, UpdateEnd)
 class GuardCheck:
     """Finds out, once for a phase, whether it passes a guard by.
 
-    In a run that begins, the first step that comes to its end shows it. A step with `run_update` passes by nothing that
-    belongs to an update, though it may accumulate, or its update be cancelled; one that accumulates by hand has until
-    the end of the epoch. A run that is resumed may go on with a step that has not all that the first one had, and is
-    given the rest of that epoch and the next.
+    In a run that begins, the first step that comes to its end, and whose update was not cancelled, shows it. A step
+    with `run_update` passes by nothing that belongs to an update, though it may accumulate, or its update be cancelled;
+    one that accumulates by hand has until the end of the epoch. A run that is resumed may go on with a step that has
+    not all that the first one had, and is given the rest of that epoch and the next.
 
     Args:
         guards: The guards of the learner, each with its handlers.
@@ -63,6 +63,8 @@ class GuardCheck:
         """
         position, state = self._learner.position, self._learner.step
         if hook is StepEnd:
+            if position.updates.cancelled:  # so the step shows less than others will
+                return
             waits = not position.updates.ran and state.get("accumulating") is True
             known = [*asked, *OF_AN_UPDATE] if position.updates.ran or waits else asked
             self._problems = list(problems(self._guards, phase, known, state))

@@ -78,8 +78,14 @@ def check_parameters(model: Any) -> None:
     """
     for name, module in by_name(model).items():
         for parameter_name, parameter in module.named_parameters():
+            path = f"{name}.{parameter_name}" if name else parameter_name
+            if parameter.requires_grad and parameter.is_complex():
+                raise ArgumentValueError(
+                    f'MixedPrecision("fp16") cannot train the parameter `{path}`, which is complex: torch unscales no '
+                    f"such gradients.\n"
+                    f'Fix: compute in bfloat16, which needs no scaler:\n    MixedPrecision("bf16")'
+                )
             if parameter.requires_grad and parameter.dtype is torch.float16:
-                path = f"{name}.{parameter_name}" if name else parameter_name
                 raise ArgumentValueError(
                     f'MixedPrecision("fp16") cannot train the parameter `{path}`, which is float16: its gradients '
                     f"would be too, and cannot be unscaled.\n"

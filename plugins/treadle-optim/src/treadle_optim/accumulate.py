@@ -17,6 +17,7 @@ from treadle import (
     Read,
     Unresolvable,
     Write,
+    accesses,
     hookimpl,
 )
 from treadle.authoring import (
@@ -29,6 +30,7 @@ from treadle.authoring import (
     whole_number,
 )
 from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError, DataError
+from treadle.operations import Update
 
 #: Where gradients of one batch, or of some of an update's, can be seen.
 PARTIAL = {"on_backward_end": "BackwardEnd", "on_step_end": "StepEnd"}
@@ -96,6 +98,11 @@ class Accumulate(Callback):
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         if isinstance(other, Accumulate):
             return Unresolvable("An update has one number of batches. Keep one of them.")
+        if "loop" in accesses(other, Write) and overrides(other, Update.hook):
+            return Unresolvable(
+                f"{other.name} overrides `update` and may compute the gradients itself, of the last batch alone. "
+                f"Load larger batches instead."
+            )
         event = partial_gradients(other)
         if event is None:
             return NotDefined()
@@ -157,6 +164,12 @@ class Accumulate(Callback):
             self._warned = True
             logger.warning(f"{message} More of them are not warned about.")
         raise CancelUpdateException(message)
+
+
+def overrides(callback: Callback, hook: str) -> bool:
+    """Whether a callback overrides an operation, and does not only wrap it."""
+    handler = handlers(callback).get(hook)
+    return handler is not None and not handler.wrapper
 
 
 def gradients(learner: Any) -> list[torch.Tensor]:

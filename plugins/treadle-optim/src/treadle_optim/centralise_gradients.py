@@ -7,6 +7,8 @@ from typing import Any
 from treadle import AbstractTrainingPhase, Callback, Read, Write
 from treadle.authoring import update_under_way
 
+from treadle_optim.unusual_gradients import refused_if_unusual
+
 
 class CentraliseGradients(Callback):
     """Subtract from the gradients of each unit, in each update, their mean.
@@ -17,6 +19,9 @@ class CentraliseGradients(Callback):
 
     Reads: `optimizer`, for its parameters.
     Writes: `step.grads`.
+
+    Raises:
+        CallbackError: in a step, if a gradient is sparse.
 
     Source: Yong et al., "Gradient Centralization: A New Optimization Technique for Deep Neural Networks",
     https://arxiv.org/abs/2004.01461, equation 1.
@@ -37,7 +42,9 @@ class CentraliseGradients(Callback):
     state_access = {"step.grads": Write, "optimizer": Read}
 
     def on_update_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
-        for parameter in update_under_way(learner).parameters(learner):
-            gradient = parameter.grad
-            if gradient is not None and gradient.ndim > 1:
-                gradient.sub_(gradient.mean(dim=tuple(range(1, gradient.ndim)), keepdim=True))
+        parameters = update_under_way(learner).parameters(learner)
+        with refused_if_unusual(self.name, parameters):
+            for parameter in parameters:
+                gradient = parameter.grad
+                if gradient is not None and gradient.ndim > 1:
+                    gradient.sub_(gradient.mean(dim=tuple(range(1, gradient.ndim)), keepdim=True))

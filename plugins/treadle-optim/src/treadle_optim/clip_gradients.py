@@ -11,6 +11,8 @@ from treadle import AbstractTrainingPhase, Callback, Read, Write
 from treadle.authoring import real_number, update_under_way
 from treadle.errors import ArgumentValueError
 
+from treadle_optim.unusual_gradients import refused_if_unusual
+
 #: Parameters that are smaller are taken to be as large, so that those that begin with 0 can grow; as in the paper.
 LEAST_NORM = 1e-3
 
@@ -41,6 +43,7 @@ class ClipGradients(Callback):
 
     Raises:
         ArgumentTypeError, ArgumentValueError: for another number of arguments than one, or one that cannot be used.
+        CallbackError: in a step, if a gradient is sparse or, with `value`, complex.
 
     Source: for `agc`, Brock et al., "High-Performance Large-Scale Image Recognition Without Normalization",
     https://arxiv.org/abs/2102.06171, equation 3. The authors leave out the last linear layer; this clips it too.
@@ -74,12 +77,13 @@ class ClipGradients(Callback):
 
     def on_update_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
         parameters = update_under_way(learner).parameters(learner)
-        if self.norm is not None:
-            nn.utils.clip_grad_norm_(parameters, self.norm)
-        elif self.value is not None:
-            nn.utils.clip_grad_value_(parameters, self.value)
-        elif self.agc is not None:
-            clip_adaptively(parameters, self.agc)
+        with refused_if_unusual(self.name, parameters):
+            if self.norm is not None:
+                nn.utils.clip_grad_norm_(parameters, self.norm)
+            elif self.value is not None:
+                nn.utils.clip_grad_value_(parameters, self.value)
+            elif self.agc is not None:
+                clip_adaptively(parameters, self.agc)
 
 
 @torch.no_grad()

@@ -23,7 +23,6 @@ from treadle import (
 )
 from treadle.authoring import (
     by_name,
-    handlers,
     handles,
     keep_gradients,
     real_number,
@@ -34,6 +33,9 @@ from treadle.authoring import (
 from treadle.errors import CallbackError
 from treadle.events import BackwardBegin, BackwardEnd, LossBegin
 from treadle.operations import Backward, FinalizeGradients, Forward, Loss, Update
+
+from treadle_optim.accumulate import overrides
+from treadle_optim.unusual_gradients import not_sparse
 
 #: What a step's state gets from its forward pass on; all else is what the batch gave it.
 COMPUTED = ("yhats", "loss", "grads")
@@ -213,10 +215,9 @@ def perturb(parameters: list[nn.Parameter], rho: float) -> torch.Tensor | None:
     if not gradients:
         return None
     if any(gradient.layout != torch.strided for gradient in gradients):
-        raise CallbackError(
-            "SAM takes gradients that are not sparse, and an embedding gives such.\n"
-            "Fix: build it without them:\n    torch.nn.Embedding(..., sparse=False)"
-        )
+        raise not_sparse("SAM")
+    if any(gradient.dtype is torch.float16 for gradient in gradients):  # in which 1e-12 is 0, and 1e5 infinite
+        gradients = [gradient.float() if gradient.dtype is torch.float16 else gradient for gradient in gradients]
     device = gradients[0].device
     norms = [torch.linalg.vector_norm(gradient).to(device) for gradient in gradients]
     finite = torch.stack([gradient.isfinite().all().to(device) for gradient in gradients]).all()
@@ -256,9 +257,3 @@ def as_before(parameters: list[nn.Parameter], modules: list[nn.Module]) -> Itera
         except BaseException:  # an interrupt came meanwhile
             put_back()
             raise
-
-
-def overrides(callback: Callback, hook: str) -> bool:
-    """Whether a callback overrides an operation, and does not only wrap it."""
-    handler = handlers(callback).get(hook)
-    return handler is not None and not handler.wrapper

@@ -81,7 +81,7 @@ class Unfreeze(Callback):
         epoch = learner.progress.epoch
         for name, parameter in named_tensors(learner.params):
             if name in self._first:
-                parameter.requires_grad_(epoch >= self._first[name])
+                parameter.requires_grad = epoch >= self._first[name]  # by which lazy ones can be set, too
 
 
 def checked(patterns: Any) -> dict[int, tuple[str, ...]]:

@@ -94,6 +94,7 @@ def run_update(learner: Learner, phase: Phase, loss: str = "loss", models: str |
         else:
             complete(handle)
     except CancelUpdateException:
+        updates.cancelled = True
         updates.drop(learner, target)
     finally:
         updates.target, updates.open = WHOLE, False

@@ -42,15 +42,16 @@ class Updates:
         states: What callbacks keep with the gradients since the last backward pass, by their names.
         kept: Those that the step under way has kept.
         ran: Whether `run_update` was called in the step under way, or in the last one.
+        cancelled: Whether an update was cancelled in that step.
         undecided: Whether the phase has left it to `run_update` whether the step accumulates.
     """
 
-    __slots__ = ("batches", "began", "kept", "open", "ran", "states", "target", "undecided", "unfinished")
+    __slots__ = ("batches", "began", "cancelled", "kept", "open", "ran", "states", "target", "undecided", "unfinished")
 
     def __init__(self) -> None:
         self.target = WHOLE
         self.unfinished: dict[Target, Unfinished] = {}
-        self.open = self.began = self.ran = self.undecided = False
+        self.open = self.began = self.cancelled = self.ran = self.undecided = False
         self.batches = 0
         self.states: dict[str, dict[str, Any]] = {}
         self.kept: tuple[Target, ...] = ()
@@ -60,7 +61,7 @@ class Updates:
         if not self.began and not self.unfinished:
             clear_gradients(learner)
         self.target, self.kept = WHOLE, ()
-        self.open = self.began = self.ran = self.undecided = False
+        self.open = self.began = self.cancelled = self.ran = self.undecided = False
         self.begin(learner, WHOLE)
 
     def begin(self, learner: Learner, target: Target) -> None:
