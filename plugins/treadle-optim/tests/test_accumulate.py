@@ -41,7 +41,7 @@ from treadle.authoring import keep_gradients, position_of
 from treadle.errors import ArgumentTypeError, ArgumentValueError, DataError
 from treadle.operations import Backward, FinalizeGradients, Forward, Loss, Update
 from treadle_checkpoint import Checkpointer, checkpoints, resume
-from treadle_optim import Accumulate
+from treadle_optim import Accumulate, CentraliseGradients, ClipGradients
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -645,12 +645,21 @@ def test_it_is_shown_with_its_arguments() -> None:
     assert repr(Accumulate(4, weight="rows")) == "<Accumulate(4, weight='rows')>"
 
 
-def test_an_optimizer_that_computes_the_gradients_itself_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("callback", "reason"),
+    [
+        (Accumulate(2), "of the last batch alone"),
+        (ClipGradients(norm=1), "and what ClipGradients changes would be lost"),
+        (CentraliseGradients(), "and what CentraliseGradients changes would be lost"),
+    ],
+    ids=repr,
+)
+def test_an_optimizer_that_computes_the_gradients_itself_is_refused(callback, reason) -> None:
     class Closure(Callback):
         state_access = {"loop": Write, "step": Write, "model": Write, "optimizer": Write}
 
         def update(self, learner, phase: AbstractTrainingPhase):
             raise AssertionError
 
-    with pytest.raises(CallbackConflictError, match="may compute the gradients itself, of the last batch alone"):
-        toy_learner(Accumulate(2), Closure())
+    with pytest.raises(CallbackConflictError, match=f"may compute the gradients itself, {reason}"):
+        toy_learner(callback, Closure())

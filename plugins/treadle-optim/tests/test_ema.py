@@ -36,7 +36,8 @@ from treadle import (
     toy_learner,
 )
 from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError, MismatchError
-from treadle_optim import EMA
+from treadle.operations import Backward, Forward, Loss, Update
+from treadle_optim import EMA, Lookahead
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(Path(__file__).parent)
@@ -363,3 +364,17 @@ def test_after_an_interrupt_at_any_line_the_trained_weights_are_back() -> None:
         assert learner.model.weight.equal(trained), line
         assert ema.model().weight.equal(averaged), line
     assert line > 30
+
+
+@pytest.mark.parametrize("callback", [EMA, Lookahead])
+def test_a_phase_that_updates_without_an_end_of_the_update_is_refused(callback) -> None:
+    class Own(AbstractTrainingPhase):
+        def step(self, learner, batch):
+            with run_step(learner, self, xs=batch[0], ys=batch[1]) as (handle, state):
+                state.yhats = handle(Forward)
+                state.loss = handle(Loss)
+                handle(Backward)
+                handle(Update)
+
+    with pytest.raises(CallbackError, match=r"is a guard and handles `on_update_end`.*\n.*\n    run_update"):
+        toy_learner(callback()).fit(1, phases=[Own()])

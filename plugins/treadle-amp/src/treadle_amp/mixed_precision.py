@@ -120,7 +120,7 @@ class MixedPrecision(Callback):
                 f'Compute in bfloat16, which needs no scaler: MixedPrecision("bf16").'
             )
         seen = [hook.__name__ for hook in (BackwardEnd, StepEnd) if handles(inner, hook, AbstractTrainingPhase)]
-        if seen and any(path.startswith("step.grads") for path in inner.state_access):
+        if seen and any(path == "step.grads" or path.startswith("step.grads.") for path in inner.state_access):
             return Unresolvable(
                 f"{other.name} uses `step.grads` at {' and '.join(seen)}, where they are multiplied by the scale. "
                 f"Let it handle UpdateBegin, where they are whole: on_update_begin(self, learner)."

@@ -98,7 +98,7 @@ class Accumulate(Callback):
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         if isinstance(other, Accumulate):
             return Unresolvable("An update has one number of batches. Keep one of them.")
-        if "loop" in accesses(other, Write) and overrides(other, Update.hook):
+        if computes_gradients(other):
             return Unresolvable(
                 f"{other.name} overrides `update` and may compute the gradients itself, of the last batch alone. "
                 f"Load larger batches instead."
@@ -166,10 +166,10 @@ class Accumulate(Callback):
         raise CancelUpdateException(message)
 
 
-def overrides(callback: Callback, hook: str) -> bool:
-    """Whether a callback overrides an operation, and does not only wrap it."""
-    handler = handlers(callback).get(hook)
-    return handler is not None and not handler.wrapper
+def computes_gradients(callback: Callback) -> bool:
+    """Whether a callback may compute the gradients of an update itself, as an optimizer with a closure needs it."""
+    handler = handlers(callback).get(Update.hook)
+    return handler is not None and not handler.wrapper and "loop" in accesses(callback, Write)
 
 
 def gradients(learner: Any) -> list[torch.Tensor]:

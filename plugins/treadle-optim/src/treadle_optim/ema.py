@@ -18,6 +18,8 @@ class EMA(FromInitialWeights, AveragedWeights):
     It begins with the weights that are there when training begins. With several models each has its own count of
     updates: those that changed its parameters. Buffers are not averaged, they are the model's own.
 
+    It is a guard: a training phase that has no `UpdateEnd` is refused.
+
     Args:
         decay: How much of the average an update keeps: `average = decay * average + (1 - decay) * weights`. In [0, 1].
         every: The number of updates from one average to the next. Default: 1.

@@ -17,10 +17,14 @@ from treadle_optim.kept_weights import KeptWeights
 class FromInitialWeights(KeptWeights):
     """Begins with the weights that are there when training begins, and follows those that updates change.
 
+    It is a guard: a training phase that has no `UpdateEnd`, where it would follow nothing, is refused.
+
     Attributes:
         updates: How many updates have changed each model, by its name; a single one has the empty name.
         freq: The number of updates of a model from one time to the next.
     """
+
+    guard = True
 
     def __init__(self, freq: int) -> None:
         super().__init__()

@@ -16,6 +16,8 @@ class Lookahead(FromInitialWeights):
     With several models each has its own count of updates: those that changed its parameters. `EMA` and `SWA` average
     what it leaves.
 
+    It is a guard: a training phase that has no `UpdateEnd` is refused.
+
     Args:
         k: The number of updates from one time to the next. Default: 5.
         alpha: How far the slow weights move: `slow = slow + alpha * (weights - slow)`. Above 0, at most 1.

@@ -32,9 +32,9 @@ from treadle.authoring import (
 )
 from treadle.errors import CallbackError
 from treadle.events import BackwardBegin, BackwardEnd, LossBegin
-from treadle.operations import Backward, FinalizeGradients, Forward, Loss, Update
+from treadle.operations import Backward, FinalizeGradients, Forward, Loss
 
-from treadle_optim.accumulate import overrides
+from treadle_optim.accumulate import computes_gradients
 from treadle_optim.unusual_gradients import not_sparse
 
 #: What a step's state gets from its forward pass on; all else is what the batch gave it.
@@ -108,7 +108,7 @@ class SAM(Callback):
                     f"SAM computes `{changed[0]}` anew, and what {other.name} changes at {event.__name__} would be "
                     f"lost. Let it wrap the operation `{'loss' if changed[0] == 'step.loss' else 'forward'}`."
                 )
-        if "loop" in writes and overrides(inner, Update.hook):
+        if computes_gradients(inner):
             return Unresolvable(
                 f"{other.name} overrides `update` and may compute the gradients itself, without the perturbation."
             )
