@@ -17,10 +17,12 @@ from treadle import (
     CancelStepException,
     CancelUpdateException,
     ConflictResolution,
+    CustomCallback,
     Learner,
     Read,
     RunFirst,
     TrainingPhase,
+    UpdateBegin,
     ValidationPhase,
     Write,
     hookimpl,
@@ -595,3 +597,33 @@ def test_a_scaler_that_joins_another_learner_starts_from_where_it_started_first(
         with seeded():
             learner.fit(EPOCHS)
         assert same(learner.model.state_dict(), plainly().model.state_dict())
+
+
+def test_gradients_that_no_optimizer_holds_are_unscaled_as_well() -> None:
+    seen: list[tuple[float, float]] = []
+
+    def see(learner):
+        seen.append(
+            (learner.step.grads["0.weight"].abs().max().item(), learner.step.grads["1.weight"].abs().max().item())
+        )
+
+    class Head(torch.optim.SGD):
+        """Holds the last layer alone, as `p[2:]` of those that it gets."""
+
+        def __init__(self, parameters):
+            super().__init__(list(parameters)[2:], lr=0.0)
+
+    for precision in ([], [MixedPrecision("fp16", scaler=torch.amp.GradScaler("cpu", init_scale=1024.0))]):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 1))
+        data = ([(torch.rand(4, 3), torch.rand(4, 1))],)
+        show = CustomCallback(see, UpdateBegin, state_access={"step.grads": Read})
+        Learner(
+            model,
+            torch.nn.MSELoss(),
+            data=data,
+            optimizer=Head,
+            callbacks=[*precision, show],
+            use_default_callbacks=False,
+        ).fit(1)
+    assert seen[1] == pytest.approx(seen[0], rel=1e-2)

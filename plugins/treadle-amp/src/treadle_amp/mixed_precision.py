@@ -188,8 +188,8 @@ class MixedPrecision(Callback):
     @hookimpl(wrapper=True)
     def finalize_gradients(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
         assert self._scaling is not None
-        optimizers = update_under_way(learner).optimizers(learner)
-        self._scaling.unscale(optimizers, self._device(learner))
+        target = update_under_way(learner)
+        self._scaling.unscale(target.optimizers(learner), self._device(learner), target.parameters(learner))
         self._updates = position_of(learner).updates
         return (yield)
 

@@ -64,8 +64,17 @@ class Scaling:
             self._unscaled.clear()
             self._half_done = False
 
-    def unscale(self, optimizers: Iterable[torch.optim.Optimizer], device: torch.device) -> None:
-        """Divide the gradients by the scale, and note which optimizers have some that are not finite."""
+    def unscale(
+        self,
+        optimizers: Iterable[torch.optim.Optimizer],
+        device: torch.device,
+        parameters: Iterable[torch.nn.Parameter] = (),
+    ) -> None:
+        """Divide the gradients by the scale, and note which optimizers have some that are not finite.
+
+        Args:
+            parameters: All whose gradients are scaled, those that no optimizer holds included.
+        """
         scaler = self.on(device)
         self.begin()
         optimizers = [optimizer for optimizer in optimizers if has_gradients(optimizer)]
@@ -75,6 +84,11 @@ class Scaling:
         self._half_done = True
         for optimizer in optimizers:
             scaler.unscale_(optimizer)
+        held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+        if others := [p.grad for p in parameters if p.grad is not None and id(p) not in held]:
+            scale = scale_of(scaler, device)
+            for gradient in others:
+                gradient.div_(scale.to(gradient.device))
         self._unscaled += optimizers
         self._half_done = False
 
