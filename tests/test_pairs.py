@@ -28,13 +28,16 @@ def test_a_pair_is_ordered_compatible_or_refused_with_a_reason(
     assert pair.reason
     a, b = one.make(), other.another()
     present = first_party.providers([a, b], first_party.examples())
+    settings = {**one.contract.settings, **other.contract.settings}
+    needed = {"optimizer": settings["optimizer"]} if "optimizer" in settings else {}
     if pair.verdict == "refused":
         with pytest.raises(CallbackConflictError, match=re.escape(pair.reason)):
-            toy_learner(a, b, *present)
+            toy_learner(a, b, *present, **needed)
         return
-    learner = toy_learner(a, b, *present, nbatches=2)
+    learner = toy_learner(a, b, *present, nbatches=2, **needed)
     again = [other.another(), one.make()]  # for a callback works for the learner that it joined last
-    assert str(toy_learner(*first_party.providers(again, first_party.examples()), *again).plan()) == str(learner.plan())
+    other_way = toy_learner(*first_party.providers(again, first_party.examples()), *again, **needed)
+    assert str(other_way.plan()) == str(learner.plan())
     if pair.verdict == "ordered":
         first, second = (a, b) if pair.first == one.label else (b, a)
         rows = [ordered for _, hook, ordered in learner.plan().rows if hook in pair.hooks]
