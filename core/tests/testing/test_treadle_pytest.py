@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 
@@ -75,7 +76,13 @@ class TestPeak(CallbackContract):
 """
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "1"], ["-W", "error"]])
+#: The core's tests run with pytest alone too, as somebody has it who installed nothing else.
+IN_PROCESSES = pytest.param(
+    ["-n", "1"], marks=pytest.mark.skipif(importlib.util.find_spec("xdist") is None, reason="needs pytest-xdist")
+)
+
+
+@pytest.mark.parametrize("options", [[], IN_PROCESSES, ["-W", "error"]])
 def test_what_a_contract_remarks_is_shown_and_fails_nothing(tmp_path, options):
     (tmp_path / "test_peak.py").write_text(CONTRACT)
     run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "declares or setups", *options]
