@@ -53,18 +53,19 @@ def run_update(learner: Learner, phase: Phase, loss: str = "loss", models: str |
     Example:
         >>> from treadle import AbstractTrainingPhase, LossBegin, run_step, toy_learner
         >>> from treadle.operations import Forward, Loss
-        >>> class Autoencoding(AbstractTrainingPhase):
-        ...     "Train a model to give back its inputs."
+        >>> class Shrinking(AbstractTrainingPhase):
+        ...     "Train by the loss and the size of the weight; what is recorded as the loss is without it."
         ...     def step(self, learner, batch):
-        ...         with run_step(learner, self, xs=batch[0], ys=batch[0]) as (handle, state):
+        ...         with run_step(learner, self, xs=batch[0], ys=batch[1]) as (handle, state):
         ...             state.yhats = handle(Forward)
         ...             handle(LossBegin)
         ...             state.loss = handle(Loss)
-        ...             run_update(learner, self)
+        ...             state.sum = state.loss + learner.model.weight.abs().sum()
+        ...             run_update(learner, self, loss="sum")
         >>> learner = toy_learner()
-        >>> result = learner.fit(150, phases=[Autoencoding()])
-        >>> round(learner.model.weight.item(), 1)
-        1.0
+        >>> result = learner.fit(2, phases=[Shrinking()])
+        >>> learner.progress.updates
+        32
     """
     position = learner.position
     if not position.stepping:
