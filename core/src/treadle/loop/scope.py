@@ -156,6 +156,8 @@ def open_fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]
     if data is not learner.data:
         scope.set(position, passes={})  # or it would hold the data for as long as the learner lives
     scope.set(learner, data=data)
+    # A handler may have turned them off, and an interrupt kept it from turning them on again.
+    scope.undo.append(functools.partial(torch.set_grad_enabled, torch.is_grad_enabled()))
     scope.set(position, n=n, phases=phases, rounds=0)
     if position.resumption is not None:
         position.resumption.begin(n, phases)

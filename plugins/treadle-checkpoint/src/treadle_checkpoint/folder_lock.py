@@ -82,18 +82,20 @@ class FolderLock:
 
     def release(self) -> None:
         """Hold the lock no longer."""
-        if self._descriptor is None:
+        descriptor = self._descriptor
+        if descriptor is None:
             return
-        descriptor, self._descriptor = self._descriptor, None
-        HELD.discard(self)
-        with suppress(OSError):
-            if sys.platform == "win32":  # where what is open cannot be removed
-                os.close(descriptor)
-                self.path.unlink()
-            else:
-                self.path.unlink()
-        if sys.platform != "win32":
+        try:
+            if sys.platform != "win32":
+                with suppress(OSError):
+                    self.path.unlink()
+        finally:  # also where an interrupt came: a lock that nobody remembers would hold the folder for ever
+            self._descriptor = None
+            HELD.discard(self)
             os.close(descriptor)
+        if sys.platform == "win32":  # where what is open cannot be removed
+            with suppress(OSError):
+                self.path.unlink()
 
     def _in_use(self, holder: dict[str, Any], *, sure: bool) -> FolderInUseError:
         who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}" if holder else "another process"
