@@ -35,8 +35,8 @@ from treadle.arguments import (
 )
 from treadle.callback import unwrap
 from treadle.errors import did_you_mean
-from treadle.loop.batches import batches, length_of
-from treadle.loop.nested_batch import map_tensors
+from treadle.loop.data.batches import batches, length_of
+from treadle.loop.data.nested_batch import map_tensors
 from treadle.loop.open_epochs import OpenEpochs
 from treadle.loop.position import position_of
 from treadle.loop.update.under_way import keep_gradients, state_of_update, update_under_way

@@ -17,9 +17,9 @@ from treadle.dispatch.runners import CallbackRunner, LinearRunner
 from treadle.errors import ArgumentTypeError, CallbackError, FitException, closest
 from treadle.events import Init
 from treadle.loop import loop
-from treadle.loop.batches import as_data, check_data
+from treadle.loop.data.batches import as_data, check_data
+from treadle.loop.data.nested_batch import map_tensors
 from treadle.loop.inner_loop import InnerLoop
-from treadle.loop.nested_batch import map_tensors
 from treadle.loop.position import Position
 from treadle.loop.progress import FitResult, Progress
 from treadle.ordering.graph import Ordering

@@ -21,7 +21,7 @@ from treadle import (
     step,
     toy_learner,
 )
-from treadle.loop.batches import batches
+from treadle.loop.data.batches import batches
 from treadle.loop.position import position_of
 from treadle.state.random_state import RandomState, own_generators
 

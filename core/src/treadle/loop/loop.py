@@ -35,7 +35,7 @@ from treadle.errors import (
     FitException,
 )
 from treadle.events import EpochBegin, EpochEnd, FitBegin, FitEnd, StepBegin, StepEnd
-from treadle.loop.batches import batches, data_for, empty_data
+from treadle.loop.data.batches import batches, data_for, empty_data
 from treadle.loop.progress import FitResult
 from treadle.loop.scope import Scope, enter, entered, keep_outer, open_fit, open_operation, open_phase, unwind
 from treadle.loop.update.run_update import complete_unfinished

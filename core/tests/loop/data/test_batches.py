@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 from treadle import ArgumentTypeError, DataError, Learner, PropDict, TrainingPhase, run_epoch, toy_learner
-from treadle.loop.batches import batches, length_of
+from treadle.loop.data.batches import batches, length_of
 
 BATCH = (torch.ones(2, 1), torch.ones(2, 1))
 

@@ -1,0 +1,1 @@
+"""The data of an epoch, and what a batch of them holds."""
