@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 import torch._dynamo  # which torch imports with the first optimizer: once here, and not in every process
+from loaders import LOADERS
 from setups import SETUPS as OTHERS
 from setups import Setup
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -35,7 +36,7 @@ from treadle.authoring import capture_run
 from treadle_checkpoint import Checkpointer, resume
 from updates import UPDATES
 
-SETUPS = [*OTHERS, *UPDATES]
+SETUPS = [*OTHERS, *UPDATES, *LOADERS]
 
 #: What belongs to the callback that saves, which the resumed run is without.
 SAVER = Checkpointer.__name__

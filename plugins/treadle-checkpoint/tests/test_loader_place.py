@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 from treadle import Callback, CancelFittingException, Learner, TrainingPhase, run_epoch, step
 from treadle.authoring import batches
 from treadle.errors import MismatchError, NotResumableError
@@ -65,6 +66,14 @@ class WithRest(Loader):
         return self.n - (self.at if self.loaded and self.under_way and self.holds == "place" else 0)
 
 
+class OfTorch(Loader, DataLoader[Any]):
+    """A `DataLoader` with a state of its own."""
+
+    def __init__(self, n: int, holds: str, **options: Any) -> None:
+        DataLoader.__init__(self, range(n))  # type: ignore[arg-type]
+        Loader.__init__(self, n, holds, **options)
+
+
 class Quiet:
     """Batches in one order, without a state."""
 
@@ -91,7 +100,7 @@ def learner(data: Any, *callbacks: Callback) -> Learner:
     holds=st.sampled_from(["nothing", "place", "behind", "count"]),
     goes_on=st.booleans(),
     counts=st.booleans(),
-    kind=st.sampled_from([Loader, WithLength, WithRest]),
+    kind=st.sampled_from([Loader, WithLength, WithRest, OfTorch]),
     every=st.integers(1, 4),
 )
 def test_resumed_anywhere_a_run_is_the_one_that_never_stopped_or_is_refused_by_name(

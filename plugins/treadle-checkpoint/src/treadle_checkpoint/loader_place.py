@@ -78,22 +78,27 @@ def rest_of_pass(
         MismatchError: before a batch that is not of this pass, or when there are fewer than were left.
     """
     place, left = LoaderPlace(name, loader, state), batches_left(loader, done, length)
-    count = 0
-    for count, batch in enumerate(loader, 1):
-        place.look()
-        if place.problem:
-            raise MismatchError(f"The epoch that is resumed would be too long: {place.problem}")
-        anew = count == 1 and first is not None and place.first == first
-        if anew or (left is not None and count > left):
-            raise other_rest(
-                name,
-                loader,
-                done,
-                "began its pass anew" if anew else f"gave more than the {max(left or 0, 0)} that were left",
-            )
-        yield batch
-    if left is not None and count < left:
-        raise other_rest(name, loader, done, f"gave {count} instead of the {left} that were left")
+    iterator = iter(loader)  # at once, since that may draw random numbers, which the saved run has done already
+
+    def checked() -> Iterator[Any]:
+        count = 0
+        for count, batch in enumerate(iterator, 1):
+            place.look()
+            if place.problem:
+                raise MismatchError(f"The epoch that is resumed would be too long: {place.problem}")
+            anew = count == 1 and first is not None and place.first == first
+            if anew or (left is not None and count > left):
+                raise other_rest(
+                    name,
+                    loader,
+                    done,
+                    "began its pass anew" if anew else f"gave more than the {max(left or 0, 0)} that were left",
+                )
+            yield batch
+        if left is not None and count < left:
+            raise other_rest(name, loader, done, f"gave {count} instead of the {left} that were left")
+
+    return checked()
 
 
 def other_rest(name: str, loader: Any, done: int, what: str) -> MismatchError:

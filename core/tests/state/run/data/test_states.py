@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Sampler
 from treadle import Callback, TrainingPhase, toy_learner
-from treadle.errors import MismatchError
+from treadle.errors import MismatchError, NotResumableError
 from treadle.state.run.capture import capture_run
 from treadle.state.run.data.states import capture, parts_with_state, put_back
 
@@ -113,3 +113,21 @@ def test_a_part_that_has_no_state_any_more_is_refused_by_name() -> None:
     ):
         put_back({"training": DataLoader(Points())}, saved)
     put_back({}, saved)
+
+
+class Beginning(DataLoader):
+    """Begins a pass when it is asked for its state."""
+
+    def state_dict(self):
+        self.__dict__["_iterator"] = iter([])
+        return {}
+
+    def load_state_dict(self, state): ...
+
+
+def test_a_loader_that_begins_a_pass_where_it_is_asked_between_two_is_refused():
+    with pytest.raises(
+        NotResumableError,
+        match=r"data\.training could not be resumed: Beginning\.state_dict begins a pass .*\nFix: keep that",
+    ):
+        capture({"training": Beginning(Points())}, None, None)

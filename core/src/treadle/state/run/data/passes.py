@@ -19,12 +19,11 @@ from torch.utils.data import DataLoader
 
 from treadle.errors import MismatchError, NotResumableError
 from treadle.state.random_state import RandomState, preserved_random_state
-from treadle.state.run.data.states import at_start, parts_with_state
+from treadle.state.run.data.states import at_start, between_passes, has_its_own_state, parts_with_state
 from treadle.state.run.objects.attributes import attributes_of
 from treadle.state.run.objects.kinds import is_live, is_opaque_iterator, user_classes
 from treadle.state.run.objects.preserved import is_order, preserved_state
 from treadle.state.run.objects.walk import LARGEST, Node, walk
-from treadle.state.run.values import has_state
 
 Values = dict[str, Any]
 
@@ -180,9 +179,9 @@ def values_of(name: str, data: Any) -> Values:
     """The plain values, orders and places in files that data hold, by their paths; what offers a state is left out."""
     stateful = tuple(id(part) for part in parts_with_state(data).values())
     values: Values = {}
-    if has_state(data):
+    if has_its_own_state(data):
         return values
-    for node in walk({name: data}, ends=has_value):
+    for node in walk({name: between_passes(data)}, ends=has_value):
         value = node.value
         owner: Node | None = node if stateful else None
         while owner is not None and id(owner.value) not in stateful:  # what it holds is in its state
@@ -241,9 +240,9 @@ def place_in(file: io.IOBase) -> int | None:
 
 def live_iterators(name: str, data: Any) -> Iterator[tuple[str, Any]]:
     """The iterators under way that data hold and go on with, by their paths; open files are none."""
-    if has_state(data):
+    if has_its_own_state(data):
         return
     stateful = {id(part): part for part in parts_with_state(data).values()}
-    for node in walk({name: data}, seen=stateful):
+    for node in walk({name: between_passes(data)}, seen=stateful):
         if is_opaque_iterator(type(node.value)) and not isinstance(node.value, io.IOBase) and is_live(node.value):
             yield node.path, node.value

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from treadle.errors import NotResumableError
 from treadle.state.propdict import named
 from treadle.state.run.data.passes import live_iterators
+from treadle.state.run.data.states import has_its_own_state, refuse_asked_in_vain
 from treadle.state.run.values import has_state
 
 
@@ -31,8 +32,9 @@ def refuse_unresumable(data: Mapping[str, Any], *, under_way: str | None = None)
         ...
         treadle.errors.NotResumableError: A run over data.training could not be resumed: ...
     """
+    refuse_asked_in_vain(data)
     for name, batches in named(data).items():
-        if has_state(batches):
+        if has_its_own_state(batches):
             continue
         problem = unresumable(batches) or (None if name == under_way else held_iterator(f"data.{name}", batches))
         if problem is not None:

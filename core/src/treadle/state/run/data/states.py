@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
 from torch.utils.data import DataLoader
 
-from treadle.errors import MismatchError
+from treadle.errors import MismatchError, NotResumableError
 from treadle.state.propdict import named
 from treadle.state.run.values import has_state
 
@@ -16,14 +18,42 @@ from treadle.state.run.values import has_state
 PARTS = ("sampler", "batch_sampler", "dataset")
 
 
+def is_of_a_pass(batches: Any) -> bool:
+    """Whether a loader's own state is that of a pass, as torchdata's is, which begins one if it is asked too early.
+
+    Between two passes such a loader is what its parts are, as a plain `DataLoader` is.
+    """
+    torchdata: Any = sys.modules.get("torchdata.stateful_dataloader")  # not there: so no loader can be of it
+    return torchdata is not None and isinstance(batches, torchdata.StatefulDataLoader)
+
+
+def has_its_own_state(batches: Any) -> bool:
+    """Whether data are asked for one state at any time, and all that they hold is in it.
+
+    Example:
+        >>> has_its_own_state(DataLoader([1, 2]))
+        False
+    """
+    return has_state(batches) and not is_of_a_pass(batches)
+
+
+def between_passes(batches: Any) -> Any:
+    """Data as they are between two passes: torchdata's loader without the pass that it remembers."""
+    if not is_of_a_pass(batches):
+        return batches
+    batches = copy.copy(batches)
+    vars(batches).update(_iterator=None)
+    return batches
+
+
 def parts_with_state(batches: Any) -> dict[str, Any]:
-    """The parts of a plain `DataLoader` that have a state, by name; a loader with a state of its own has none.
+    """The parts of a `DataLoader` that have a state, by name; a loader with a state of its own has none.
 
     Example:
         >>> parts_with_state(DataLoader([1, 2]))
         {}
     """
-    if not isinstance(batches, DataLoader) or has_state(batches):
+    if not isinstance(batches, DataLoader) or has_its_own_state(batches):
         return {}
     found = {name: getattr(batches, name, None) for name in PARTS}
     sampler = getattr(found["batch_sampler"], "sampler", None)
@@ -50,23 +80,60 @@ def parts_now(data: Mapping[str, Any], under_way: str | None) -> dict[str, Any]:
 def capture(data: Mapping[str, Any], under_way: str | None, started: Mapping[str, Any] | None) -> dict[str, Any]:
     """The states that data offer, by name.
 
-    A `DataLoader` of a kind that has a state makes a new iterator for each epoch, and makes one if it is asked too
-    early; so only that of the epoch under way is asked. The parts of a plain one are as they were before the epoch's
-    first batch: its sampler may be ahead of the batches, and those that were done are skipped from there.
+    A loader with a state of its own is asked for it, torchdata's only in the middle of a pass. The parts of a plain one
+    are as they were before the epoch's first batch: its sampler may be ahead of the batches, and those that were done
+    are skipped from there.
 
     Args:
         data: Iterables of batches by name.
         under_way: The name of those of the epoch under way, or None.
         started: What `at_start` returned for it, or None.
+
+    Raises:
+        NotResumableError: if a loader begins a pass where it is asked between two of them.
     """
     captured = {}
     for name, batches in named(data).items():
-        if has_state(batches):
-            if name == under_way or not isinstance(batches, DataLoader):
-                captured[name] = {"": batches.state_dict()}
+        if has_its_own_state(batches) or (is_of_a_pass(batches) and name == under_way):
+            captured[name] = {"": state_of(name, batches, under_way)}
         elif parts := started if name == under_way and started is not None else at_start(batches):
             captured[name] = dict(parts)
     return captured
+
+
+def state_of(name: str, batches: Any, under_way: str | None) -> Any:
+    """The state of a loader's own.
+
+    Raises:
+        NotResumableError: if asking for it begins a pass.
+    """
+    before = getattr(batches, "_iterator", None) if isinstance(batches, DataLoader) else None
+    state = batches.state_dict()
+    if name != under_way and isinstance(batches, DataLoader) and getattr(batches, "_iterator", None) is not before:
+        raise begins_a_pass(name, batches)
+    return state
+
+
+def refuse_asked_in_vain(data: Mapping[str, Any]) -> None:
+    """Refuse loaders that keep more than torchdata's does, and that cannot be asked for it between two passes.
+
+    Raises:
+        NotResumableError: naming the loader.
+    """
+    for name, batches in named(data).items():
+        if is_of_a_pass(batches):
+            torchdata = sys.modules["torchdata.stateful_dataloader"].StatefulDataLoader
+            if type(batches).state_dict is not torchdata.state_dict:
+                raise begins_a_pass(name, batches)
+
+
+def begins_a_pass(name: str, batches: Any) -> NotResumableError:
+    """The error for a loader that has a state of its own, and begins a pass if it is asked between two of them."""
+    return NotResumableError(
+        f"A run over data.{name} could not be resumed: {type(batches).__name__}.state_dict begins a pass where it is "
+        f"called between two of them, so what it adds cannot be saved there.\n"
+        f"Fix: keep that in the loader's sampler or data set, and give those state_dict and load_state_dict"
+    )
 
 
 def put_back(data: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
@@ -84,7 +151,7 @@ def _targets(data: Mapping[str, Any], saved: Mapping[str, Any]) -> Iterator[tupl
         if name not in data:
             continue
         batches = data[name]
-        parts = {"": batches} if has_state(batches) else parts_with_state(batches)
+        parts = parts_with_state(batches) | ({"": batches} if has_state(batches) else {})
         for where in states:
             if where not in parts:
                 owner = f"data.{name}.{where}".rstrip(".")
