@@ -331,6 +331,58 @@ def test_a_generator_that_is_made_when_it_is_first_used_is_refused_at_the_first_
     assert (checkpoints(tmp_path), learner.progress.steps) == ([], 2 if every else 4)
 
 
+class MadeInForward(nn.Linear):
+    """Registers a buffer when it is first used, and adds a layer."""
+
+    def __init__(self, *kinds):
+        super().__init__(3, 1)
+        self.kinds = kinds
+
+    def forward(self, xs, ys=None):
+        if "buffer" in self.kinds and not hasattr(self, "late"):
+            self.register_buffer("late", torch.zeros(1))
+        if "layer" in self.kinds and not hasattr(self, "late"):
+            self.late = nn.Linear(1, 1)
+        if "unset" in self.kinds and self.late is None:
+            self.late = torch.zeros(1)
+        out = super().forward(xs)
+        return out if ys is None else nn.functional.mse_loss(out * 0 + xs[:, :1], ys)
+
+
+class LateLoss(MadeInForward):
+    """A loss function of that kind."""
+
+    def __init__(self, *kinds):
+        super().__init__(*kinds)
+        if "unset" in kinds:
+            self.register_buffer("late", None)
+
+    def forward(self, yhats, ys):
+        super().forward(yhats.expand(-1, 3))
+        return nn.functional.mse_loss(yhats, ys)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"model": MadeInForward("buffer")}, "late"),
+        ({"model": MadeInForward("layer")}, "late.bias, late.weight"),
+        ({"lossfn": LateLoss("buffer")}, "lossfn.late"),
+        ({"lossfn": LateLoss("layer")}, "lossfn.late.bias, lossfn.late.weight"),
+        ({"lossfn": LateLoss("unset")}, "lossfn.late"),
+    ],
+)
+def test_a_buffer_or_a_layer_that_is_made_when_it_is_first_used_is_refused_at_the_first_save(
+    make, tmp_path, options, names
+):
+    learner = make(Checkpointer(tmp_path, every_steps=2), **options)
+    with pytest.raises(
+        NotResumableError, match=rf"parameter or buffer called {names} could not be resumed: .*\nFix: make it where"
+    ):
+        learner.fit(2)
+    assert (checkpoints(tmp_path), learner.progress.steps) == ([], 2)
+
+
 def test_generators_of_what_joined_the_learner_between_two_fits_are_no_late_ones(make, tmp_path):
     learner = make(Checkpointer(tmp_path, every_steps=1))
     learner.fit(1)

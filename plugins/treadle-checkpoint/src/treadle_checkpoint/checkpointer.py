@@ -23,7 +23,6 @@ from treadle import (
 from treadle.access import Permission
 from treadle.authoring import (
     file_path,
-    generator_paths,
     handlers,
     instance_of,
     one_of,
@@ -37,6 +36,7 @@ from treadle.errors import NotResumableError
 
 from treadle_checkpoint.epoch_under_way import EpochUnderWay
 from treadle_checkpoint.errors import FolderInUseError
+from treadle_checkpoint.late_state import KnownState
 from treadle_checkpoint.model_file import model_digests
 from treadle_checkpoint.place import Place, between_epochs
 from treadle_checkpoint.ranking import Ranking
@@ -287,7 +287,7 @@ class Checkpointer(Callback):
             if self.whole_run:
                 try:
                     refuse_unsaveable_run(learner)
-                    self._files.generators = generator_paths(learner)
+                    self._files.known = KnownState.of(learner)
                 except NotResumableError as error:
                     alone = "Or keep the model alone, which needs nothing of the data"
                     error.add_note(f"{alone}:\n    Checkpointer(folder, whole_run=False)")

@@ -11,13 +11,14 @@ from typing import Any
 
 from loguru import logger
 from safetensors import SafetensorError
-from treadle.authoring import RunState, by_unique_name, capture_run, model_state
-from treadle.errors import CheckpointError, NotResumableError
+from treadle.authoring import RunState, capture_run, model_state
+from treadle.errors import CheckpointError
 
 from treadle_checkpoint.durable import clear_remainders
 from treadle_checkpoint.errors import FolderInUseError
 from treadle_checkpoint.folder import Checkpoint, name_of, numbered, prune, readable
 from treadle_checkpoint.folder_lock import FolderLock
+from treadle_checkpoint.late_state import KnownState
 from treadle_checkpoint.manifest import content_digest, read_manifest, replace_manifest
 from treadle_checkpoint.model_file import MODEL, TRAINED, non_finite, replaced_in_validation
 from treadle_checkpoint.place import Place
@@ -35,7 +36,7 @@ class RunFolder:
 
     Attributes:
         run: The run's identifier, in all of its checkpoints; not drawn from a generator that a seed sets.
-        generators: The paths of the random generators that the learner had before the fit, or None.
+        known: What the learner had before the fit, or None.
         newest: The name of the checkpoint that this fit saved last, or None.
         lock: Held while a fit is under way.
     """
@@ -43,7 +44,7 @@ class RunFolder:
     def __init__(self, path: Path, keep_top_k: int | None, *, whole_run: bool) -> None:
         self.path, self.keep_top_k, self.whole_run = path, keep_top_k, whole_run
         self.run = secrets.token_hex(8)
-        self.generators: frozenset[str] | None = None
+        self.known: KnownState | None = None
         self.newest: str | None = None
         self.lock = FolderLock(path)
 
@@ -109,7 +110,8 @@ class RunFolder:
         try:
             if self.whole_run:
                 state = capture_run(learner, copy=False)
-                self.refuse_late_generators(learner, state)
+                if self.known is not None:
+                    self.known.refuse_late(learner, state)
             else:
                 state = RunState(model_state(learner.model, copy=False), {}, {})
             about = lambda weights: {**counts, "score": score(weights).as_dict()}  # noqa: E731
@@ -120,31 +122,6 @@ class RunFolder:
                 error.add_note(f"{path.name} could not be saved. The checkpoints before it are as they were.")
             raise
         self.prune()
-
-    def refuse_late_generators(self, learner: Any, state: RunState) -> None:
-        """Refuse random generators that were made during the fit: a learner that is built anew has none there.
-
-        Raises:
-            NotResumableError: naming them.
-        """
-        if self.generators is None:
-            return
-        optional = tuple(
-            f"callbacks[{key!r}]"
-            for key, callback in by_unique_name(learner.callbacks).items()
-            if callback.optional_state
-        )
-        late = [
-            name
-            for name in state.part("random")["now"]["own"]
-            if name not in self.generators and not name.startswith(optional)
-        ]
-        if late:
-            raise NotResumableError(
-                f"A run with a random generator at {', '.join(late)} could not be resumed: it was made after training "
-                f"had begun, and a learner that is built anew has none there.\n"
-                f"Fix: make it where the object that holds it is made, and not when it is first used"
-            )
 
     def rank(self, weights: str, score: Score) -> None:
         """Give a score to the checkpoints of this run with these weights that have none yet."""
