@@ -35,7 +35,9 @@ def test_phases_import_from_treadle_and_from_its_phases() -> None:
     assert phases.__all__ == [
         "AbstractTrainingPhase",
         "AbstractValidationPhase",
+        "EvaluationPhase",
         "Phase",
+        "PredictionPhase",
         "TrainingPhase",
         "ValidationPhase",
     ]

@@ -52,7 +52,15 @@ from treadle.loop.update.run_update import run_update
 from treadle.operations import Operation
 from treadle.ordering.graph import callback_graph
 from treadle.ordering.plan import Plan
-from treadle.phases import AbstractTrainingPhase, AbstractValidationPhase, Phase, TrainingPhase, ValidationPhase
+from treadle.phases import (
+    AbstractTrainingPhase,
+    AbstractValidationPhase,
+    EvaluationPhase,
+    Phase,
+    PredictionPhase,
+    TrainingPhase,
+    ValidationPhase,
+)
 from treadle.state.propdict import PropDict
 from treadle.state.series import Series
 from treadle.testing.toy import toy_learner
@@ -82,6 +90,7 @@ __all__ = [
     "DataError",
     "EpochBegin",
     "EpochEnd",
+    "EvaluationPhase",
     "Event",
     "FitBegin",
     "FitEnd",
@@ -99,6 +108,7 @@ __all__ = [
     "Phase",
     "Plan",
     "PluginError",
+    "PredictionPhase",
     "PropDict",
     "ProtectedException",
     "Read",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from treadle.access import Permission, checked
 from treadle.arguments import function, instance_of, shown_arguments
@@ -108,6 +108,16 @@ class RunFirst(ConflictResolution):
     callback: Callback
 
 
+class Measure(Protocol):
+    """What measures an evaluation; see `Callback.measure`."""
+
+    def step(self, learner: Any, phase: Phase) -> None:
+        """Measure a step that has ended."""
+
+    def values(self) -> Mapping[str, float | torch.Tensor]:
+        """The values of all steps by their names; a number on a device stays there."""
+
+
 class Callback:
     """Something optional in a training: it handles events, and can wrap or override operations.
 
@@ -192,6 +202,14 @@ class Callback:
             `RunFirst(one of the two)`, `NoConflict()`, `Unresolvable("why")`, or `NotDefined()`.
         """
         return NotDefined()
+
+    def measure(self, metrics: Sequence[Any]) -> Measure | None:
+        """What `learner.evaluate` measures with, of a callback that measures: what it measures itself, then these.
+
+        Returns:
+            Something that changes nothing in the callback; or None, of a callback that does not measure. Default: None.
+        """
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of this callback: tensors and plain values. Default: nothing."""

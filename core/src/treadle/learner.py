@@ -14,19 +14,31 @@ from treadle.arguments import instance_of, not_a_learner, whole_number
 from treadle.callback import Callback, unwrap
 from treadle.dispatch.dispatcher import Dispatcher, Handle
 from treadle.dispatch.runners import CallbackRunner, LinearRunner
-from treadle.errors import ArgumentTypeError, CallbackError, FitException, closest
+from treadle.errors import ArgumentTypeError, CallbackError, DataError, FitException, closest
 from treadle.events import Init
 from treadle.loop import loop
 from treadle.loop.data.batches import as_data, check_data
 from treadle.loop.data.nested_batch import map_tensors
+from treadle.loop.evaluation.first_batches import FirstBatches
+from treadle.loop.evaluation.outputs import Outputs
+from treadle.loop.evaluation.without_trace import run_without_trace
 from treadle.loop.inner_loop import InnerLoop
 from treadle.loop.position import Position
 from treadle.loop.progress import FitResult, Progress
 from treadle.ordering.graph import Ordering
 from treadle.ordering.plan import Plan
 from treadle.ordering.user_resolutions import Resolve, checked_resolve
-from treadle.phases import Phase, TrainingPhase, ValidationPhase, as_phases, check_phase
+from treadle.phases import (
+    EvaluationPhase,
+    Phase,
+    PredictionPhase,
+    TrainingPhase,
+    ValidationPhase,
+    as_phases,
+    check_phase,
+)
 from treadle.plugins import membership
+from treadle.plugins.measures import measure_of
 from treadle.plugins.modules import modules_for, resolver
 from treadle.plugins.selection import ALIKE, as_callbacks, check_callback_instance, report_slips
 from treadle.state.gradients import Gradients
@@ -208,6 +220,80 @@ class Learner:
             if phase.data_name in data:
                 check_data(data[phase.data_name], str(phase))
         return loop.fit(self, n, data, phases)
+
+    def evaluate(self, data: Any = None, *metrics: Any, steps: int | None = None) -> dict[str, float]:
+        """Measure the model on data, without a trace: nobody records it, saves, schedules or stops by it.
+
+        Args:
+            data: An iterable of batches. Default: `learner.data.test`, or else `learner.data.validation`.
+            *metrics: What to measure beside the loss and the metrics of the learner's `Metrics`: whatever `Metrics`
+                takes. The learner needs no `Metrics` for it.
+            steps: The number of batches, of data that are longer or never end. Default: all.
+
+        Returns:
+            The values of the epoch by their names, `"Loss"` first.
+
+        Raises:
+            DataError: if there are no data, or a batch is not a pair.
+            PluginError: if metrics are passed, and no installed plugin has the entry point `metrics`.
+
+        Example:
+            >>> from treadle import toy_learner
+            >>> learner = toy_learner()
+            >>> _ = learner.fit(5)
+            >>> def bias(yhats, ys):
+            ...     return (yhats - ys).mean()
+            >>> list(learner.evaluate(learner.data.validation, bias))
+            ['Loss', 'Bias']
+        """
+        if data is None:
+            name = next((name for name in ("test", "validation") if name in self.data), None)
+            if name is None:
+                raise DataError(
+                    f"learner.evaluate() runs over `learner.data.test`, or else over `learner.data.validation`, and "
+                    f"the learner has neither (there is: {', '.join(self.data) or 'nothing'}).\n"
+                    f"Fix: pass the data:\n    learner.evaluate(data)"
+                )
+            data = self.data[name]
+        phase = EvaluationPhase()
+        measure = measure_of(self._callbacks, metrics)
+        self._run_without_trace(phase, data, steps, "evaluate", lambda learner: measure.step(learner, phase))
+        return {name: float(value) for name, value in measure.values().items()}
+
+    def predict(self, data: Any, steps: int | None = None) -> Any:
+        """Apply the model to data, without a trace, as `evaluate` does.
+
+        Args:
+            data: An iterable of batches: inputs alone, or pairs of inputs and targets, which are not used.
+            steps: The number of batches, of data that are longer or never end. Default: all.
+
+        Returns:
+            The outputs of all batches in order, concatenated along the first axis, on the CPU: a tensor, or a tuple,
+            list or dict of tensors, as the model's output is one. Of a tensor without axes there is one value for
+            each batch.
+
+        Raises:
+            DataError: if there are no data, or if outputs cannot be concatenated.
+
+        Example:
+            >>> from treadle import toy_learner
+            >>> learner = toy_learner()
+            >>> learner.predict(learner.data.validation, steps=2).shape
+            torch.Size([16, 1])
+        """
+        outputs = Outputs()
+        self._run_without_trace(PredictionPhase(), data, steps, "predict", outputs.step)
+        return outputs.concatenated()
+
+    def _run_without_trace(
+        self, phase: Phase, data: Any, steps: int | None, method: str, collect: Callable[[Any], object]
+    ) -> None:
+        membership.refuse_absent(self._callbacks, self._identifier)
+        check_data(data, f"learner.{method}")
+        if steps is not None:
+            steps = whole_number(steps, "steps", f"learner.{method}(data, steps=100)", least=1)
+            data = FirstBatches(data, steps, f"learner.{method}")
+        run_without_trace(self, phase, data, collect, self.ordering.guests(type(phase)))
 
     def handle(self, phase: Phase | None) -> Handle:
         """What is called in a phase, or for None outside of all phases: `learner.handle(phase)(StepBegin)`."""

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from treadle.learner import Learner
 
 
-__all__ = ["AbstractTrainingPhase", "AbstractValidationPhase", "Phase", "TrainingPhase", "ValidationPhase"]
+__all__ = [
+    "AbstractTrainingPhase",
+    "AbstractValidationPhase",
+    "EvaluationPhase",
+    "Phase",
+    "PredictionPhase",
+    "TrainingPhase",
+    "ValidationPhase",
+]
 
 
 class Phase:
@@ -31,6 +39,9 @@ class Phase:
         training: Whether the models are set to training mode (True), or to eval mode and without
             gradients (False), or are left alone (None). Default: None.
         data_name: The name of the phase's data in `learner.data`. Default: none.
+        observed: Whether it is a part of the run, which callbacks observe. In one that is not, as `EvaluationPhase`, a
+            handler that names no phase runs only if it takes part in what is computed: it handles an operation inside
+            of a step, or its callback declares a Write of something else than `cbstate`. Default: True.
 
     Example:
         >>> from treadle import epoch, run_step, toy_learner
@@ -48,6 +59,7 @@ class Phase:
 
     training: ClassVar[bool | None] = None
     data_name: ClassVar[str | None] = None
+    observed: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -174,6 +186,80 @@ class ValidationPhase(AbstractValidationPhase):
             state.loss = handle[Loss]()
 
 
+class EvaluationPhase(Phase):
+    """What `learner.evaluate` runs: the loss of each batch, in eval mode and without gradients.
+
+    It is not a part of the run: nothing that looks at validation sees it, and nothing is recorded. See
+    `Phase.observed` for who takes part. The events of a step and its state are those of `ValidationPhase`.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> learner = toy_learner()
+        >>> learner.evaluate(learner.data.validation) == learner.evaluate()
+        True
+    """
+
+    training = False
+    data_name = "test"
+    observed = False
+
+    def step(self, learner: Learner, batch: Any) -> None:
+        """Evaluate a batch, a pair (inputs, targets)."""
+        xs, ys = pair(batch, self)
+        ended = False
+        with run_step(learner, self, xs=xs, ys=ys) as (handle, state):
+            state.yhats = handle[Forward]()
+            handle[LossBegin]()
+            state.loss = handle[Loss]()
+            ended = True
+        if ended:
+            learner.position.collect(learner)
+
+
+class PredictionPhase(Phase):
+    """What `learner.predict` runs: the model is applied, in eval mode and without gradients, targets or a loss.
+
+    Like `EvaluationPhase` it is not a part of the run. The events of a step, and the state that is there from each of
+    them on: `StepBegin` (`xs`, and `ys` if the batch has any), `StepEnd` (`yhats`).
+
+    Example:
+        >>> import torch
+        >>> from treadle import toy_learner
+        >>> toy_learner().predict([torch.ones(2, 1), torch.ones(1, 1)])
+        tensor([[0.],
+                [0.],
+                [0.]])
+    """
+
+    training = False
+    data_name = "prediction"
+    observed = False
+
+    def step(self, learner: Learner, batch: Any) -> None:
+        """Apply the model to a batch: inputs alone, or a pair (inputs, targets)."""
+        ended = False
+        with run_step(learner, self, **inputs(batch)) as (handle, state):
+            state.yhats = handle[Forward]()
+            ended = True
+        if ended:
+            learner.position.collect(learner)
+
+
+def inputs(batch: Any) -> dict[str, Any]:
+    """What the state of a step of prediction begins with."""
+    if not isinstance(batch, (tuple, list)):
+        return {"xs": batch}
+    if len(batch) == 2:
+        return {"xs": batch[0], "ys": batch[1]}
+    if len(batch) == 1:  # as the loader of a `TensorDataset` of inputs yields it
+        return {"xs": batch[0]}
+    raise DataError(
+        f"PredictionPhase needs batches that are inputs, or pairs (xs, ys), got a {type(batch).__name__} of "
+        f"{len(batch)}.\nFix: let the loader yield several inputs as a mapping, or as a tuple in a pair:\n"
+        f"    ((x1, x2, x3), ys)"
+    )
+
+
 def pair(batch: Any, phase: Phase) -> tuple[Any, Any]:
     """A batch's inputs and targets."""
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
@@ -253,6 +339,11 @@ def check_phase(phase: Any) -> None:
         raise ArgumentTypeError(
             f"{type(phase).__name__}.training is {phase.training!r}, not True, False or None.\n"
             f"Fix: write, for training mode, eval mode, or the models as they are:\n    training = True"
+        )
+    if phase.observed is not True and phase.observed is not False:
+        raise ArgumentTypeError(
+            f"{type(phase).__name__}.observed is {phase.observed!r}, not True or False.\n"
+            f"Fix: write, for a phase that is not a part of the run:\n    observed = False"
         )
     if phase.data_name is not None and not isinstance(phase.data_name, str):
         raise ArgumentTypeError(

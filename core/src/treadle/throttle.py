@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from treadle.arguments import function, instance_of, real_number, shown_arguments, subclass_of, whole_number
-from treadle.callback import Callback, ConflictResolution, RunFirst, unwrap
+from treadle.callback import Callback, ConflictResolution, Measure, RunFirst, unwrap
 from treadle.errors import ArgumentTypeError, CallbackError
 from treadle.events import PROJECT, Event, Hook, Init
 from treadle.phases import Phase
@@ -193,6 +193,9 @@ class ConditionalCallback(Callback):
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         resolution = self.callback.resolve_conflict(other)
         return RunFirst(self) if resolution == RunFirst(self.callback) else resolution
+
+    def measure(self, metrics: Sequence[Any]) -> Measure | None:
+        return self.callback.measure(metrics)
 
     def state_dict(self) -> dict[str, Any]:
         return {"callback": self.callback.state_dict(), "condition": self.condition.state_dict()}

@@ -69,5 +69,13 @@ class InnerLoop:
             )
         return self._learner.handle(phase)(operation, *args)
 
+    def evaluate(self, data: Any = None, *metrics: Any, steps: int | None = None) -> dict[str, float]:
+        """Measure the model on data, without a trace; see `Learner.evaluate`."""
+        return self._learner.evaluate(data, *metrics, steps=steps)
+
+    def predict(self, data: Any, steps: int | None = None) -> Any:
+        """Apply the model to data, without a trace; see `Learner.predict`."""
+        return self._learner.predict(data, steps)
+
     def __repr__(self) -> str:
         return "<the loop of a learner>"

@@ -25,6 +25,7 @@ class Position:
         phases: The phases that each of these epochs has.
         rounds: Epochs of that fit, of any phase, that have ended.
         skipped: How many batches of the epoch under way were done before the run was resumed.
+        collect: What an evaluation or a prediction does with a learner whose step has ended.
         at_entry: The random generators' states when the epoch under way was entered, if they are put
             back after it, or None.
         at_start: How things stood right before its first batch was asked for, or None.
@@ -41,6 +42,7 @@ class Position:
     __slots__ = (
         "at_entry",
         "at_start",
+        "collect",
         "modes",
         "n",
         "passes",
@@ -62,6 +64,7 @@ class Position:
         self.at_entry: RandomState | None = None
         self.at_start: PassStart | None = None
         self.modes: Modes | None = None
+        self.collect: Callable[[Any], object] = bool  # which does nothing
         self.passes: dict[str, Passes] = {}
         self.updates = Updates()
         self.resumed = False

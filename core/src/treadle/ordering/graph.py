@@ -133,6 +133,15 @@ class Ordering:
             refuse(self._order_pairs() + self._check_rings([group]) + self._sort([group]))
         return self._orders[group]
 
+    def guests(self, phase: type[Phase]) -> list[Callback]:
+        """The callbacks that take part in a type of phase, and of which no handler names it."""
+        found = []
+        for callback, by_name in zip(self.callbacks, self.handlers, strict=True):
+            taking_part = [h for h in by_name.values() if h.hook.phased and h.handles(phase)]
+            if taking_part and not any(issubclass(phase, handler.named) for handler in taking_part):
+                found.append(callback)
+        return found
+
     def wraps(self, callback: Callback, hook: str) -> bool:
         """Whether a callback wraps the hook of that name, so that it stands around all that do not."""
         handler = self.handlers[self._index[callback]].get(hook)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from treadle import phases
+from treadle.access import Write, accesses
 from treadle.arguments import instance_of
 from treadle.callback import Callback, unwrap
 from treadle.errors import ArgumentTypeError, CallbackError, did_you_mean
 from treadle.events import PROJECT, Hook, known_events, subclasses
-from treadle.operations import known_operations
+from treadle.operations import Epoch, Operation, Step, known_operations
 from treadle.phases import Phase
 
 UNIONS = (typing.Union, types.UnionType)
@@ -23,15 +24,28 @@ UNIONS = (typing.Union, types.UnionType)
 
 @dataclass(frozen=True)
 class Handler:
-    """One callback's part in one hook: in which types of phase, and whether it wraps what the others do."""
+    """One callback's part in one hook: in which types of phase, and whether it wraps what the others do.
+
+    Args:
+        computes: Whether it takes part in what is computed, in every phase that its annotation allows. One that
+            observes runs in a phase that is not a part of the run only if its annotation names that phase.
+    """
 
     hook: type[Hook]
     phases: tuple[type[Phase], ...]
     wrapper: bool = False
+    computes: bool = True
 
     def handles(self, phase: type[Phase] | None) -> bool:
         """Whether it runs in a phase of this type; None is outside of all phases."""
-        return phase is None or issubclass(phase, self.phases)
+        if phase is None:
+            return True
+        return issubclass(phase, self.phases if phase.observed or self.computes else self.named)
+
+    @property
+    def named(self) -> tuple[type[Phase], ...]:
+        """The types of phase that its annotation names, without the one of all."""
+        return tuple(kind for kind in self.phases if kind is not Phase)
 
 
 def known_hooks() -> dict[str, type[Hook]]:
@@ -67,11 +81,18 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
     callback = unwrap(callback)
     found = {}
     for name in implemented(callback, hooks):
-        method = getattr(callback, name)
-        check_self(callback, hooks[name])
+        method, hook = getattr(callback, name), hooks[name]
+        check_self(callback, hook)
         options = getattr(method, f"{PROJECT}_impl", None) or {}
-        found[name] = Handler(hooks[name], handler_phases(callback, method), bool(options.get("wrapper")))
+        phases, in_step = handler_phases(callback, method), issubclass(hook, Operation) and hook not in (Epoch, Step)
+        computes = in_step or Phase not in phases or computes_something(callback)
+        found[name] = Handler(hook, phases, bool(options.get("wrapper")), computes)
     return found
+
+
+def computes_something(callback: Callback) -> bool:
+    """Whether a callback declares that it changes what is computed: anything but what others observe in `cbstate`."""
+    return any(path.partition(".")[0] not in ("cbstate", "loop") for path in accesses(callback, Write))
 
 
 def handles(callback: Callback, hook: type[Hook] | str, phase: type[Phase] | Phase | None = None) -> bool:

@@ -10,13 +10,29 @@ from typing import NamedTuple
 
 from treadle.events import Hook
 from treadle.ordering.handlers import Handler
-from treadle.phases import AbstractTrainingPhase, AbstractValidationPhase, Phase, TrainingPhase, ValidationPhase
+from treadle.phases import (
+    AbstractTrainingPhase,
+    AbstractValidationPhase,
+    EvaluationPhase,
+    Phase,
+    PredictionPhase,
+    TrainingPhase,
+    ValidationPhase,
+)
 
 #: For each callback its handlers, by the name of the method.
 Handlers = Sequence[Mapping[str, Handler]]
 
 #: The core's types of phase, in which callbacks can meet whether or not one of them is named.
-KINDS = (Phase, AbstractTrainingPhase, TrainingPhase, AbstractValidationPhase, ValidationPhase)
+KINDS = (
+    Phase,
+    AbstractTrainingPhase,
+    TrainingPhase,
+    AbstractValidationPhase,
+    ValidationPhase,
+    EvaluationPhase,
+    PredictionPhase,
+)
 
 
 class Group(NamedTuple):
@@ -61,10 +77,10 @@ def meetings(handlers: Handlers) -> dict[Group, list[type[Hook]]]:
     phases: dict[type[Phase], None] = dict.fromkeys([*KINDS, *named])
     groups: dict[Group, list[type[Hook]]] = {}
     for hook, members in by_hook.items():
-        restrictions = {handler.phases for _, handler in members}
+        kinds = {(handler.phases, handler.computes): handler for _, handler in members}
         for phase in phases if hook.phased else [None]:
-            matching = {kinds for kinds in restrictions if phase is None or issubclass(phase, kinds)}
-            group = group_of(member for member in members if member[1].phases in matching)
+            matching = {kind for kind, handler in kinds.items() if handler.handles(phase)}
+            group = group_of(member for member in members if (member[1].phases, member[1].computes) in matching)
             hooks = groups.setdefault(group, [])
             if hook not in hooks:
                 hooks.append(hook)

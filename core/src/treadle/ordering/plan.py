@@ -7,17 +7,23 @@ from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from html import escape
 from itertools import groupby
+from typing import Any
 
 from treadle.callback import Callback
-from treadle.events import BackwardBegin, BackwardEnd, Hook, subclasses
-from treadle.operations import Backward, Update
+from treadle.events import BackwardBegin, BackwardEnd, Hook, LossBegin, UpdateBegin, UpdateEnd, subclasses
+from treadle.operations import Accumulate, Backward, FinalizeGradients, Loss, Update
 from treadle.ordering.graph import Ordering
 from treadle.ordering.handlers import known_hooks
-from treadle.phases import Phase, TrainingPhase, ValidationPhase
+from treadle.phases import EvaluationPhase, Phase, PredictionPhase, TrainingPhase, ValidationPhase
 from treadle.plugins.discovery import distribution_of
 
-#: What a step of validation leaves out.
-TRAINING_ONLY = (BackwardBegin, Backward, BackwardEnd, Update)
+#: What a step of validation or evaluation leaves out, and what one of prediction leaves out.
+TRAINING_ONLY = (Accumulate, BackwardBegin, Backward, BackwardEnd, FinalizeGradients, UpdateBegin, Update, UpdateEnd)
+LEFT_OUT: dict[Any, tuple[type[Hook], ...]] = {
+    ValidationPhase.step: TRAINING_ONLY,
+    EvaluationPhase.step: TRAINING_ONLY,
+    PredictionPhase.step: (LossBegin, Loss, *TRAINING_ONLY),
+}
 
 
 class Plan:
@@ -181,7 +187,7 @@ class Plan:
 
 def dispatched(hook: type[Hook], phase: type[Phase] | None) -> bool:
     """Whether a phase performs a hook, as far as that is known: a step of validation has no backward pass."""
-    return phase is None or phase.step is not ValidationPhase.step or hook not in TRAINING_ONLY
+    return phase is None or hook not in LEFT_OUT.get(phase.step, ())
 
 
 def named_phases(ordering: Ordering) -> Iterator[type[Phase]]:

@@ -137,7 +137,7 @@ FACETS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
 
 
 #: What a callback may define beside handlers, and what these methods are called with.
-METHODS = {"resolve_conflict": ("other",), "state_dict": (), "load_state_dict": ("state",)}
+METHODS = {"resolve_conflict": ("other",), "measure": ("metrics",), "state_dict": (), "load_state_dict": ("state",)}
 
 
 def default_callbacks(listed: list[Callback]) -> list[Callback]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from treadle.authoring import OpenEpochs, by_unique_name, phase_key
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_metrics.abstract_metric import AbstractMetric, MetricError, Value
+from treadle_metrics.evaluation import Evaluation
 from treadle_metrics.loss import Loss
 from treadle_metrics.measurement import Measurement
 from treadle_metrics.metric import Metric
@@ -118,6 +119,16 @@ class Metrics(Callback):
                 self._record(learner, recorded, key, iteration, values)
         measurement.phase = ""
         self._phase = None
+
+    def measure(self, metrics: Sequence[Any]) -> Evaluation:
+        """What `learner.evaluate` measures with: copies of these metrics, then of those that were passed to it.
+
+        One that was passed replaces one of the same name.
+        """
+        passed = [as_metric(metric) for metric in metrics]
+        names = {column for metric in passed for column in metric.columns}
+        others = [metric for metric in self.metrics if names.isdisjoint(metric.columns)]
+        return Evaluation(Metrics(*others, *passed).metrics)
 
     def _look_up(self, learner: Any, phase: Phase) -> None:
         """Have at hand what a step of this phase needs."""

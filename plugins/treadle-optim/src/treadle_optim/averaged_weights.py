@@ -11,8 +11,10 @@ from treadle import (
     AbstractValidationPhase,
     Callback,
     ConflictResolution,
+    EvaluationPhase,
     NoConflict,
     NotDefined,
+    PredictionPhase,
     RunFirst,
     Unresolvable,
     Write,
@@ -25,12 +27,15 @@ from treadle.errors import CallbackError
 from treadle_optim.averages import copy_into, tensors_of
 from treadle_optim.kept_weights import KeptWeights, cloned
 
+#: The phases that run with the averages.
+WithAverages = AbstractValidationPhase | EvaluationPhase | PredictionPhase
+
 
 class AveragedWeights(KeptWeights):
     """Averages of the weights, with which validation runs; `EMA` and `SWA` say when and how to average.
 
-    While an epoch of validation runs, or a step outside of one, the averages are in the models, in the same tensors;
-    then what was trained is there again, on every way out.
+    While an epoch of validation, `learner.evaluate` or `learner.predict` runs, or a step outside of one, the averages
+    are in the models, in the same tensors; then what was trained is there again, on every way out.
     """
 
     run_after = ("Lookahead",)
@@ -68,14 +73,18 @@ class AveragedWeights(KeptWeights):
         return copy
 
     @hookimpl(wrapper=True)
-    def epoch(self, learner: Any, phase: AbstractValidationPhase) -> Generator[None, object, object]:
+    def epoch(
+        self, learner: Any, phase: AbstractValidationPhase | EvaluationPhase | PredictionPhase
+    ) -> Generator[None, object, object]:
         swap = Swap(self, learner)
         with swap, swap:  # twice, since an interrupt may come while the first one puts back
             swap.begin()
             return (yield)
 
     @hookimpl(wrapper=True)
-    def step(self, learner: Any, phase: AbstractValidationPhase) -> Generator[None, object, object]:
+    def step(
+        self, learner: Any, phase: AbstractValidationPhase | EvaluationPhase | PredictionPhase
+    ) -> Generator[None, object, object]:
         if self._swap is not None:
             return (yield)
         return (yield from self.epoch(learner, phase))

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import IO, Any
 
 import tqdm.auto
-from treadle import Callback, Phase, Read
+from treadle import Callback, EvaluationPhase, Phase, PredictionPhase, Read
 from treadle.authoring import DeviceNumber, length_of, one_of, phase_label, position_of, real_number, writable
 
 
@@ -68,11 +68,14 @@ class ProgressPrinter(Callback):
         self._ended: Counter[str] = Counter()  # epochs, by the phase's label
         self._bars: list[tuple[Phase, Bar]] = []  # an epoch may run inside of another one
 
-    def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
-        nested = position_of(learner).nested
-        if not nested:
+    def on_epoch_begin(self, learner: Any, phase: Phase | EvaluationPhase | PredictionPhase) -> None:
+        position = position_of(learner)
+        nested = position.nested
+        if not nested or len(position.levels) == 1:
             self._close()  # those of epochs whose ends were not dispatched
-        title = f"Epoch {self._ended[phase_label(phase)] + 1} {phase_label(phase)}"
+        title = phase_label(phase)
+        if phase.observed:
+            title = f"Epoch {self._ended[title] + 1} {title}"
         data = None if phase.data_name is None else learner.data.get(phase.data_name)
         disable = None if self.show is None else not self.show  # None: tqdm shows it in terminals
         file = self.file
@@ -85,7 +88,7 @@ class ProgressPrinter(Callback):
         if not bar.disable:
             self._bars.append((phase, bar))
 
-    def on_step_end(self, learner: Any, phase: Phase) -> None:
+    def on_step_end(self, learner: Any, phase: Phase | EvaluationPhase | PredictionPhase) -> None:
         if self._bars:
             innermost, bar = self._bars[-1]
             if phase is innermost or phase == innermost:  # the first test is the faster one
@@ -94,8 +97,9 @@ class ProgressPrinter(Callback):
                 if monotonic() >= bar.due and position_of(learner).nested is bar.nested:
                     bar.show(learner.step.get("loss") if self.loss else None)
 
-    def on_epoch_end(self, learner: Any, phase: Phase) -> None:
-        self._ended[phase_label(phase)] += 1
+    def on_epoch_end(self, learner: Any, phase: Phase | EvaluationPhase | PredictionPhase) -> None:
+        if phase.observed:
+            self._ended[phase_label(phase)] += 1
         if self._bars and self._bars[-1][0] == phase:
             self._bars[-1][1].steps = learner.progress.step
         self._close(phase)
