@@ -625,7 +625,7 @@ def test_in_a_copy_nothing_is_under_way_wherever_it_was_made(event, phase) -> No
     learner.set_callbacks([CustomCallback(lambda _: copies.append(copy.deepcopy(learner)), event, phase)])
     learner.fit(1)
     copied = copies[0]
-    assert (copied.progress.phase, copied.progress.step, copied.position.n) == (None, 0, None)
+    assert (copied.progress.phase, copied.progress.step, copied.position.length) == (None, 0, None)
     assert not any(getattr(value, "grad_fn", None) for value in copied.step.values())
     state = step(copied, ValidationPhase(), copied.data.validation[0])  # a phase that is under way in the original
     assert not state.yhats.requires_grad

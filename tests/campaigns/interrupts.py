@@ -186,7 +186,7 @@ def interrupt(setup: Setup, at: tuple[Line, int]) -> list[str]:
         if tracer.raised_in is None:
             return []  # this visit did not come about, as a thread ran elsewhere
         position, progress = learner.position, learner.progress
-        if position.scopes or progress.phase is not None or position.n is not None or position.stepping:
+        if position.scopes or progress.phase is not None or position.length is not None or position.stepping:
             wrong.append(f"left under way: {progress}, {len(position.scopes)} scopes")
         if learner.data is not data:
             wrong.append("the data are others")

@@ -37,7 +37,7 @@ from treadle.callback import unwrap
 from treadle.errors import did_you_mean
 from treadle.loop.data.batches import batches, length_of
 from treadle.loop.data.nested_batch import map_tensors
-from treadle.loop.open_epochs import OpenEpochs
+from treadle.loop.inner.open_epochs import OpenEpochs
 from treadle.loop.position import position_of
 from treadle.loop.update.under_way import keep_gradients, state_of_update, update_under_way
 from treadle.ordering.handlers import handlers, handles

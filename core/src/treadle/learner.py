@@ -22,7 +22,8 @@ from treadle.loop.data.nested_batch import map_tensors
 from treadle.loop.evaluation.first_batches import FirstBatches
 from treadle.loop.evaluation.outputs import Outputs
 from treadle.loop.evaluation.without_trace import run_without_trace
-from treadle.loop.inner_loop import InnerLoop
+from treadle.loop.inner.inner_loop import InnerLoop
+from treadle.loop.length import checked_length
 from treadle.loop.position import Position
 from treadle.loop.progress import FitResult, Progress
 from treadle.ordering.graph import Ordering
@@ -186,40 +187,57 @@ class Learner:
 
     # Training.
 
-    def fit(self, n: int, data: Any = None, *, phases: Iterable[Phase] | None = None) -> FitResult:
-        """Train for `n` epochs, each followed by an epoch of validation if there are data for it.
+    def fit(
+        self,
+        n: int | None = None,
+        data: Any = None,
+        *,
+        steps: int | None = None,
+        validate_every: int | None = None,
+        phases: Iterable[Phase] | None = None,
+    ) -> FitResult:
+        """Train for `n` epochs, each followed by an epoch of validation if there are data for it; or for some steps.
+
+        By steps, the training data are run over again as often as needed, or never end. An epoch is one pass over
+        them; the last may be partial: it has its `EpochEnd` and is not counted. A cancelled step does not count.
 
         Args:
             n: The number of epochs; 0 or more.
             data: `(training,)`, `(training, validation)` or a mapping, used instead of the
                 learner's own while this fit runs. Default: the learner's own.
-            phases: What is run in turn, `n` times over. Default: `TrainingPhase()` and, if there are
-                data for it, `ValidationPhase()`.
+            steps: The number of training steps, in place of `n`. A resumed fit gets the same.
+            validate_every: The number of training steps from validation to validation, which is then in the middle of
+                an epoch, and nowhere else. Default: after each epoch; with `steps`, once after all of them.
+            phases: What is run in turn, `n` times over; by steps, the training phases in turn, and the others where
+                validation is due. Default: `TrainingPhase()` and, if there are data for it, `ValidationPhase()`.
 
         Returns:
             What was done, and by whom it was cancelled if it was.
 
         Raises:
-            ArgumentTypeError, ArgumentValueError: if `n` is not a number of epochs, or `phases` is not a
-                list of phases.
+            ArgumentTypeError, ArgumentValueError: if there is no length or two of them, one is not a number of
+                epochs or steps, or `phases` is not a list of phases that go with it.
             DataError: if there are no data for a phase.
-            CallbackError: if a callback joined another learner since.
+            CallbackError: if a callback joined another learner since; or if a fit by steps would go on for ever, or
+                could not end in the middle of an epoch.
 
         Example:
             >>> from treadle import toy_learner
             >>> toy_learner().fit(2)
             FitResult(epochs=2, steps=32, cancelled=None)
+            >>> toy_learner().fit(steps=40, validate_every=10)
+            FitResult(epochs=2, steps=40, cancelled=None)
         """
         membership.refuse_absent(self._callbacks, self._identifier)
-        n = whole_number(n, "n", "learner.fit(10)", least=0)
         data = self.data if data is None else as_data(data)
         if phases is None:
             phases = [TrainingPhase(), ValidationPhase()] if "validation" in data else [TrainingPhase()]
         phases = as_phases(phases)
+        length = checked_length(phases, n, steps, validate_every)
         for phase in phases:
             if phase.data_name in data:
                 check_data(data[phase.data_name], str(phase))
-        return loop.fit(self, n, data, phases)
+        return loop.fit(self, length, data)
 
     def evaluate(self, data: Any = None, *metrics: Any, steps: int | None = None) -> dict[str, float]:
         """Measure the model on data, without a trace: nobody records it, saves, schedules or stops by it.
@@ -496,8 +514,16 @@ def without_graph(value: Any) -> Any:
     return value if getattr(value, "grad_fn", None) is None else value.detach()
 
 
-def fit(learner: Learner, n: int, data: Any = None, *, phases: Iterable[Phase] | None = None) -> FitResult:
-    """`learner.fit(n, data, phases=phases)`, as a function.
+def fit(
+    learner: Learner,
+    n: int | None = None,
+    data: Any = None,
+    *,
+    steps: int | None = None,
+    validate_every: int | None = None,
+    phases: Iterable[Phase] | None = None,
+) -> FitResult:
+    """`learner.fit(n, data, ...)`, as a function.
 
     Example:
         >>> from treadle import toy_learner
@@ -506,4 +532,4 @@ def fit(learner: Learner, n: int, data: Any = None, *, phases: Iterable[Phase] |
     """
     if not isinstance(learner, Learner):
         raise not_a_learner(learner, "fit(learner, 10)")
-    return learner.fit(n, data, phases=phases)
+    return learner.fit(n, data, steps=steps, validate_every=validate_every, phases=phases)

@@ -400,7 +400,7 @@ def test_whatever_is_raised_wherever_a_fit_ends_in_order(script) -> None:
     assert (raised is None) or any(type(raised) is script[place] for place in fired)
 
     assert (learner.data is data, learner.model.weight is weight, learner.model.training) == (True, True, True)
-    assert (torch.is_grad_enabled(), learner.progress.phase, learner.position.n) == (True, None, None)
+    assert (torch.is_grad_enabled(), learner.progress.phase, learner.position.length) == (True, None, None)
     assert torch.isfinite(weight).all()
     trouble.script = {}
     trouble.events.clear()

@@ -210,7 +210,7 @@ def test_what_watches_inside_of_training_leaves_training_as_it_was(nestings, bef
     assert same(watch.seen, alone.seen)
     for name, value in without.model.state_dict().items():
         assert torch.equal(learner.model.state_dict()[name], value), name
-    assert (learner.progress.phase, learner.position.scopes, learner.position.n) == (None, [], None)
+    assert (learner.progress.phase, learner.position.scopes, learner.position.length) == (None, [], None)
 
 
 #: Where nothing waits for its backward pass, which needs the weights as they were: torch refuses it otherwise.
@@ -325,7 +325,7 @@ def test_a_fit_inside_of_a_fit_has_its_own_begin_and_end_and_costs_no_record(eve
     assert (result.epochs, result.steps, result.cancelled) == (2 + inner, 6 + 3 * inner, None)
     assert (events.count("begin"), events.count("end")) == (1 + inner, 1 + inner)
     assert [events[0], events[-1]] == ["begin", "end"]
-    assert (learner.progress.phase, learner.position.scopes, learner.position.n) == (None, [], None)
+    assert (learner.progress.phase, learner.position.scopes, learner.position.length) == (None, [], None)
     assert learner.progress.epoch == 2
 
 

@@ -32,9 +32,9 @@ class Saved:
     def __init__(self, learner, rounds, done=None):
         self.learner, self.rounds, self.done, self.calls = learner, rounds, done, []
 
-    def begin(self, n, phases):
-        self.calls.append(("begin", n, phases))
-        if n == 1:
+    def begin(self, length):
+        self.calls.append(("begin", length.n, length.phases))
+        if length.n == 1:
             raise ArgumentValueError("That fit is over.")
         self.learner.position.rounds = self.rounds
 
@@ -131,7 +131,7 @@ class Where(Callback):
 
     def epoch(self, learner):
         position = position_of(learner)
-        self.seen.append((position.n, len(position.phases), position.rounds))
+        self.seen.append((position.length.n, len(position.phases), position.rounds))
 
 
 def test_the_epochs_of_a_fit_are_counted_however_they_end():
@@ -143,7 +143,7 @@ def test_the_epochs_of_a_fit_are_counted_however_they_end():
     learner = toy_learner(where, Cancel())
     learner.fit(2)
     assert where.seen == [(2, 2, 0), (2, 2, 1), (2, 2, 2), (2, 2, 3)]
-    assert (learner.position.n, learner.position.phases, learner.position.rounds) == (None, (), 0)
+    assert (learner.position.length, learner.position.phases, learner.position.rounds) == (None, (), 0)
 
 
 def test_an_epoch_inside_of_an_epoch_is_not_counted():

@@ -75,7 +75,7 @@ class Saved:
         self.state.put_back(self.learner)
         self.learner.position.rounds = self.rounds
 
-    def begin(self, n, phases):
+    def begin(self, length):
         self.put_back()
 
     def restore(self):

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from treadle import (
@@ -313,16 +315,32 @@ class TestPastTheEnd:
     @pytest.mark.parametrize("hook", ["epoch", "step", "update", "accumulate"])
     def test_a_callback_that_decides_about_steps_makes_their_number_unknown(self, hook):
         class Decides(Callback):
-            state_access = {"optimizer": Read}
+            state_access = {"optimizer": Read, "data": Read, "callbacks": Read}
+
+            def on_fit_begin(self, learner):
+                self.ticks = [ticks(learner, each) for each in ("update", "step", "epoch")]
 
         setattr(Decides, hook, lambda self: None)
         callback = Decides()
-        scheduler = Scheduler({LearningRate: OneCycle(5, 0.1)})
-        learner = toy_learner(scheduler, callback, nbatches=3)
-        learner.position.n, learner.position.phases = 2, (TrainingPhase(),)
-        assert ticks(learner, "update") is None
-        assert ticks(learner, "step") == (6 if hook in ("update", "accumulate") else None)
-        assert ticks(learner, "epoch") == 2
+        toy_learner(callback, nbatches=3).fit(2)
+        assert callback.ticks == [None, 6 if hook in ("update", "accumulate") else None, 2]
+
+    @pytest.mark.parametrize("has_length", [True, False])
+    def test_a_fit_by_steps_has_as_many_and_as_many_epochs_as_its_data_make_of_them(self, has_length):
+        class Look(Callback):
+            state_access = {"data": Read, "callbacks": Read}
+
+            def on_fit_begin(self, learner):
+                self.ticks = [ticks(learner, each) for each in ("update", "step", "epoch")]
+
+        class Endless:
+            def __iter__(self):
+                return itertools.cycle(toy_learner().data.training)
+
+        look = Look()
+        learner = toy_learner(look, nbatches=3, **({} if has_length else {"data": (Endless(),)}))
+        learner.fit(steps=7)
+        assert look.ticks == [7, 7, 3 if has_length else None]
 
     def test_a_phase_with_an_epoch_of_its_own_makes_it_unknown(self):
         class Half(TrainingPhase):

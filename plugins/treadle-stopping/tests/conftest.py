@@ -38,7 +38,7 @@ class Saved:
             setattr(self.learner.progress, name, count)
         self.learner.position.rounds = state["rounds"]
 
-    def begin(self, n, phases):
+    def begin(self, length):
         self.put()
 
     def restore(self):

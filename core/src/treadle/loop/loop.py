@@ -2,7 +2,7 @@
 
     fit
       FitBegin
-      for each phase in turn:
+      for each phase in turn:   as `Length` says
         epoch               an operation: `Phase.epoch`, by default `over_batches`
           EpochBegin        run_epoch
           for each batch:
@@ -10,6 +10,7 @@
               StepBegin     run_step
               ...           what the phase does with a batch
               StepEnd
+            validation      an epoch inside of this one, where it is due in a fit by steps
           EpochEnd
       FitEnd
 
@@ -19,14 +20,14 @@ The functions stand in this order, and after them what dispatches begin and end:
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from itertools import cycle, islice
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from treadle.arguments import not_a_learner
 from treadle.errors import (
     ArgumentTypeError,
+    CallbackError,
     CancelEpochException,
     CancelError,
     CancelFittingException,
@@ -35,7 +36,8 @@ from treadle.errors import (
     FitException,
 )
 from treadle.events import EpochBegin, EpochEnd, FitBegin, FitEnd, StepBegin, StepEnd
-from treadle.loop.data.batches import batches, data_for, empty_data
+from treadle.loop.data.batches import batches, data_for, empty_data, length_of
+from treadle.loop.length import Length
 from treadle.loop.progress import FitResult
 from treadle.loop.scope import Scope, enter, entered, keep_outer, open_fit, open_operation, open_phase, unwind
 from treadle.loop.update.run_update import complete_unfinished
@@ -51,23 +53,47 @@ if TYPE_CHECKING:
 NO_BATCH: Any = object()
 
 
-def fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]) -> FitResult:
-    """Run the phases in turn, `n` times over; see `Learner.fit`, which checks the arguments."""
+def fit(learner: Learner, length: Length, data: PropDict) -> FitResult:
+    """Run what the length of the fit says; see `Learner.fit`, which checks the arguments."""
     progress, position = learner.progress, learner.position
     with entered(learner), entered(learner):
-        open_fit(learner, n, data, phases)
+        open_fit(learner, length, data)
         epochs, steps = progress.epochs, progress.steps  # of a run that is resumed, those that were done before
+        length.until_trained = functools.partial(until_trained, learner, length)
         end = fit_end(learner)
         with end, end:
             end.dispatch_begin()
-            if n:
+            if not length.nothing:
                 warn_if_untrained(learner.models, learner.optimizers)
             position.updates.drop_all(learner)
             if position.resumption is not None:
                 position.resumption.restore()
-            for phase in islice(cycle(phases), position.rounds, n * len(phases)):
-                epoch(learner, phase)
+            rounds = position.rounds
+            while (phase := length.next_phase(length.counts(rounds), progress.steps)) is not None:
+                epoch_of_fit(learner, length, phase)
+                rounds += 1
     return FitResult(progress.epochs - epochs, progress.steps - steps, end.cancelled)
+
+
+def epoch_of_fit(learner: Learner, length: Length, phase: Phase) -> None:
+    """Run an epoch that is one of the fit's own."""
+    if not length.by_steps:
+        epoch(learner, phase)
+        return
+    progress, before, length.by_batches = learner.progress, learner.progress.steps, False
+    run_phase(learner, phase, own=length)
+    if phase.training and length.steps is not None and progress.steps == before:
+        raise no_steps(phase, length.steps)
+    if phase.training and progress.steps > before and not length.by_batches:
+        raise by_itself(phase)
+
+
+def validate(learner: Learner, length: Length) -> None:
+    """Run the validation that is due inside of an epoch of training."""
+    position, steps = learner.position, learner.progress.steps
+    length.skip_missed(steps)
+    while (phase := length.due(length.counts(position.rounds), steps)) is not None:
+        run_phase(learner, phase, own=length)
 
 
 def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
@@ -88,9 +114,20 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
         >>> learner.progress.steps
         16
     """
+    run_phase(learner, phase, data)
+
+
+def run_phase(learner: Learner, phase: Phase, data: Any = None, own: Length | None = None) -> None:
+    """Run one epoch.
+
+    Args:
+        own: The length of the fit that goes by steps, if the epoch is one that it runs by itself. Default: it is not.
+    """
     handle, position = handle_of(learner, phase), learner.position
     with entered(learner), entered(learner):
         scope = open_operation(learner, phase)
+        scope.set(position, own=own)
+        counts = None if own is None else own.counts(position.rounds)
         rounds = position.rounds + (not scope.nested)
         data = data_for(learner, phase, data, scope)
         try:
@@ -98,6 +135,8 @@ def epoch(learner: Learner, phase: Phase, data: Any = None) -> None:
         except CancelEpochException:
             pass  # raised by a handler of EpochBegin, before the epoch's own scope could catch it
         position.rounds = rounds  # also if a callback overrides the epoch, or runs others inside of it
+        if own is not None and counts is not None:
+            _, own.passes, own.validations = counts.after(phase, own.counts(rounds))
 
 
 def over_batches(learner: Learner, phase: Phase, data: Any) -> None:
@@ -111,6 +150,22 @@ def over_batches(learner: Learner, phase: Phase, data: Any) -> None:
                 continue
         if batch is NO_BATCH and not learner.position.skipped:
             raise empty_data(data, str(phase))
+
+
+def until_trained(learner: Learner, length: Length, data: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    """The batches of a pass, until a fit by steps has all its steps; before each the validation that is due."""
+    position, known, taken = learner.position, length_of(data), learner.position.skipped
+    length.by_batches = True
+    while True:
+        if length.is_trained(length.counts(position.rounds), learner.progress.steps):
+            position.partial = taken != known
+            return
+        validate(learner, length)
+        batch = next(rest, NO_BATCH)
+        if batch is NO_BATCH:
+            return
+        taken += 1
+        yield batch
 
 
 def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
@@ -158,7 +213,7 @@ class run_epoch:
         ...             raise CancelEpochException("Reached the target loss.")
     """
 
-    __slots__ = ("__weakref__", "_depth", "_handle", "_learner", "_nested", "_phase")
+    __slots__ = ("__weakref__", "_depth", "_handle", "_learner", "_nested", "_own", "_phase")
 
     def __init__(self, learner: Learner, phase: Phase) -> None:
         self._learner, self._phase = learner, phase
@@ -166,9 +221,9 @@ class run_epoch:
     def __enter__(self) -> Handle:
         learner, phase = self._learner, self._phase
         self._handle = handle = handle_of(learner, phase)
-        self._depth, self._nested = enter(learner, self), True
+        self._depth, self._nested, self._own = enter(learner, self), True, None
         try:
-            self._nested = open_phase(learner, phase, self).nested
+            self._nested, self._own = open_phase(learner, phase, self).nested, learner.position.own
             # The epoch that a resumed run goes on with is counted already.
             learner.progress.epoch += bool(phase.training and learner.position.resumption is None)
             handle[EpochBegin]()
@@ -194,7 +249,7 @@ class run_epoch:
                 note_place(error, learner, phase)
                 return False
             if error is None:
-                learner.progress.epochs += bool(phase.training)
+                learner.progress.epochs += bool(phase.training) and not learner.position.partial
             elif phase.training:
                 learner.position.updates.drop_all(learner)
             self._handle[EpochEnd]()
@@ -209,6 +264,8 @@ class run_epoch:
         finally:
             unwind(learner, self._depth)
             learner.position.rounds += ended and not self._nested
+            if ended and self._own is not None:
+                self._own.count(phase)
 
 
 class run_step:
@@ -374,6 +431,26 @@ def not_under_way(cancel: FitException, unit: str | None = None) -> CancelError:
     for note in getattr(cancel, "__notes__", ()):  # who raised it
         error.add_note(note)
     return error
+
+
+def no_steps(phase: Phase, steps: int) -> CallbackError:
+    """The error for a fit by steps that would go on for ever."""
+    return CallbackError(
+        f"An epoch of {phase} ended without a training step, and fit(steps={steps}) goes on until there are so many: a "
+        f"step or an epoch that is cancelled does not count.\n"
+        f"Fix: look for the callback that cancels, or the phase that runs no steps; or let a callback end the fit:\n"
+        f'    raise CancelFittingException("...")'
+    )
+
+
+def by_itself(phase: Phase) -> CallbackError:
+    """The error for a phase that a fit by steps cannot stop, nor validate in."""
+    return CallbackError(
+        f"fit by steps cannot end, nor validate, in the middle of an epoch of {phase}: the phase, or a callback that "
+        f"overrides the epoch, goes over the data by itself.\n"
+        f"Fix: let it go over its data with treadle.authoring.batches:\n"
+        f"    for batch in batches(learner, self, data): ..."
+    )
 
 
 def handle_of(learner: Learner, phase: Phase) -> Handle:

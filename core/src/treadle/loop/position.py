@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from treadle.arguments import not_a_learner
+from treadle.loop.length import Length
 from treadle.loop.scope import Scope
 from treadle.loop.update.updates import Updates
 from treadle.state.modes import Modes
@@ -21,9 +22,11 @@ class Position:
     """Where in its fit and in its epoch a learner is.
 
     Attributes:
-        n: The number of epochs that the fit under way was asked for, or None.
-        phases: The phases that each of these epochs has.
-        rounds: Epochs of that fit, of any phase, that have ended.
+        length: How long the fit under way is, or None outside of a fit.
+        phases: The phases that it runs.
+        own: The same length, in an epoch that a fit by steps runs by itself; else None.
+        partial: Whether the epoch under way was ended because such a fit has all its steps.
+        rounds: Epochs of that fit, of any phase, that have ended, without those inside of others.
         skipped: How many batches of the epoch under way were done before the run was resumed.
         collect: What an evaluation or a prediction does with a learner whose step has ended.
         at_entry: The random generators' states when the epoch under way was entered, if they are put
@@ -43,8 +46,10 @@ class Position:
         "at_entry",
         "at_start",
         "collect",
+        "length",
         "modes",
-        "n",
+        "own",
+        "partial",
         "passes",
         "phases",
         "resumed",
@@ -58,7 +63,9 @@ class Position:
     )
 
     def __init__(self) -> None:
-        self.n: int | None = None
+        self.length: Length | None = None
+        self.own: Length | None = None
+        self.partial = False
         self.phases: tuple[Phase, ...] = ()
         self.rounds = self.skipped = 0
         self.at_entry: RandomState | None = None
@@ -130,12 +137,11 @@ class Resumption(Protocol):
     put back. So no handler has to know that the run was resumed.
     """
 
-    def begin(self, n: int, phases: tuple[Phase, ...]) -> None:
+    def begin(self, length: Length) -> None:
         """A fit begins, nothing was dispatched yet; refuse one that does not go on where it ended.
 
         Args:
-            n: The number of epochs it was asked for.
-            phases: The phases that each of these has.
+            length: How long it is, and which phases it runs.
         """
 
     def restore(self) -> None:

@@ -21,6 +21,7 @@ from treadle.state.run.objects.undos import undo_all
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
+    from treadle.loop.length import Length
     from treadle.phases import Phase
 
 
@@ -145,7 +146,7 @@ def unwind(learner: Learner, depth: int) -> None:
         scopes.pop()  # not after an interrupt: whoever unwinds next does it again
 
 
-def open_fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]) -> None:
+def open_fit(learner: Learner, length: Length, data: PropDict) -> None:
     """Say in the learner what is run and over which data."""
     position = learner.position
     scope = Scope(learner, inner=False)
@@ -158,9 +159,10 @@ def open_fit(learner: Learner, n: int, data: PropDict, phases: tuple[Phase, ...]
     scope.set(learner, data=data)
     # A handler may have turned them off, and an interrupt kept it from turning them on again.
     scope.undo.append(functools.partial(torch.set_grad_enabled, torch.is_grad_enabled()))
-    scope.set(position, n=n, phases=phases, rounds=0)
+    length.began = learner.progress.steps
+    scope.set(position, length=length, phases=length.phases, rounds=0)
     if position.resumption is not None:
-        position.resumption.begin(n, phases)
+        position.resumption.begin(length)
         position.resumed = True
 
 
@@ -190,7 +192,7 @@ def open_phase(learner: Learner, phase: Phase, owner: object, *, step: bool = Fa
             clear_gradients(learner)
             scope.set(learner.progress, accumulated=0)
     scope.set(learner.progress, phase=phase, step=0)
-    scope.set(position, skipped=0, at_entry=None, at_start=None, modes=None, stepping=False)
+    scope.set(position, skipped=0, partial=False, at_entry=None, at_start=None, modes=None, stepping=False)
     if phase.training is not None:
         position.modes = modes_of(learner.models)
         scope.undo.append(functools.partial(put_back_modes, position.modes))
@@ -209,7 +211,7 @@ def keep_outer(scope: Scope, learner: Learner) -> None:
     """Leave what is under way around a scope as it was: the step's state, the epoch's number, what is resumed."""
     scope.set(learner, step=learner.step)
     scope.set(learner.progress, epoch=learner.progress.epoch)
-    scope.set(learner.position, resumption=None, rounds=learner.position.rounds)
+    scope.set(learner.position, own=None, resumption=None, rounds=learner.position.rounds)
 
 
 #: In place of a thread's number, where no thread may enter the loop.

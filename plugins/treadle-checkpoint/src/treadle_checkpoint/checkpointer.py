@@ -38,7 +38,7 @@ from treadle_checkpoint.epoch_under_way import EpochUnderWay
 from treadle_checkpoint.errors import FolderInUseError
 from treadle_checkpoint.late_state import KnownState
 from treadle_checkpoint.model_file import model_digests
-from treadle_checkpoint.place import Place, between_epochs
+from treadle_checkpoint.place import Place
 from treadle_checkpoint.ranking import Ranking
 from treadle_checkpoint.run_folder import RunFolder
 from treadle_checkpoint.save_times import SaveTimes
@@ -185,8 +185,11 @@ class Checkpointer(Callback):
             under_way.beginning = False
 
     def on_epoch_end(self) -> None:
-        if self._epoch is not None:  # so that `throttle(Checkpointer(folder), EpochEnd, freq=5)` works
-            self._epoch.ended = True
+        under_way = self._epoch
+        if under_way is not None and under_way.depth:
+            under_way.inner_ended = True
+        elif under_way is not None:  # so that `throttle(Checkpointer(folder), EpochEnd, freq=5)` works
+            under_way.ended = True
 
     def on_fit_end(self) -> None:
         if self._epoch is None:  # else it is the end of a fit inside of an epoch
@@ -212,7 +215,7 @@ class Checkpointer(Callback):
         finally:
             under_way.close()
             self._epoch = None
-            if position_of(learner).n is None:
+            if position_of(learner).length is None:
                 self._files.lock.release()
         self._after_epoch(learner, under_way, begun)
         return result
@@ -222,16 +225,27 @@ class Checkpointer(Callback):
         under_way = self._epoch
         begun = self._ranking.begin(learner, phase)
         if under_way is not None:
-            under_way.depth += 1
+            under_way.depth, under_way.inner_ended = under_way.depth + 1, False
         try:
             result = yield
+        except CancelFittingException:
+            if under_way is not None and under_way.inner_ended:  # its value counts, as its epoch does
+                self._rank(learner, phase, begun)
+            raise
         finally:
             if under_way is not None:
-                under_way.depth -= 1
+                under_way.depth, under_way.inner_ended = under_way.depth - 1, False
         self._rank(learner, phase, begun)
-        if under_way is not None and self.times.due_after_epoch(phase, learner.progress.epoch):
+        if under_way is not None and self._due_after(learner, phase):
             self.times.requested = True
         return result
+
+    def _due_after(self, learner: Any, phase: Phase) -> bool:
+        """Whether to save after an epoch of a phase; by default after validation, where that is by steps."""
+        length = position_of(learner).length
+        if self.times.by_default and length is not None and length.by_steps and length.validation:
+            return bool(phase == length.validation[-1])
+        return self.times.due_after_epoch(phase, learner.progress.epoch)
 
     @hookimpl(wrapper=True)
     def step(self, learner: Any, phase: Phase) -> Generator[None, object, object]:
@@ -268,17 +282,21 @@ class Checkpointer(Callback):
             if self._ranking.by_training(learner, phase):
                 training = phase, self._ranking.training_value(learner, phase, under_way.recorded, self.metric)
         self._rank(learner, phase, begun)
-        place = between_epochs(position, under_way.rounds + 1)
+        place, length = under_way.place_after(), position.length
         if self.whole_run:
             place = place.ended_by(cancel, learner.callbacks)
-        in_vain = position.n is None and isinstance(phase, AbstractValidationPhase)  # a test set, perhaps
-        due = under_way.ended and self.times.due_after_epoch(phase, learner.progress.epoch) and not in_vain
+        in_vain = length is None and isinstance(phase, AbstractValidationPhase)  # a test set, perhaps
+        due = under_way.ended and self._due_after(learner, phase) and not in_vain
+        counts, steps = under_way.counts_after(), learner.progress.steps
+        is_over = length is not None and length.next_phase(counts, steps) is None
         if due or self.times.requested or self.times.requested_in_epoch or under_way.due():
             self.save(learner, place, training)
-        elif cancel is not None or (position.n is not None and place.rounds == position.n * len(place.phases)):
+        elif cancel is not None or is_over:
             with torch.no_grad():
                 complete = self._files.finish(learner, place, lambda: model_digests(learner))
-            if not complete and cancel is not None and self.save_when_cancelled:
+            at_end = length is not None and length.by_steps and self.times.by_default
+            wanted = at_end if cancel is None else self.save_when_cancelled
+            if not complete and wanted:
                 self.save(learner, place, training)
 
     def _check(self, learner: Any) -> None:
@@ -301,7 +319,7 @@ class Checkpointer(Callback):
                     )
             self.times.start_clock()
         self._files.claim()
-        self._checked = position_of(learner).n is not None
+        self._checked = position_of(learner).length is not None
 
     def save(self, learner: Any, place: Place, training: tuple[Phase, float | None] | None = None) -> None:
         """Save, at this place; for who asks for a save there is `request_save`.

@@ -30,9 +30,10 @@ class EpochUnderWay:
         saving: The callback.
 
     Attributes:
-        rounds: Epochs of the fit that had ended when it began.
+        counts: How far the fit had come when it began, or None outside of a fit.
         beginning: Whether its `EpochBegin` is being dispatched.
         ended: Whether its `EpochEnd` got through to the callback.
+        inner_ended: Whether that of the last epoch inside of it did.
         depth: How many steps of it, and epochs inside of it, are under way.
         recorded: How many values of its metrics there were before it.
         over_batches: Whether it goes over its data with `batches`.
@@ -42,8 +43,9 @@ class EpochUnderWay:
     def __init__(self, learner: Any, phase: Phase, saving: Checkpointer) -> None:
         self.learner, self.phase, self.saving = learner, phase, saving
         self.position = position_of(learner)
-        self.rounds = self.position.rounds
-        self.beginning = self.ended = self.over_batches = self.saved = False
+        self.rounds, length = self.position.rounds, self.position.length
+        self.counts = None if length is None else length.counts(self.rounds)
+        self.beginning = self.ended = self.inner_ended = self.over_batches = self.saved = False
         self.depth = 0
         self._taken = self._steps = 0  # batches of it, since it began or was resumed; steps of it that have begun
         self._loader: LoaderPlace | None = None
@@ -64,6 +66,15 @@ class EpochUnderWay:
     def is_over(self) -> bool:
         """Whether it had come to its end when the fit was cancelled."""
         return self.ended or self.position.rounds > self.rounds
+
+    def counts_after(self) -> Any:
+        """How far the fit will have come when it has ended; None outside of a fit."""
+        length, rounds = self.position.length, self.position.rounds
+        return None if length is None or self.counts is None else self.counts.after(self.phase, length.counts(rounds))
+
+    def place_after(self) -> Place:
+        """The place when it has ended."""
+        return replace(between_epochs(self.position, self.counts_after()), rounds=self.rounds + 1)
 
     def due(self) -> bool:
         """Whether so many steps or minutes have passed since the last save."""
@@ -104,7 +115,7 @@ class EpochUnderWay:
 
     def _place(self, digest: str | None = None) -> Place:
         return replace(
-            between_epochs(self.position, self.rounds),
+            replace(between_epochs(self.position), rounds=self.rounds),
             phase=phase_key(type(self.phase)),
             data=self.phase.data_name,
             batches=self._start[1] + self._taken,
@@ -119,7 +130,7 @@ class EpochUnderWay:
         Args:
             in_step: Whether a step was cancelled; else the epoch's scope has ended already.
         """
-        if self.saved or not self.saving.save_when_cancelled or self.position.n is None:
+        if self.saved or not self.saving.save_when_cancelled or self.position.length is None:
             return
         self.saved = True
         if (in_step or self._steps) and not self.over_batches:

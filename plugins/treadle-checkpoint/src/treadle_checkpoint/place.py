@@ -20,9 +20,14 @@ class Place:
     """Where in its fit, and where in an epoch, a run was saved: between two steps, or between two epochs.
 
     Args:
-        n: The number of epochs that the fit was asked for; None outside of a fit.
-        rounds: Epochs of that fit, of any phase, that have ended.
-        phases: The keys of the phases that each of its epochs has.
+        n: The number of epochs that the fit was asked for; None outside of a fit, and in one of some steps.
+        total: The number of training steps that it was asked for, or None.
+        every: The number of training steps from validation to validation, or None.
+        began: How many training steps had been done when it began.
+        rounds: Epochs of that fit, of any phase, that have ended, without those inside of others.
+        passes: Epochs of training that have ended, if it goes by steps.
+        validations: Epochs of validation that have ended, wherever, if it goes by steps.
+        phases: The keys of the phases that it runs.
         phase: The key of the phase of the epoch under way; None between two epochs.
         data: What its data are called in `learner.data`, if they are there.
         batches: How many of its batches are done.
@@ -34,7 +39,12 @@ class Place:
     """
 
     n: int | None = None
+    total: int | None = None
+    every: int | None = None
+    began: int = 0
     rounds: int = 0
+    passes: int = 0
+    validations: int = 0
     phases: tuple[str, ...] = ()
     phase: str | None = None
     data: str | None = None
@@ -45,6 +55,11 @@ class Place:
     ended: dict[str, Any] | None = None
     by: str | None = None
 
+    @property
+    def in_fit(self) -> bool:
+        """Whether it is in a fit."""
+        return self.n is not None or self.total is not None
+
     def ended_by(self, cancel: CancelFittingException | None, callbacks: Iterable[Callback]) -> Place:
         """The same place, in a fit that was cancelled there; it is over then only if that is final."""
         if cancel is None or not cancel.final:
@@ -53,9 +68,26 @@ class Place:
         return replace(self, ended=cancel_state(cancel), by=keys[0] if keys else None)
 
 
-def between_epochs(position: Any, rounds: int) -> Place:
-    """The place between two epochs, after this number of rounds of the fit under way."""
-    return Place(position.n, rounds, tuple(phase_key(type(phase)) for phase in position.phases))
+def between_epochs(position: Any, counts: Any = None) -> Place:
+    """The place between two epochs of the fit under way, if there is one.
+
+    Args:
+        counts: How far it has come. Default: as far as it has.
+    """
+    length = position.length
+    if length is None:
+        return Place(rounds=position.rounds)
+    rounds, passes, validations = length.counts(position.rounds) if counts is None else counts
+    return Place(
+        n=length.n,
+        total=length.steps,
+        every=length.validate_every,
+        began=length.began,
+        rounds=rounds,
+        passes=passes,
+        validations=validations,
+        phases=tuple(phase_key(type(phase)) for phase in length.phases),
+    )
 
 
 def place_of(values: Any, file: Path) -> Place:
@@ -65,9 +97,9 @@ def place_of(values: Any, file: Path) -> Place:
         DamagedCheckpointError: if it is none.
     """
     valid = {
-        "n": lambda value: value is None or is_count(value),
+        **dict.fromkeys(("n", "total", "every"), lambda value: value is None or is_count(value)),
         "phases": lambda value: isinstance(value, list) and all(map(is_text, value)),
-        **dict.fromkeys(("rounds", "batches", "steps"), is_count),
+        **dict.fromkeys(("began", "rounds", "passes", "validations", "batches", "steps"), is_count),
         **dict.fromkeys(("phase", "data", "digest", "first", "by"), lambda value: value is None or is_text(value)),
         "ended": lambda value: value is None or isinstance(value, dict),
     }

@@ -59,7 +59,7 @@ class Ranking:
 
     def begin(self, learner: Any, phase: Phase) -> Begun | None:
         """An epoch begins; None if it ranks nothing."""
-        if position_of(learner).n is None or not self.measures(phase):
+        if position_of(learner).length is None or not self.measures(phase):
             return None
         if self.label(learner) is None:
             self.inner = phase_label(phase)

@@ -41,14 +41,14 @@ class SavedRun:
             self.state.put_back_data(self.learner, over=over)
         self.learner.position.resumption = None
 
-    def begin(self, n: int, phases: tuple[Phase, ...]) -> None:
+    def begin(self, length: Any) -> None:
         """Refuse a fit that does not go on where the saved one was.
 
         Raises:
-            MismatchError: if it has other phases, or fewer epochs than were done.
+            MismatchError: if it has other phases, another number of steps, or fewer epochs than were done.
         """
-        place = self.place
-        if place.n is None:
+        place, phases = self.place, length.phases
+        if not place.in_fit:
             raise MismatchError(
                 f"The run was saved in an epoch of {place.phase} that was run by treadle.epoch and not by fit.\n"
                 f"Fix: run that epoch first:\n"
@@ -60,12 +60,25 @@ class SavedRun:
                 f"{' and '.join(keys)}.\n"
                 f"Fix: resume with the same phases; without validation data there is no validation."
             )
-        if n * len(phases) < place.rounds + (place.phase is not None):
+        if (place.total, place.every) != (length.steps, length.validate_every) or (place.n is None) != (
+            length.n is None
+        ):
             raise MismatchError(
-                f"The saved fit({place.n}) is already past epoch {n}.\n"
+                f"The saved fit was {call(place.n, place.total, place.every)}, and this one is "
+                f"{call(length.n, length.steps, length.validate_every)}.\n"
+                f"Fix: resume with the same length, which counts from the beginning of that fit:\n"
+                f"    learner.{call(place.n, place.total, place.every)}"
+            )
+        done, each = (place.passes, len(length.training)) if length.by_steps else (place.rounds, len(phases))
+        trained = length.training if length.by_steps else phases
+        in_epoch = place.phase in [phase_key(type(phase)) for phase in trained]
+        if length.n is not None and length.n * each < done + in_epoch:
+            raise MismatchError(
+                f"The saved fit({place.n}) is already past epoch {length.n}.\n"
                 f"Fix: n counts from the beginning of that fit, so pass the same number:\n"
                 f"    learner.fit({place.n})"
             )
+        length.began, length.passes, length.validations = place.began, place.passes, place.validations
         self.learner.position.rounds = place.rounds
 
     def restore(self) -> None:
@@ -131,6 +144,12 @@ class SavedRun:
         with checked(self.where):
             self.state.random_state(learner, "now", without=self.without).put_back()
         return batches
+
+
+def call(n: int | None, steps: int | None, every: int | None) -> str:
+    """The call of a fit of this length."""
+    arguments = [str(n)] if steps is None else [f"steps={steps}"]
+    return f"fit({', '.join([*arguments, *([] if every is None else [f'validate_every={every}'])])})"
 
 
 @contextmanager

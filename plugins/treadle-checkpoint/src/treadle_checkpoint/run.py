@@ -64,7 +64,7 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
     refuse_non_finite(learner.model)
     refuse_unresumable(learner.data)
     progress, position = learner.progress, learner.position
-    state, place = capture_run(learner, copy=False), between_epochs(position, position.rounds)
+    state, place = capture_run(learner, copy=False), between_epochs(position)
     try:
         about = {"epoch": progress.epoch, "steps": progress.steps}
         write(path, state, place, lambda weights: about, replaced_in_validation(learner))
@@ -82,8 +82,9 @@ def resume(
 ) -> Path:
     """Take over a run that was saved, into a learner that was built as the saved one was.
 
-    After it, `learner.fit(n)` with the n of the fit that was interrupted does what was left of it, in the middle of
-    an epoch from the next batch on. On the CPU everything is then bit for bit as in a run that never stopped.
+    After it, `learner.fit(n)` with the n of the fit that was interrupted, or `learner.fit(steps=...)` with its steps,
+    does what was left of it, in the middle of an epoch from the next batch on. On the CPU everything is then bit for
+    bit as in a run that never stopped.
 
     The fit dispatches `FitBegin` and, in the middle of an epoch, that epoch's `EpochBegin` again, so that callbacks
     can open files and progress bars; what they change of the learner by that is put back. No code in the files is
@@ -133,8 +134,8 @@ def resume(
         state.check(learner, where=str(path), without=without)
     saved.over()
     saved.put_back("entry", data=False)
-    learner.position.rounds = place.rounds if place.n is None else 0
-    if place.phase is not None or place.n is not None:
+    learner.position.rounds = 0 if place.in_fit else place.rounds
+    if place.phase is not None or place.in_fit:
         learner.position.resumption = saved
     else:
         saved.put_back_data()
@@ -144,5 +145,5 @@ def resume(
 def refuse_inside(learner: Any, message: str) -> None:
     """Refuse what cannot be done while a learner, or the one that a callback has a view of, is in its loop."""
     with suppress(ArgumentTypeError):  # it is not a learner
-        if position_of(learner).n is not None or learner.progress.phase is not None:
+        if position_of(learner).length is not None or learner.progress.phase is not None:
             raise CheckpointError(message)

@@ -15,6 +15,7 @@ class SaveTimes:
         every_epochs, every_steps, every_minutes, phase, during, clock: See `Checkpointer`.
 
     Attributes:
+        by_default: Whether nothing says when to save.
         requested: Whether to save when the step under way, or the epoch, has ended.
         requested_in_epoch: Whether to save when the epoch under way has ended.
     """
@@ -38,7 +39,8 @@ class SaveTimes:
             subclass_of(kind, f"Checkpointer({name})", Phase, f"Checkpointer(folder, {name}=ValidationPhase)")
         self._clock = function(clock, "Checkpointer(clock)", "Checkpointer(folder, clock=time.monotonic)", takes=())
         self._steps, self._minutes, self._during = every_steps, every_minutes, during
-        self._epochs = 1 if every_epochs is every_steps is every_minutes is None else every_epochs
+        none = every_epochs is every_steps is every_minutes is None
+        self._epochs, self.by_default = 1 if none else every_epochs, none and phase is None
         self.requested = self.requested_in_epoch = False
         self._late = False  # whether so many minutes had passed when the step under way began
         self._counted = 0  # the count of steps at the last save, or where the epoch began

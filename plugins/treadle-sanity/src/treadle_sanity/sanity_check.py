@@ -62,7 +62,7 @@ class SanityCheck(Callback):
     def on_fit_begin(self, learner: Any) -> None:
         """Run the checks here if no epoch will begin, because there are no data for it."""
         position = position_of(learner)
-        for phase in position.phases if position.n else ():
+        for phase in () if position.length is None or position.length.nothing else position.phases:
             if not self.done and phase.training and phase.data_name not in (None, *learner.data):
                 self.run(learner, phase)
 

@@ -241,10 +241,12 @@ def ticks(learner: Any, each: Unit) -> int | None:
     Unknown is what a phase with an `epoch` of its own does, or a callback that overrides an epoch or a step; and how
     many updates a phase with a `step` of its own makes, or a callback that accumulates or overrides the update.
     """
-    position = position_of(learner)
-    phases = [phase for phase in position.phases if isinstance(phase, AbstractTrainingPhase)]
-    n = position.n or 0
-    if each == "epoch" or not n * len(phases):
+    length = position_of(learner).length
+    if length is None or length.nothing:
+        return 0
+    phases = [phase for phase in length.phases if isinstance(phase, AbstractTrainingPhase)]
+    n = length.n
+    if n is not None and (each == "epoch" or not phases):
         return n * len(phases)
     if each == "update" and any(type(phase).step is not TrainingPhase.step for phase in phases):
         return None
@@ -256,7 +258,12 @@ def ticks(learner: Any, each: Unit) -> int | None:
         if any(name in hooks and not hooks[name].wrapper for name in deciding):
             return None
     lengths = [steps_of(learner, phase) for phase in phases]
-    return None if None in lengths else n * sum(filter(None, lengths))
+    steps, known = length.steps, None if None in lengths else sum(filter(None, lengths))
+    if steps is None or n is not None:
+        return None if known is None or n is None else n * known
+    if each != "epoch":
+        return steps
+    return None if known is None or len(phases) > 1 else -(-steps // known)
 
 
 def steps_of(learner: Any, phase: Phase) -> int | None:

@@ -193,7 +193,7 @@ class EarlyStopping(Callback):
             depth = len(position.scopes)
             outer = [watch for watch in self._fits if watch.depth < depth]  # the fits around this one
             self._fits = [*outer, Watch(self._criterion, depth, learner.progress.epoch)]
-        if position.n:
+        if position.length is not None and not position.length.nothing:
             self._watch.choose(position.phases, self.train_phase, self.test_phase)
         self._watch.stopper.start()
 
@@ -206,7 +206,7 @@ class EarlyStopping(Callback):
 
     def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
         self._phase, watch = None, self._watch
-        if position_of(learner).n is None:
+        if position_of(learner).length is None:
             return
         feeds = self._criterion.uses_training and isinstance(phase, self.train_phase)
         if feeds and self._criterion.compares_training:

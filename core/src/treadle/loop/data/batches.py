@@ -46,6 +46,8 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
     iterator = first_to_come(learner, phase, data)
     for tap in learner.position.taps.values():
         iterator = tap(iterator)
+    if learner.position.own is not None and phase.training:
+        iterator = learner.position.own.until_trained(data, iterator)
     return iterator
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from treadle.callback import Callback
 from treadle.events import hookimpl
 from treadle.learner import Learner
+from treadle.loop.length import Length
 from treadle.phases import AbstractTrainingPhase, Phase
 from treadle.state.run.capture import capture_run
 from treadle.state.run.values import has_state
@@ -80,7 +81,7 @@ class Saved:
         self.run_state.put_back(self._learner, moment=moment)
         self._learner.position.rounds = self.rounds
 
-    def begin(self, n: int, phases: tuple[Phase, ...]) -> None:
+    def begin(self, length: Length) -> None:
         """Go on in the round that was under way."""
         self._learner.position.rounds = self.rounds
 
