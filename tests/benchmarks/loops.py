@@ -130,6 +130,49 @@ def with_treadle(callbacks: tuple[Any, ...] = ()) -> Run:
     return lambda data: learner.fit(1, (data,))
 
 
+def with_train() -> Run:
+    """The loop as Flux.jl's `train`, in its implicit style."""
+    from treadle_flux import params, train
+
+    model, lossfn = network(), nn.MSELoss()
+    optimizer, parameters = sgd(model.parameters()), params(model)
+    return lambda data: train(lambda xs, ys: lossfn(model(xs), ys), parameters, data, optimizer)
+
+
+def rows(count: int = 60_000) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs (count, 32) and targets (count, 1) in memory."""
+    xs = torch.randn(count, 32, generator=torch.Generator().manual_seed(0))
+    return xs, xs.sum(dim=1, keepdim=True)
+
+
+def gathered_by_hand(batchsize: int = 32) -> Callable[[], Iterator[Any]]:
+    """A shuffled pass over rows in memory as one writes it: a gather for each batch."""
+    xs, ys = rows()
+
+    def run() -> Iterator[Any]:
+        order = torch.randperm(len(xs))
+        for i in range(0, len(xs), batchsize):
+            yield xs[order[i : i + batchsize]], ys[order[i : i + batchsize]]
+
+    return run
+
+
+def loaded_by_torch(batchsize: int = 32) -> Callable[[], Iterator[Any]]:
+    """The same from torch's loader."""
+    from torch.utils.data import DataLoader, TensorDataset
+
+    loader = DataLoader(TensorDataset(*rows()), batchsize, shuffle=True)
+    return lambda: iter(loader)
+
+
+def loaded_from_memory(batchsize: int = 32) -> Callable[[], Iterator[Any]]:
+    """The same from the loader of treadle-flux."""
+    from treadle_flux import DataLoader
+
+    loader = DataLoader(rows(), batchsize, shuffle=True)
+    return lambda: iter(loader)
+
+
 def with_default_callbacks() -> Run:
     """The loop as a learner with its five default callbacks; what they print goes nowhere."""
     from treadle import Learner

@@ -59,6 +59,22 @@ def of_the_update() -> dict[str, tuple[loops.Run, loops.Run]]:
     }
 
 
+def of_loaders(rounds: int) -> dict[str, float]:
+    """The seconds of a batch from each loader: whole shuffled passes over 60,000 rows, in turn; the medians."""
+    loaders = {
+        "by hand": loops.gathered_by_hand(),
+        "torch": loops.loaded_by_torch(),
+        "treadle-flux": loops.loaded_from_memory(),
+    }
+    found: dict[str, list[float]] = {name: [] for name in loaders}
+    for _ in range(rounds):
+        for name, begin_pass in loaders.items():
+            begin = time.perf_counter()
+            count = sum(1 for _ in begin_pass())
+            found[name].append((time.perf_counter() - begin) / count)
+    return {name: statistics.median(times) for name, times in found.items()}
+
+
 def seconds_of_a_handler(handlers: int = 50) -> float:
     """The time that one handler that does nothing adds to a dispatch."""
     from treadle import StepEnd, TrainingPhase
@@ -164,6 +180,13 @@ def main() -> None:
     for name, (by_hand, with_callback) in of_the_update().items():
         ratio = ratios({"by hand": by_hand, name: with_callback}, rounds=rounds)[name]
         rows.append((name, f"{ratio:.3f} x by hand", "1.03"))
+    ratio = ratios({"by hand": loops.by_hand(), "train": loops.with_train()}, rounds=rounds)["train"]
+    rows.append(("treadle-flux: train", f"{ratio:.3f} x by hand", ""))
+    loaders = of_loaders(rounds)
+    for name, seconds in loaders.items():
+        rows.append((f"A batch of rows in memory, {name}", f"{seconds * 1e6:.1f} us", ""))
+    times = loaders["torch"] / loaders["treadle-flux"]
+    rows.append(("treadle-flux: DataLoader", f"torch's takes {times:.0f} times as long", "at least 30"))
     peers: dict[str, loops.Run] = {}
     if importlib.util.find_spec("ignite"):
         peers |= {"Ignite, nothing": loops.with_ignite(), "Ignite, bar": loops.with_ignite(bar=True)}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import treadle_flux
 import treadle_optim
 from torch import nn
 from torch.utils.data import (
@@ -73,6 +74,11 @@ def batch_list(seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 def shuffled(seed: int = 1, **options: Any) -> DataLoader[Any]:
     return DataLoader(TensorDataset(*rows(seed)), batch_size=4, **{"shuffle": True, **options})
+
+
+def in_memory(seed: int = 1, batchsize: int = 5) -> Any:
+    """The loader of treadle-flux, with a generator of its own."""
+    return treadle_flux.DataLoader(rows(seed), batchsize, shuffle=True)
 
 
 def net() -> nn.Module:
@@ -607,6 +613,12 @@ SETUPS = [
         "generators in a data set", data=lambda: (DataLoader(Augmented(), 4, shuffle=True), DataLoader(Augmented(2), 4))
     ),
     Setup("noise from global generators", data=lambda: (DataLoader(GlobalNoise(), 4), DataLoader(GlobalNoise(2), 4))),
+    Setup("data in memory", data=lambda: (in_memory(), treadle_flux.DataLoader(rows(2), 5, partial=False))),
+    Setup("data in memory, validated often", data=lambda: (in_memory(), in_memory(2)), during=Phase),
+    Setup("data in memory for both", lambda f: [ValidateInside()], data=lambda: (loader := in_memory(), loader)),
+    Setup("data in memory, cancelled steps", lambda f: [Skip(), *metrics()], data=lambda: (in_memory(batchsize=2),)),
+    Setup("data in memory, a cancelled epoch", lambda f: [Short()], data=lambda: (in_memory(batchsize=2),)),
+    Setup("data in memory, stopped for good", lambda f: [StopIn()], data=lambda: (in_memory(batchsize=2),)),
     Setup("a loader with a state", data=lambda: (StatefulLoader(), batch_list(2))),
     Setup("an iterable data set", data=lambda: (DataLoader(Lines(), 4), batch_list(2))),
     Setup("generators in a slot and a closure", data=lambda: (Wrapped(), batch_list(2))),

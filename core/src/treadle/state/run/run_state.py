@@ -24,7 +24,7 @@ from treadle.state.run.model_state import (
 )
 from treadle.state.run.objects.preserved import remember
 from treadle.state.run.optimizer_state import named_parameters
-from treadle.state.run.values import unflatten
+from treadle.state.run.values import has_state, unflatten
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
@@ -160,6 +160,10 @@ class RunState:
                 and not as they were before its first batch. Default: no.
         """
         states.put_back(learner.data, {**self.part("data"), **(self.part("data_now") if over else {})})
+        if over:
+            for name in self.part("started"):
+                if name in learner.data and has_state(learner.data[name]):
+                    iter(learner.data[name])  # the pass that its own state is in is left, and the next begins anew
 
     def pass_start(self, learner: Learner) -> PassStart:
         """How things stood before the first batch of the epoch under way, for the learner that goes on with it."""
