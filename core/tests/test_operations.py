@@ -1,7 +1,10 @@
 import inspect
+import textwrap
 
 import pytest
 import torch
+import treadle
+import treadle.operations
 from torch import nn
 from treadle import (
     ArgumentTypeError,
@@ -384,11 +387,16 @@ def lbfgs(parameters):
 def test_an_optimizer_that_needs_a_closure_is_an_error_with_the_fix() -> None:
     with pytest.raises(TypeError, match="closure") as raised:
         toy_learner(optimizer=lbfgs).fit(1)
-    assert raised.value.__notes__ == [
-        "LBFGS computes the loss itself, several times in a step.\nFix: override `update` in a callback:\n"
-        "    def update(self, learner): learner.optimizer.step(closure); return True",
-        "Raised in TrainingPhase, epoch 1, step 1.",
-    ]
+    note, place = raised.value.__notes__
+    assert place == "Raised in TrainingPhase, epoch 1, step 1."
+    what, fix, code = note.split("\n", 2)
+    assert what == "LBFGS computes the loss itself, several times in a step."
+    assert fix == "Fix: override `update` in a callback, by the operations, to which all other callbacks belong:"
+    names = {**vars(treadle), **vars(treadle.operations)}
+    exec(textwrap.dedent(code), names)
+    learner = toy_learner(names["Closure"](), optimizer=lambda parameters: torch.optim.LBFGS(parameters, lr=0.01))
+    learner.fit(2)
+    assert learner.model.weight.item() == pytest.approx(3.0, abs=0.5)
 
 
 def test_an_optimizer_that_needs_a_closure_gets_it_from_a_callback() -> None:

@@ -272,6 +272,7 @@ FACETS = {
     "guard": True,
     "guard_fix": "count its steps",
     "skips_updates": True,
+    "every_backward": True,
     "optional_state": True,
     "hyperparameters": [object()],
     "move_data": print,

@@ -7,6 +7,7 @@ from treadle import Learner
 from treadle_amp import MixedPrecision
 from treadle_checkpoint import Checkpointer, checkpoints, resume
 from treadle_optim import SAM, Accumulate, ClipGradients
+from treadle_stopping import NonFiniteLoss, StopOnNaNLoss
 
 RHO, CLIP, N, BATCHES, EPOCHS = 0.2, 0.5, 3, 7, 2
 SCALES = {"init_scale": 2.0**14, "growth_interval": 2}
@@ -102,9 +103,9 @@ def learner_of(precision, spikes, *others):
     ("precision", "spikes"), [("bf16", ()), ("fp16", ()), ("fp16", (2,)), ("fp16", (7, 9))], ids=str
 )
 def test_both_passes_run_under_the_same_precision_scaler_and_accumulation(precision, spikes) -> None:
-    learner = learner_of(precision, spikes)
+    learner = learner_of(precision, spikes, StopOnNaNLoss())  # whom an update that the scaler skips does not concern
     torch.manual_seed(1)
-    learner.fit(EPOCHS)
+    assert learner.fit(EPOCHS).cancelled is None
     model, updates = by_hand({"bf16": torch.bfloat16, "fp16": torch.float16}[precision], spikes)
     assert all(map(torch.equal, learner.model.state_dict().values(), model.state_dict().values()))
     assert learner.progress.updates == updates
@@ -124,3 +125,32 @@ def test_it_goes_on_from_every_step_bit_equal(precision, spikes, tmp_path) -> No
         again.fit(EPOCHS)
         assert all(map(torch.equal, again.model.state_dict().values(), learner.model.state_dict().values()))
         assert again.progress.updates == learner.progress.updates
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_loss_of_the_second_pass_that_is_not_finite_stops_before_the_update(precision) -> None:
+    class Breaks(nn.Module):
+        """NaN in its eleventh call: the second pass of the second update, whose batches are 4, 5 and 6."""
+
+        def __init__(self):
+            super().__init__()
+            self.calls = 0
+
+        def forward(self, yhats, ys):
+            self.calls += 1
+            loss = nn.functional.mse_loss(yhats.float(), ys)
+            return loss * torch.nan if self.calls == 11 else loss
+
+    guard = StopOnNaNLoss()
+    learner, once = learner_of(precision, (), guard), learner_of(precision, ())
+    learner.lossfn = Breaks()
+    torch.manual_seed(1)
+    once.fit(1, (data()[:N],))
+    torch.manual_seed(1)
+    stop = learner.fit(1).cancelled
+    assert isinstance(stop, NonFiniteLoss)
+    assert stop.callback is guard
+    assert str(stop).startswith("The training loss is nan. Training stopped before the update, so the parameters are")
+    assert learner.progress.updates == 1
+    for ours, theirs in zip(learner.model.parameters(), once.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)

@@ -142,6 +142,9 @@ class Callback:
             its own, the code. Default: nothing.
         skips_updates: Whether it skips updates whose gradients are not finite, as a gradient scaler does. A guard that
             refuses such gradients leaves them to it. Default: False.
+        every_backward: Whether its handlers of `BackwardBegin` and `BackwardEnd` are also called around a backward pass
+            that a callback performs by itself, in `learner.loop`: what guards the loss must see all of which gradients
+            are computed. Default: False.
         optional_state: Whether a saved run may be resumed with or without this callback, whatever
             its `state_dict` held. Default: False.
         hyperparameters: What it sets of the optimizers, each with a `name` and a method
@@ -178,6 +181,7 @@ class Callback:
     guard: bool = False
     guard_fix: str = ""
     skips_updates: bool = False
+    every_backward: bool = False
     optional_state: bool = False
     hyperparameters: Sequence[Any] = ()
     move_data: Callable[[Any], Any] | None = None

@@ -259,11 +259,7 @@ class Update(Operation):
                 optimizer.step()
             except TypeError as error:
                 if needs_closure(optimizer):
-                    error.add_note(
-                        f"{type(optimizer).__name__} computes the loss itself, several times in a step.\n"
-                        f"Fix: override `update` in a callback:\n"
-                        f"    def update(self, learner): learner.optimizer.step(closure); return True"
-                    )
+                    error.add_note(CLOSURE.format(type(optimizer).__name__))
                 raise
         return True
 
@@ -283,6 +279,24 @@ class Update(Operation):
         """Count the update; its gradients are used up."""
         learner.position.updates.end_update(learner, changed)
 
+
+#: What to do about an optimizer that cannot step without a closure.
+CLOSURE = """\
+{} computes the loss itself, several times in a step.
+Fix: override `update` in a callback, by the operations, to which all other callbacks belong:
+    class Closure(Callback):
+        state_access = {{"loop": Write, "model": Write, "optimizer": Write, "step": Write}}
+
+        def update(self, learner, phase: AbstractTrainingPhase):
+            def closure():
+                learner.step.yhats = learner.loop.perform(Forward)
+                learner.step.loss = learner.loop.perform(Loss)
+                learner.loop.perform(Backward)
+                learner.loop.perform(FinalizeGradients)
+                return learner.step.loss
+
+            learner.optimizer.step(closure)
+            return True"""
 
 #: What a model or a loss function raises that gets what it cannot use.
 ARGUMENT_ERRORS = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)

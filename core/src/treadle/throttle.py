@@ -185,6 +185,7 @@ class ConditionalCallback(Callback):
     guard = forwarded("guard")
     guard_fix = forwarded("guard_fix")
     skips_updates = forwarded("skips_updates")
+    every_backward = forwarded("every_backward")
     optional_state = forwarded("optional_state")
     hyperparameters = forwarded("hyperparameters")
     move_data = forwarded("move_data")

@@ -41,7 +41,7 @@ from treadle.authoring import keep_gradients, position_of
 from treadle.errors import ArgumentTypeError, ArgumentValueError, DataError
 from treadle.operations import Backward, FinalizeGradients, Forward, Loss, Update
 from treadle_checkpoint import Checkpointer, checkpoints, resume
-from treadle_optim import Accumulate, CentraliseGradients, ClipGradients
+from treadle_optim import SAM, Accumulate, CentraliseGradients, ClipGradients
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -648,9 +648,9 @@ def test_it_is_shown_with_its_arguments() -> None:
 @pytest.mark.parametrize(
     ("callback", "reason"),
     [
-        (Accumulate(2), "of the last batch alone"),
-        (ClipGradients(norm=1), "and what ClipGradients changes would be lost"),
-        (CentraliseGradients(), "and what CentraliseGradients changes would be lost"),
+        (Accumulate(2), "may compute the gradients itself, of the last batch alone"),
+        (ClipGradients(norm=1), "may compute the gradients anew there, without ClipGradients"),
+        (CentraliseGradients(), "may compute the gradients anew there, without CentraliseGradients"),
     ],
     ids=repr,
 )
@@ -661,5 +661,26 @@ def test_an_optimizer_that_computes_the_gradients_itself_is_refused(callback, re
         def update(self, learner, phase: AbstractTrainingPhase):
             raise AssertionError
 
-    with pytest.raises(CallbackConflictError, match=f"may compute the gradients itself, {reason}"):
+    with pytest.raises(CallbackConflictError, match=reason):
         toy_learner(callback, Closure())
+
+
+@pytest.mark.parametrize("callback", [Accumulate(2), ClipGradients(norm=1), CentraliseGradients(), SAM()], ids=repr)
+def test_one_that_does_so_behind_the_learners_back_is_refused_in_its_first_update(callback) -> None:
+    class Closure(Callback):
+        state_access = {"model": Write, "optimizer": Write, "step": Read, "lossfn": Read}
+
+        def update(self, learner, phase: AbstractTrainingPhase):
+            def closure():
+                learner.optimizer.zero_grad()
+                loss = learner.lossfn(learner.model(learner.step.xs), learner.step.ys)
+                loss.backward()
+                return loss
+
+            learner.optimizer.step(closure)
+            return True
+
+    learner = toy_learner(callback, Closure())
+    with pytest.raises(CallbackError, match=rf"^Closure computed gradients anew in `update`, .* {callback.name} \(at"):
+        learner.fit(1)
+    assert learner.progress.updates == 0

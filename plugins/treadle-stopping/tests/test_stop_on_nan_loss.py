@@ -22,12 +22,13 @@ from treadle import (
     Write,
     accesses,
     epoch,
+    hookimpl,
     run_step,
     throttle,
     toy_learner,
 )
 from treadle.authoring import handles
-from treadle.operations import Update
+from treadle.operations import Backward, Forward, Loss, Update
 from treadle_stopping import NonFiniteGradients, NonFiniteLoss, StopOnNaNLoss
 from treadle_stopping.stop_on_nan_loss import are_finite, stopped
 
@@ -84,6 +85,36 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(value):
     assert isinstance(result.cancelled, NonFiniteLoss)
     assert not math.isfinite(result.cancelled.value)
     assert torch.equal(learner.model.weight, two_steps.model.weight)
+
+
+class Anew(Callback):
+    """Computes the gradients of each batch a second time, with weights that are moved."""
+
+    state_access = {"loop": Write, "model": Write, "step": Write}
+
+    @hookimpl(wrapper=True)
+    def finalize_gradients(self, learner, phase: TrainingPhase):
+        learner.step.yhats = learner.loop.perform(Forward)
+        learner.step.loss = learner.loop.perform(Loss)
+        learner.loop.perform(Backward)
+        return (yield)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_so_does_the_loss_of_a_backward_pass_that_a_callback_performs(value):
+    def lossfn(yhats, ys):
+        losses.append(torch.nn.functional.mse_loss(yhats, ys) * (value if len(losses) == 3 else 1.0))
+        return losses[-1]
+
+    guard, losses = StopOnNaNLoss(), []
+    learner = toy_learner(Anew(), guard)
+    learner.lossfn = lossfn
+    stop = learner.fit(1, ([GOOD] * 4,)).cancelled
+    assert isinstance(stop, NonFiniteLoss)
+    assert stop.callback is guard
+    assert not math.isfinite(stop.value)
+    assert (learner.progress.updates, len(losses)) == (1, 4)
+    assert learner.model.weight.isfinite().all()
 
 
 def test_the_reason_names_the_value():

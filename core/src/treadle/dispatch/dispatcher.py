@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from treadle.callback import Callback, unwrap
 from treadle.dispatch.call import Call, wrong_arguments
 from treadle.dispatch.guards import GuardCheck
+from treadle.dispatch.new_gradients import watch_for
 from treadle.dispatch.registration import CallbackManager
 from treadle.dispatch.runners import Run, one_after_the_other
 from treadle.dispatch.wrappers import with_callbacks
 from treadle.errors import CallbackError
-from treadle.events import EpochEnd, Event, Hook, StepEnd
+from treadle.events import BackwardBegin, BackwardEnd, EpochEnd, Event, Hook, StepEnd
 from treadle.loop.loop import equal
-from treadle.operations import Operation
+from treadle.operations import Backward, Operation, Update
 from treadle.phases import Phase
 from treadle.state.views import view
 
@@ -61,9 +62,7 @@ class Handle(dict[type[Hook], Callable[..., Any]]):
             raise wrong_arguments(hook, args) from None
 
     def __missing__(self, hook: type[Hook]) -> Callable[..., Any]:
-        if hook not in self._calls:
-            self._calls[hook] = self._dispatcher.calls(hook, self.phase)
-        function = self._dispatcher.compile(hook, self.phase, self._calls[hook])
+        function = self._dispatcher.compile(hook, self.phase, self._calls_of(hook))
         if self._check is not None and not self._check.over and hook in (StepEnd, EpochEnd):
             function = self._and_check(self._check, hook, function)
         self[hook] = function
@@ -80,6 +79,23 @@ class Handle(dict[type[Hook], Callable[..., Any]]):
                 self[hook] = dispatch
 
         return dispatch_and_check
+
+    def perform(self, operation: type[Operation], *args: Any) -> Any:
+        """Do an operation that is no part of the loop's own step; who sees every backward pass sees it too."""
+        around = [BackwardBegin, BackwardEnd] if operation is Backward else []
+        watching = [[call for call in self._calls_of(hook) if call.callback.every_backward] for hook in around]
+        if not any(watching):
+            return self(operation, *args)
+        before, after = (one_after_the_other(calls) if calls else nothing for calls in watching)
+        before()
+        result = self(operation, *args)
+        after()
+        return result
+
+    def _calls_of(self, hook: type[Hook]) -> list[Call]:
+        if hook not in self._calls:
+            self._calls[hook] = self._dispatcher.calls(hook, self.phase)
+        return self._calls[hook]
 
     def use(self, phase: Phase | None) -> None:
         """Pass this phase from now on. It is equal to the one before."""
@@ -100,6 +116,7 @@ class Dispatcher:
         self._views = {callback: view(learner, callback) for callback in callbacks}
         self._handles: dict[type[Phase | None], list[Handle]] = {}
         self._warned: set[tuple[Callback, type[Phase]]] = set()
+        self._warned_lost: set[str] = set()
 
     def handle(self, phase: Phase | None) -> Handle:
         """What is called in a phase, or for None outside of all phases."""
@@ -148,7 +165,10 @@ class Dispatcher:
             operation: Callable[..., Any] = functools.partial(hook.run, self._learner, phase)
             if calls:
                 follow = [] if hook.check_result is None else [functools.partial(hook.check_result, self._learner)]
-                operation = with_callbacks(hook, calls, operation, follow)
+                watch = watch_for(self._learner, calls, self._warned_lost) if hook is Update else None
+                core = operation if watch is None else watch.until(operation)
+                operation = with_callbacks(hook, calls, core, follow)
+                operation = operation if watch is None else watch.during(operation)
             return enclosed(operation, hook.before, hook.after, self._learner)
         plain, wrappers = [call for call in calls if not call.wrapper], [call for call in calls if call.wrapper]
         run: Run = nothing

@@ -1,16 +1,18 @@
-"""Conflicts: which callbacks use the same state, and who reads what none writes."""
+"""Conflicts: which callbacks use the same state, who reads what none writes, whose part in gradients is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 
-from treadle.access import Permission, Read, Write, state_of, states_around
+from treadle.access import Permission, Read, Write, overlaps, parts, state_of, states_around
 from treadle.callback import Callback
 from treadle.errors import Problem
-from treadle.events import Hook
-from treadle.operations import Operation
+from treadle.events import BackwardBegin, BackwardEnd, Hook, LossBegin, UpdateBegin
+from treadle.operations import Backward, FinalizeGradients, Forward, Loss, Operation, Update
+from treadle.ordering.handlers import Handler
 from treadle.ordering.participants import Group, bits
+from treadle.phases import AbstractValidationPhase
 from treadle.plugins.providers import providers
 
 #: What a callback declares: paths and permissions.
@@ -24,6 +26,9 @@ Use = tuple[int, str]
 
 #: For pairs of positions, the smaller first, what the two share.
 Shared = dict[tuple[int, int], list[Overlap]]
+
+#: Where callbacks have a part in the gradients that an update is by, the last place first.
+PARTS = (UpdateBegin, FinalizeGradients, BackwardEnd, Backward, BackwardBegin, Loss, LossBegin, Forward)
 
 
 def shared_state(accesses: Sequence[Access]) -> Shared:
@@ -96,6 +101,68 @@ def shared_overrides(groups: Mapping[Group, Sequence[type[Hook]]]) -> Shared:
                 for pair in combinations(bits(group.inside), 2):
                     shared.setdefault(pair, []).append((call, Write, call, Write))
     return shared
+
+
+def declares_new_gradients(access: Access, handlers: Mapping[str, Handler]) -> bool:
+    """Whether a callback overrides `update` and, by what it declares, may compute the gradients anew."""
+    update = handlers.get(Update.hook)
+    if update is None or update.wrapper:
+        return False
+    of_gradients = any(mode is Write and parts(path)[:2] == ("step", "grads") for path, mode in access.items())
+    return "loop" in access or of_gradients
+
+
+def passed_by(
+    access: Access,
+    handlers: Mapping[str, Handler],
+    other: Callback,
+    other_access: Access,
+    other_handlers: Mapping[str, Handler],
+) -> type[Hook] | None:
+    """Where a callback has a part in the gradients of an update, if one that computes them anew in `update` loses it.
+
+    Args:
+        access: What that one declares, which handles `update`. Who enters the loop performs the operations.
+
+    Returns:
+        The event or operation; None if it has no part that would be lost.
+    """
+    update = handlers[Update.hook]
+    if not (other.guard or any(mode is Write and overlaps(path, "step") for path, mode in other_access.items())):
+        return None
+    for hook in PARTS:
+        handler = other_handlers.get(hook.hook)
+        if handler is None or not meet_in_training(update, handler):
+            continue
+        if "loop" in access and (issubclass(hook, Operation) or (other.every_backward and hook is not UpdateBegin)):
+            continue
+        return hook
+    return None
+
+
+def meet_in_training(one: Handler, other: Handler) -> bool:
+    """Whether two handlers have a phase in common that is not one of validation."""
+    pairs = product(one.phases, other.phases)
+    return any(
+        (issubclass(first, second) or issubclass(second, first))
+        and not issubclass(first, AbstractValidationPhase)
+        and not issubclass(second, AbstractValidationPhase)
+        for first, second in pairs
+    )
+
+
+def lost_parts(
+    callbacks: Sequence[Callback], accesses: Sequence[Access], handlers: Sequence[Mapping[str, Handler]]
+) -> dict[tuple[int, int], type[Hook]]:
+    """Every pair of one that may compute gradients anew and one whose part in them would be lost, with the place."""
+    found = {}
+    for i, (access, by_name) in enumerate(zip(accesses, handlers, strict=True)):
+        if declares_new_gradients(access, by_name):
+            for j, other in enumerate(callbacks):
+                hook = passed_by(access, by_name, other, accesses[j], handlers[j]) if j != i else None
+                if hook is not None and not other._is_default:
+                    found[i, j] = hook
+    return found
 
 
 def missing_writers(callbacks: Sequence[Callback], accesses: Sequence[Access]) -> list[Problem]:

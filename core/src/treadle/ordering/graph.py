@@ -19,10 +19,26 @@ from treadle.access import checked
 from treadle.callback import Callback
 from treadle.errors import CallbackConflictError, Problem
 from treadle.events import Hook
-from treadle.ordering.conflicts import entering_the_loop, missing_writers, shared_overrides, shared_state
+from treadle.ordering.conflicts import (
+    entering_the_loop,
+    lost_parts,
+    missing_writers,
+    passed_by,
+    shared_overrides,
+    shared_state,
+)
 from treadle.ordering.handlers import handlers, known_hooks
 from treadle.ordering.participants import Group, bits, meetings, participants
-from treadle.ordering.resolutions import Found, Resolver, by_data_flow, learner_line, refusal, resolutions, resolve
+from treadle.ordering.resolutions import (
+    Found,
+    Resolver,
+    by_data_flow,
+    learner_line,
+    lost_part,
+    refusal,
+    resolutions,
+    resolve,
+)
 from treadle.ordering.rings import put_before_wrapper, read_too_early, unordered_wrappers
 from treadle.ordering.run_after import Edge, RunAfter
 from treadle.ordering.user_resolutions import Resolve, turned_round, user_resolver
@@ -97,7 +113,8 @@ class Ordering:
         accesses = [checked(callback.state_access, callback.name) for callback in self.callbacks]
         self._resolver, self._answer, self._user = resolver, answer, user_resolver(answer, self.callbacks)
         self._index = {callback: i for i, callback in enumerate(self.callbacks)}
-        self._shared = shared_state(accesses)
+        self._accesses, self._shared = accesses, shared_state(accesses)
+        self._lost = lost_parts(self.callbacks, accesses, self.handlers)
         self._alone = set(entering_the_loop(accesses))
         self._groups = meetings(self.handlers)
         self._found: dict[tuple[int, int], Found] = {}  # the resolutions for each pair that was asked
@@ -142,6 +159,20 @@ class Ordering:
                 found.append(callback)
         return found
 
+    def passed_by(self, callback: Callback) -> dict[Callback, type[Hook]]:
+        """Whose part in the gradients of an update is lost if a callback computes them anew in `update`, and where.
+
+        Those are left out that are said to be right with it in any order.
+        """
+        i = self._index[callback]
+        found = {}
+        for j, other in enumerate(self.callbacks):
+            if j != i:
+                hook = passed_by(self._accesses[i], self.handlers[i], other, self._accesses[j], self.handlers[j])
+                if hook is not None and lost_part(callback, other, hook, self._resolutions(min(i, j), max(i, j))):
+                    found[other] = hook
+        return found
+
     def wraps(self, callback: Callback, hook: str) -> bool:
         """Whether a callback wraps the hook of that name, so that it stands around all that do not."""
         handler = self.handlers[self._index[callback]].get(hook)
@@ -179,16 +210,15 @@ class Ordering:
             for i in bits(group.members):
                 met[i] |= group.members
         overrides = shared_overrides(self._groups)
-        for i, j in dict.fromkeys((*self._shared, *overrides)):
+        lost = {tuple(sorted(pair)): pair for pair in self._lost}
+        for i, j in dict.fromkeys((*self._shared, *overrides, *lost)):
             first, second = self.callbacks[i], self.callbacks[j]
             overlap = [*self._shared.get((i, j), ()), *overrides.get((i, j), ())]
             explicit = ancestors[i] >> j & 1 or ancestors[j] >> i & 1
             unordered = met[i] >> j & 1 and not explicit
-            if not (overlap or unordered):
+            if not (overlap or unordered or (i, j) in lost):
                 continue
-            if (i, j) not in self._found:
-                self._found[i, j] = resolutions(first, second, self._resolver, self._user)
-            found = self._found[i, j]
+            found = self._resolutions(i, j)
             if not unordered:
                 resolved: list[Edge] | Problem = refusal(first, second, overlap, found) or []
                 if explicit and not resolved and isinstance(self._answer, Mapping):
@@ -198,15 +228,27 @@ class Ordering:
                     )
             elif found:
                 resolved = resolve(first, second, overlap, found)
+            elif not overlap:
+                resolved = []
             else:
                 self._flow.add((i, j))
                 resolved = by_data_flow(first, second, overlap)
+            if (i, j) in lost and not isinstance(resolved, Problem):
+                one, other = lost[i, j]
+                problem = lost_part(self.callbacks[one], self.callbacks[other], self._lost[one, other], found)
+                resolved = resolved if problem is None else problem
             if isinstance(resolved, Problem):
                 problems.append(resolved)
             else:
                 for edge in resolved:
                     self._add(edge)
         return problems
+
+    def _resolutions(self, i: int, j: int) -> Found:
+        """The resolutions for a pair, the smaller position first."""
+        if (i, j) not in self._found:
+            self._found[i, j] = resolutions(self.callbacks[i], self.callbacks[j], self._resolver, self._user)
+        return self._found[i, j]
 
     def _check_rings(self, groups: Iterable[Group]) -> list[Problem]:
         """A problem for each wrapper that would come after what is inside of it, or beside another unordered."""

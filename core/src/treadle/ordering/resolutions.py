@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Iterable
 
 from treadle.access import Write, nested
-from treadle.callback import Callback, ConflictResolution, NotDefined, RunFirst, Unresolvable, unwrap
+from treadle.callback import Callback, ConflictResolution, NoConflict, NotDefined, RunFirst, Unresolvable, unwrap
 from treadle.errors import AccessError, Problem
+from treadle.events import Hook
 from treadle.ordering.conflicts import Overlap
 from treadle.ordering.run_after import Edge
 
@@ -128,6 +129,27 @@ def by_data_flow(first: Callback, second: Callback, overlap: list[Overlap]) -> l
         does = "enters the loop" if read == "loop" else f"reads `{read}`"
         edges.append(Edge(writer, reader, f"{reader.name} {does}, {detail}"))
     return edges
+
+
+def lost_part(one: Callback, other: Callback, hook: type[Hook], found: Found) -> Problem | None:
+    """The problem of one that may compute gradients anew in `update`, without the part that another has in them.
+
+    No problem if somebody says that it is none: any order of the two is right.
+    """
+    if any(isinstance(resolution, NoConflict) for _, resolution in found):
+        return None
+    a, b = type(unwrap(one)).__name__, type(unwrap(other)).__name__
+    return Problem(
+        (one, other),
+        f"{one.name} overrides `update` and, by what it declares, may compute the gradients anew there, without "
+        f"{other.name}, which has a part in them at `{hook.hook}`.",
+        f"leave one of them out, or, if {one.name} uses the gradients that are there, or does not need "
+        f"{other.name}, say so where the learner is made:\n"
+        f"    {learner_line(one, other, 'any')}\n"
+        f"Or, if you wrote {b}, let it wrap `finalize_gradients`, and if you wrote {a}, declare `loop` and compute "
+        f"the gradients by the operations, to which such callbacks belong:\n"
+        f"    learner.loop.perform(Forward), ... (Loss), ... (Backward), ... (FinalizeGradients)",
+    )
 
 
 # In messages.

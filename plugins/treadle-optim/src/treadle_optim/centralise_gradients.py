@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from treadle import AbstractTrainingPhase, Callback, ConflictResolution, NotDefined, Read, Unresolvable, Write
+from treadle import AbstractTrainingPhase, Callback, Read, Write
 from treadle.authoring import update_under_way
 
-from treadle_optim.accumulate import computes_gradients
 from treadle_optim.unusual_gradients import refused_if_unusual
 
 
@@ -41,14 +40,6 @@ class CentraliseGradients(Callback):
 
     guard = True
     state_access = {"step.grads": Write, "optimizer": Read}
-
-    def resolve_conflict(self, other: Callback) -> ConflictResolution:
-        if computes_gradients(other):
-            return Unresolvable(
-                f"{other.name} overrides `update` and may compute the gradients itself, and what {self.name} changes "
-                f"would be lost."
-            )
-        return NotDefined()
 
     def on_update_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
         parameters = update_under_way(learner).parameters(learner)

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from treadle import AbstractTrainingPhase, Callback, ConflictResolution, NotDefined, Read, Unresolvable, Write
+from treadle import AbstractTrainingPhase, Callback, Read, Write
 from treadle.authoring import real_number, update_under_way
 from treadle.errors import ArgumentValueError
 
-from treadle_optim.accumulate import computes_gradients
 from treadle_optim.unusual_gradients import refused_if_unusual
 
 #: Parameters that are smaller are taken to be as large, so that those that begin with 0 can grow; as in the paper.
@@ -75,14 +74,6 @@ class ClipGradients(Callback):
                 limit, f"ClipGradients({name})", f"ClipGradients({name}=1.0)", above=0, finite=True
             )
         self.norm, self.value, self.agc = (passed.get(name) for name in ("norm", "value", "agc"))
-
-    def resolve_conflict(self, other: Callback) -> ConflictResolution:
-        if computes_gradients(other):
-            return Unresolvable(
-                f"{other.name} overrides `update` and may compute the gradients itself, and what {self.name} changes "
-                f"would be lost."
-            )
-        return NotDefined()
 
     def on_update_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
         parameters = update_under_way(learner).parameters(learner)

@@ -88,6 +88,7 @@ class SAM(Callback):
 
     def _reset(self) -> None:
         self._anew = False  # whether the second pass is under way
+        self._valid: torch.Tensor | None = None  # in it, 1, or NaN if a gradient of the first one is not finite
         self._batch: dict[str, Any] = {}
         self._yhats: Any = None  # what the operations gave for that batch
         self._loss: Any = None
@@ -148,23 +149,33 @@ class SAM(Callback):
 
     @hookimpl(wrapper=True)
     def backward(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
-        if not self._anew:
-            loss, self._loss = self._loss, None
-            name = update_under_way(learner).loss
-            if loss is None or name != "loss" or learner.step.get("loss") is not loss:
-                raise CallbackError(
-                    f"SAM computes the loss of a batch anew by the operations `forward` and `loss`, and `step.{name}` "
-                    f"in {type(phase).__name__} is not what they gave.\n"
-                    f"Fix: let them give it, with all that belongs to it:\n"
-                    f"    state.yhats = handle(Forward)\n    handle(LossBegin)\n    state.loss = handle(Loss)"
-                )
+        if self._anew:
+            return (yield from self._backward_anew(learner.step))
+        loss, self._loss = self._loss, None
+        name = update_under_way(learner).loss
+        if loss is None or name != "loss" or learner.step.get("loss") is not loss:
+            raise CallbackError(
+                f"SAM computes the loss of a batch anew by the operations `forward` and `loss`, and `step.{name}` "
+                f"in {type(phase).__name__} is not what they gave.\n"
+                f"Fix: let them give it, with all that belongs to it:\n"
+                f"    state.yhats = handle(Forward)\n    handle(LossBegin)\n    state.loss = handle(Loss)"
+            )
         result = yield
-        if not self._anew:
-            batch, self._batch = self._batch, {}
-            state_of_update(learner).setdefault("batches", []).append(batch)
+        batch, self._batch = self._batch, {}
+        state_of_update(learner).setdefault("batches", []).append(batch)
         return result
 
     # The second pass.
+
+    def _backward_anew(self, step: Any) -> Generator[None, Any, Any]:
+        """Gradients that are NaN where those of the first pass were not finite, by a loss that nobody else sees."""
+        loss = step.loss
+        if self._valid is not None:
+            step.loss = loss * self._valid.to(loss)
+        try:
+            return (yield)
+        finally:
+            step.loss = loss
 
     @hookimpl(wrapper=True)
     def finalize_gradients(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
@@ -189,19 +200,18 @@ class SAM(Callback):
         with as_before(parameters, modules):
             try:
                 self._anew = True
-                valid = perturb(parameters, self.rho)
+                self._valid = perturb(parameters, self.rho)
                 for i, batch in enumerate(batches):
                     learner.step = step = PropDict(batch)
                     step.yhats = learner.loop.perform(Forward)
-                    loss = learner.loop.perform(Loss)
-                    step.loss = loss if valid is None else loss * valid.to(loss)
+                    step.loss = learner.loop.perform(Loss)
                     if i:
                         keep_gradients(learner)
                     learner.loop.perform(Backward)
                 learner.step = state
                 learner.loop.perform(FinalizeGradients)
             finally:
-                learner.step, self._anew = state, False
+                learner.step, self._anew, self._valid = state, False, None
 
 
 @torch.no_grad()

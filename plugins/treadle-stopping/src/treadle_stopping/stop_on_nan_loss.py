@@ -67,7 +67,8 @@ class StopOnNaNLoss(Callback):
 
     The loss is looked at after the backward pass and before the update, in every training phase. On CUDA its
     copy to the host is queued before the backward pass and is all that is waited for, so that the device has
-    work all the while. One of the default callbacks.
+    work all the while. So is the loss of a backward pass that a callback performs by itself, as `SAM` does for its
+    second pass. One of the default callbacks.
 
     It is a guard: a training phase whose steps have no such loss, or do not dispatch `BackwardBegin` and
     `BackwardEnd`, is refused when its first step has ended. A phase of your own that names its losses
@@ -107,6 +108,7 @@ class StopOnNaNLoss(Callback):
     """
 
     guard = True
+    every_backward = True
 
     def __init__(self, loss: str = "loss", *, gradients: bool = False) -> None:
         if not (isinstance(loss, str) and loss.isidentifier()):

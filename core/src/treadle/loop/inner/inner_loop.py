@@ -67,7 +67,7 @@ class InnerLoop:
                 f"{operation.__name__} was to be performed where no phase is under way.\n"
                 f"Fix: perform it in a handler of an epoch or a step, not of `on_fit_begin` or `on_fit_end`."
             )
-        return self._learner.handle(phase)(operation, *args)
+        return self._learner.handle(phase).perform(operation, *args)
 
     def evaluate(self, data: Any = None, *metrics: Any, steps: int | None = None) -> dict[str, float]:
         """Measure the model on data, without a trace; see `Learner.evaluate`."""
