@@ -61,8 +61,8 @@ from treadle.phases import (
     TrainingPhase,
     ValidationPhase,
 )
+from treadle.state.numbers.series import Series
 from treadle.state.propdict import PropDict
-from treadle.state.series import Series
 from treadle.testing.toy import toy_learner
 from treadle.throttle import CallbackCondition, ConditionalCallback, FrequencyThrottle, TimeThrottle, throttle
 

@@ -1,7 +1,7 @@
 """What authors of callbacks and plugins need beside the vocabulary of `treadle` itself.
 
 - Check an argument: `whole_number`, `real_number`, `one_of`, `instance_of`, `subclass_of`, `list_of`, `function`,
-  `file_path`, `writable`; and guess what a user meant: `did_you_mean`.
+  `file_path`, `writable`, `batch_weight`; and guess what a user meant: `did_you_mean`.
 - Ask what another callback is and does: `handles`, `handlers`, `unwrap`, `overlaps`; name callbacks: `by_unique_name`.
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
 - Go through one or several models or optimizers: `by_name`; all their parameters or gradients: `named_tensors`.
@@ -9,7 +9,7 @@
   `map_tensors`; keep something for each epoch that is under way: `OpenEpochs`.
 - Ask what an update is of: `update_under_way`; compute its gradients in several backward passes: `keep_gradients`;
   keep something with the gradients, from one batch of an update to the next: `state_of_update`.
-- Take a number from a device without waiting for it: `DeviceNumber`.
+- Take a number from a device without waiting for it: `DeviceNumber`; the mean of many: `Mean`.
 - Leave the random generators as they were: `preserved_random_state`, `RandomState`; find them: `generator_paths`; leave
   a learner's own models, optimizers and callbacks: `preserved_state`; do without a loader's workers: `in_this_process`.
 - Capture the state of a run and put it back: `capture_run`, `RunState`, `refuse_unresumable`, `refuse_unsaveable_run`,
@@ -23,6 +23,7 @@ The first-party plugins import these names and no others from inside the core, s
 
 from treadle.access import overlaps
 from treadle.arguments import (
+    batch_weight,
     file_path,
     function,
     instance_of,
@@ -42,7 +43,8 @@ from treadle.loop.position import position_of
 from treadle.loop.update.under_way import keep_gradients, state_of_update, update_under_way
 from treadle.ordering.handlers import handlers, handles
 from treadle.phases import phase_key, phase_label
-from treadle.state.device_number import DeviceNumber
+from treadle.state.numbers.device_number import DeviceNumber
+from treadle.state.numbers.mean import Mean
 from treadle.state.propdict import by_name, by_unique_name, named_tensors
 from treadle.state.random_state import RandomState, generator_paths, preserved_random_state
 from treadle.state.run.capture import capture_run, refuse_unsaveable_model, refuse_unsaveable_run
@@ -55,9 +57,11 @@ from treadle.state.run.values import flatten, has_state, refuse_unsaveable, unfl
 
 __all__ = [
     "DeviceNumber",
+    "Mean",
     "OpenEpochs",
     "RandomState",
     "RunState",
+    "batch_weight",
     "batches",
     "by_name",
     "by_unique_name",

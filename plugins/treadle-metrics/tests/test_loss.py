@@ -4,7 +4,7 @@ from treadle import epoch
 from treadle_metrics import Loss, Metrics, Recorder, SmoothLoss
 
 
-def test_a_step_has_its_loss_and_an_epoch_the_plain_mean(learner, scripted):
+def test_a_step_has_its_loss_and_an_epoch_the_mean(learner, scripted):
     learner = learner(Recorder(), Metrics())
     epoch(learner, scripted, [1.0, 2.0, 6.0])
     epoch(learner, scripted, [4.0])

@@ -262,8 +262,8 @@ def test_changing_the_callbacks_keeps_what_was_recorded(scripted):
 
 
 def test_it_declares_only_what_its_metrics_read():
-    assert accesses(Metrics(), Read) == {"cbstate.history", "step.loss"}
-    assert accesses(Metrics(accuracy), Read) == {"cbstate.history", "step.loss", "step.yhats", "step.ys"}
+    assert accesses(Metrics(), Read) == {"cbstate.history", "step.loss", "step.xs"}
+    assert accesses(Metrics(accuracy), Read) == {"cbstate.history", "step.loss", "step.xs", "step.yhats", "step.ys"}
 
 
 def test_it_needs_a_recorder():

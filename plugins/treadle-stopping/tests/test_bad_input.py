@@ -29,6 +29,14 @@ COUNTING = {"NumberLimit": NumberLimit, "Patience": Patience, "NumberSinceBest":
 NO_COUNT = [0, -1, 1.5, math.nan, math.inf, True, None, "3", [3], torch.ones(2)]
 
 BAD = {
+    "a weight beside a monitor": (
+        lambda: EarlyStopping(3, monitor="Accuracy", weight=lambda step: 1),
+        r"EarlyStopping\(weight\) weighs the losses of the steps, and monitor='Accuracy' is looked at in their place\.",
+    ),
+    "a word as a weight": (
+        lambda: EarlyStopping(3, weight="tokens"),
+        r"EarlyStopping\(weight\) has an invalid value: 'tokens'\.",
+    ),
     **{
         f"{name}({n!r})": (lambda make=make, n=n: make(n), rf"{name}\(n\) must be")
         for name, make in COUNTING.items()

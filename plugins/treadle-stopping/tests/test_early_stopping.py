@@ -18,6 +18,7 @@ from treadle import (
     EpochEnd,
     Learner,
     LossBegin,
+    Phase,
     PropDict,
     Read,
     Series,
@@ -289,21 +290,49 @@ def test_a_metric_that_does_not_exist_is_reported_with_those_that_do():
 
 
 def test_what_it_declares_depends_on_its_options():
-    assert accesses(EarlyStopping(1), Read) == {"step.loss"}
+    assert accesses(EarlyStopping(1), Read) == {"step.loss", "step.xs"}
+    assert accesses(EarlyStopping(1, weight=None), Read) == {"step.loss"}
+    assert accesses(EarlyStopping(1, weight=lambda step: 1), Read) == {"step.loss", "step"}
     assert accesses(EarlyStopping(1, monitor="Error"), Read) == {"cbstate.metricsepoch"}
     assert accesses(EarlyStopping(PQ(), monitor="Error"), Read) == {"cbstate.metricsepoch", "step.loss"}
     assert accesses(EarlyStopping(1), Write) == set()
     assert accesses(EarlyStopping(1, restore_best=True), Write) == {"model"}
 
 
-def test_by_default_it_sees_the_loss_that_metrics_records():
+#: How a loss is weighed, and the mean of the losses 3, of 2 rows, and 15, of 1 row.
+WEIGHTS = {
+    "rows": ("rows", 7.0),
+    "all the same": (None, 9.0),
+    "a function": (lambda step: torch.where(step.ys > 4, 6.0, 1.0).sum(), 12.0),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_it_sees_the_loss_that_metrics_records_if_both_weigh_alike(name):
     metrics = pytest.importorskip("treadle_metrics", reason="treadle-metrics is not installed")
-    plain, monitoring = EarlyStopping(NumberLimit(2)), EarlyStopping(NumberLimit(2), monitor="Loss")
-    learner = toy_learner(plain, monitoring, metrics.Recorder(), metrics.Metrics())
-    assert learner.fit(5).epochs == 2
-    recorded = learner.cbstate.metricsepoch[ValidationPhase()]["Loss"].last[1]
-    assert plain.best == pytest.approx(recorded, rel=1e-12)
-    assert monitoring.best == recorded
+    weight, mean = WEIGHTS[name]
+    plain, monitoring = EarlyStopping(NumberLimit(2), weight=weight), EarlyStopping(NumberLimit(2), monitor="Loss")
+    measured = metrics.Metrics(metrics.Loss(weight=weight))
+    data = [(torch.zeros(2, 1), torch.tensor([[3.0], [3.0]])), (torch.zeros(1, 1), torch.tensor([[15.0]]))]
+    learner = toy_learner(plain, monitoring, metrics.Recorder(), measured)
+    assert learner.fit(5, ([(torch.zeros(1, 1), torch.zeros(1, 1))], data)).epochs == 2
+    recorded = learner.cbstate.metricsepoch[ValidationPhase()]["Loss"].values
+    assert (plain.best, monitoring.best, recorded) == (mean, mean, [mean, mean])
+
+
+def test_phases_without_inputs_weigh_all_the_same():
+    losses = iter([1.0, 2.0, 6.0])
+
+    class Generates(Phase):
+        data_name = "training"
+
+        def step(self, learner, batch):
+            with run_step(learner, self) as (_, state):
+                state.loss = torch.tensor(next(losses))
+
+    stopping = EarlyStopping(NumberLimit(1), test_phase=Generates)
+    toy_learner(stopping, nbatches=3).fit(1, phases=[Generates()])
+    assert stopping.best == 3.0
 
 
 # Restoring the best weights.

@@ -1,5 +1,6 @@
 """Arguments: how they are checked and shown."""
 
+from treadle.arguments.batch_weight import batch_weight
 from treadle.arguments.guards import (
     file_path,
     function,
@@ -17,6 +18,7 @@ from treadle.arguments.shown import SHORT, shown_arguments
 
 __all__ = [
     "SHORT",
+    "batch_weight",
     "file_path",
     "function",
     "instance_of",

@@ -1,6 +1,7 @@
 """What a Treadle run measured, step by step and epoch by epoch."""
 
 from treadle import Series
+from treadle.authoring import Mean
 
 from treadle_metrics.abstract_metric import AbstractMetric, MetricError
 from treadle_metrics.accuracy import accuracy
@@ -10,7 +11,7 @@ from treadle_metrics.metric import Metric
 from treadle_metrics.metrics import Metrics
 from treadle_metrics.recorder import History, Recorder
 from treadle_metrics.series_by_phase import SeriesByName, SeriesByPhase
-from treadle_metrics.statistic import Mean, Smooth
+from treadle_metrics.statistic import Smooth
 from treadle_metrics.traces import Traces
 
 __all__ = [

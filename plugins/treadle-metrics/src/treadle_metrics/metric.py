@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from treadle import Phase, Read
-from treadle.errors import ArgumentTypeError
+from treadle.access import Permission
+from treadle.authoring import Mean, batch_weight
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_metrics.abstract_metric import AbstractMetric, Value, numbers
 from treadle_metrics.accumulator import Accumulator, is_accumulator
-from treadle_metrics.metric_arguments import check_takes, checked_name, checked_phase, name_of, placement
-from treadle_metrics.statistic import ByColumn, Mean
+from treadle_metrics.metric_arguments import (
+    check_takes,
+    checked_name,
+    checked_phase,
+    name_of,
+    placement,
+    weight_access,
+)
+from treadle_metrics.statistic import ByColumn
+
+#: A weight as it is written, for messages.
+EXAMPLE = "Metric(fn, weight=lambda step: (step.ys >= 0).sum())"
 
 
 class Metric(AbstractMetric):
@@ -28,16 +40,23 @@ class Metric(AbstractMetric):
             does, each entry is a column under its key.
         name: What it is recorded as, unless it gives a dict. Default: the function's or the class's name, capitalised.
         statistic: An object with `update(value)`, `compute()` and `reset()` that makes the epoch's value of
-            the steps' values. Default: their plain mean; for an object as `fn`, that object.
+            the steps' values. Default: their mean, by `weight`; for an object as `fn`, that object.
+        weight: How much the value of each batch counts in that mean: "rows", the length of the first tensor of
+            `step.xs`, and all the same in a phase whose batches have none; a function of the step's state that
+            returns a number, or a tensor of one element, finite and not negative; or None, all the same. A value of
+            weight 0 is left out. Default: its rows.
+        state_access: What a function `weight` reads. Default: `step.xs` and `step.ys`.
         device: Where to compare: a device to which both are moved; or a function of both, `device(yhats, ys)`,
             or of each, that returns them in another place or form. Default: where they are.
         phase: The type of phase in which to measure. Default: every phase.
 
-    Reads: `step.yhats`, `step.ys`.
+    Reads: `step.yhats`, `step.ys`; for the weight `step.xs`, or what `state_access` says.
 
     Raises:
-        ArgumentTypeError, ArgumentValueError: if an argument cannot be used as described.
-        MetricError: in a step, if what was measured is not a number.
+        ArgumentTypeError, ArgumentValueError: if an argument cannot be used as described; in a step, for a weight
+            that cannot.
+        MetricError: in a step, if what was measured is not a number, or if some batches of the epoch have rows and
+            others have none.
 
     Example:
         >>> from treadle import ValidationPhase, toy_learner
@@ -52,7 +71,15 @@ class Metric(AbstractMetric):
     state_access = {"step.yhats": Read, "step.ys": Read}
 
     def __init__(
-        self, fn: Any, *, name: str | None = None, statistic: Any = None, device: Any = None, phase: Any = Phase
+        self,
+        fn: Any,
+        *,
+        name: str | None = None,
+        statistic: Any = None,
+        device: Any = None,
+        phase: Any = Phase,
+        weight: str | Callable[[Any], Any] | None = "rows",
+        state_access: Mapping[str, type[Permission]] | None = None,
     ) -> None:
         if not (is_accumulator(fn) or callable(fn)) or isinstance(fn, type):
             raise ArgumentTypeError(
@@ -83,6 +110,18 @@ class Metric(AbstractMetric):
             self._statistic = ByColumn(Accumulator(statistic, self.name), self.name)
         elif self._accumulator is None:
             self._statistic = ByColumn(Mean(), self.name)
+        self.weight = weight
+        self._weigh = batch_weight(weight, "Metric(weight)", EXAMPLE)
+        access = weight_access(weight, state_access, "Metric")
+        if statistic is not None or self._accumulator is not None:
+            if callable(weight):
+                what = "a statistic" if statistic is not None else "an object that accumulates"
+                raise ArgumentValueError(
+                    f"{self.name} has {what}, which makes the value of an epoch by itself, and a `weight`.\n"
+                    f"Fix: pass a function and its weight alone:\n    {EXAMPLE}"
+                )
+            self._weigh, access = None, {}
+        self.state_access = {**Metric.state_access, **access}
         self._value: Value | None = None
         self._missed = False
 
@@ -112,7 +151,9 @@ class Metric(AbstractMetric):
             else:
                 with torch.no_grad():
                     value = self._compared(yhats, ys)
-            if self._statistic is not None:
+            if self._weigh is not None and self._statistic is not None:
+                self._statistic.update(value, self._weigh(step))
+            elif self._statistic is not None:
                 self._statistic.update(value)
         except Exception as error:
             error.add_note(f"Raised by the metric {self.name!r}.")

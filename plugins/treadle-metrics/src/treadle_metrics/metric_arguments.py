@@ -6,11 +6,12 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from treadle import Phase
+from treadle import Phase, Read
+from treadle.access import Permission
 from treadle.authoring import map_tensors
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
@@ -68,6 +69,26 @@ def check_takes(fn: Any, owner: str, *arguments: str) -> None:
             f"{owner} is called with ({listed}), and {getattr(fn, '__qualname__', type(fn).__name__)} does not take "
             f"these.\nFix: pass a function that does, for example:\n    lambda {listed}: ..."
         )
+
+
+def weight_access(weight: Any, state_access: Any, owner: str) -> Mapping[str, type[Permission]]:
+    """What weighing a batch reads of the learner; see `Metric`."""
+    if not callable(weight):
+        if state_access is not None:
+            raise ArgumentValueError(
+                f"{owner}(state_access) is what a function `weight` reads, and {owner}(weight) is {weight!r}.\n"
+                f"Fix: pass both, or none:\n"
+                f'    {owner}(..., weight=lambda step: step.mask.sum(), state_access={{"step.mask": Read}})'
+            )
+        return {} if weight is None else {"step.xs": Read}
+    if state_access is None:
+        return {"step.xs": Read, "step.ys": Read}
+    if not isinstance(state_access, Mapping):
+        raise ArgumentTypeError(
+            f"{owner}(state_access) maps paths to Read, got {state_access!r}.\n"
+            f'Fix: write, for example:\n    {owner}(..., weight=fn, state_access={{"step.mask": Read}})'
+        )
+    return state_access
 
 
 def placement(device: Any) -> Callable[[Any, Any], Any]:

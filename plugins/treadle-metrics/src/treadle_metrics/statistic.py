@@ -1,4 +1,4 @@
-"""What makes an epoch's value of its steps' values: `Mean` and `Smooth`; values on a device stay there."""
+"""What makes an epoch's value of its steps' values, beside `Mean`: `Smooth`; values on a device stay there."""
 
 from __future__ import annotations
 
@@ -6,69 +6,12 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
-from treadle.authoring import real_number
+from treadle.authoring import Mean, real_number
 
 from treadle_metrics.abstract_metric import MetricError, Value
 
 if TYPE_CHECKING:
     from treadle_metrics.accumulator import Accumulator
-
-#: How many values on an accelerator are added up together.
-BLOCK = 64
-
-
-class Mean:
-    """The plain mean of the values since the last reset. The default `statistic` of a `Metric`.
-
-    Values on an accelerator are added up there, in blocks, without waiting for it.
-
-    Example:
-        >>> mean = Mean()
-        >>> mean.compute() is None
-        True
-        >>> for value in (1.0, 2.0, 6.0):
-        ...     mean.update(value)
-        >>> mean.compute()
-        3.0
-    """
-
-    __slots__ = ("_count", "_total", "_waiting")
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self._count = 0
-        self._total: float | torch.Tensor = 0.0
-        self._waiting: list[torch.Tensor] = []
-
-    def update(self, value: float | torch.Tensor) -> None:
-        self._count += 1
-        if type(value) is float or not isinstance(value, torch.Tensor):  # the first test is the faster one
-            self._total += value
-        else:
-            waiting = self._waiting
-            if waiting and (len(waiting) == BLOCK or waiting[-1].device != value.device):
-                self._add_up()
-            self._waiting.append(value.detach().reshape(()))
-
-    def compute(self) -> float | torch.Tensor | None:
-        """The mean, on the values' device; None if there is no value."""
-        self._add_up()
-        return self._total / self._count if self._count else None
-
-    def _add_up(self) -> None:
-        if self._waiting:
-            block = torch.stack(self._waiting)
-            wide = torch.float32 if block.device.type == "mps" else torch.float64  # which MPS does not have
-            self._total = block.sum(dtype=wide) + self._total
-            self._waiting = []
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"count": self._count, "total": self._total, "waiting": list(self._waiting)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._count, self._total, self._waiting = state["count"], state["total"], list(state["waiting"])
 
 
 class Smooth:
@@ -101,7 +44,8 @@ class Smooth:
         self._count = 0
         self._moment: float | torch.Tensor = 0.0
 
-    def update(self, value: float | torch.Tensor) -> None:
+    def update(self, value: float | torch.Tensor, weight: Any = None) -> None:
+        """Take a value. All of them weigh the same."""
         self._count += 1
         self._moment = self.beta * self._moment + (1 - self.beta) * value
 
@@ -134,7 +78,7 @@ class ByColumn:
         self.single.reset()
         self.columns = {}
 
-    def update(self, value: Value) -> None:
+    def update(self, value: Value, *weight: Any) -> None:
         is_dict = isinstance(value, dict)
         if self.columns if not is_dict else not self.columns and self.single.compute() is not None:
             raise MetricError(
@@ -142,12 +86,12 @@ class ByColumn:
                 f"Fix: return the same in every step; a key may be missing."
             )
         if not isinstance(value, dict):
-            self.single.update(value)
+            self.single.update(value, *weight)
             return
         for name, item in value.items():
             if name not in self.columns:
                 self.columns[name] = copy.deepcopy(self.single)
-            self.columns[name].update(item)
+            self.columns[name].update(item, *weight)
 
     def compute(self) -> Value | None:
         """The value, or those by column; None if there is none."""

@@ -22,14 +22,14 @@ from treadle import (
 )
 from treadle.authoring import (
     DeviceNumber,
-    function,
+    batch_weight,
     handlers,
     real_number,
     state_of_update,
     update_under_way,
     whole_number,
 )
-from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError, DataError
+from treadle.errors import CallbackError, DataError
 from treadle.operations import Update
 
 #: Where gradients of one batch, or of some of an update's, can be seen.
@@ -84,7 +84,7 @@ class Accumulate(Callback):
     def __init__(self, n: int, *, weight: str | Callable[[Any], Any] | None = None) -> None:
         self.n = whole_number(n, "Accumulate(n)", "Accumulate(4)", least=1)
         self.weight = weight
-        self._weigh: Callable[[Any], Any] | None = checked_weight(weight)
+        self._weigh = batch_weight(weight, "Accumulate(weight)", EXAMPLE)
         self._warned = False
         if self.n == 1:
             for name in ("accumulate", "backward", "finalize_gradients"):
@@ -122,7 +122,12 @@ class Accumulate(Callback):
         if self._weigh is None:
             step[name] = loss / self.n
         else:
-            weight = checked_number(self._weigh(step))
+            weight = self._weigh(step)
+            if weight is None:
+                raise DataError(
+                    'Accumulate(weight="rows") weighs a batch by the length of the first tensor of `step.xs`, and '
+                    f"there is none.\nFix: pass a function of the step's state:\n    {EXAMPLE}"
+                )
             step[name] = loss * weight
         number = 1.0 if weight is None else DeviceNumber(weight)  # its copy is started before the backward pass
         try:
@@ -187,52 +192,3 @@ def partial_gradients(callback: Callback) -> str | None:
         if hook in found and not all(issubclass(phase, AbstractValidationPhase) for phase in found[hook].phases):
             return event
     return None
-
-
-def checked_weight(weight: Any) -> Callable[[Any], Any] | None:
-    """The function of a step's state that weighs its batch, or None."""
-    if weight is None:
-        return None
-    if isinstance(weight, str):
-        if weight != "rows":
-            raise ArgumentValueError(
-                f'Accumulate(weight) has an invalid value: {weight!r}.\nFix: pass "rows", or a function of the '
-                f"step's state:\n    {EXAMPLE}"
-            )
-        return rows
-    return function(weight, "Accumulate(weight)", EXAMPLE, takes=["step"])
-
-
-def checked_number(weight: Any) -> Any:
-    """A weight that a function returned: a number, or a tensor of one, whose value is looked at later."""
-    if isinstance(weight, torch.Tensor):
-        if weight.numel() == 1 and not weight.is_complex():
-            return weight.detach()
-        raise ArgumentTypeError(
-            f"The weight of a batch must be a number, got a tensor of shape {tuple(weight.shape)}, "
-            f"{str(weight.dtype).removeprefix('torch.')}.\nFix: sum it up:\n"
-            f"    Accumulate(4, weight=lambda step: (step.ys >= 0).sum())"
-        )
-    return real_number(weight, "The weight of a batch", EXAMPLE, least=0, finite=True)
-
-
-def rows(step: Any) -> int:
-    """The length of the first tensor of a step's inputs."""
-    tensor = first_tensor(step.get("xs"))
-    if tensor is None:
-        raise DataError(
-            'Accumulate(weight="rows") weighs a batch by the length of the first tensor of `step.xs`, and there is '
-            f"none.\nFix: pass a function of the step's state:\n    {EXAMPLE}"
-        )
-    return len(tensor)
-
-
-def first_tensor(value: Any) -> torch.Tensor | None:
-    """The first tensor that has a length in a batch's inputs."""
-    if isinstance(value, torch.Tensor):
-        return value if value.ndim else None
-    if isinstance(value, Mapping):
-        value = value.values()
-    elif not isinstance(value, (tuple, list)):
-        return None
-    return next((tensor for tensor in map(first_tensor, value) if tensor is not None), None)

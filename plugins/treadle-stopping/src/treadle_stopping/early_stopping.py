@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from loguru import logger
@@ -22,6 +22,7 @@ from treadle import (
     hookimpl,
 )
 from treadle.authoring import (
+    batch_weight,
     instance_of,
     load_model_state,
     overlaps,
@@ -46,9 +47,10 @@ class EarlyStopping(Callback):
     """Stop the fit when a criterion is met: look at a value at the end of an epoch, and raise.
 
     It looks at one of the phases of the fit. Where a test phase is among them, that is its value, the mean of the
-    steps' losses of each of its epochs, also of those that run inside of another epoch. Otherwise it looks at the
-    training phase, until an epoch of a test phase ends that runs inside of a training epoch: from then on it looks at
-    that phase, and what it saw of training is forgotten. Epochs outside of a fit are not looked at.
+    steps' losses of each of its epochs, weighed by the rows of their batches, also of those that run inside of another
+    epoch. Otherwise it looks at the training phase, until an epoch of a test phase ends that runs inside of a training
+    epoch: from then on it looks at that phase, and what it saw of training is forgotten. Epochs outside of a fit are
+    not looked at.
 
     A criterion gets these values as out-of-sample losses; if it uses training losses, it also gets those of the
     training steps, one by one. It is asked at the end of every epoch of either kind. The other callbacks still see
@@ -66,6 +68,9 @@ class EarlyStopping(Callback):
             the callback `Metrics`. Default: the mean loss.
         mode: "min" if lower values of `monitor` are better, "max" if higher ones are. With "max" the criteria
             get the value with its sign changed: `Threshold(-0.97)` stops above 0.97. Default: "min".
+        weight: How much the loss of each batch counts in that mean: "rows", the length of the first tensor of
+            `step.xs`, and all the same in a phase whose batches have none; a function of the step's state that
+            returns a number, finite and not negative; or None, all the same. Default: its rows.
         start_epoch: How many epochs at the beginning of a fit are neither looked at nor remembered. Default: 0.
         train_phase: The phases whose steps give the training losses. Default: every training phase.
         test_phase: The phases that give the out-of-sample losses. Default: every validation phase.
@@ -78,8 +83,8 @@ class EarlyStopping(Callback):
         stopper: What the criteria have seen; its `criterion` is all of them as one.
         best: The best value of this fit.
 
-    Reads: `step.loss`; with `monitor`, `cbstate.metricsepoch`, and `step.loss` only for criteria that
-        use training losses.
+    Reads: `step.loss`, and `step.xs` for the rows, all of `step` for a function; with `monitor`,
+        `cbstate.metricsepoch`, and `step.loss` only for criteria that use training losses.
     Writes: `model`, with `restore_best` only.
 
     Raises:
@@ -107,6 +112,7 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,
         monitor: str | None = None,
         mode: str = "min",
+        weight: str | Callable[[Any], Any] | None = "rows",
         start_epoch: int = 0,
         train_phase: type[Phase] = AbstractTrainingPhase,
         test_phase: type[Phase] = AbstractValidationPhase,
@@ -132,6 +138,15 @@ class EarlyStopping(Callback):
         check_disjoint(train_phase, test_phase)
         self.monitor, self.mode = monitor, mode
         self._monitor = Monitor(monitor, mode)
+        example = "EarlyStopping(patience=3, weight=lambda step: (step.ys >= 0).sum())"
+        weigh = batch_weight(weight, "EarlyStopping(weight)", example)
+        if callable(weight) and monitor is not None:
+            raise ArgumentValueError(
+                f"EarlyStopping(weight) weighs the losses of the steps, and monitor={monitor!r} is looked at in their "
+                f"place.\nFix: weigh that metric, where it is measured:\n"
+                f"    Metrics(Metric(fn, weight=lambda step: (step.ys >= 0).sum()))"
+            )
+        self.weight, self._weigh = weight, weigh if monitor is None else None
         self.start_epoch = whole_number(
             start_epoch, "EarlyStopping(start_epoch)", "EarlyStopping(patience=3, start_epoch=5)", least=0
         )
@@ -168,6 +183,8 @@ class EarlyStopping(Callback):
         access: dict[str, type[Permission]] = {}
         if self.monitor is None or self._criterion.uses_training:
             access["step.loss"] = Read
+        if self._weigh is not None:
+            access["step.xs" if self.weight == "rows" else "step"] = Read
         if self.monitor is not None:
             access["cbstate.metricsepoch"] = Read
         if self.restore_best:
@@ -212,7 +229,7 @@ class EarlyStopping(Callback):
         if feeds and self._criterion.compares_training:
             watch.training = watch.training or phase_key(phase)
             feeds = phase_key(phase) == watch.training
-        watch.epochs.begin(learner, phase, StepLosses(feeds=feeds))
+        watch.epochs.begin(learner, phase, StepLosses(feeds=feeds, weigh=self._weigh))
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         if phase is not self._phase:
@@ -287,5 +304,5 @@ class EarlyStopping(Callback):
         return self._watch.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._watch.load_state_dict(state)
+        self._watch.load_state_dict(state, self._weigh)
         self._phase = None

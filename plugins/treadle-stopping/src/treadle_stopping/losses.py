@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from treadle import Series
+from treadle.authoring import Mean
 
 
 class StepLosses:
@@ -12,30 +15,41 @@ class StepLosses:
 
     Args:
         feeds: Whether the criteria get them, as training losses. Default: False.
+        weigh: How much each counts in the mean, see `treadle.authoring.batch_weight`. Default: all the same.
 
     Attributes:
         missing: Whether there was a step without a loss.
 
     Example:
-        >>> losses = StepLosses()
+        >>> losses = StepLosses(feeds=True)
         >>> for loss in (3.0, 1.0):
         ...     losses.record({"loss": loss})
         >>> losses.unread(), losses.unread(), losses.mean
         ([3.0, 1.0], [], 2.0)
     """
 
-    def __init__(self, *, feeds: bool = False) -> None:
+    def __init__(self, *, feeds: bool = False, weigh: Callable[[Any], Any] | None = None) -> None:
         self.feeds = feeds
-        self._series = Series()
+        self._weigh = weigh
+        self._mean = Mean()
+        self._series = Series()  # those that are fed
         self._read = 0
         self.missing = False
 
     def record(self, step: Any) -> None:
         """Record the loss of a step's state, if it has one."""
-        if "loss" in step:
-            self._series.push(len(self._series) + 1, step["loss"])
-        else:
+        if "loss" not in step:
             self.missing = True
+            return
+        loss = step["loss"]
+        if isinstance(loss, torch.Tensor):
+            loss = loss.item() if loss.is_cpu else loss.detach()
+        if self.feeds:
+            self._series.push(len(self._series) + 1, loss)
+        if self._weigh is None:
+            self._mean.update(loss)
+        else:
+            self._mean.update(loss, self._weigh(step))
 
     def unread(self) -> list[float]:
         """The losses that came in since the last call, oldest first."""
@@ -45,18 +59,25 @@ class StepLosses:
 
     @property
     def mean(self) -> float | None:
-        """The mean of all losses, or None if there is none."""
-        values = self._series.values
-        return sum(values) / len(values) if len(values) else None
+        """The mean of all losses, by their weights, or None if there is none."""
+        mean = self._mean.compute()
+        return None if mean is None else float(mean)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: tensors and plain values."""
-        return {"series": self._series.state_dict(), "read": self._read, "missing": self.missing, "feeds": self.feeds}
+        return {
+            "series": self._series.state_dict(),
+            "mean": self._mean.state_dict(),
+            "read": self._read,
+            "missing": self.missing,
+            "feeds": self.feeds,
+        }
 
     @classmethod
-    def loaded(cls, state: dict[str, Any]) -> StepLosses:
+    def loaded(cls, state: dict[str, Any], weigh: Callable[[Any], Any] | None = None) -> StepLosses:
         """What `state_dict` was called of."""
-        losses = cls(feeds=state["feeds"])
+        losses = cls(feeds=state["feeds"], weigh=weigh)
         losses._series.load_state_dict(state["series"])
+        losses._mean.load_state_dict(state["mean"])
         losses._read, losses.missing = state["read"], state["missing"]
         return losses

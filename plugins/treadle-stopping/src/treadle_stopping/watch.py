@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import Any
 
@@ -98,9 +98,9 @@ class Watch:
             **{name: getattr(self, name) for name in PLAIN},
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], weigh: Callable[[Any], Any] | None = None) -> None:
         self.stopper.load_state_dict(state["stopper"])
-        self.epochs.load(StepLosses.loaded(saved) for saved in state["epochs"])
+        self.epochs.load(StepLosses.loaded(saved, weigh) for saved in state["epochs"])
         for name in PLAIN:
             setattr(self, name, state[name])
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from treadle.errors import MismatchError
+from treadle.state.numbers.series import Series
 from treadle.state.propdict import PropDict
 from treadle.state.run.values import has_state
-from treadle.state.series import Series
 
 #: What is created where the learner has none.
 MADE: dict[str, type[Any]] = {"Series": Series}

@@ -17,7 +17,7 @@ TAKING = (
 
 #: Who may take one: the first starts the copy, and reads it when it has arrived; the other compares for this kit, where
 #: a handler performs an operation that is recorded as well.
-ALLOWED = ("treadle.state.device_number", "treadle.testing.comparison.frozen")
+ALLOWED = ("treadle.state.numbers.device_number", "treadle.testing.comparison.frozen")
 
 
 class NumbersTaken(TorchFunctionMode):

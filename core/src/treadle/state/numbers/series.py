@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 import torch
 
-from treadle.state.device_number import DeviceNumber
+from treadle.state.numbers.device_number import DeviceNumber
 
 Number = TypeVar("Number", int, float)
 

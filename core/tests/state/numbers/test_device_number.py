@@ -1,6 +1,6 @@
 import pytest
 import torch
-from treadle.state.device_number import DeviceNumber
+from treadle.state.numbers.device_number import DeviceNumber
 
 
 @pytest.fixture

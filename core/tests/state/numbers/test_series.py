@@ -5,7 +5,7 @@ from array import array
 import pytest
 import torch
 from treadle import Series
-from treadle.state.series import BLOCK, Column
+from treadle.state.numbers.series import BLOCK, Column
 
 
 def series(*values: float) -> Series:
