@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NoReturn
 
 import torch
 from treadle import AbstractTrainingPhase, CancelFittingException, CancelStepException, run_step, run_update
-from treadle.authoring import DeviceNumber, function
+from treadle.authoring import function
 from treadle.errors import LossError
 from treadle.operations import Accumulate
 
@@ -131,13 +130,3 @@ def loss_of(loss: Any, arguments: tuple[Any, ...]) -> torch.Tensor:
 EXAMPLES = """\
 train(lambda x, y: mse(model(x), y), params(model), [(x, y)], optimizer)
     train(lambda model, x, y: mse(model(x), y), model, [(x, y)], optimizer)"""
-
-
-def refuse_not_finite(number: DeviceNumber, step: int) -> None:
-    """Refuse to update by a loss that is not finite.
-
-    Raises:
-        DomainError: if it is not.
-    """
-    if not math.isfinite(value := number.value):
-        raise DomainError(value, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from treadle import Callback, FitResult, Learner, Read, Write
 from treadle.authoring import DeviceNumber, function, models_by_name, whole_number
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
-from treadle_flux.objective import EXAMPLES, ObjectivePhase, loss_of, refuse_not_finite
+from treadle_flux.objective import EXAMPLES, DomainError, ObjectivePhase, loss_of
 from treadle_flux.params import FIX, Params, check_optimizer, params, refuse_not_held
 
 Calls = Callable[[], object] | Iterable[Callable[[], object]]
@@ -141,19 +142,22 @@ class PassOverData(Callback):
     ) -> None:
         self.inputs, self.functions = inputs, functions
         self.modules = [part for module in modules for part in module.modules()]
+        if not functions:
+            vars(self).update(on_step_end=None)  # it does not handle it
 
     def backward(self, learner: Any) -> bool:
         loss = learner.step.loss
-        number = DeviceNumber(loss)
+        started = None if loss.is_cpu else DeviceNumber(loss)  # the device has work while it is copied
         loss.backward(inputs=self.inputs)  # nothing is added to the gradients of others
-        refuse_not_finite(number, learner.progress.step)
+        value = loss.item() if started is None else started.value
+        if not math.isfinite(value):
+            raise DomainError(value, learner.progress.step)
         return True
 
     def on_step_end(self) -> None:
-        if self.functions:
-            with evaluating(self.modules):
-                for call in self.functions:
-                    call()
+        with evaluating(self.modules):
+            for call in self.functions:
+                call()
 
 
 @contextmanager
