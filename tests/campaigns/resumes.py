@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 import torch._dynamo  # which torch imports with the first optimizer: once here, and not in every process
+from lengths import LENGTHS
 from loaders import LOADERS
 from setups import SETUPS as OTHERS
 from setups import Setup
@@ -36,7 +37,7 @@ from treadle.authoring import capture_run
 from treadle_checkpoint import Checkpointer, resume
 from updates import UPDATES
 
-SETUPS = [*OTHERS, *UPDATES, *LOADERS]
+SETUPS = [*OTHERS, *UPDATES, *LOADERS, *LENGTHS]
 
 #: What belongs to the callback that saves, which the resumed run is without.
 SAVER = Checkpointer.__name__
