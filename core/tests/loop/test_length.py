@@ -128,7 +128,7 @@ def test_a_cancelled_epoch_is_gone_on_from_with_the_next():
 
     result, events = run(steps=7, validate_every=3, callbacks=[Short()])
     assert (result.epochs, result.steps) == (0, 7)
-    assert events == "T(0 T)3 V(3 V)3 T(3 T)6 V(6 V)6 T(6 T)7"
+    assert events == "T(0 T)3 T(3 V(3 V)3 T)6 T(6 V(6 V)6 T)7"
 
 
 @pytest.mark.parametrize("cancel", [CancelStepException, CancelEpochException])

@@ -224,3 +224,36 @@ def test_a_record_of_metrics_without_names_is_refused_when_a_fit_begins():
         ArgumentTypeError, match=r"the dict there has no `names`\.\nFix: keep .*:\n    .*SeriesByPhase\("
     ):
         learner.fit(1)
+
+
+# Fits by steps.
+
+
+def rows_of(text):
+    return [line.split()[:2] for line in text.splitlines()]
+
+
+def table_of(length, **options):
+    file = io.StringIO()
+    learner = toy_learner(Recorder(), Metrics(), MetricsPrinter(file=file), nbatches=4, **options)
+    learner.fit(**length)
+    return rows_of(file.getvalue())
+
+
+def test_each_validation_by_steps_has_a_row_and_training_since_the_last_one_another():
+    both = [[step, phase] for step in ("3", "6", "9") for phase in ("TrainingPhase", "ValidationPhase")]
+    assert table_of({"steps": 10, "validate_every": 3}) == [["step", "phase"], *both]
+    assert table_of({"n": 2, "validate_every": 6}) == [
+        ["step", "phase"],
+        ["6", "TrainingPhase"],
+        ["6", "ValidationPhase"],
+    ]
+    assert table_of({"steps": 5})[1:] == [["5", "TrainingPhase"], ["5", "ValidationPhase"]]
+
+
+def test_without_validation_a_fit_by_steps_has_a_row_an_epoch():
+    assert table_of({"steps": 5, "data": (toy_learner(nbatches=4).data.training,)}) == [
+        ["epoch", "phase"],
+        ["1", "TrainingPhase"],
+        ["2", "TrainingPhase"],
+    ]

@@ -388,3 +388,25 @@ def test_the_bar_goes_on_when_something_ran_inside_of_a_step(terminal, name, run
     assert set(counts) == set(range(7))
     assert "6/6" in next(line for line in terminal.screen if "TrainingPhase: 100%" in line and "/6" in line)
     assert open_bars() == []
+
+
+class Endless:
+    """Batches without an end."""
+
+    def __iter__(self):
+        return itertools.cycle(toy_learner(nbatches=4).data.training)
+
+
+@pytest.mark.parametrize(("data", "total"), [(None, [4, 2]), (Endless(), [6])])
+def test_in_a_fit_by_steps_the_bar_ends_at_the_steps_that_are_left(data, total):
+    seen = []
+
+    class Look(ProgressPrinter):
+        def on_epoch_begin(self, learner, phase: TrainingPhase):
+            super().on_epoch_begin(learner, phase)
+            seen.append(self._bars[-1][1].total)
+
+    look = Look(file=io.StringIO(), show=True)
+    learner = toy_learner(look, nbatches=4)
+    learner.fit(steps=6, data=(learner.data.training if data is None else data,))
+    assert seen == total

@@ -95,9 +95,9 @@ class Length:
         if not self.by_steps:
             over = self.n is None or counts.rounds >= self.n * len(self.phases)
             return None if over else self.phases[counts.rounds % len(self.phases)]
-        if (due := self.due(counts, steps)) is not None:
-            return due
-        return None if self.is_trained(counts, steps) else self.training[counts.passes % len(self.training)]
+        if self.is_trained(counts, steps):
+            return self.due(counts, steps)
+        return self.training[counts.passes % len(self.training)]  # what is due is run before its first batch
 
     def is_trained(self, counts: Counts, steps: int) -> bool:
         """Whether the training of a fit that goes by steps is over."""

@@ -80,9 +80,10 @@ def epoch_of_fit(learner: Learner, length: Length, phase: Phase) -> None:
     if not length.by_steps:
         epoch(learner, phase)
         return
+    resumed = learner.position.resumption is not None  # perhaps after its last batch
     progress, before, length.by_batches = learner.progress, learner.progress.steps, False
     run_phase(learner, phase, own=length)
-    if phase.training and length.steps is not None and progress.steps == before:
+    if phase.training and length.steps is not None and progress.steps == before and not resumed:
         raise no_steps(phase, length.steps)
     if phase.training and progress.steps > before and not length.by_batches:
         raise by_itself(phase)

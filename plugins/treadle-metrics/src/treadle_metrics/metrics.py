@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from treadle import Callback, Phase, Read, Write
-from treadle.authoring import OpenEpochs, by_unique_name, phase_key
+from treadle.authoring import OpenEpochs, by_unique_name, phase_key, position_of
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
 from treadle_metrics.abstract_metric import AbstractMetric, MetricError, Value
@@ -28,8 +28,9 @@ class Metrics(Callback):
 
     `learner.cbstate.metricsstep[phase]` and `learner.cbstate.metricsepoch[phase]` map a metric's name to
     a `Series`. A step's value belongs to the number of completed steps of its phase, an epoch's to the
-    number of epochs. An epoch inside of an epoch of another phase is measured separately. One of the
-    default callbacks.
+    number of epochs. An epoch inside of an epoch of another phase is measured separately. In a fit that validates by
+    steps, `learner.cbstate.metricsepoch.intervals[phase]` has the values of training since the last validation, and
+    those of each validation, under the number of training steps. One of the default callbacks.
 
     Args:
         *metrics: Any of `AbstractMetric`, functions of `(yhats, ys)`, and objects with `update`, `compute` and
@@ -74,8 +75,11 @@ class Metrics(Callback):
             self.state_access.update(metric.state_access)
         self._measurements = [Measurement(self._by_key)]  # of the epochs that can be under way, the outermost first
         self._epochs: OpenEpochs[Measurement] = OpenEpochs()
+        self._since: dict[str, Measurement] = {}  # of training since the last validation of a fit by steps, by phase
+        self._fit = -1  # where that fit began
         self._phase: Phase | None = None  # for which the following is at hand, so that a step looks up nothing
         self._columns: tuple[Column, ...] = ()
+        self._also: tuple[Callable[[Any, Phase], None], ...] = ()
         self._history = History()
         self._steps = SeriesByName()
 
@@ -91,6 +95,13 @@ class Metrics(Callback):
         measurement.begin(phase_key(phase))
         self._epochs.begin(learner, phase, measurement)
         self._phase = None
+        fit = position_of(learner).own
+        if fit is not None and fit.validation and phase.training:
+            if fit.began != self._fit:
+                self._fit, self._since = fit.began, {}
+            if (key := phase_key(phase)) not in self._since:
+                self._since[key] = self._measurements[0].another()
+                self._since[key].begin(key)
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         if phase is not self._phase:
@@ -108,17 +119,32 @@ class Metrics(Callback):
             if series is None:
                 series = recorded.of(name)
             series.push(iteration, value)
+        for step in self._also:
+            step(learner, phase)
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
         measurement = self._epochs.end(learner, phase) or self._measurements[0]
-        iteration, recorded = learner.cbstate.history[phase].epochs, learner.cbstate.metricsepoch.of(phase)
+        recorded = learner.cbstate.metricsepoch
+        self._record_all(learner, recorded.of(phase), measurement, phase, learner.cbstate.history[phase].epochs)
+        fit, steps = position_of(learner).own, learner.progress.steps
+        if fit is not None and phase.training is False:
+            for training in fit.training:
+                if (since := self._since.get(phase_key(training))) is not None:
+                    self._record_all(learner, recorded.interval(training), since, training, steps)
+                    since.begin(since.phase)
+            self._record_all(learner, recorded.interval(phase), measurement, phase, steps)
+        measurement.phase = ""
+        self._phase = None
+
+    def _record_all(
+        self, learner: Any, recorded: SeriesByName, measurement: Measurement, phase: Phase, iteration: int
+    ) -> None:
+        """Record what was measured in a phase, by an epoch or since the last validation."""
         for key, metric in measurement.active(phase):
             value = metric.epoch_value()
             if value is not None:
                 values = value if isinstance(value, dict) else {metric.name: value}
                 self._record(learner, recorded, key, iteration, values)
-        measurement.phase = ""
-        self._phase = None
 
     def measure(self, metrics: Sequence[Any]) -> Evaluation:
         """What `learner.evaluate` measures with: copies of these metrics, then of those that were passed to it.
@@ -141,6 +167,9 @@ class Metrics(Callback):
         self._columns = tuple(
             (key, metric.name, metric.step, metric.step_value) for key, metric in measurement.active(phase)
         )
+        own = position_of(learner).own is not None
+        since = self._since.get(phase_key(phase)) if own else None
+        self._also = () if since is None else tuple(metric.step for _, metric in since.active(phase))
         self._history = learner.cbstate.history[phase]
         self._steps = learner.cbstate.metricsstep.of(phase)
 
@@ -183,7 +212,8 @@ class Metrics(Callback):
     def state_dict(self) -> dict[str, Any]:
         """What was measured in epochs that are under way, or in steps outside of one; between two epochs nothing."""
         measured = {str(i): one.state_dict() for i, one in enumerate(self._measurements) if one.phase}
-        return {"metrics": list(self._by_key), "measured": measured}
+        since = {key: one.state_dict() for key, one in self._since.items()}
+        return {"metrics": list(self._by_key), "measured": measured, "since": since, "fit": self._fit}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if set(self._by_key) != set(state["metrics"]):
@@ -191,6 +221,10 @@ class Metrics(Callback):
                 f"The checkpoint has the metrics {', '.join(state['metrics'])}, and {self.name} has "
                 f"{', '.join(sorted(self._by_key))}.\nFix: resume with the same metrics."
             )
+        self._fit = state.get("fit", -1)
+        self._since = {key: self._measurements[0].another() for key in state.get("since", ())}
+        for key, measurement in self._since.items():
+            measurement.load_state_dict(state["since"][key])
         for i, measured in state["measured"].items():
             while len(self._measurements) <= int(i):
                 self._measurements.append(self._measurements[0].another())

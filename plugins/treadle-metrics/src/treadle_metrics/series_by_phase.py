@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from treadle import Series
+from treadle import Phase, Series
 from treadle.authoring import did_you_mean, file_path, list_of, phase_label
 from treadle.errors import ArgumentValueError
 
@@ -15,6 +15,9 @@ from treadle_metrics.by_phase import ByPhase, drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+#: Where the state of `intervals` stands, beside the keys of phases, which have a colon.
+INTERVALS = "intervals"
 
 #: With more points than this, a curve has no marks.
 MARKED = 40
@@ -72,6 +75,11 @@ class SeriesByPhase(ByPhase[SeriesByName]):
         names: The names that are going to be recorded, so that a table can head its columns before
             the first value has come. Default: none; those that are recorded join in any case.
 
+    Attributes:
+        intervals: In a fit that validates by steps, the same from validation to validation, under the number of
+            training steps: of training the steps since the last validation, and what was validated then. None where
+            no such fit was.
+
     Example:
         >>> from treadle import TrainingPhase
         >>> recorded = SeriesByPhase("epoch")
@@ -86,6 +94,25 @@ class SeriesByPhase(ByPhase[SeriesByName]):
         super().__init__(SeriesByName)
         self.unit = unit
         self.expected = tuple(names)
+        self.intervals: SeriesByPhase | None = None
+
+    def interval(self, phase: Phase) -> SeriesByName:
+        """The series of a phase from validation to validation, to write to."""
+        if self.intervals is None:
+            self.intervals = SeriesByPhase("step", self.expected)
+        return self.intervals.of(phase)
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """The states of the series by `phase_key`, and of those from validation to validation."""
+        intervals = {} if self.intervals is None else {INTERVALS: self.intervals.state_dict()}
+        return {**super().state_dict(), **intervals}
+
+    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
+        super().load_state_dict({key: series for key, series in state.items() if key != INTERVALS})
+        self.intervals = None
+        if INTERVALS in state:
+            self.intervals = SeriesByPhase("step", self.expected)
+            self.intervals.load_state_dict(state[INTERVALS])
 
     @property
     def names(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""`MetricsPrinter`: a table of the metrics that grows by a row an epoch."""
+"""`MetricsPrinter`: a table of the metrics that grows by a row an epoch, or by two a validation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tqdm.auto import tqdm
 from treadle import Callback, Phase, Read, Series
-from treadle.authoring import one_of, phase_label, preserved_random_state, writable
+from treadle.authoring import one_of, phase_label, position_of, preserved_random_state, writable
 from treadle.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Recorded(Protocol):
     """What `cbstate.metricsepoch` has to be: series by phase and name, and the names that are to come.
 
-    `SeriesByPhase` of treadle-metrics is one.
+    `SeriesByPhase` of treadle-metrics is one. If it has `intervals`, these are the same from validation to validation
+    of a fit that validates by steps, under the number of training steps.
     """
 
     @property
@@ -33,7 +34,9 @@ class MetricsPrinter(Callback):
 
     A fit begins with a header. Should a metric or a phase appear for which there is no room, a wider
     header follows. No line is wider than the terminal: where a row would be, an epoch gets a line for
-    each metric. Rows and progress bars do not disturb each other. One of the default callbacks.
+    each metric. Rows and progress bars do not disturb each other. In a fit that validates by steps, each validation has
+    a row for the training steps since the last one and a row of its own, under the number of training steps that are
+    done, and epochs have none. One of the default callbacks.
 
     Args:
         file: Where to write. Default: standard output.
@@ -78,25 +81,37 @@ class MetricsPrinter(Callback):
         self._table = self._headed = None
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
-        recorded, epoch = learner.cbstate.metricsepoch, learner.cbstate.history[phase].epochs
-        last = {name: series.last for name, series in recorded[phase].items() if len(series)}
-        values = {name: value for name, (iteration, value) in last.items() if iteration == epoch}
+        recorded, fit = learner.cbstate.metricsepoch, position_of(learner).own
+        intervals: Any = getattr(recorded, "intervals", None)
         with preserved_random_state():  # rich draws from Python's generator while it is imported
-            self._print(epoch, phase_label(phase), recorded.names, values)
+            if fit is None or not fit.validation or (intervals is None and not phase.training):
+                self._print(recorded, phase, learner.cbstate.history[phase].epochs)
+            elif not phase.training:
+                for interval in (*(fit.training if phase == fit.validation[0] else ()), phase):
+                    self._print(intervals, interval, learner.progress.steps, unit="step")
 
-    def _print(self, epoch: int, phase: str, names: Sequence[str], values: Mapping[str, float]) -> None:
+    def _print(self, recorded: Recorded, phase: Phase, number: int, unit: str = "epoch") -> None:
+        """Print the row of an epoch or a step; of training there is none if no step was done."""
+        last = {name: series.last for name, series in recorded[phase].items() if len(series)}
+        values = {name: value for name, (iteration, value) in last.items() if iteration == number}
+        if values or unit == "epoch":
+            self._print_row(number, phase_label(phase), recorded.names, values, unit)
+
+    def _print_row(self, number: int, phase: str, names: Sequence[str], values: Mapping[str, float], unit: str) -> None:
         from treadle_progress.metrics_table import MetricsTable, columns_of  # rich takes its time to be imported
 
         file = self.file or sys.stdout
-        self._table = table = (self._table or MetricsTable([])).with_room_for(phase, names)
+        if self._table is not None and self._table.unit != unit:
+            self._table = None
+        self._table = table = (self._table or MetricsTable([], unit=unit)).with_room_for(phase, names)
         columns = columns_of(file)
         if columns is not None and table.width > columns:
-            self._write(file, table.block(epoch, phase, values, columns))
+            self._write(file, table.block(number, phase, values, columns))
             return
         if table is not self._headed:
             self._headed = table
             self._write(file, table.header(), bold=columns is not None if self.rich is None else self.rich)
-        self._write(file, table.row(epoch, phase, values))
+        self._write(file, table.row(number, phase, values))
 
     def _write(self, file: IO[str], lines: Iterable[str], *, bold: bool = False) -> None:
         """Write lines; progress bars on the same terminal make room for them and come back below."""

@@ -1,4 +1,4 @@
-"""`MetricsTable`: a table that grows by a row an epoch; and how wide it may be."""
+"""`MetricsTable`: a table that grows by a row an epoch, or a validation; and how wide it may be."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from rich.text import Text
 #: The width of a column of numbers, and that of the column of phases, unless a name is wider.
 NUMBER, PHASE = 10, len("ValidationPhase")
 
-#: The width of the column of epochs, and the space between columns.
-EPOCH, SPACE = 5, 2
+#: The width of the column of epochs or steps, and the space between columns.
+NUMBERS, SPACE = {"epoch": 5, "step": 8}, 2
 
 
 class MetricsTable:
-    """A table with the columns epoch, phase and one for each metric. A column never changes its width.
+    """A table with the columns epoch or step, phase and one for each metric. A column never changes its width.
 
     Widths are those that a terminal shows, where a character may take two columns, or none.
 
     Args:
         names: The metrics.
         phase: The width of the column of phases. Default: that of `ValidationPhase`.
+        unit: What the rows number, "epoch" or "step".
     """
 
-    def __init__(self, names: Sequence[str], phase: int = PHASE) -> None:
-        self.names = tuple(names)
+    def __init__(self, names: Sequence[str], phase: int = PHASE, unit: str = "epoch") -> None:
+        self.names, self.unit = tuple(names), unit
         self._phase = max(phase, PHASE)
-        self._widths = [EPOCH, self._phase, *(max(NUMBER, cell_len(name)) for name in self.names)]
+        self._widths = [NUMBERS[unit], self._phase, *(max(NUMBER, cell_len(name)) for name in self.names)]
 
     @property
     def width(self) -> int:
@@ -45,17 +46,17 @@ class MetricsTable:
         """This table, or a wider one if there is no room for a phase or a metric."""
         if cell_len(phase) <= self._phase and set(names) <= set(self.names):
             return self
-        return MetricsTable(list(dict.fromkeys([*self.names, *names])), max(self._phase, cell_len(phase)))
+        return MetricsTable(list(dict.fromkeys([*self.names, *names])), max(self._phase, cell_len(phase)), self.unit)
 
     def header(self) -> list[str]:
         """The line that heads the columns."""
-        return self._row("epoch", "phase", self.names)
+        return self._row(self.unit, "phase", self.names)
 
-    def row(self, epoch: int, phase: str, values: Mapping[str, float]) -> list[str]:
-        """The line of an epoch."""
-        return self._row(str(epoch), phase, [shown(values, name) for name in self.names])
+    def row(self, number: int, phase: str, values: Mapping[str, float]) -> list[str]:
+        """The line of an epoch or a step."""
+        return self._row(str(number), phase, [shown(values, name) for name in self.names])
 
-    def block(self, epoch: int, phase: str, values: Mapping[str, float], width: int) -> list[str]:
+    def block(self, number: int, phase: str, values: Mapping[str, float], width: int) -> list[str]:
         """The lines of an epoch where there is no room for its row: a line for each metric, and no header."""
         grid = Table.grid()
         grid.add_column(overflow="fold")
@@ -63,13 +64,14 @@ class MetricsTable:
         grid.add_column(justify="right", no_wrap=True)
         for name in self.names:
             grid.add_row(Text(name), "", shown(values, name))
+        head = f"{number} {phase}" if self.unit == "epoch" else f"step {number} {phase}"
         return [
-            *lines(Text(f"{epoch} {phase}", overflow="fold"), width),
+            *lines(Text(head, overflow="fold"), width),
             *lines(Padding(grid, (0, 0, 0, SPACE)), width),
         ]
 
-    def _row(self, epoch: str, phase: str, cells: Sequence[str]) -> list[str]:
-        aligned = [aligned_right(cell, width) for cell, width in zip((epoch, "", *cells), self._widths, strict=True)]
+    def _row(self, number: str, phase: str, cells: Sequence[str]) -> list[str]:
+        aligned = [aligned_right(cell, width) for cell, width in zip((number, "", *cells), self._widths, strict=True)]
         aligned[1] = on_one_line(phase) + " " * (self._phase - cell_len(phase))
         return [(" " * SPACE).join(aligned).rstrip()]
 

@@ -18,8 +18,8 @@ class ProgressPrinter(Callback):
     Works in terminals and notebooks (as text where ipywidgets is not installed) and is quiet elsewhere, as in a log
     file, unless `show` is set.
     The bar is refreshed by the clock and never waits for a device: a loss on an accelerator is
-    shown when a copy of it has arrived. It ends at the number of batches if the data know it, and is
-    removed when the epoch ends, however it does. One of the default callbacks.
+    shown when a copy of it has arrived. It ends at the number of batches if the data know it, and in a fit by steps at
+    the number of steps that are left; it is removed when the epoch ends, however it does. One of the default callbacks.
 
     Args:
         show: Whether to show the bar. Default: where the output is a terminal or a notebook, and where
@@ -83,7 +83,7 @@ class ProgressPrinter(Callback):
             disable = False
         if file is None and in_notebook():
             file = sys.stdout  # where standard error is shown in red
-        bar = Bar(title, data, self.mininterval, disable=disable, file=file, leave=self.leave)
+        bar = Bar(title, total_of(learner, phase, data), self.mininterval, disable=disable, file=file, leave=self.leave)
         bar.nested = nested
         if not bar.disable:
             self._bars.append((phase, bar))
@@ -133,10 +133,8 @@ class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
 
     monitor_interval = 0  # without the thread that monitors bars
 
-    def __init__(self, title: str, data: Any, interval: float, **options: Any) -> None:
-        super().__init__(
-            desc=title, total=length_of(data), mininterval=0, miniters=1, unit="step", dynamic_ncols=True, **options
-        )
+    def __init__(self, title: str, total: int | None, interval: float, **options: Any) -> None:
+        super().__init__(desc=title, total=total, mininterval=0, miniters=1, unit="step", dynamic_ncols=True, **options)
         self._interval = interval
         self.due = monotonic() + interval
         self.steps, self.nested = 0, False
@@ -157,6 +155,16 @@ class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
         if self.leave and not self.disable:  # what is removed need not be drawn once more
             self.show()
         super().close()
+
+
+def total_of(learner: Any, phase: Phase, data: Any) -> int | None:
+    """How many steps an epoch has, if it is known: as many as its data, or as are left of a fit by steps."""
+    position, total = position_of(learner), length_of(data)
+    fit = position.own
+    if fit is None or fit.steps is None or not phase.training or position.resumption is not None:
+        return total
+    left: int = fit.began + fit.steps - learner.progress.steps
+    return left if total is None else min(left, total)
 
 
 def in_notebook() -> bool:
