@@ -624,5 +624,40 @@ def test_a_throttle_on_an_event_that_the_callback_does_not_handle_is_refused(set
     )
 
 
+class Wraps(Callback):
+    @hookimpl(wrapper=True)
+    def forward(self):
+        return (yield)
+
+
+class Overrides(Callback):
+    def accumulate(self):
+        return False
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Wraps, "forward"), (Overrides, "accumulate")])
+def test_one_that_handles_operations_alone_is_refused_with_a_condition_as_the_fix(kind, name) -> None:
+    with pytest.raises(CallbackError) as refused:
+        throttle(kind(), StepEnd, freq=2)
+    message = (
+        f"{kind.__name__} is to be throttled at StepEnd, and handles no event, but `{name}`.\n"
+        f"Fix: write a condition, which is asked for operations as well:\n"
+        f"    class Rarely(CallbackCondition):\n"
+        f"        def should_run(self, event, phase): return ...\n"
+        f"    ConditionalCallback({kind.__name__}(...), Rarely())"
+    )
+    assert str(refused.value) == message
+
+
+def test_one_that_has_on_init_alone_is_refused() -> None:
+    class Begins(Callback):
+        def on_init(self, learner): ...
+
+    with pytest.raises(
+        CallbackError, match=r"and has no `on_step_end`\.\nFix: let it handle one, or leave `throttle` out"
+    ):
+        throttle(Begins(), StepEnd, freq=2)
+
+
 def test_a_handler_that_was_assigned_can_be_throttled() -> None:
     assert throttle(CustomCallback(print, StepEnd), StepEnd, freq=2).condition.event is StepEnd

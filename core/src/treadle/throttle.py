@@ -11,6 +11,7 @@ from treadle.arguments import function, instance_of, real_number, shown_argument
 from treadle.callback import Callback, ConflictResolution, Measure, RunFirst, unwrap
 from treadle.errors import ArgumentTypeError, CallbackError
 from treadle.events import PROJECT, Event, Hook, Init
+from treadle.operations import known_operations
 from treadle.phases import Phase
 
 EXAMPLE = "throttle(callback, StepEnd, freq=10)"
@@ -131,19 +132,32 @@ def check_handled(callback: Callback, event: type[Event] | None) -> None:
     if event is not None:
         subclass_of(event, "The event of a condition", Event, "FrequencyThrottle(10, StepEnd)")
     inner = unwrap(callback)
-    handled = [name for name in dir(inner) if is_handler(name, inspect.getattr_static(inner, name))]
-    if event is None or not handled or (event.hook in handled and event is not Init):
+    events = [name for name in dir(inner) if name.startswith("on_") and callable(inspect.getattr_static(inner, name))]
+    operations = [name for name in dir(inner) if is_operation(inner, name)]
+    if event is None or not (events or operations) or (event.hook in events and event is not Init):
         return
     why = "and `on_init` always passes" if event is Init else f"and has no `{event.hook}`"
-    listed = ", ".join(name for name in handled if name.startswith("on_") and name != Init.hook) or "none"
-    raise CallbackError(
-        f"{callback.name} is to be throttled at {event.__name__}, {why}.\nFix: name an event that it handles: {listed}."
-    )
+    listed = ", ".join(name for name in events if name != Init.hook)
+    fix = f"name an event that it handles: {listed}."
+    if not listed and operations:
+        why = f"and handles no event, but {', '.join(f'`{name}`' for name in operations)}"
+        fix = (
+            "write a condition, which is asked for operations as well:\n"
+            "    class Rarely(CallbackCondition):\n"
+            "        def should_run(self, event, phase): return ...\n"
+            f"    ConditionalCallback({type(inner).__name__}(...), Rarely())"
+        )
+    elif not listed:
+        fix = "let it handle one, or leave `throttle` out."
+    raise CallbackError(f"{callback.name} is to be throttled at {event.__name__}, {why}.\nFix: {fix}")
 
 
-def is_handler(name: str, value: Any) -> bool:
-    """Whether an attribute of a callback handles an event, or wraps or overrides an operation."""
-    return callable(value) and (name.startswith("on_") or hasattr(value, f"{PROJECT}_impl"))
+def is_operation(callback: Callback, name: str) -> bool:
+    """Whether a method of a callback wraps or overrides an operation."""
+    value = inspect.getattr_static(callback, name)
+    if not callable(value) or name.startswith("on_"):
+        return False
+    return hasattr(value, f"{PROJECT}_impl") or (name in known_operations() and name not in vars(callback))
 
 
 class ConditionalCallback(Callback):

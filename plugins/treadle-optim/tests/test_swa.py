@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from loguru import logger
 from torch import nn
 from torch.nn.functional import mse_loss
 from torch.optim.swa_utils import AveragedModel, update_bn
@@ -133,6 +134,25 @@ def test_data_that_can_be_read_once_are_refused_for_batch_norm_alone() -> None:
     with pytest.raises(DataError, match=r"SWA updates the statistics .* read only once\.\nFix: pass a list"):
         epoch(learner_of(SWA(1)), TrainingPhase(), iter(batches(3)))
     epoch(learner_of(SWA(1), model=nn.Linear(3, 1)), TrainingPhase(), iter(batches(3)))
+
+
+def test_a_fit_that_ends_before_its_start_is_warned_about_and_another_may_go_on() -> None:
+    messages: list[str] = []
+    sink = logger.add(messages.append, format="{message}")
+    try:
+        swa = SWA(start=8)
+        learner = toy_learner(swa, nbatches=1)
+        learner.fit(0)
+        assert messages == []
+        learner.fit(5)
+        assert [str(message).strip() for message in messages] == [
+            "SWA has averaged nothing: it begins with the end of epoch 8, and training has come to epoch 5. Until then "
+            "the averaged weights are the trained ones.\nFix: train on, or begin earlier:\n    SWA(start=3)"
+        ]
+        learner.fit(5)
+        assert (len(messages), swa.averaged) == (1, 3)
+    finally:
+        logger.remove(sink)
 
 
 def test_beside_ema_it_is_refused() -> None:

@@ -32,8 +32,10 @@ class SWA(AveragedWeights):
     of the averages are others than those of the weights that were trained. It leaves the random generators as they
     were, so what is trained is the same with it and without it. Other buffers are the model's own.
 
+    A fit that ends before anything was averaged is warned about; another one may go on to there.
+
     Args:
-        start: The first epoch of training, counted from 1, whose end is averaged.
+        start: The first epoch of training, counted from 1 over all fits, whose end is averaged.
 
     Reads: `data`, `callbacks` (their `move_data`), for the statistics. Writes: `model`, while it is validated.
 
@@ -61,6 +63,7 @@ class SWA(AveragedWeights):
         super().__init__()
         self.start = whole_number(start, "start", "SWA(start=75)", least=1)
         self.averaged = 0  # epochs
+        self._before_start = 0  # the last epoch of this fit that was not averaged
         self._statistics: Mapping[str, torch.Tensor] = {}
 
     def on_init(self, learner: Any) -> None:
@@ -79,6 +82,7 @@ class SWA(AveragedWeights):
     def on_epoch_end(self, learner: Any, phase: AbstractTrainingPhase) -> None:
         self._use(learner.model)
         if learner.progress.epoch < self.start:
+            self._before_start = learner.progress.epoch
             return
         averages = self.averages
         if averages is None:
@@ -88,6 +92,18 @@ class SWA(AveragedWeights):
         self.averaged += 1
         if statistics_of(self._model):
             self._update_statistics(learner, str(phase.data_name))
+
+    def on_fit_end(self) -> None:
+        """Warn of a fit whose epochs were all before the first one that is averaged."""
+        epoch, self._before_start = self._before_start, 0
+        if epoch and not self.averaged:
+            from loguru import logger  # needed rarely, and loaded then
+
+            logger.warning(
+                f"{self.name} has averaged nothing: it begins with the end of epoch {self.start}, and training has "
+                f"come to epoch {epoch}. Until then the averaged weights are the trained ones.\n"
+                f"Fix: train on, or begin earlier:\n    {type(self).__name__}(start={max(1, epoch * 3 // 4)})"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """The averages, how many epochs are in them, the statistics of BatchNorm and, in validation, the trained."""
