@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from treadle import phases
-from treadle.access import Write, accesses
+from treadle.access import Write
 from treadle.arguments import instance_of
 from treadle.callback import Callback, unwrap
 from treadle.errors import ArgumentTypeError, CallbackError, did_you_mean
@@ -80,19 +80,26 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
         instance_of(callback, "callback", Callback, "handlers(Recorder())")
     callback = unwrap(callback)
     found = {}
+    computes: bool | None = None
     for name in implemented(callback, hooks):
         method, hook = getattr(callback, name), hooks[name]
         check_self(callback, hook)
         options = getattr(method, f"{PROJECT}_impl", None) or {}
         phases, in_step = handler_phases(callback, method), issubclass(hook, Operation) and hook not in (Epoch, Step)
-        computes = in_step or Phase not in phases or computes_something(callback)
-        found[name] = Handler(hook, phases, bool(options.get("wrapper")), computes)
+        if computes is None and Phase in phases and not in_step:
+            computes = computes_something(callback)
+        found[name] = Handler(hook, phases, bool(options.get("wrapper")), in_step or computes is not False)
     return found
 
 
 def computes_something(callback: Callback) -> bool:
     """Whether a callback declares that it changes what is computed: anything but what others observe in `cbstate`."""
-    return any(path.partition(".")[0] not in ("cbstate", "loop") for path in accesses(callback, Write))
+    access = callback.state_access
+    if not isinstance(access, Mapping):  # which the graph refuses
+        return True
+    return any(
+        permission is Write and not str(path).startswith(("cbstate", "loop")) for path, permission in access.items()
+    )
 
 
 def handles(callback: Callback, hook: type[Hook] | str, phase: type[Phase] | Phase | None = None) -> bool:

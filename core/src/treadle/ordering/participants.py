@@ -6,7 +6,7 @@ A set of callbacks is an integer with a bit for each position.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from treadle.events import Hook
 from treadle.ordering.handlers import Handler
@@ -78,8 +78,12 @@ def meetings(handlers: Handlers) -> dict[Group, list[type[Hook]]]:
     groups: dict[Group, list[type[Hook]]] = {}
     for hook, members in by_hook.items():
         kinds = {(handler.phases, handler.computes): handler for _, handler in members}
+        seen: set[frozenset[Any]] = set()
         for phase in phases if hook.phased else [None]:
-            matching = {kind for kind, handler in kinds.items() if handler.handles(phase)}
+            matching = frozenset(kind for kind, handler in kinds.items() if handler.handles(phase))
+            if matching in seen:
+                continue
+            seen.add(matching)
             group = group_of(member for member in members if (member[1].phases, member[1].computes) in matching)
             hooks = groups.setdefault(group, [])
             if hook not in hooks:
