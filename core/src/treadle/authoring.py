@@ -5,8 +5,9 @@
 - Ask what another callback is and does: `handles`, `handlers`, `unwrap`, `overlaps`; name callbacks: `by_unique_name`.
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
 - Go through one or several models or optimizers: `by_name`; all their parameters or gradients: `named_tensors`.
-- Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; reach every tensor of a batch:
-  `map_tensors`; keep something for each epoch that is under way: `OpenEpochs`.
+- Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; split a batch as the core's phases do:
+  `split_batch`; reach every tensor of a batch: `map_tensors`;
+  keep something for each epoch that is under way: `OpenEpochs`.
 - Ask what an update is of: `update_under_way`; compute its gradients in several backward passes: `keep_gradients`;
   keep something with the gradients, from one batch of an update to the next: `state_of_update`.
 - Take a number from a device without waiting for it: `DeviceNumber`; the mean of many: `Mean`.
@@ -38,6 +39,7 @@ from treadle.callback import unwrap
 from treadle.errors import did_you_mean
 from treadle.loop.data.batches import batches, length_of
 from treadle.loop.data.nested_batch import map_tensors
+from treadle.loop.data.split import split_batch
 from treadle.loop.inner.open_epochs import OpenEpochs
 from treadle.loop.position import position_of
 from treadle.loop.update.under_way import keep_gradients, state_of_update, update_under_way
@@ -96,6 +98,7 @@ __all__ = [
     "refuse_unsaveable",
     "refuse_unsaveable_model",
     "refuse_unsaveable_run",
+    "split_batch",
     "state_of_update",
     "subclass_of",
     "unflatten",

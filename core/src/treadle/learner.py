@@ -19,6 +19,7 @@ from treadle.events import Init
 from treadle.loop import loop
 from treadle.loop.data.batches import as_data, check_data
 from treadle.loop.data.nested_batch import map_tensors
+from treadle.loop.data.split import as_split
 from treadle.loop.evaluation.first_batches import FirstBatches
 from treadle.loop.evaluation.outputs import Outputs
 from treadle.loop.evaluation.without_trace import run_without_trace
@@ -43,7 +44,15 @@ from treadle.plugins.measures import measure_of
 from treadle.plugins.modules import modules_for, resolver
 from treadle.plugins.selection import ALIKE, as_callbacks, check_callback_instance, report_slips
 from treadle.state.gradients import Gradients
-from treadle.state.models import as_lossfn, as_model, as_optimizer, models_of, optimizers_of, parameters_of
+from treadle.state.models import (
+    as_lossfn,
+    as_model,
+    as_optimizer,
+    models_of,
+    optimizers_of,
+    parameters_of,
+    refuse_nothing_to_train,
+)
 from treadle.state.propdict import PropDict
 from treadle.state.run.model_state import unset_buffers
 
@@ -54,16 +63,18 @@ class Learner:
     Args:
         model: A module, or a mapping of modules by name.
         lossfn: Compares the model's output with the targets: `lossfn(model(xs), ys)` is a tensor
-            with one element.
+            with one element. None: the model's output carries the loss, `output.loss` or `output["loss"]`.
         data: Iterables of batches: `()`, `(training,)`, `(training, validation)` or a mapping of
             names to iterables. A batch is a pair `(xs, ys)`; `xs` is a tensor, a tuple of positional
-            inputs, or a mapping of named inputs. Default: none.
+            inputs, or a mapping of named inputs. With `lossfn=None`, a batch that is a mapping is all inputs.
+            Default: none.
         optimizer: An optimizer, or a function that makes one of the parameters; with several models
             a mapping of these is possible. Default: Adam.
         callbacks: Callbacks, in any order; also names of installed ones. Default: none.
         use_default_callbacks: Whether `Recorder`, `Metrics`, `MetricsPrinter`, `ProgressPrinter` and
             `StopOnNaNLoss` join, where they are installed and none of their class is passed.
         runner: How the handlers of an event are run. Default: `LinearRunner()`.
+        split: A function from what the data yield to a pair `(xs, ys)`, where they yield something else. Default: none.
         resolve: The user's own answer for pairs in conflict, stronger than all others but `Unresolvable()`: a
             mapping of pairs of names to `"first"`, `"second"` (which of them runs first) or `"any"`, or a function
             of two callbacks that returns what `resolve_conflict` returns, or None where it has no opinion.
@@ -72,7 +83,8 @@ class Learner:
     Attributes:
         model: The module, or a `PropDict` of modules.
         optimizer: The optimizer, or a `PropDict` of optimizers.
-        lossfn: The loss function.
+        lossfn: The loss function, or None.
+        split: The function that splits batches, or None.
         data: A `PropDict` of the iterables, usually `training` and `validation`.
         params: A `PropDict` of the parameters by name; for several models one for each.
         step: A `PropDict`, the state of the last step; what is in it depends on the phase.
@@ -108,13 +120,14 @@ class Learner:
     def __init__(
         self,
         model: nn.Module | Mapping[str, nn.Module],
-        lossfn: Callable[..., torch.Tensor],
+        lossfn: Callable[..., torch.Tensor] | None,
         *,
         data: Any = (),
         optimizer: Any = torch.optim.Adam,
         callbacks: Iterable[Callback | str] = (),
         use_default_callbacks: bool = True,
         runner: CallbackRunner | None = None,
+        split: Callable[[Any], tuple[Any, Any]] | None = None,
         resolve: Resolve = None,
     ) -> None:
         instance_of(use_default_callbacks, "use_default_callbacks", bool, "Learner(..., use_default_callbacks=False)")
@@ -122,6 +135,7 @@ class Learner:
         instance_of(runner, "runner", CallbackRunner, "Learner(..., runner=LinearRunner())")  # type: ignore[type-abstract]
         vars(self).update(runner=runner, progress=Progress(), position=Position(), loop=InnerLoop(self))
         self.lossfn = lossfn
+        self.split = split
         self.data = as_data(data)  # a mapping of its own, also if one of another learner is passed
         self._identifier = secrets.token_hex(8)  # also of a copy, whose callbacks are copies
         self.step = PropDict()
@@ -234,6 +248,8 @@ class Learner:
             phases = [TrainingPhase(), ValidationPhase()] if "validation" in data else [TrainingPhase()]
         phases = as_phases(phases)
         length = checked_length(phases, n, steps, validate_every)
+        if any(phase.training is not False for phase in phases):
+            refuse_nothing_to_train(self.models, self.optimizers)
         for phase in phases:
             if phase.data_name in data:
                 check_data(data[phase.data_name], str(phase))
@@ -409,7 +425,8 @@ class Learner:
         callbacks = list(callbacks)
         for callback in callbacks:
             check_callback_instance(callback)
-        trial = Learner(self.model, self.lossfn, optimizer=self.optimizer, use_default_callbacks=False)
+        optimizer = torch.optim.Adam if self.optimizer is None else self.optimizer
+        trial = Learner(self.model, self.lossfn, optimizer=optimizer, use_default_callbacks=False, split=self.split)
         trial._resolve = self._resolve
         trial._use(callbacks, self._modules)
         return trial
@@ -489,6 +506,7 @@ def as_propdict(value: Any, name: str) -> PropDict:
 #: How the fields are checked that can be set.
 CHECKED: dict[str, Callable[[Any], Any]] = {
     "lossfn": as_lossfn,
+    "split": as_split,
     "data": lambda value: value if isinstance(value, PropDict) else as_data(value),
     "step": functools.partial(as_propdict, name="learner.step"),
     "cbstate": functools.partial(as_propdict, name="learner.cbstate"),

@@ -166,7 +166,7 @@ class Forward(Operation):
 
 
 class Loss(Operation):
-    """Compare `step.yhats` with `step.ys` by the loss function."""
+    """Compare `step.yhats` with `step.ys` by the loss function; without one, take the loss in `step.yhats`."""
 
     @staticmethod
     @hookspec(firstresult=True)
@@ -174,19 +174,21 @@ class Loss(Operation):
 
     @staticmethod
     def run(learner: Learner, phase: Phase) -> Any:
-        step = learner.step
+        step, lossfn = learner.step, learner.lossfn
+        if lossfn is None:
+            return carried_loss(step.yhats)
         try:
-            loss = learner.lossfn(step.yhats, step.ys)
+            loss = lossfn(step.yhats, step.ys)
         except ARGUMENT_ERRORS as error:
-            if isinstance(error, TypeError) and misfit(learner.lossfn, 2):
-                raise not_of_two(learner.lossfn) from None
+            if isinstance(error, TypeError) and misfit(lossfn, 2):
+                raise not_of_two(lossfn) from None
             error.add_note(
-                f"The loss function {name_of(learner.lossfn)} was called with yhats: {kind_of(step.yhats)}, and "
+                f"The loss function {name_of(lossfn)} was called with yhats: {kind_of(step.yhats)}, and "
                 f"ys: {kind_of(step.ys)}."
             )
             raise
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-            raise not_a_loss(loss, f"The loss function {name_of(learner.lossfn)} returned")
+            raise not_a_loss(loss, f"The loss function {name_of(lossfn)} returned")
         return loss
 
     @staticmethod
@@ -209,7 +211,7 @@ class Backward(Operation):
         loss = getattr(learner.step, target.loss)  # which enters no Python function
         if not loss.requires_grad:
             raise LossError(
-                f"The loss that {name_of(learner.lossfn)} returned needs no gradient, so nothing can be learned "
+                f"The loss that {lossfn_or_model(learner)} returned needs no gradient, so nothing can be learned "
                 f"from it: every parameter is frozen, or the model or the loss function left the graph.\n"
                 f"Fix: look for `.detach()`, `.item()`, `torch.no_grad()` and `requires_grad_(False)`."
             )
@@ -320,6 +322,29 @@ def not_of_two(lossfn: Any) -> ArgumentTypeError:
         f"Fix: write, for example:\n    Learner(model, torch.nn.functional.mse_loss)\n"
         f"Or write a phase that calls it otherwise:\n    def step(self, learner, batch): ..."
     )
+
+
+def carried_loss(yhats: Any) -> Any:
+    """The loss that the output of a model carries: `output.loss`, or `output["loss"]`.
+
+    Raises:
+        LossError: if there is none.
+    """
+    loss = yhats.get("loss") if isinstance(yhats, Mapping) else getattr(yhats, "loss", None)
+    if loss is None:
+        raise LossError(
+            f"The learner has no loss function, and the output of the model, {kind_of(yhats)}, carries no loss.\n"
+            f"Fix: let the model return one, as those of Hugging Face do that get `labels`, or pass a loss function:\n"
+            f"    Learner(model, torch.nn.functional.cross_entropy)"
+        )
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        raise not_a_loss(loss, "The loss that the output of the model carries is")
+    return loss
+
+
+def lossfn_or_model(learner: Any) -> str:
+    """Who returned the loss, in a message."""
+    return "the model" if learner.lossfn is None else name_of(learner.lossfn)
 
 
 def not_a_loss(loss: Any, origin: str) -> LossError:

@@ -6,11 +6,10 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-
 from treadle.arguments import function, instance_of, list_of, subclass_of
-from treadle.errors import ArgumentTypeError, ArgumentValueError, DataError
+from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle.events import LossBegin
+from treadle.loop.data.split import state_of_batch, state_of_inputs
 from treadle.loop.loop import over_batches, run_step
 from treadle.loop.update.run_update import run_update
 from treadle.operations import Accumulate, Forward, Loss
@@ -153,9 +152,8 @@ class TrainingPhase(AbstractTrainingPhase):
     """
 
     def step(self, learner: Learner, batch: Any) -> None:
-        """Train with a batch, a pair (inputs, targets)."""
-        xs, ys = pair(batch, self)
-        with run_step(learner, self, xs=xs, ys=ys) as (handle, state):
+        """Train with a batch: a pair (inputs, targets), or what the learner's `split` makes one of."""
+        with run_step(learner, self, **state_of_batch(learner, batch, self)) as (handle, state):
             state.accumulating = handle[Accumulate]()
             state.yhats = handle[Forward]()
             handle[LossBegin]()
@@ -178,9 +176,8 @@ class ValidationPhase(AbstractValidationPhase):
     """
 
     def step(self, learner: Learner, batch: Any) -> None:
-        """Evaluate a batch, a pair (inputs, targets)."""
-        xs, ys = pair(batch, self)
-        with run_step(learner, self, xs=xs, ys=ys) as (handle, state):
+        """Evaluate a batch: a pair (inputs, targets), or what the learner's `split` makes one of."""
+        with run_step(learner, self, **state_of_batch(learner, batch, self)) as (handle, state):
             state.yhats = handle[Forward]()
             handle[LossBegin]()
             state.loss = handle[Loss]()
@@ -204,10 +201,9 @@ class EvaluationPhase(Phase):
     observed = False
 
     def step(self, learner: Learner, batch: Any) -> None:
-        """Evaluate a batch, a pair (inputs, targets)."""
-        xs, ys = pair(batch, self)
+        """Evaluate a batch: a pair (inputs, targets), or what the learner's `split` makes one of."""
         ended = False
-        with run_step(learner, self, xs=xs, ys=ys) as (handle, state):
+        with run_step(learner, self, **state_of_batch(learner, batch, self)) as (handle, state):
             state.yhats = handle[Forward]()
             handle[LossBegin]()
             state.loss = handle[Loss]()
@@ -238,42 +234,11 @@ class PredictionPhase(Phase):
     def step(self, learner: Learner, batch: Any) -> None:
         """Apply the model to a batch: inputs alone, or a pair (inputs, targets)."""
         ended = False
-        with run_step(learner, self, **inputs(batch)) as (handle, state):
+        with run_step(learner, self, **state_of_inputs(learner, batch, self)) as (handle, state):
             state.yhats = handle[Forward]()
             ended = True
         if ended:
             learner.position.collect(learner)
-
-
-def inputs(batch: Any) -> dict[str, Any]:
-    """What the state of a step of prediction begins with."""
-    if not isinstance(batch, (tuple, list)):
-        return {"xs": batch}
-    if len(batch) == 2:
-        return {"xs": batch[0], "ys": batch[1]}
-    if len(batch) == 1:  # as the loader of a `TensorDataset` of inputs yields it
-        return {"xs": batch[0]}
-    raise DataError(
-        f"PredictionPhase needs batches that are inputs, or pairs (xs, ys), got a {type(batch).__name__} of "
-        f"{len(batch)}.\nFix: let the loader yield several inputs as a mapping, or as a tuple in a pair:\n"
-        f"    ((x1, x2, x3), ys)"
-    )
-
-
-def pair(batch: Any, phase: Phase) -> tuple[Any, Any]:
-    """A batch's inputs and targets."""
-    if isinstance(batch, (tuple, list)) and len(batch) == 2:
-        return batch[0], batch[1]
-    kind = type(batch).__name__
-    if isinstance(batch, torch.Tensor):
-        kind += f" of shape {tuple(batch.shape)}"
-    elif isinstance(batch, (tuple, list)):
-        kind += f" of {len(batch)}"
-    raise DataError(
-        f"{type(phase).__name__} needs batches that are pairs (xs, ys), got a {kind}.\n"
-        f"Fix: let the loader yield inputs and targets, several inputs as a tuple or a mapping; or write a phase of "
-        f"your own:\n    ((x1, x2), ys)"
-    )
 
 
 def phase_key(phase: Phase | type[Phase]) -> str:

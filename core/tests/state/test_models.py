@@ -3,7 +3,6 @@ import torch
 from torch import nn
 from treadle import (
     ArgumentTypeError,
-    ArgumentValueError,
     Learner,
     PropDict,
 )
@@ -63,12 +62,6 @@ def test_a_model_may_have_any_name(name) -> None:
         ),
         ({"a": 3}, ArgumentTypeError, r"A mapping of models must map names to modules, got \{.a.: 3\}"),
         ({1: nn.Linear(1, 1)}, ArgumentTypeError, r"A mapping of models must map names to modules"),
-        (
-            nn.ReLU(),
-            ArgumentValueError,
-            r"^The model ReLU has no parameters, so there is nothing to train\.\nFix: pass one that has some\.$",
-        ),
-        ({"a": nn.ReLU(), "b": nn.Tanh()}, ArgumentValueError, r"The model ReLU, Tanh has no parameters"),
     ],
 )
 def test_what_is_not_a_model_is_refused(model, error, message) -> None:
@@ -182,10 +175,9 @@ def test_a_function_that_needs_more_than_the_parameters_is_shown_with_them() -> 
             r"^lossfn must be a function of .*, got the class MSELoss\.\nFix: make an instance:\n    MSELoss\(\)$",
         ),
         (
-            {"lossfn": None},
-            r"^lossfn must be a function, got None\.\nFix: .*:\n    Learner\(model, torch\.nn\.functional\.mse_loss\)$",
+            {"lossfn": torch.ones(1)},
+            r"^lossfn must be a function, got tensor.*\nFix: .*:\n    Learner\(model, torch\.nn\.functional\.mse",
         ),
-        ({"lossfn": torch.ones(1)}, r"^lossfn must be a function, got tensor"),
         ({"runner": "threads"}, r"^runner must be an instance of CallbackRunner, got 'threads'\."),
         ({"runner": type}, r"^runner must be an instance of CallbackRunner, got the class type"),
         (

@@ -23,7 +23,6 @@ def as_model(model: Any) -> Any:
 
     Raises:
         ArgumentTypeError: if it is neither.
-        ArgumentValueError: if there is no parameter in it.
     """
     if isinstance(model, Mapping):
         parts = named(model)
@@ -43,12 +42,6 @@ def as_model(model: Any) -> Any:
             f"The model must be a module or a mapping of modules, got a {type(model).__name__}.\n"
             f"Fix: pass a torch.nn.Module."
         )
-    models = models_of(model)
-    if not any(True for part in models for _ in part.parameters()):
-        names = ", ".join(type(part).__name__ for part in models)
-        raise ArgumentValueError(
-            f"The model {names} has no parameters, so there is nothing to train.\nFix: pass one that has some."
-        )
     return model
 
 
@@ -65,7 +58,7 @@ def models_of(model: Any) -> list[nn.Module]:
 
 
 def as_optimizer(optimizer: Any, model: Any) -> Any:
-    """An optimizer, or a `PropDict` of optimizers by the name of their model.
+    """An optimizer, or a `PropDict` of optimizers by the name of their model; None for models without parameters.
 
     Args:
         optimizer: An optimizer, a function that makes one of parameters, or for several models a
@@ -87,7 +80,8 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
                     f"Fix: give the optimizer the name of its model."
                 )
         return PropDict({name: as_optimizer(part, model[name]) for name, part in named(optimizer).items()})
-    if isinstance(optimizer, torch.optim.Optimizer):
+    parameters = list(dict.fromkeys(parameter for part in models_of(model) for parameter in part.parameters()))
+    if isinstance(optimizer, torch.optim.Optimizer) or (optimizer is None and not parameters):
         return optimizer
     no_optimizer = isinstance(optimizer, type) and not issubclass(optimizer, torch.optim.Optimizer)
     if not callable(optimizer) or no_optimizer:
@@ -98,7 +92,8 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
     if not isinstance(optimizer, type):
         example = f"optimizer=functools.partial({name_of(optimizer)}, lr=0.1)"
         function(optimizer, "optimizer", example, takes=["parameters"])
-    parameters = list(dict.fromkeys(parameter for part in models_of(model) for parameter in part.parameters()))
+    if not parameters:
+        return None
     try:
         made = optimizer(parameters)
     except TypeError as error:
@@ -116,12 +111,14 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
     return made
 
 
-def as_lossfn(lossfn: Any) -> Callable[..., Any]:
-    """A function of outputs and targets.
+def as_lossfn(lossfn: Any) -> Callable[..., Any] | None:
+    """A function of outputs and targets; or None, where the model's output carries the loss.
 
     Raises:
         ArgumentTypeError: if it is not one, for example a class.
     """
+    if lossfn is None:
+        return None
     if isinstance(lossfn, type):
         raise ArgumentTypeError(
             f"lossfn must be a function of outputs and targets, got the class {lossfn.__name__}.\n"
@@ -132,7 +129,8 @@ def as_lossfn(lossfn: Any) -> Callable[..., Any]:
 
 def optimizers_of(optimizer: Any) -> list[torch.optim.Optimizer]:
     """The optimizers, one or several, as a list; one that several models share counts once."""
-    return list(dict.fromkeys(named(optimizer).values())) if isinstance(optimizer, Mapping) else [optimizer]
+    several = dict.fromkeys(named(optimizer).values()) if isinstance(optimizer, Mapping) else [optimizer]
+    return [one for one in several if one is not None]
 
 
 def without_optimizer(models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> list[nn.Parameter]:
@@ -178,10 +176,25 @@ def put_back_gradients(gradients: HeldGradients) -> None:
         parameter.grad = gradient
 
 
+def refuse_nothing_to_train(models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    """Refuse to train where there is no parameter.
+
+    Raises:
+        ArgumentValueError: naming the models.
+    """
+    models = list(models)
+    if not parameters_in(models, optimizers):
+        names = ", ".join(type(part).__name__ for part in models)
+        raise ArgumentValueError(
+            f"The model {names} has no parameters, so there is nothing to train.\n"
+            f"Fix: pass one that has some, or use this one as it is:\n    learner.evaluate(data)"
+        )
+
+
 def warn_if_untrained(models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> None:
     """Warn if no optimizer holds a parameter of a model, as after a new model was set."""
     models = list(models)
-    if len(without_optimizer(models, optimizers)) == sum(1 for model in models for _ in model.parameters()):
+    if 0 < len(without_optimizer(models, optimizers)) == sum(1 for model in models for _ in model.parameters()):
         from loguru import logger  # needed rarely, and loaded then
 
         logger.warning(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -16,6 +16,7 @@ from treadle.authoring import (
     models_by_name,
     preserved_random_state,
     preserved_state,
+    split_batch,
     whole_number,
 )
 from treadle.errors import ArgumentValueError, DataError
@@ -91,7 +92,7 @@ class SWA(AveragedWeights):
             average(averages, self.averaged)
         self.averaged += 1
         if statistics_of(self._model):
-            self._update_statistics(learner, str(phase.data_name))
+            self._update_statistics(learner, phase)
 
     def on_fit_end(self) -> None:
         """Warn of a fit whose epochs were all before the first one that is averaged."""
@@ -116,7 +117,8 @@ class SWA(AveragedWeights):
     def _replaced(self) -> Mapping[str, torch.Tensor]:
         return {**super()._replaced(), **self._statistics}
 
-    def _update_statistics(self, learner: Any, name: str) -> None:
+    def _update_statistics(self, learner: Any, phase: AbstractTrainingPhase) -> None:
+        name = str(phase.data_name)
         data = learner.data[name]
         if hasattr(data, "__next__"):
             raise DataError(
@@ -127,7 +129,8 @@ class SWA(AveragedWeights):
         moves = [callback.move_data for callback in learner.callbacks if callback.move_data is not None]
         model = self.model()
         with preserved_random_state(), preserved_state([], [data]):
-            update_bn(inputs(data, learner.progress.step, moves), Called(model))
+            batches = (split_batch(learner, batch, phase) for batch in islice(data, learner.progress.step))
+            update_bn(inputs(batches, moves), Called(model))
         self._statistics = statistics_of(model)
 
 
@@ -144,9 +147,9 @@ class Called(nn.Module):
         return self.model(**xs) if isinstance(xs, Mapping) else self.model(xs)
 
 
-def inputs(data: Any, count: int, moves: list[Any]) -> Iterator[list[Any]]:
-    """The inputs of the first batches of data, each in a list, as `update_bn` takes them."""
-    for xs, _ in islice(data, count):
+def inputs(batches: Iterable[Mapping[str, Any]], moves: list[Any]) -> Iterator[list[Any]]:
+    """The inputs of batches, each in a list, as `update_bn` takes them."""
+    for xs in (batch["xs"] for batch in batches):
         for move in moves:
             xs = map_tensors(move, xs)
         yield [xs]

@@ -76,7 +76,7 @@ def shapes_agree(learner: Any) -> bool | str:
     """Whether an output is compared with its target, and not with those of all rows."""
 
     def find(trial: Trial) -> str | None:
-        if trial.loss is None:
+        if trial.loss is None or trial.lossfn is None:
             return None
         with without_trace(learner, trial.phase):
             together = compares_all_rows(trial.lossfn, trial.yhats, trial.ys)

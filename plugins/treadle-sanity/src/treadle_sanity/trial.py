@@ -21,8 +21,10 @@ from treadle.authoring import (
     position_of,
     preserved_random_state,
     preserved_state,
+    split_batch,
 )
-from treadle.errors import ArgumentTypeError, LossError, NotSaveableError
+from treadle.errors import ArgumentTypeError, DataError, LossError, NotSaveableError
+from treadle.operations import carried_loss
 
 from treadle_sanity.check import SkipCheck
 from treadle_sanity.first_batch import first_batch
@@ -79,11 +81,12 @@ class Trial:
             with quiet(learner):
                 self.batch = first_batch(self.data, self.name)
             self.fetched = True
-            self.is_pair = isinstance(self.batch, (tuple, list)) and len(self.batch) == 2
-            if self.is_pair:
+            state = split_or_none(learner, self.batch, phase)
+            self.is_pair = state is not None
+            if state is not None:
                 refuse_open_shapes(learner)
                 with without_trace(learner, phase):
-                    self.xs, self.ys = moved(learner, tuple(self.batch))
+                    self.xs, self.ys = moved(learner, (state["xs"], state.get("ys")))
                     self.yhats = outputs(learner, self.xs)
                     self.out_of_range = out_of_range(self.yhats, self.ys, self.lossfn)
                     if self.out_of_range is None:
@@ -95,6 +98,14 @@ class Trial:
         except Exception as error:
             self.error = error
         self.yhats, self.loss = map_tensors(detached, (self.yhats, self.loss))
+
+
+def split_or_none(learner: Any, batch: Any, phase: Phase) -> Mapping[str, Any] | None:
+    """The inputs and targets of a batch, or None for a batch that is not a pair."""
+    try:
+        return split_batch(learner, batch, phase)
+    except DataError:
+        return None
 
 
 def trials(learner: Any) -> list[Trial]:
@@ -173,8 +184,8 @@ def outputs(learner: Any, xs: Any) -> Any:
 
 
 def number(lossfn: Any, yhats: Any, ys: Any) -> torch.Tensor:
-    """What a loss function returns, if that is one number in a tensor."""
-    loss = lossfn(yhats, ys)
+    """What a loss function returns, or without one what the outputs carry, if that is one number in a tensor."""
+    loss = carried_loss(yhats) if lossfn is None else lossfn(yhats, ys)
     if isinstance(loss, torch.Tensor) and loss.numel() == 1:
         return loss
     got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"a {type(loss).__name__}"
