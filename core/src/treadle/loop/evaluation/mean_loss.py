@@ -1,4 +1,4 @@
-"""`MeanLoss`: what an evaluation measures where no metrics are installed."""
+"""`MeanLoss`: what an evaluation measures where nothing else does."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from treadle.state.numbers.mean import Mean
 
 
 class MeanLoss:
-    """The mean of the losses of all rows, as `Metrics` has it. Nothing waits for the device."""
+    """The mean of the losses of all rows: each batch's loss counts as often as the batch has rows."""
 
     def __init__(self) -> None:
         self._mean, self._rows = Mean(), Rows()
 
     def step(self, learner: Any, phase: Any) -> None:
         """Take the loss of a step that has ended."""
-        loss = learner.step.loss
-        self._mean.update(loss.item() if loss.is_cpu else loss.detach(), self._rows(learner.step))
+        step = learner.step
+        loss = step.loss
+        self._mean.update(loss.item() if loss.is_cpu else loss.detach(), self._rows(step))
 
     def values(self) -> dict[str, Any]:
         """The mean, if there was a step."""
