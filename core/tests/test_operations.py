@@ -27,7 +27,17 @@ from treadle import (
     toy_learner,
 )
 from treadle.events import hookspec
-from treadle.operations import Backward, Epoch, Forward, Loss, Step, Update, known_operations
+from treadle.operations import (
+    Accumulate,
+    Backward,
+    Epoch,
+    FinalizeGradients,
+    Forward,
+    Loss,
+    Step,
+    Update,
+    known_operations,
+)
 
 HOOKS = {
     "epoch": ("learner", "phase", "data"),
@@ -591,3 +601,21 @@ def test_after_is_called_for_every_operation_and_check_result_where_a_callback_h
     assert toy_learner().handle(TrainingPhase())(Grow, 1) == 1
     assert toy_learner(Grows()).handle(TrainingPhase())(Grow, 2) == 20
     assert Grow.reported == [("after", 1), ("checked", 20), ("after", 20)]
+
+
+@pytest.mark.parametrize("operation", [Accumulate, FinalizeGradients])
+def test_what_stands_in_for_an_operation_that_does_nothing_gives_the_same(operation) -> None:
+    learner, phase = toy_learner(), TrainingPhase()
+    assert operation.idle is not None
+    assert learner.handle(phase)(operation) is operation.run(learner, phase)
+    with pytest.raises(ArgumentTypeError, match="takes no arguments beside learner and phase, and 1 was passed"):
+        learner.handle(phase)(operation, 1)
+
+
+def test_a_subclass_of_an_operation_that_does_nothing_does_what_its_own_run_does() -> None:
+    class AccumulateAlways(Accumulate):
+        @staticmethod
+        def run(learner, phase):
+            return True
+
+    assert toy_learner().handle(TrainingPhase())(AccumulateAlways) is True

@@ -31,7 +31,8 @@ class Operation(Hook):
     `phase` first; what `run` returns is the result unless a callback overrides it. The specification
     may be written in the class, so that a search for the hook's name finds it. A static method
     `check_result(learner, result)` is called with the result wherever a callback handles it; static
-    methods `before(learner)` and `after(learner, result)` are called around every operation.
+    methods `before(learner)` and `after(learner, result)` are called around every operation. A `run` that does nothing
+    may be joined by an `idle`, which gives the same without arguments and without entering a Python function.
 
     Raises:
         ArgumentTypeError: if there is no `run`, if it cannot be called by position, or if the class
@@ -51,6 +52,7 @@ class Operation(Hook):
     """
 
     run: ClassVar[Callable[..., Any]]
+    idle: ClassVar[Callable[[], Any] | None] = None
     check_result: ClassVar[Callable[..., None] | None] = None
     before: ClassVar[Callable[..., None] | None] = None
     after: ClassVar[Callable[..., None] | None] = None
@@ -70,6 +72,8 @@ class Operation(Hook):
                 f"Fix: begin with these two, in a static method:\n"
                 f"    @staticmethod\n    def run(learner, phase): ..."
             )
+        if "run" in vars(cls) and "idle" not in vars(cls):
+            cls.idle = None  # that of its base is not for it
         cls.declare(snake_case(cls.__name__), spec_of(cls.run))
 
 
@@ -127,6 +131,8 @@ class Accumulate(Operation):
     @staticmethod
     def run(learner: Learner, phase: Phase) -> bool:
         return False
+
+    idle = functools.partial(bool, False)
 
     @staticmethod
     def check_result(learner: Learner, accumulating: Any) -> None:
@@ -240,6 +246,8 @@ class FinalizeGradients(Operation):
 
     @staticmethod
     def run(learner: Learner, phase: Phase) -> None: ...
+
+    idle = type(None)
 
 
 class Update(Operation):

@@ -27,7 +27,7 @@ from treadle import (
 )
 from treadle.dispatch import wrappers
 from treadle.events import PROJECT
-from treadle.operations import Forward
+from treadle.operations import Forward, Loss
 
 
 class Around(Callback):
@@ -292,6 +292,16 @@ def test_a_traceback_through_wrappers_shows_one_frame_of_dispatch() -> None:
     assert frames(raised.value) == [("phases.py", "step"), ("wrappers.py", "run_with_callbacks"), HERE, HERE, HERE]
 
 
+def test_a_traceback_through_one_wrapper_shows_one_frame_of_dispatch() -> None:
+    learner = toy_learner(Ring())
+    learner.model.forward = Broken().forward
+    with pytest.raises(TypeError) as raised:
+        learner.fit(1)
+    assert frames(raised.value)[:4] == [
+        ("phases.py", "step"), ("wrappers.py", "run_in_ring"), HERE, ("operations.py", "run")
+    ]  # fmt: skip
+
+
 WRAPPED = ["epoch", "step", "forward", "on_step_begin"]
 PACKAGE = str(Path(treadle.__file__).parent)
 
@@ -450,4 +460,33 @@ def test_an_interrupt_at_any_line_leaves_no_wrapper_entered(hook, fails) -> None
         assert log == [], traceback.format_exception(held[-1])
         at += 1
     assert at > 40
+    held.clear()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_interrupt_at_any_line_leaves_the_only_wrapper_not_entered(fails) -> None:
+    log: list[str] = []
+
+    class Alone(Callback):
+        @hookimpl(wrapper=True)
+        def loss(self):
+            log.append("in")
+            try:
+                return (yield)
+            finally:
+                log.remove("in")
+
+    def lossfn(yhats, ys):
+        if fails:
+            raise ValueError("broken")
+        return (yhats - ys).mean()
+
+    learner = toy_learner(Alone())
+    learner.lossfn, learner.step = lossfn, PropDict({"yhats": torch.ones(1, 1), "ys": torch.ones(1, 1)})
+    run = learner.handle(ValidationPhase())[Loss]
+    at = 1
+    while interrupted(run, at):
+        assert log == [], traceback.format_exception(held[-1])
+        at += 1
+    assert at > 12
     held.clear()

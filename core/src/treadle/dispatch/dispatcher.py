@@ -162,7 +162,7 @@ class Dispatcher:
     def compile(self, hook: type[Hook], phase: Phase | None, calls: Sequence[Call]) -> Callable[..., Any]:
         """The function that does a hook with these handlers: dispatches an event, or does an operation."""
         if issubclass(hook, Operation):
-            operation: Callable[..., Any] = functools.partial(hook.run, self._learner, phase)
+            operation: Callable[..., Any] = hook.idle or functools.partial(hook.run, self._learner, phase)
             if calls:
                 follow = [] if hook.check_result is None else [functools.partial(hook.check_result, self._learner)]
                 watch = watch_for(self._learner, calls, self._warned_lost) if hook is Update else None

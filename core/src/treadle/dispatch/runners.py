@@ -59,6 +59,19 @@ class LinearRunner(CallbackRunner):
         return one_after_the_other(calls)
 
 
+def one_alone(call: Call) -> Run:
+    """A function that makes one call."""
+
+    def run_handlers() -> None:
+        try:
+            call.function(*call.args)
+        except BaseException as exception:
+            call.annotate(exception)
+            raise
+
+    return run_handlers
+
+
 def one_after_the_other(calls: Sequence[Call], *, always: bool = False) -> Run:
     """A function that makes the calls in their order.
 
@@ -66,6 +79,8 @@ def one_after_the_other(calls: Sequence[Call], *, always: bool = False) -> Run:
         always: Whether every call is made, also after an error.
     """
     calls = tuple(calls)
+    if len(calls) == 1:
+        return one_alone(calls[0])
 
     def run_handlers() -> None:
         call = calls[0]

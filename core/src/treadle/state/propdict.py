@@ -142,6 +142,14 @@ def named_tensors(state: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+def tensors_of(state: Mapping[str, Any]) -> list[Any]:
+    """What `named_tensors` gives, without the names."""
+    values = list(named(state).values())
+    if values and isinstance(values[0], Mapping):  # of several models, as all of them are
+        return [tensor for value in values for tensor in tensors_of(value)]
+    return values
+
+
 def by_unique_name(items: Iterable[T]) -> dict[str, T]:
     """Callbacks, or whatever has a `name`, by their names; those that share one get a number, in the order given.
 

@@ -74,7 +74,9 @@ def run_update(learner: Learner, phase: Phase, loss: str = "loss", models: str |
             "Fix: call it in the step of a phase:\n"
             "    with run_step(learner, self, xs=xs, ys=ys) as (handle, state): ..."
         )
-    handle, state, updates = learner.handle(phase), learner.step, position.updates
+    handle, state, updates = learner.current, learner.step, position.updates
+    if handle.phase is not phase:
+        handle = learner.handle(phase)
     if models is None and loss == "loss":
         target = WHOLE
     else:

@@ -10,7 +10,7 @@ import torch
 from treadle.errors import ArgumentValueError, did_you_mean
 from treadle.state.gradients import Gradients
 from treadle.state.models import optimizers_of
-from treadle.state.propdict import PropDict, named, named_tensors
+from treadle.state.propdict import PropDict, named, tensors_of
 from treadle.state.views import learner_of
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ class Target(NamedTuple):
 
     def optimizers(self, learner: Any) -> list[torch.optim.Optimizer]:
         """The optimizers that it lets step."""
-        optimizer = learner.optimizer
-        return optimizers_of(optimizer if self.models is None else {n: named(optimizer)[n] for n in self.models})
+        optimizer = learner.optimizer  # which a view refuses to a callback that does not declare it
+        if self.models is None:
+            return list(learner_of(learner).optimizers)
+        return optimizers_of({name: named(optimizer)[name] for name in self.models})
 
     def params(self, learner: Any) -> Mapping[str, Any]:
         """The parameters by name, as in `learner.params`."""
@@ -53,11 +55,12 @@ class Target(NamedTuple):
 
         Of a view it takes the optimizer; the parameters of the models are where their gradients are.
         """
-        found = {id(parameter): parameter for _, parameter in named_tensors(self.params(learner_of(learner)))}
+        found = {id(parameter): parameter for parameter in tensors_of(self.params(learner_of(learner)))}
         for optimizer in self.optimizers(learner):
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
-                    found.setdefault(id(parameter), parameter)
+                    if id(parameter) not in found:
+                        found[id(parameter)] = parameter
         return list(found.values())
 
 

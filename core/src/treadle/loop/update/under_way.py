@@ -90,7 +90,7 @@ def state_of_update(learner: Any) -> dict[str, Any]:
 def updates_of(learner: Any) -> Updates:
     """Which updates the gradients of a learner, or of the one that a callback has a view of, belong to."""
     try:
-        updates: Updates = learner_of(learner).position.updates
+        updates: Updates = getattr(learner, "_learner", learner).position.updates  # as `learner_of`, in every step
     except AttributeError:
         raise not_a_learner(learner) from None
     return updates

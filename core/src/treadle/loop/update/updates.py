@@ -62,11 +62,14 @@ class Updates:
             clear_gradients(learner)
         self.target, self.kept = WHOLE, ()
         self.open = self.began = self.cancelled = self.ran = self.undecided = False
-        self.begin(learner, WHOLE)
+        if self.unfinished:
+            self.begin(learner, WHOLE)
+        else:  # as it would, and this is every step
+            self.batches = learner.progress.accumulated = 0
 
     def begin(self, learner: Learner, target: Target) -> None:
         """An update of a target begins, or goes on."""
-        unfinished = self.unfinished.get(target) if self.unfinished else None
+        unfinished = self.unfinished.get(target)
         self.batches = learner.progress.accumulated = 0 if unfinished is None else unfinished.batches
 
     def complete(self, learner: Learner, target: Target) -> None:
@@ -83,7 +86,7 @@ class Updates:
     def begin_backward(self, learner: Learner) -> None:
         """A backward pass begins: what it leaves is not kept until somebody says so."""
         self.began = True
-        if self.target in self.unfinished:
+        if self.unfinished and self.target in self.unfinished:
             self.states = self.unfinished.pop(self.target).states
             return
         self.states = {}
