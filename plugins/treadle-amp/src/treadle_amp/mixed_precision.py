@@ -148,8 +148,10 @@ class MixedPrecision(Callback):
         return device
 
     def _autocast(self, learner: Any) -> torch.autocast:
-        device = self._device(learner)
-        return self._contexts.pop() if self._contexts else torch.autocast(device.type, DTYPES[self.dtype])
+        if learner.model is not self._model or self._parameter.device != self._checked:  # else nothing is asked
+            self._device(learner)
+        assert self._checked is not None
+        return self._contexts.pop() if self._contexts else torch.autocast(self._checked.type, DTYPES[self.dtype])
 
     @hookimpl(wrapper=True)
     def forward(self, learner: Any) -> Generator[None, Any, Any]:

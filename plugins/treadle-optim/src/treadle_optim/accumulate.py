@@ -118,27 +118,26 @@ class Accumulate(Callback):
     @hookimpl(wrapper=True)
     def backward(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
         step, name = learner.step, update_under_way(learner).loss
-        loss, weight = step[name], None
+        loss, number, divisor = getattr(step, name), 1.0, self.n
         if self._weigh is None:
-            step[name] = loss / self.n
+            waiting, scaled = None, loss / divisor
         else:
-            weight = self._weigh(step)
+            weight, divisor = self._weigh(step), 0
             if weight is None:
                 raise DataError(
                     'Accumulate(weight="rows") weighs a batch by the length of the first tensor of `step.xs`, and '
                     f"there is none.\nFix: pass a function of the step's state:\n    {EXAMPLE}"
                 )
-            step[name] = loss * weight
-        number = 1.0 if weight is None else DeviceNumber(weight)  # its copy is started before the backward pass
+            waiting, scaled = DeviceNumber(weight), loss * weight  # its copy is started before the backward pass
+        setattr(step, name, scaled)
         try:
             result = yield
         finally:
-            step[name] = loss
-        if isinstance(number, DeviceNumber):
-            number = real_number(number.value, "The weight of a batch", EXAMPLE, least=0, finite=True)
+            setattr(step, name, loss)
+        if waiting is not None:
+            number = real_number(waiting.value, "The weight of a batch", EXAMPLE, least=0, finite=True)
         state = state_of_update(learner)
         state["weight"] = state.get("weight", 0.0) + number
-        divisor = 0 if weight is not None else self.n
         if state.setdefault("divisor", divisor) != divisor:
             raise CallbackError(
                 f"{self.name} goes on with an update that was begun with another number of batches, or weighed "

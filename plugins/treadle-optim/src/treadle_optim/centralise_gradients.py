@@ -43,7 +43,7 @@ class CentraliseGradients(Callback):
 
     def on_update_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
         parameters = update_under_way(learner).parameters(learner)
-        with refused_if_unusual(self.name, parameters):
+        with refused_if_unusual(self, parameters):
             for parameter in parameters:
                 gradient = parameter.grad
                 if gradient is not None and gradient.ndim > 1:

@@ -77,7 +77,7 @@ class ClipGradients(Callback):
 
     def on_update_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
         parameters = update_under_way(learner).parameters(learner)
-        with refused_if_unusual(self.name, parameters):
+        with refused_if_unusual(self, parameters):
             if self.norm is not None:
                 nn.utils.clip_grad_norm_(parameters, self.norm)
             elif self.value is not None:

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import torch
 from torch import nn
+from treadle import Callback
 from treadle.errors import CallbackError
 
 
-@contextmanager
-def refused_if_unusual(what: str, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+class refused_if_unusual:
     """Say that a gradient is sparse or complex, where torch says that it does not have the function.
 
     Args:
-        what: Who cannot use such gradients, for the message.
+        callback: Who cannot use such gradients.
 
     Raises:
         CallbackError: with the fix.
     """
-    try:
-        yield
-    except NotImplementedError as error:
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+    __slots__ = ("callback", "parameters")
+
+    def __init__(self, callback: Callback, parameters: Iterable[nn.Parameter]) -> None:
+        self.callback, self.parameters = callback, parameters
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, NotImplementedError):
+            return
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         if any(gradient.layout != torch.strided for gradient in gradients):
-            raise not_sparse(what) from error
+            raise not_sparse(self.callback.name) from error
         if any(gradient.is_complex() for gradient in gradients):
             raise CallbackError(
-                f"{what} takes gradients of real numbers, and a parameter of the model is complex.\n"
+                f"{self.callback.name} takes gradients of real numbers, and a parameter of the model is complex.\n"
                 f"Fix: use its real and imaginary parts as parameters, by torch.view_as_real, or leave it out."
             ) from error
-        raise
 
 
 def not_sparse(what: str) -> CallbackError:
