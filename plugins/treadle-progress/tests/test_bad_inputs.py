@@ -7,7 +7,7 @@ import pytest
 from treadle import toy_learner
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle_metrics import Metrics, Recorder
-from treadle_progress import MetricsPrinter, ProgressPrinter
+from treadle_progress import MetricsPrinter, ProgressPrinter, StepPrinter
 
 WRONG_TYPE, WRONG_VALUE = ArgumentTypeError, ArgumentValueError
 
@@ -50,6 +50,10 @@ INPUTS = {
         "file must be a file that takes text, not",
     ),
     "a table on a closed file": (lambda: MetricsPrinter(file=closed()), WRONG_VALUE, "file must be an open file"),
+    "no steps": (lambda: StepPrinter(0), WRONG_VALUE, "StepPrinter(freq) must be a whole number of at least 1, got 0"),
+    "half a step": (lambda: StepPrinter(0.5), WRONG_TYPE, "StepPrinter(freq) must be a whole number of at least 1"),
+    "the path of a log": (lambda: StepPrinter(file="x"), WRONG_TYPE, "file must be a file to write to, got 'x'"),
+    "a closed log": (lambda: StepPrinter(file=closed()), WRONG_VALUE, "file must be an open file"),
     "bold that is a text": (
         lambda: MetricsPrinter(rich="bold"),
         WRONG_VALUE,

@@ -1,7 +1,7 @@
 """What every callback promises, for those of this plugin."""
 
 from treadle.testing import CallbackContract
-from treadle_progress import MetricsPrinter, ProgressPrinter
+from treadle_progress import MetricsPrinter, ProgressPrinter, StepPrinter
 
 
 class TestProgressPrinter(CallbackContract):
@@ -18,3 +18,11 @@ class TestMetricsPrinter(CallbackContract):
 
     def make(self):
         return MetricsPrinter()
+
+
+class TestStepPrinter(CallbackContract):
+    partners = ["recorder", "metrics"]
+    settings = {"nbatches": 4}
+
+    def make(self):
+        return StepPrinter(freq=2)

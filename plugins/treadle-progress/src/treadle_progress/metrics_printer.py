@@ -11,6 +11,8 @@ from treadle import Callback, Phase, Read, Series
 from treadle.authoring import one_of, phase_label, position_of, preserved_random_state, writable
 from treadle.errors import ArgumentTypeError
 
+from treadle_progress.text import encodable
+
 if TYPE_CHECKING:
     from treadle_progress.metrics_table import MetricsTable
 
@@ -126,9 +128,3 @@ class MetricsPrinter(Callback):
                     print(line, file=file)
             if callable(flush := getattr(file, "flush", None)):
                 flush()
-
-
-def encodable(line: str, file: IO[str]) -> str:
-    """The line, with question marks for what a file cannot take."""
-    encoding = getattr(file, "encoding", None) or "utf-8"
-    return line.encode(encoding, "replace").decode(encoding)

@@ -14,6 +14,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from treadle_progress.text import formatted
+
 #: The width of a column of numbers, and that of the column of phases, unless a name is wider.
 NUMBER, PHASE = 10, len("ValidationPhase")
 
@@ -108,14 +110,3 @@ def columns_of(file: IO[str]) -> int | None:
 def shown(values: Mapping[str, float], name: str) -> str:
     """A metric's value, or a dash if it has none."""
     return formatted(values[name]) if name in values else "-"
-
-
-def formatted(value: float) -> str:
-    """A number in at most ten characters.
-
-    Example:
-        >>> formatted(0.98765), formatted(0.0), formatted(-0.000012345), formatted(float("nan"))
-        ('0.9877', '0.0000', '-1.234e-05', 'nan')
-    """
-    fixed = value == 0 or 1e-3 <= abs(value) < 1e4
-    return f"{value:.4f}" if fixed else f"{value:.3e}"
