@@ -63,6 +63,7 @@ from treadle.phases import (
 )
 from treadle.state.numbers.series import Series
 from treadle.state.propdict import PropDict
+from treadle.state.seed import Seeded, seed_everything
 from treadle.testing.toy import toy_learner
 from treadle.throttle import CallbackCondition, ConditionalCallback, FrequencyThrottle, TimeThrottle, throttle
 
@@ -113,6 +114,7 @@ __all__ = [
     "ProtectedException",
     "Read",
     "RunFirst",
+    "Seeded",
     "Series",
     "StepBegin",
     "StepEnd",
@@ -133,6 +135,7 @@ __all__ = [
     "run_epoch",
     "run_step",
     "run_update",
+    "seed_everything",
     "step",
     "throttle",
     "toy_learner",
