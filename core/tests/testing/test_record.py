@@ -1,10 +1,12 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from treadle import Callback, ProtectedException, Read, TrainingPhase, Write, hookimpl, toy_learner
 from treadle.operations import Forward
 from treadle.state.views import view
 from treadle.testing import check_callback
+from treadle.testing.comparison.numbers_taken import NumbersTaken
 from treadle.testing.comparison.record import Record, RecordingView
 
 DECLARED = {"step": Read, "cbstate.count": Write, "cbstate.history": Read, "params": Read, "optimizer": Write}
@@ -65,6 +67,17 @@ class Twice(Callback):
     @hookimpl(wrapper=True)
     def forward(self, learner, phase: TrainingPhase):
         return (yield)
+
+
+def test_who_asks_whether_a_tensor_is_on_the_cpu_takes_its_number_there_alone() -> None:
+    found: list[str] = []
+    asked, other = torch.ones(()), torch.ones(())
+    with NumbersTaken(lambda: found.append("here")):
+        assert asked.is_cpu
+        asked.item()
+        assert found == []
+        other.item()
+    assert found == ["here"]
 
 
 def test_what_the_kit_compares_inside_of_a_handler_is_no_number_that_the_handler_takes() -> None:

@@ -1,6 +1,6 @@
 """What every callback promises, for those of this plugin."""
 
-from treadle.testing import CallbackContract
+from treadle.testing import CallbackContract, check_callback
 from treadle_metrics import Metrics, Recorder, Traces
 
 
@@ -28,3 +28,8 @@ class TestTraces(CallbackContract):
 
     def another(self):
         return self.make("Error")
+
+
+def test_traces_wait_for_no_accelerator() -> None:
+    report = check_callback(TestTraces().make, partners=[Recorder], nbatches=4)
+    assert report.remarks == []

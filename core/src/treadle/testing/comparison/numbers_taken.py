@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
+import torch
 from torch.overrides import TorchFunctionMode
 
 #: The functions of torch whose result is on the host.
@@ -20,8 +21,14 @@ TAKING = (
 ALLOWED = ("treadle.state.numbers.device_number", "treadle.testing.comparison.frozen")
 
 
+#: What says whether a tensor is on the CPU.
+IS_CPU = torch.Tensor.is_cpu
+
+
 class NumbersTaken(TorchFunctionMode):
     """Calls a function at each place where a number is taken from a tensor.
+
+    Who has asked whether the tensor is on the CPU takes it there alone, and waits for no accelerator.
 
     Example:
         >>> import torch
@@ -36,11 +43,16 @@ class NumbersTaken(TorchFunctionMode):
     def __init__(self, note: Callable[[], object]) -> None:
         super().__init__()
         self._note = note
+        self._asked: list[Any] = []  # the tensors of which was asked whether they are on the CPU
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if getattr(func, "__name__", "") in TAKING and not allowed(sys._getframe(1)):
+        if getattr(func, "__self__", None) is IS_CPU:
+            self._asked.append(args[0])
+        elif getattr(func, "__name__", "") in TAKING and not (
+            allowed(sys._getframe(1)) or any(asked is args[0] for asked in self._asked)
+        ):
             self._note()
         return func(*args, **(kwargs or {}))
 
