@@ -838,19 +838,19 @@ BAD = {
     "Learner(callbacks={'a': First})": (lambda: made(callbacks={"a": First}), "no plugin called 'a'"),
     "Learner(use_default_callbacks=None)": (
         lambda: Learner(nn.Linear(1, 1), print, use_default_callbacks=None),
-        "use_default_callbacks must be an instance of bool",
+        "use_default_callbacks must be True, False or a list of names",
     ),
     "Learner(use_default_callbacks=3)": (
         lambda: Learner(nn.Linear(1, 1), print, use_default_callbacks=3),
-        "use_default_callbacks must be an instance of bool",
+        "use_default_callbacks must be True, False or a list of names",
     ),
     "Learner(use_default_callbacks='yes')": (
         lambda: Learner(nn.Linear(1, 1), print, use_default_callbacks="yes"),
-        "use_default_callbacks must be an instance of bool",
+        "use_default_callbacks must be True, False or a list of names",
     ),
-    "Learner(use_default_callbacks=[])": (
-        lambda: Learner(nn.Linear(1, 1), print, use_default_callbacks=[]),
-        "use_default_callbacks must be an instance of bool",
+    "Learner(use_default_callbacks=[3])": (
+        lambda: Learner(nn.Linear(1, 1), print, use_default_callbacks=[3]),
+        r"use_default_callbacks\[0\] must be an instance of str, got 3",
     ),
     "Learner(runner=3)": (lambda: made(runner=3), "runner must be an instance of CallbackRunner, got 3"),
     "Learner(runner=LinearRunner)": (lambda: made(runner=LinearRunner), "got the class LinearRunner"),

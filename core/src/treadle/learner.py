@@ -72,7 +72,8 @@ class Learner:
             a mapping of these is possible. Default: Adam.
         callbacks: Callbacks, in any order; also names of installed ones. Default: none.
         use_default_callbacks: Whether `Recorder`, `Metrics`, `MetricsPrinter`, `ProgressPrinter` and
-            `StopOnNaNLoss` join, where they are installed and none of their class is passed.
+            `StopOnNaNLoss` join, where they are installed and none of their class is passed; or the names of those
+            that join: `("recorder", "metrics")`.
         runner: How the handlers of an event are run. Default: `LinearRunner()`.
         split: A function from what the data yield to a pair `(xs, ys)`, where they yield something else. Default: none.
         resolve: The user's own answer for pairs in conflict, stronger than all others but `Unresolvable()`: a
@@ -125,12 +126,11 @@ class Learner:
         data: Any = (),
         optimizer: Any = torch.optim.Adam,
         callbacks: Iterable[Callback | str] = (),
-        use_default_callbacks: bool = True,
+        use_default_callbacks: bool | Iterable[str] = True,
         runner: CallbackRunner | None = None,
         split: Callable[[Any], tuple[Any, Any]] | None = None,
         resolve: Resolve = None,
     ) -> None:
-        instance_of(use_default_callbacks, "use_default_callbacks", bool, "Learner(..., use_default_callbacks=False)")
         runner = LinearRunner() if runner is None else runner
         instance_of(runner, "runner", CallbackRunner, "Learner(..., runner=LinearRunner())")  # type: ignore[type-abstract]
         vars(self).update(runner=runner, progress=Progress(), position=Position(), loop=InnerLoop(self))

@@ -13,6 +13,8 @@ from treadle import (
     toy_learner,
 )
 from treadle.loop.progress import Progress
+from treadle.operations import Operation
+from treadle.ordering.handlers import known_hooks
 
 
 def small(*callbacks):
@@ -171,3 +173,33 @@ def test_what_a_callback_sees_shows_later_counts_and_can_be_copied():
 def test_progress_has_no_other_attributes():
     with pytest.raises(AttributeError):
         Progress().rounds = 1
+
+
+def test_every_handler_reads_it_without_a_declaration_and_an_evaluation_leaves_it_as_it_was():
+    seen = {}
+
+    def handler(name):
+        def note(self, learner, phase):
+            seen.setdefault(name, counts(learner.progress))
+
+        def wrap(self, learner, phase):
+            seen.setdefault(name, counts(learner.progress))
+            return (yield)
+
+        def note_alone(self, learner):
+            seen.setdefault(name, counts(learner.progress))
+
+        hook = known_hooks()[name]
+        if issubclass(hook, Operation):
+            return hookimpl(wrapper=True)(wrap)
+        return note if hook.phased else note_alone
+
+    core = [name for name, hook in known_hooks().items() if hook.__module__ in ("treadle.events", "treadle.operations")]
+    learner = small(type("Everywhere", (Callback,), {name: handler(name) for name in core})())
+    learner.fit(1)
+    assert set(seen) == set(core)
+    before = counts(learner.progress), learner.progress.phase, learner.progress.step
+    learner.evaluate()
+    learner.predict(learner.data.training)
+    assert (counts(learner.progress), learner.progress.phase, learner.progress.step) == before
+    assert learner.progress.phase is None

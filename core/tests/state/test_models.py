@@ -182,9 +182,9 @@ def test_a_function_that_needs_more_than_the_parameters_is_shown_with_them() -> 
         ({"runner": type}, r"^runner must be an instance of CallbackRunner, got the class type"),
         (
             {"use_default_callbacks": None},
-            r"^use_default_callbacks must be an instance of bool, got None\.",
+            r"^use_default_callbacks must be True, False or a list of names, got None\.",
         ),
-        ({"use_default_callbacks": "no"}, r"^use_default_callbacks must be an instance of bool, got 'no'"),
+        ({"use_default_callbacks": "no"}, r"^use_default_callbacks must be True, False or a list of names, got 'no'"),
     ],
 )
 def test_a_wrong_type_is_refused(arguments, message) -> None:

@@ -9,7 +9,8 @@ Entry-point groups:
     callback of its distribution is, or when it is named among a learner's callbacks.
 """
 
+from treadle.plugins.by_name import make
 from treadle.plugins.discovery import CALLBACKS, DISABLE, PLUGINS, Plugin, find, installed, load
 from treadle.plugins.selection import DEFAULTS
 
-__all__ = ["CALLBACKS", "DEFAULTS", "DISABLE", "PLUGINS", "Plugin", "find", "installed", "load"]
+__all__ = ["CALLBACKS", "DEFAULTS", "DISABLE", "PLUGINS", "Plugin", "find", "installed", "load", "make"]

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from treadle.access import Read, Write, accesses, overlaps
-from treadle.arguments import SHORT, function
+from treadle.arguments import SHORT, function, list_of
 from treadle.callback import Callback, unwrap
-from treadle.errors import CallbackError, PluginError, closest
+from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError, PluginError, closest, did_you_mean
 from treadle.events import snake_case
+from treadle.plugins.by_name import made_by_name
 from treadle.plugins.discovery import CALLBACKS, DISABLE, PLUGINS, installed, load, names_of, normal
 
 #: The callbacks that every learner gets, where they are installed: FluxTraining.jl's five.
 DEFAULTS = ("recorder", "metrics", "metrics_printer", "progress_printer", "stop_on_nan_loss")
 
 
-def as_callbacks(callbacks: Any, *, use_default_callbacks: bool = False) -> tuple[tuple[Callback, ...], list[str]]:
+def as_callbacks(
+    callbacks: Any, *, use_default_callbacks: bool | Iterable[str] = False
+) -> tuple[tuple[Callback, ...], list[str]]:
     """The callbacks, and the names of plugin modules that were named among them.
 
     Args:
         callbacks: Callbacks, or names: of an entry point, whose class is called without arguments,
             or of a plugin module.
         use_default_callbacks: Whether the five defaults join, where they are installed, no callback
-            of their class is listed, and what they read is there.
+            of their class is listed, and what they read is there; or the names of those that join.
 
     Raises:
         CallbackError: if one of them is a class, is listed twice, or is not a callback.
         PluginError: if a name is not that of a plugin that can be used.
+        ArgumentTypeError, ArgumentValueError: if `use_default_callbacks` is not a bool or a list of their names.
     """
+    defaults = checked_defaults(use_default_callbacks)
     if isinstance(callbacks, (str, Callback)) or not isinstance(callbacks, Iterable):
         entry = f"{type(callbacks).__name__}()" if isinstance(callbacks, Callback) else repr(callbacks)
         raise CallbackError(
@@ -54,21 +58,38 @@ def as_callbacks(callbacks: Any, *, use_default_callbacks: bool = False) -> tupl
             )
         listed.append(callback)
         present.add(unwrap(callback))
-    joined = (*listed, *default_callbacks(listed)) if use_default_callbacks else tuple(listed)
-    return joined, modules
+    joining = default_callbacks(listed) if defaults is None else named_defaults(defaults, listed)
+    return (*listed, *joining), modules
 
 
-def made_by_name(name: str) -> Callback:
-    """A callback of the class that is installed under a name."""
-    cls = load(name)
-    try:
-        inspect.signature(cls).bind()
-    except TypeError as error:
-        raise CallbackError(
-            f"{name!r} cannot be used by its name alone, since {cls.__name__} needs arguments ({error}).\n"
-            f"Fix: make it:\n    from {cls.__module__} import {cls.__name__}\n    callbacks=[{cls.__name__}(...)]"
-        ) from None
-    return cls()
+def checked_defaults(use_default_callbacks: Any) -> tuple[str, ...] | None:
+    """The names of the defaults that join; None for all that fit."""
+    if isinstance(use_default_callbacks, bool):
+        return None if use_default_callbacks else ()
+    example = 'Learner(..., use_default_callbacks=("recorder", "metrics"))'
+    if isinstance(use_default_callbacks, str) or not isinstance(use_default_callbacks, Iterable):
+        raise ArgumentTypeError(
+            f"use_default_callbacks must be True, False or a list of names, got {SHORT.repr(use_default_callbacks)}.\n"
+            f"Fix: write, for example:\n    {example}"
+        )
+    names = list_of(use_default_callbacks, "use_default_callbacks", str, example)
+    for name in names:
+        if name not in DEFAULTS:
+            raise ArgumentValueError(
+                f"use_default_callbacks names {name!r}, which is not one of the default callbacks. "
+                f"{did_you_mean(name, DEFAULTS)}\n"
+                f"Fix: name some of these: {', '.join(DEFAULTS)}. Others are listed:\n    callbacks=[{name!r}]"
+            )
+    return names
+
+
+def named_defaults(names: Iterable[str], listed: list[Callback]) -> list[Callback]:
+    """The defaults of these names, without those whose class was listed. They were named, so they must be usable."""
+    return [
+        made_by_name(name)
+        for name in dict.fromkeys(names)
+        if not any(isinstance(unwrap(callback), load(name)) for callback in listed)
+    ]
 
 
 def check_callback_instance(callback: Any) -> None:
