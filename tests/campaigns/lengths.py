@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from setups import ROWS, Setup, batch_list, deep, rows, shuffled
+from setups import ROWS, Setup, batch_list, deep, in_memory, rows, shuffled
 from torch.utils.data import DataLoader, IterableDataset
 from treadle import (
     AbstractTrainingPhase,
@@ -83,6 +83,7 @@ LENGTHS = [
     Setup("epochs, validation in the middle", everything, deep, train=fit(n=3, validate_every=2)),
     Setup("epochs, validation at their ends", everything, train=fit(n=3, validate_every=3)),
     Setup("steps over an endless stream", everything, data=endless, train=fit(steps=7, validate_every=2)),
+    Setup("steps over data in memory", data=lambda: (in_memory(), in_memory(2)), train=fit(steps=8, validate_every=2)),
     Setup(
         "steps over a loader with workers",
         lambda folder: [Recorder(), Metrics()],

@@ -1,10 +1,21 @@
 """A run over data in memory is resumed: at each batch, after a pass that was left, and where the fit had ended."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
-from treadle import Callback, CancelEpochException, CancelFittingException, Learner, TrainingPhase, toy_learner
+from treadle import (
+    Callback,
+    CancelEpochException,
+    CancelFittingException,
+    Learner,
+    TrainingPhase,
+    run_epoch,
+    step,
+    toy_learner,
+)
+from treadle.authoring import batches
 from treadle_checkpoint import Checkpointer, checkpoints, resume
 from treadle_flux import DataLoader
 
@@ -23,6 +34,19 @@ class StopInSecondEpoch(Callback):
     def on_step_end(self, learner, phase: TrainingPhase) -> None:
         if (learner.progress.epoch, learner.progress.step) == (2, 2):
             raise Enough
+
+
+class StopBetweenSteps(TrainingPhase):
+    """Ends the fit after its seventh step, outside of a step."""
+
+    at: ClassVar = 7
+
+    def epoch(self, learner, data) -> None:
+        with run_epoch(learner, self):
+            for batch in batches(learner, self, data):
+                step(learner, self, batch)
+                if learner.progress.steps == self.at:
+                    raise CancelFittingException
 
 
 def make(*callbacks: Callback) -> Learner:
@@ -58,4 +82,20 @@ def test_after_a_fit_that_was_ended_for_good_inside_of_a_pass_the_next_pass_begi
     assert isinstance(learner.fit(3).cancelled, Enough)
     whole.set_callbacks([])
     learner.set_callbacks([])
+    assert weights_and_orders(learner) == weights_and_orders(whole)
+
+
+def test_a_fit_that_was_cancelled_between_two_steps_goes_on_inside_of_the_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    cancelled = make(Checkpointer(tmp_path))
+    assert cancelled.fit(3, phases=[StopBetweenSteps()]).steps == 7
+    monkeypatch.setattr(StopBetweenSteps, "at", None)
+    learner = make()
+    torch.manual_seed(0)  # of the orders
+    whole = make()
+    resume(learner, tmp_path, without=["Checkpointer"])
+    learner.fit(3, phases=[StopBetweenSteps()])
+    whole.fit(3, phases=[StopBetweenSteps()])
     assert weights_and_orders(learner) == weights_and_orders(whole)

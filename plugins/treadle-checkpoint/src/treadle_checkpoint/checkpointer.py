@@ -208,6 +208,7 @@ class Checkpointer(Callback):
             result = yield
         except CancelFittingException as cancel:
             if under_way.is_over:
+                under_way.close()
                 self._after_epoch(learner, under_way, begun, cancel)
             else:
                 under_way.save_cancelled(cancel, in_step=False)

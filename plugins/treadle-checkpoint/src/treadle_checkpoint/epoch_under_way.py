@@ -38,6 +38,8 @@ class EpochUnderWay:
         recorded: How many values of its metrics there were before it.
         over_batches: Whether it goes over its data with `batches`.
         saved: Whether it was saved because the fit was cancelled in it.
+        iterator: Its batches, for as long as it can be saved inside of it: without the iterator of its pass, a loader
+            may take that for over.
     """
 
     def __init__(self, learner: Any, phase: Phase, saving: Checkpointer) -> None:
@@ -49,6 +51,7 @@ class EpochUnderWay:
         self.depth = 0
         self._taken = self._steps = 0  # batches of it, since it began or was resumed; steps of it that have begun
         self._loader: LoaderPlace | None = None
+        self.iterator: Iterator[Any] | None = None
         self._start: tuple[Any, int] = (None, 0)  # `Position` forgets it when the epoch's scope ends
         saving.times.start_count(self._count())
         self.recorded = {name: len(values_of(learner.cbstate, phase, name)) for name in ("Loss", saving.metric)}
@@ -61,6 +64,7 @@ class EpochUnderWay:
     def close(self) -> None:
         """They do so no longer."""
         self.position.taps.pop(self.saving, None)
+        self.iterator = None
 
     @property
     def is_over(self) -> bool:
@@ -93,6 +97,7 @@ class EpochUnderWay:
         saving, times = self.saving, self.saving.times
         times.start_count(self._count())
         self._loader = loader = self._loader_place()
+        self.iterator = iterator
         for batch in iterator:
             self._taken += 1
             foreseen = times.foresee(self.phase, self._count() + bool(self.phase.training))
