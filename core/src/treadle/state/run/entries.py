@@ -9,6 +9,7 @@ from treadle.errors import MismatchError, NotSaveableError
 from treadle.state.numbers.series import Series
 from treadle.state.propdict import PropDict
 from treadle.state.run.values import has_state
+from treadle.state.views.read_only import ReadOnly
 
 #: What is created where the learner has none.
 MADE: dict[str, type[Any]] = {"Series": Series}
@@ -35,7 +36,7 @@ def capture(cbstate: Mapping[str, Any], path: str = "cbstate") -> dict[str, Any]
 def _captured(value: Any, where: str) -> dict[str, Any]:
     if has_state(value):
         return {"object": type(value).__qualname__, "state": value.state_dict()}
-    if type(value) is PropDict:
+    if type(value) in (PropDict, ReadOnly):  # the latter is what a view gives of the former
         return {"entries": capture(value, where)}
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
         entries = {name: _captured(item, f"{where}.{name}") for name, item in value.items()}
