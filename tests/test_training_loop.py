@@ -4,20 +4,20 @@ import re
 from pathlib import Path
 
 import pytest
-from treadle import Callback, PropDict, Read, TrainingPhase, ValidationPhase, events, hookimpl, toy_learner
+from treadle import Callback, PropDict, Read, TrainingPhase, ValidationPhase, Write, events, hookimpl, toy_learner
 from treadle.events import Event, known_events
 from treadle.operations import known_operations
 
 PAGE = (Path(__file__).parents[1] / "docs" / "training-loop.md").read_text(encoding="utf-8")
-DRAWING = re.search(r"```text\n(.*?)```", PAGE, re.DOTALL)[1]
+DRAWING, EVALUATION = re.findall(r"```text\n((?:fit|evaluate)\n.*?)```", PAGE, re.DOTALL)
 
 Line = tuple[str, set[str]]
 
 
-def drawn() -> list[Line]:
-    """Each event and operation of the drawing, with the state that is there from it on."""
+def drawn(drawing: str = DRAWING) -> list[Line]:
+    """Each event and operation of a drawing, with the state that is there from it on."""
     found = []
-    for line in DRAWING.splitlines():
+    for line in drawing.splitlines():
         if match := re.match(r"\s*[●▢] (\w+)\s*(.*)", line):
             state = set() if match[2].startswith("in ") else {name.strip() for name in match[2].split(",") if name}
             found.append((match[1], state))
@@ -74,6 +74,15 @@ def test_the_state_of_a_step_is_there_from_the_event_on_where_it_is_drawn():
     tape = Tape()
     toy_learner(tape, nbatches=1).fit(1)
     assert [line for line in tape.lines if line[1]] == [line for line in drawn() if line[1]]
+
+
+def test_an_evaluation_and_a_prediction_do_what_is_drawn():
+    tape = type("Computing", (Tape,), {"state_access": {"step": Write}})()  # one that only reads takes no part
+    learner = toy_learner(tape, nbatches=1)
+    learner.evaluate()
+    learner.predict([xs for xs, _ in learner.data.validation])
+    assert [name for name, _ in tape.lines] == [name for name, _ in drawn(EVALUATION)]
+    assert [line for line in tape.lines if line[1]] == [line for line in drawn(EVALUATION) if line[1]]
 
 
 def test_events_handlers_and_the_rows_of_the_page_are_the_same():

@@ -123,7 +123,8 @@ class Callback:
 
     A subclass declares what state of the learner it uses and handles events with methods named
     for them. A handler asks for any of `learner` and `phase` by name; an annotation of `phase`
-    restricts it to that type of phase. Two callbacks are equal only if they are the same object.
+    restricts it to that type of phase, and without one it means every phase of the run (see
+    `Phase.observed`). Two callbacks are equal only if they are the same object.
 
     A callback works for the learner that it joined last. It starts there from the state in which it
     joined its first one: from what `state_dict` returned then; all else it resets in `on_init`.

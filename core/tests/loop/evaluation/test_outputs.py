@@ -72,3 +72,18 @@ def test_outputs_that_need_gradients_are_detached() -> None:
 def test_outputs_that_cannot_be_concatenated_are_refused(outputs, message) -> None:
     with pytest.raises(DataError, match=message):
         gathered(*outputs)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_outputs_of_a_gpu_are_gathered_on_the_cpu_without_a_synchronisation_in_a_step() -> None:
+    buffer, collected = torch.zeros(3, device="cuda"), Outputs()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for value in range(40):
+            collected.add((buffer.fill_(value), buffer.sum()))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    rows, sums = collected.concatenated()
+    assert rows.is_cpu
+    assert rows.tolist() == [value for value in range(40) for _ in range(3)]
+    assert sums.tolist() == [3.0 * value for value in range(40)]
