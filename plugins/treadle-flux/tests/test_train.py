@@ -284,6 +284,8 @@ def train_with(**options: object) -> None:
     train(**{**defaults, **options})
 
 
+OTHER = linear()
+
 WRONG = [
     ({"loss": 3}, ArgumentTypeError, "loss must be a function, got 3"),
     (
@@ -293,6 +295,8 @@ WRONG = [
     ),
     ({"loss": lambda model, x, y: 0.5}, LossError, r"returned 0.5; a loss is one number in a tensor.\nFix: reduce it"),
     ({"loss": lambda model, x, y: model(x)}, LossError, r"returned a tensor of shape \(4, 1\)"),
+    ({"loss": lambda model, x, y: mse(x, y)}, LossError, "depends on none of the parameters .*\nFix: compute it from"),
+    ({"loss": lambda model, x, y: mse(OTHER(x), y)}, LossError, "depends on none of the parameters that are trained"),
     ({"model": 3}, ArgumentTypeError, "must be a model or parameters, got a int"),
     ({"model": [linear()]}, ArgumentTypeError, "is a list of modules.\nFix: pass their parameters"),
     ({"model": params()}, ArgumentValueError, "There is no parameter to be trained.\nFix: pass some"),

@@ -12,7 +12,7 @@ from loguru import logger
 from torch import nn
 from treadle import Callback, FitResult, Learner, Read, Write
 from treadle.authoring import DeviceNumber, function, models_by_name, whole_number
-from treadle.errors import ArgumentTypeError, ArgumentValueError
+from treadle.errors import ArgumentTypeError, ArgumentValueError, LossError
 
 from treadle_flux.objective import EXAMPLES, DomainError, ObjectivePhase, loss_of
 from treadle_flux.params import FIX, Params, check_optimizer, params, refuse_not_held
@@ -147,8 +147,12 @@ class PassOverData(Callback):
 
     def backward(self, learner: Any) -> bool:
         loss = learner.step.loss
+        if not loss.requires_grad:
+            raise LossError(NO_GRADIENT)
         started = None if loss.is_cpu else DeviceNumber(loss)  # the device has work while it is copied
         loss.backward(inputs=self.inputs)  # nothing is added to the gradients of others
+        if all(tensor.grad is None for tensor in self.inputs):
+            raise LossError(NO_GRADIENT)
         value = loss.item() if started is None else started.value
         if not math.isfinite(value):
             raise DomainError(value, learner.progress.step)
@@ -158,6 +162,13 @@ class PassOverData(Callback):
         with evaluating(self.modules):
             for call in self.functions:
                 call()
+
+
+NO_GRADIENT = (
+    "The loss of a data point depends on none of the parameters that are trained, so nothing can be learned from it.\n"
+    "Fix: compute it from the model whose parameters are passed, without `.detach()`, `.item()` and `torch.no_grad()`; "
+    "or leave the data point out, in the loss function:\n    treadle_flux.skip()"
+)
 
 
 @contextmanager
