@@ -26,6 +26,7 @@ from treadle_stopping import EarlyStopping, NumberLimit, StopOnNaNLoss
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {"gan": "gan.md", "self_supervised": "self-supervised.md", "accumulation": "accumulation.md"}
+PAGES["truncated_backpropagation"] = "truncated-backpropagation.md"
 
 each_program = pytest.mark.parametrize("name", PAGES)
 

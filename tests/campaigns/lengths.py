@@ -11,13 +11,12 @@ import torch
 from setups import ROWS, Setup, batch_list, deep, in_memory, rows, shuffled
 from torch.utils.data import DataLoader, IterableDataset
 from treadle import (
-    AbstractTrainingPhase,
     Callback,
     CancelEpochException,
-    CancelFittingException,
     CancelStepException,
     Learner,
     Phase,
+    Stream,
     ValidationPhase,
 )
 from treadle_logging import CSVBackend, LogHyperParams, LogMetrics
@@ -35,6 +34,23 @@ class Endless(IterableDataset[Any]):
         while True:
             i = int(torch.randint(ROWS, ()))
             yield xs[i], ys[i]
+
+
+class Counter:
+    """Counts, and goes on where its state says."""
+
+    count = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            self.count += 1
+            yield torch.full((4, 2), 0.01 * self.count), torch.ones(4, 1)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.count = state["count"]
 
 
 class Stop(Callback):
@@ -119,9 +135,21 @@ LENGTHS = [
         train=fit(steps=8, validate_every=3),
     ),
     Setup(
-        "steps, the fit is cancelled in validation",
-        lambda folder: [Stop(CancelFittingException("No."), 4)],
-        train=fit(steps=8, validate_every=3),
-        during=AbstractTrainingPhase,
+        "steps over a stream that is cut into epochs",
+        everything,
+        data=lambda: (Stream(DataLoader(Endless(), batch_size=4), 3), batch_list(2)),
+        train=fit(steps=7, validate_every=2),
+    ),
+    Setup(
+        "epochs over a stream that ends in the middle of one",
+        lambda folder: [Recorder(), Metrics()],
+        deep,
+        data=lambda: (Stream(shuffled(), 2), batch_list(2)),
+        train=fit(n=4),
+    ),
+    Setup(
+        "epochs over a stream with a state",
+        data=lambda: (Stream(Counter(), 2), batch_list(2)),
+        train=fit(n=3),
     ),
 ]

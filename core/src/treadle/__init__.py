@@ -46,6 +46,7 @@ from treadle.events import (
     hookimpl,
 )
 from treadle.learner import Learner, fit
+from treadle.loop.data.stream import Stream
 from treadle.loop.loop import epoch, run_epoch, run_step, step
 from treadle.loop.progress import FitResult
 from treadle.loop.update.run_update import run_update
@@ -118,6 +119,7 @@ __all__ = [
     "Series",
     "StepBegin",
     "StepEnd",
+    "Stream",
     "ThreadedRunner",
     "TimeThrottle",
     "TrainingPhase",
