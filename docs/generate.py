@@ -16,6 +16,7 @@ from typing import Any
 
 from first_party import LOOP, ROOT, Example, Pair, distributions, examples, listed, pairs
 from treadle import Callback, Learner, Phase, Read, Write, accesses
+from treadle.authoring import handling
 from treadle.ordering.handlers import handlers
 
 NOTICE = "<!-- Written by docs/generate.py from the declarations of the callbacks. Do not edit it by hand. -->"
@@ -111,7 +112,7 @@ def taking_part(callback: Callback) -> Iterator[str]:
     for name, handler in sorted(handlers(callback).items(), key=lambda item: LOOP.index(item[0])):
         how = f"`{name}`"
         if not name.startswith("on_"):
-            wraps = getattr(getattr(callback, name), "treadle_impl", {}).get("wrapper")
+            wraps = getattr(getattr(handling(callback), name), "treadle_impl", {}).get("wrapper")
             how = f"{'around' if wraps else 'overrides'} {how}"
         if handler.phases != (Phase,):
             how += f" of {' and '.join(phase.__name__ for phase in handler.phases)}"

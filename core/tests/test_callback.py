@@ -151,6 +151,7 @@ def test_an_argument_that_is_not_kept_as_an_attribute_is_not_shown() -> None:
             r"Odd\.weights_in_validation is \['w'\], not a mapping of names to tensors\.\nFix: .*:\n    weights_in",
         ),
         ("wrapped", "it", r"Odd\.wrapped is 'it', not a Callback\.\nFix: .*:\n    wrapped = Printer"),
+        ("adapter", "it", r"Odd\.adapter is 'it', not a Callback\.\nFix: .*:\n    adapter = Printer"),
     ],
 )
 def test_a_facet_of_the_wrong_type_is_refused_when_a_learner_gets_the_callback(facet, value, message) -> None:

@@ -2,7 +2,8 @@
 
 - Check an argument: `whole_number`, `real_number`, `one_of`, `instance_of`, `subclass_of`, `list_of`, `function`,
   `file_path`, `writable`, `batch_weight`; and guess what a user meant: `did_you_mean`.
-- Ask what another callback is and does: `handles`, `handlers`, `unwrap`, `overlaps`; name callbacks: `by_unique_name`.
+- Ask what another callback is and does: `handles`, `handlers`, `handling`, `unwrap`, `overlaps`; name
+  callbacks: `by_unique_name`.
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
 - Go through one or several models or optimizers: `by_name`; all their parameters or gradients: `named_tensors`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; split a batch as the core's phases do:
@@ -35,7 +36,7 @@ from treadle.arguments import (
     whole_number,
     writable,
 )
-from treadle.callback import unwrap
+from treadle.callback import handling, unwrap
 from treadle.errors import did_you_mean
 from treadle.loop.data.batches import batches, length_of
 from treadle.loop.data.nested_batch import map_tensors
@@ -75,6 +76,7 @@ __all__ = [
     "generator_paths",
     "handlers",
     "handles",
+    "handling",
     "has_state",
     "in_this_process",
     "instance_of",

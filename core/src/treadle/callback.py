@@ -157,6 +157,8 @@ class Callback:
             as long as there are none. A checkpoint's model file holds them. None of a callback that replaces none.
             Default: None.
         wrapped: The callback inside, of one that forwards to another. Default: None.
+        adapter: The callback whose methods handle hooks in place of this one's, of one whose own methods are those of
+            another library. Everything that is declared is this one's. Default: None.
 
     Example:
         >>> from treadle import Read, TrainingPhase, toy_learner
@@ -188,6 +190,7 @@ class Callback:
     move_data: Callable[[Any], Any] | None = None
     weights_in_validation: Mapping[str, torch.Tensor] | None = None
     wrapped: Callback | None = None
+    adapter: Callback | None = None
 
     _is_default: bool = False  # whether it joined the learner by itself, and nobody named it
 
@@ -249,6 +252,26 @@ def unwrap(callback: Callback) -> Callback:
             f"{callback!r} is not a Callback.\nFix: pass one:\n    unwrap(learner.callbacks[0])"
         ) from None
     return callback
+
+
+def handling(callback: Callback) -> Callback:
+    """The callback whose methods handle hooks for a callback: the one inside of all wrappers, or that one's adapter.
+
+    Example:
+        >>> class Foreign(Callback):
+        ...     "Written for a loop whose steps are called batches."
+        ...     def on_batch_end(self, **kwargs):
+        ...         print("A batch was done.")
+        ...     def __init__(self):
+        ...         self.adapter = CustomCallback(lambda learner: self.on_batch_end(), StepEnd, TrainingPhase)
+        >>> from treadle import StepEnd, TrainingPhase, toy_learner
+        >>> handling(Foreign()).event.__name__
+        'StepEnd'
+        >>> result = toy_learner(Foreign(), nbatches=1).fit(1)
+        A batch was done.
+    """
+    inner = unwrap(callback)
+    return inner if inner.adapter is None else inner.adapter
 
 
 class CustomCallback(Callback):

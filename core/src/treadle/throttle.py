@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from treadle.arguments import function, instance_of, real_number, shown_arguments, subclass_of, whole_number
-from treadle.callback import Callback, ConflictResolution, Measure, RunFirst, unwrap
+from treadle.callback import Callback, ConflictResolution, Measure, RunFirst, handling
 from treadle.errors import ArgumentTypeError, CallbackError
 from treadle.events import PROJECT, Event, Hook, Init
 from treadle.operations import known_operations
@@ -131,7 +131,7 @@ def check_handled(callback: Callback, event: type[Event] | None) -> None:
     """Refuse a condition on an event that the callback does not handle, or on one that always passes."""
     if event is not None:
         subclass_of(event, "The event of a condition", Event, "FrequencyThrottle(10, StepEnd)")
-    inner = unwrap(callback)
+    inner = handling(callback)
     events = [name for name in dir(inner) if name.startswith("on_") and callable(inspect.getattr_static(inner, name))]
     operations = [name for name in dir(inner) if is_operation(inner, name)]
     if event is None or not (events or operations) or (event.hook in events and event is not Init):

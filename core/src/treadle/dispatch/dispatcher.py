@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from treadle.callback import Callback, unwrap
+from treadle.callback import Callback
 from treadle.dispatch.call import Call, wrong_arguments
 from treadle.dispatch.guards import GuardCheck
 from treadle.dispatch.new_gradients import watch_for
@@ -154,8 +154,9 @@ class Dispatcher:
             raise not_a_hook(hook)
         caller = getattr(self._manager.hook, hook.hook, None)
         implementations = {i.plugin: i for i in caller.get_hookimpls()} if caller is not None else {}
+        of = self._manager.implementers
         return [
-            Call(callback, hook, implementations[unwrap(callback)], self._learner, self._views[callback], phase)
+            Call(callback, hook, implementations[of[callback]], self._learner, self._views[callback], phase)
             for callback in self._learner.ordering.order(hook, type(phase) if phase is not None else None)
         ]
 

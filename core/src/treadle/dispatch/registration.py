@@ -8,7 +8,7 @@ from typing import Any
 
 import pluggy
 
-from treadle.callback import Callback, unwrap
+from treadle.callback import Callback, handling
 from treadle.errors import CallbackError
 from treadle.events import PROJECT, Hook
 from treadle.ordering.handlers import handlers, known_hooks
@@ -17,6 +17,9 @@ from treadle.ordering.handlers import handlers, known_hooks
 class CallbackManager(pluggy.PluginManager):
     """A pluggy manager that takes the handlers of callbacks by their names.
 
+    Attributes:
+        implementers: For each callback the one whose methods are registered: what is inside of it, or its adapter.
+
     Raises:
         CallbackError: for a handler that does not match its hook, or uses an option that has no meaning here.
     """
@@ -24,11 +27,12 @@ class CallbackManager(pluggy.PluginManager):
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         super().__init__(PROJECT)
         hooks = known_hooks()
-        self._handlers = {id(unwrap(callback)): handlers(callback, hooks) for callback in callbacks}
+        self.implementers = {callback: handling(callback) for callback in callbacks}
+        self._handlers = {id(other): handlers(callback, hooks) for callback, other in self.implementers.items()}
         self.add_hookspecs(type("Hooks", (), {name: staticmethod(hook.spec) for name, hook in hooks.items()}))
-        for i, callback in enumerate(callbacks):
+        for i, (callback, implementer) in enumerate(self.implementers.items()):
             try:
-                self.register(unwrap(callback), f"{i}:{callback.name}")
+                self.register(implementer, f"{i}:{callback.name}")
             except pluggy.PluginValidationError as error:
                 raise mismatch(callback, hooks, error) from error
         self.check_pending()

@@ -13,7 +13,7 @@ from typing import Any
 from treadle import phases
 from treadle.access import Write
 from treadle.arguments import instance_of
-from treadle.callback import Callback, unwrap
+from treadle.callback import Callback, handling
 from treadle.errors import ArgumentTypeError, CallbackError, did_you_mean
 from treadle.events import PROJECT, Hook, known_events, subclasses
 from treadle.operations import Epoch, Operation, Step, known_operations
@@ -78,7 +78,7 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
     hooks = known_hooks() if hooks is None else hooks
     if not isinstance(callback, Callback):
         instance_of(callback, "callback", Callback, "handlers(Recorder())")
-    callback = unwrap(callback)
+    callback = handling(callback)
     found = {}
     computes: bool | None = None
     for name in implemented(callback, hooks):

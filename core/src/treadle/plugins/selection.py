@@ -155,6 +155,7 @@ FACETS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
         "weights_in_validation = {}",
     ),
     "wrapped": (lambda value: value is None or isinstance(value, Callback), "a Callback", "wrapped = Printer()"),
+    "adapter": (lambda value: value is None or isinstance(value, Callback), "a Callback", "adapter = Printer()"),
 }
 
 

@@ -63,6 +63,7 @@ class Saved:
         assert run.callback is not None
         progress, position = run.learner.progress, run.learner.position
         self.run_state, self.rounds = capture_run(run.learner), position.rounds
+        self._began = 0 if position.length is None else position.length.began
         self.callback_state, self._trail = state_of(run.callback), run.trail.copy()
         self._steps = progress.step if inside else None
         self.place = f"after step {progress.step} of epoch {progress.epoch}"
@@ -82,7 +83,8 @@ class Saved:
         self._learner.position.rounds = self.rounds
 
     def begin(self, length: Length) -> None:
-        """Go on in the round that was under way."""
+        """Go on in the round that was under way, of the fit that was."""
+        length.began = self._began
         self._learner.position.rounds = self.rounds
 
     def restore(self) -> None:
