@@ -236,3 +236,13 @@ def test_a_value_that_is_not_finite_ranks_nothing(tmp_path):
     nothing = [(torch.ones(1, 1), torch.full((1, 1), math.nan))]
     learner.fit(1, (learner.data.training, nothing))
     assert latest(tmp_path).score.value is None
+
+
+def test_what_ranks_is_weighed_as_metrics_weighs_it(tmp_path):
+    metrics = pytest.importorskip("treadle_metrics", reason="treadle-metrics is not installed")
+    validation = [(torch.zeros(6, 1), torch.full((6, 1), 4.0)), (torch.zeros(2, 1), torch.full((2, 1), 2.0))]
+    training = [(torch.zeros(1, 1), torch.zeros(1, 1))]
+    for name, measured, value in (("rows", metrics.Loss(), 3.5), ("batches", metrics.Loss(weight=None), 3.0)):
+        learner = toy_learner(metrics.Recorder(), metrics.Metrics(measured), Checkpointer(tmp_path / name))
+        learner.fit(1, (training, validation))
+        assert [entry.score.value for entry in checkpoints(tmp_path / name)] == [value]

@@ -289,6 +289,32 @@ def test_a_metric_that_does_not_exist_is_reported_with_those_that_do():
         learner.fit(1)
 
 
+def test_a_metric_that_does_not_exist_is_reported_as_soon_as_that_is_known():
+    metrics = pytest.importorskip("treadle_metrics", reason="treadle-metrics is not installed")
+
+    def steps_before_the_error(monitor, *measured):
+        stopping = EarlyStopping(1, monitor=monitor)
+        learner = toy_learner(stopping, metrics.Recorder(), metrics.Metrics(*measured), nbatches=3)
+        with pytest.raises(ArgumentValueError, match=r"there is no such metric.* Did you mean `\w+`\?\nFix: name a "):
+            learner.fit(1)
+        return learner.progress.steps, learner.cbstate.history[ValidationPhase()].steps
+
+    def error(yhats, ys):
+        return (yhats - ys).abs().mean()
+
+    both = metrics.Metric(lambda yhats, ys: {"recall": 0.5, "precision": 0.25}, name="both")
+    in_validation = metrics.Metric(error, name="Error", phase=ValidationPhase)
+    assert steps_before_the_error("loss") == (0, 0)
+    assert steps_before_the_error("Loss ", metrics.SmoothLoss()) == (0, 0)
+    assert steps_before_the_error("error", error) == (1, 0)
+    assert steps_before_the_error("Recall", both) == (1, 0)
+    assert steps_before_the_error("error", in_validation) == (3, 1)
+    learner = toy_learner(
+        EarlyStopping(1, monitor="recall"), metrics.Recorder(), metrics.Metrics(both, in_validation), nbatches=3
+    )
+    assert learner.fit(2).epochs == 2
+
+
 def test_what_it_declares_depends_on_its_options():
     assert accesses(EarlyStopping(1), Read) == {"step.loss", "step.xs"}
     assert accesses(EarlyStopping(1, weight=None), Read) == {"step.loss"}

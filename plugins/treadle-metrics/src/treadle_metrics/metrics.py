@@ -61,6 +61,9 @@ class Metrics(Callback):
         losses = [metric for metric in others if type(metric) is Loss] or [Loss()]
         self.metrics = (*losses, *(metric for metric in others if type(metric) is not Loss))
         self._by_key = by_unique_name(self.metrics)
+        self._unseen = {
+            key for key, metric in self._by_key.items() if not isinstance(metric, Loss)
+        }  # without a value yet
         self._owners: dict[str, str] = {}  # the keys of the metrics by the columns that they record
         for key, metric in self._by_key.items():
             for column in metric.columns:
@@ -118,6 +121,7 @@ class Metrics(Callback):
             series = recorded.get(name)
             if series is None:
                 series = recorded.of(name)
+                self._see(learner, key)
             series.push(iteration, value)
         for step in self._also:
             step(learner, phase)
@@ -188,6 +192,8 @@ class Metrics(Callback):
             if self._owners.get(column) != key:
                 self._claim(learner, key, column, values)
             recorded.of(column).push(iteration, value)
+        if key in self._unseen:
+            self._see(learner, key)
 
     def _claim(self, learner: Any, key: str, column: str, values: dict[str, Any]) -> None:
         """A metric gave a dict with a column that was not known: let it have it, in place of its name."""
@@ -203,11 +209,18 @@ class Metrics(Callback):
         self._owners[column] = key
         self._expect(learner)
 
+    def _see(self, learner: Any, key: str) -> None:
+        """A metric gave a value, so its columns are known."""
+        if key in self._unseen:
+            self._unseen.remove(key)
+            self._expect(learner)
+
     def _expect(self, learner: Any) -> None:
         """Say in the records which columns there are, in the order of the metrics."""
         keys = list(self._by_key)
         columns = tuple(sorted(self._owners, key=lambda column: keys.index(self._owners[column])))
-        learner.cbstate.metricsstep.expected = learner.cbstate.metricsepoch.expected = columns
+        for recorded in (learner.cbstate.metricsstep, learner.cbstate.metricsepoch):
+            recorded.expected, recorded.complete = columns, not self._unseen
 
     def state_dict(self) -> dict[str, Any]:
         """What was measured in epochs that are under way, or in steps outside of one; between two epochs nothing."""

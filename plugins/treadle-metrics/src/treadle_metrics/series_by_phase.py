@@ -80,6 +80,9 @@ class SeriesByPhase(ByPhase[SeriesByName]):
             training steps: of training the steps since the last validation, and what was validated then. None where
             no such fit was.
 
+        complete: Whether nothing is going to be recorded under another name than those that are expected, or recorded
+            already. `Metrics` knows when each of its metrics has given a value: a function may return a dict.
+
     Example:
         >>> from treadle import TrainingPhase
         >>> recorded = SeriesByPhase("epoch")
@@ -94,6 +97,7 @@ class SeriesByPhase(ByPhase[SeriesByName]):
         super().__init__(SeriesByName)
         self.unit = unit
         self.expected = tuple(names)
+        self.complete = False
         self.intervals: SeriesByPhase | None = None
 
     def interval(self, phase: Phase) -> SeriesByName:

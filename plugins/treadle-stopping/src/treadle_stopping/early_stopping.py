@@ -90,7 +90,9 @@ class EarlyStopping(Callback):
     Raises:
         EarlyStop: when it stops; `fit` returns it as `FitResult.cancelled`, with `.criterion`.
         ArgumentTypeError, ArgumentValueError: if an argument is invalid; when a fit begins, if it has no phase to look
-            at, or several; and at the first step, or epoch, if there is no metric called `monitor`.
+            at, or several; and if there is no metric called `monitor`, as soon as that is known: when a fit begins,
+            unless a function could return a dict with that name; then after a step in which all metrics gave values,
+            at the latest at the first step, or epoch, of the phase that it looks at.
         LossError: if the steps of a phase have no loss to look at.
 
     Example:
@@ -206,6 +208,8 @@ class EarlyStopping(Callback):
 
     def on_fit_begin(self, learner: Any) -> None:
         position = position_of(learner)
+        if self.monitor is not None:
+            self._monitor.check_known(learner.cbstate.metricsepoch)
         if not self.keep_state:
             depth = len(position.scopes)
             outer = [watch for watch in self._fits if watch.depth < depth]  # the fits around this one
@@ -285,6 +289,7 @@ class EarlyStopping(Callback):
         if losses is None:
             return None
         if self.monitor is not None:
+            self._monitor.check_known(learner.cbstate.metricsepoch)
             names = getattr(learner.cbstate.metricsepoch, "names", None)
             if names is not None and phase_key(phase) == watch.phase:
                 self._monitor.check(names, phase)

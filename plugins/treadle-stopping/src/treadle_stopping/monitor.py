@@ -68,11 +68,17 @@ class Monitor:
         value: float = metrics[self.metric].last[1]
         return self.shown(value)
 
-    def check(self, names: Iterable[str], phase: Phase) -> None:
-        """Refuse a metric that is not among those that are recorded in a phase."""
+    def check_known(self, metricsepoch: Any) -> None:
+        """Refuse a metric that is not recorded in any phase, as soon as it is known which ones are."""
+        if getattr(metricsepoch, "complete", False):  # a container of somebody else need not know
+            self.check(metricsepoch.names)
+
+    def check(self, names: Iterable[str], phase: Phase | None = None) -> None:
+        """Refuse a metric that is not among those that are recorded, in a phase."""
         if self.metric is not None and self.metric not in names:
+            where = "" if phase is None else f" in {phase}"
             raise ArgumentValueError(
-                f"EarlyStopping(monitor={self.metric!r}): there is no such metric in {phase}. "
+                f"EarlyStopping(monitor={self.metric!r}): there is no such metric{where}. "
                 f"{did_you_mean(self.metric, names)}\nFix: name a metric that is recorded, or add it to `Metrics`."
             )
 
