@@ -7,10 +7,11 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 EDITABLE := $(addprefix -e ,core $(PLUGINS))
 STAMP := .venv/.installed
 
-.PHONY: help venv demo test lint types docs pages unit floors campaigns bench clean
+.PHONY: help venv demo examples test lint types docs pages unit floors campaigns bench clean
 
 help:
 	@echo "make demo   train on the digits and leave pictures in runs/digits"
+	@echo "make examples  known training scripts, written with Treadle, and how many lines they have"
 	@echo "make test   all that CI runs: lint, types, docs, unit (each also a target of its own)"
 	@echo "make pages  the docs' tables, written anew from the declarations"
 	@echo "make campaigns  every line interrupted, every saved point resumed; make test runs a part"
@@ -30,6 +31,9 @@ $(STAMP): pyproject.toml constraints.txt core/pyproject.toml $(addsuffix /pyproj
 
 demo: $(STAMP)
 	$(PY) docs/examples/digits.py
+
+examples: $(STAMP)
+	$(PY) docs/examples
 
 test: lint types docs unit
 
