@@ -7,6 +7,7 @@ import torch
 from treadle import (
     Callback,
     CancelFittingException,
+    Stream,
     TrainingPhase,
     ValidationPhase,
     toy_learner,
@@ -176,3 +177,17 @@ def test_endless_data_are_gone_on_with_where_they_were(tmp_path):
         again.fit(steps=7, validate_every=2)
         assert torch.equal(again.model.weight, whole.model.weight)
         assert (again.progress.steps, again.progress.epoch) == (7, 1)
+
+
+@pytest.mark.parametrize(("phase", "count"), [(TrainingPhase, 4), (ValidationPhase, 3)])
+def test_a_stream_that_is_cut_into_epochs_goes_on_where_the_fit_was_cancelled(tmp_path, phase, count):
+    def learner(*callbacks):
+        return toy_learner(*callbacks, data=(Stream(Endless(), 3), list(itertools.islice(Endless(), 2))))
+
+    whole = learner()
+    whole.fit(steps=8, validate_every=2)
+    learner(Checkpointer(tmp_path), Cancel(phase, count)).fit(steps=8, validate_every=2)
+    again = learner()
+    resume(again, tmp_path, without=["Checkpointer", "Cancel"])
+    again.fit(steps=8, validate_every=2)
+    assert torch.equal(again.model.weight, whole.model.weight)

@@ -64,7 +64,8 @@ class Checkpointer(Callback):
         folder: Where each checkpoint gets a folder of its own, whose name starts as `checkpoint_epoch_003_loss_0.0123`
             does; the loss is that of training. A folder belongs to one run, and during a fit to one process.
         keep_top_k: Keep the k best and the newest, remove all others. Default: keep all.
-        every_epochs: The number of epochs from save to save. Default: 1, unless steps or minutes are given.
+        every_epochs: The number of epochs from save to save. Default: 1, unless steps or minutes are given. In a fit
+            that validates by steps, without any of these and `phase`: after each validation, and at the end.
         every_steps: The number of steps from save to save. Default: never.
         every_minutes: The minimum number of minutes from save to save, which is after a step. Default: never.
         metric: What "best" means: the name of a metric that `Metrics` records. Without `Metrics`, the loss of an epoch
