@@ -315,6 +315,21 @@ def test_a_metric_that_does_not_exist_is_reported_as_soon_as_that_is_known():
     assert learner.fit(2).epochs == 2
 
 
+def test_an_epoch_in_which_nothing_was_measured_is_not_looked_at():
+    metrics = pytest.importorskip("treadle_metrics", reason="treadle-metrics is not installed")
+
+    class Cancels(Callback):
+        def on_step_begin(self, learner, phase: ValidationPhase):
+            if learner.progress.epoch in (2, 3):
+                raise CancelStepException("not this one")
+
+    stopping = EarlyStopping(patience=2, monitor="Loss")
+    learner = toy_learner(stopping, Cancels(), metrics.Recorder(), metrics.Metrics(), nbatches=2)
+    assert learner.fit(4).epochs == 4
+    recorded = learner.cbstate.metricsepoch[ValidationPhase()]["Loss"]
+    assert (len(recorded), stopping.best) == (2, min(recorded.values))
+
+
 def test_what_it_declares_depends_on_its_options():
     assert accesses(EarlyStopping(1), Read) == {"step.loss", "step.xs"}
     assert accesses(EarlyStopping(1, weight=None), Read) == {"step.loss"}

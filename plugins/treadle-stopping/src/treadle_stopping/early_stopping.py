@@ -233,7 +233,8 @@ class EarlyStopping(Callback):
         if feeds and self._criterion.compares_training:
             watch.training = watch.training or phase_key(phase)
             feeds = phase_key(phase) == watch.training
-        watch.epochs.begin(learner, phase, StepLosses(feeds=feeds, weigh=self._weigh))
+        recorded = 0 if self.monitor is None else self._monitor.recorded(learner.cbstate.metricsepoch, phase)
+        watch.epochs.begin(learner, phase, StepLosses(feeds=feeds, recorded=recorded, weigh=self._weigh))
 
     def on_step_end(self, learner: Any, phase: Phase) -> None:
         if phase is not self._phase:

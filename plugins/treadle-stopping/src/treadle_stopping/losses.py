@@ -15,6 +15,7 @@ class StepLosses:
 
     Args:
         feeds: Whether the criteria get them, as training losses. Default: False.
+        recorded: How many values of a monitored metric there were when the epoch began. Default: 0.
         weigh: How much each counts in the mean, see `treadle.authoring.batch_weight`. Default: all the same.
 
     Attributes:
@@ -28,8 +29,8 @@ class StepLosses:
         ([3.0, 1.0], [], 2.0)
     """
 
-    def __init__(self, *, feeds: bool = False, weigh: Callable[[Any], Any] | None = None) -> None:
-        self.feeds = feeds
+    def __init__(self, *, feeds: bool = False, recorded: int = 0, weigh: Callable[[Any], Any] | None = None) -> None:
+        self.feeds, self.recorded = feeds, recorded
         self._weigh = weigh
         self._mean = Mean()
         self._series = Series()  # those that are fed
@@ -71,12 +72,13 @@ class StepLosses:
             "read": self._read,
             "missing": self.missing,
             "feeds": self.feeds,
+            "recorded": self.recorded,
         }
 
     @classmethod
     def loaded(cls, state: dict[str, Any], weigh: Callable[[Any], Any] | None = None) -> StepLosses:
         """What `state_dict` was called of."""
-        losses = cls(feeds=state["feeds"], weigh=weigh)
+        losses = cls(feeds=state["feeds"], recorded=state["recorded"], weigh=weigh)
         losses._series.load_state_dict(state["series"])
         losses._mean.load_state_dict(state["mean"])
         losses._read, losses.missing = state["read"], state["missing"]

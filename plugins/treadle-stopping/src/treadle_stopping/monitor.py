@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from treadle import Phase
@@ -50,7 +50,7 @@ class Monitor:
 
         Args:
             metricsepoch: What the callback `Metrics` recorded; not looked at for the loss.
-            losses: The losses of the epoch's steps; not looked at for a metric.
+            losses: What is known of the epoch: the losses of its steps, and how many values of the metric came before.
 
         Raises:
             LossError: if the steps have no loss.
@@ -63,10 +63,17 @@ class Monitor:
                     f'test_phase, or an epoch metric:\n    EarlyStopping(..., monitor="Accuracy")'
                 )
             return losses.mean
-        metrics = metricsepoch[phase]
-        self.check(metrics, phase)
+        metrics = series_of(metricsepoch, phase)
+        if metrics:
+            self.check(metrics, phase)
+        if self.recorded(metricsepoch, phase) == losses.recorded:  # all of its steps were cancelled, perhaps
+            return None
         value: float = metrics[self.metric].last[1]
         return self.shown(value)
+
+    def recorded(self, metricsepoch: Any, phase: Any) -> int:
+        """How many values of the metric are recorded in a phase."""
+        return len(series_of(metricsepoch, phase).get(self.metric, ()))
 
     def check_known(self, metricsepoch: Any) -> None:
         """Refuse a metric that is not recorded in any phase, as soon as it is known which ones are."""
@@ -92,3 +99,12 @@ class Monitor:
         if self.metric is None:
             return ""
         return f" The loss is here {self.metric}{', its sign changed' if self.mode == 'max' else ''}."
+
+
+def series_of(metricsepoch: Any, phase: Any) -> Mapping[Any, Any]:
+    """What is recorded in a phase; nothing, if a container of somebody else does not have the phase yet."""
+    try:
+        series: Mapping[Any, Any] = metricsepoch[phase]
+    except KeyError:
+        return {}
+    return series
