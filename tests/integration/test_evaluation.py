@@ -81,6 +81,21 @@ def test_two_columns_of_one_name_are_refused() -> None:
         learner_of().evaluate(None, both, Metric(mean_output, name="Mean"))
 
 
+def test_a_metric_that_is_passed_and_has_no_targets_to_compare_with_is_refused() -> None:
+    class WithLoss(nn.Linear):
+        def forward(self, xs, labels):
+            outputs = super().forward(xs)
+            return {"loss": nn.functional.cross_entropy(outputs, labels), "outputs": outputs}
+
+    data = [{"xs": torch.ones(2, 3), "labels": torch.zeros(2, dtype=torch.long)}]
+    learner = Learner(WithLoss(3, 2), None, data=(data,), use_default_callbacks=False)
+    message = (
+        r"The metric 'Accuracy' was passed to `evaluate` and measured nothing: .*\n.*\n    Learner\(\.\.\., split="
+    )
+    with pytest.raises(treadle_metrics.MetricError, match=message):
+        learner.evaluate(data, accuracy)
+
+
 def test_metrics_of_validation_are_measured_and_those_of_training_are_not() -> None:
     metrics = Metrics(Metric(accuracy, phase=ValidationPhase), Metric(mean_output, phase=TrainingPhase))
     assert list(learner_of(Recorder(), metrics).evaluate()) == ["Loss", "Accuracy"]

@@ -158,7 +158,7 @@ class Metrics(Callback):
         passed = [as_metric(metric) for metric in metrics]
         names = {column for metric in passed for column in metric.columns}
         others = [metric for metric in self.metrics if names.isdisjoint(metric.columns)]
-        return Evaluation(Metrics(*others, *passed).metrics)
+        return Evaluation(Metrics(*others, *passed).metrics, passed)
 
     def _look_up(self, learner: Any, phase: Phase) -> None:
         """Have at hand what a step of this phase needs."""

@@ -35,20 +35,20 @@ def run_without_trace(
     """
     position = learner.position
     nested = bool(position.scopes)
-    with entered(learner), entered(learner):
-        scope = Scope(learner)
-        keep_outer(scope, learner)
-        scope.set(position, collect=collect, passes={}, taps={})
-        scope.undo.append(remember([learner.cbstate], lazy=True))  # what a guest keeps there for others
-        for callback in guests:
-            if state := copy.deepcopy(state_of(callback)):
-                scope.undo.append(functools.partial(put_back, callback, state))
-        try:
+    try:
+        with entered(learner), entered(learner):
+            scope = Scope(learner)
+            keep_outer(scope, learner)
+            scope.set(position, collect=collect, passes={}, taps={})
+            scope.undo.append(remember([learner.cbstate], lazy=True))  # what a guest keeps there for others
+            for callback in guests:
+                if state := copy.deepcopy(state_of(callback)):
+                    scope.undo.append(functools.partial(put_back, callback, state))
             epoch(learner, phase, data)
-        except CancelFittingException as cancel:
-            if nested:
-                raise
-            raise not_under_way(cancel) from cancel
+    except CancelFittingException as cancel:
+        if nested:
+            raise
+        raise not_under_way(cancel) from cancel
 
 
 def put_back(callback: Callback, state: dict[str, Any]) -> None:
