@@ -1,7 +1,7 @@
 """A callback whose own methods are those of another library: its adapter handles in its place."""
 
 import pytest
-from treadle import Callback, EpochEnd, Read, StepEnd, TrainingPhase, throttle, toy_learner
+from treadle import Callback, EpochEnd, Read, StepEnd, TrainingPhase, Write, throttle, toy_learner
 from treadle.authoring import handlers, handles
 from treadle.errors import CallbackError, ProtectedException
 
@@ -66,3 +66,22 @@ def test_an_error_is_the_callbacks_and_not_the_adapters() -> None:
     with pytest.raises(ZeroDivisionError) as info:
         toy_learner(foreign).fit(1)
     assert info.value.__notes__[0].startswith("Raised by Foreign in on_step_end")
+
+
+def test_it_takes_part_in_a_prediction_if_it_declares_that_it_changes_what_is_computed() -> None:
+    class Zeros(Callback):
+        def __init__(self, foreign) -> None:
+            self.foreign = foreign
+
+        def on_step_begin(self, learner):
+            learner.step.xs = 0 * learner.step.xs
+
+    class Changes(Callback):
+        state_access = {"step.xs": Write}
+
+        def __init__(self) -> None:
+            self.adapter = Zeros(self)
+
+    learner = toy_learner(Changes())
+    learner.model.weight.data.fill_(1.0)
+    assert not learner.predict(learner.data.validation).any()

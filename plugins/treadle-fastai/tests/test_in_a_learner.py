@@ -350,6 +350,7 @@ def test_what_changes_the_inputs_does_it_in_an_evaluation_too_and_nothing_is_rec
     log = log_of("iteration")
     learner = toy_learner(Zero(), log, nbatches=2)
     learner.fit(1)
+    torch.nn.init.ones_(learner.model.weight)
     before, entries = dict(learner.cbstate.fastai), len(log.log)
     assert not learner.predict(learner.data.validation).any()
     learner.evaluate()

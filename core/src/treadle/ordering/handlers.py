@@ -78,7 +78,7 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
     hooks = known_hooks() if hooks is None else hooks
     if not isinstance(callback, Callback):
         instance_of(callback, "callback", Callback, "handlers(Recorder())")
-    callback = handling(callback)
+    declaring, callback = callback, handling(callback)  # an adapter handles, and declares nothing
     found = {}
     computes: bool | None = None
     for name in implemented(callback, hooks):
@@ -87,7 +87,7 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
         options = getattr(method, f"{PROJECT}_impl", None) or {}
         phases, in_step = handler_phases(callback, method), issubclass(hook, Operation) and hook not in (Epoch, Step)
         if computes is None and Phase in phases and not in_step:
-            computes = computes_something(callback)
+            computes = computes_something(declaring)
         found[name] = Handler(hook, phases, bool(options.get("wrapper")), in_step or computes is not False)
     return found
 
