@@ -56,6 +56,12 @@ def test_without_test_and_validation_data_they_have_to_be_passed() -> None:
         toy_learner(data=([batch(2, 1.0)],)).evaluate()
 
 
+def test_a_metric_in_the_place_of_the_data_is_refused_with_the_call_that_is_meant() -> None:
+    message = r"takes the data first and then metrics, got mse_loss as .*\n    learner.evaluate\(None, mse_loss\)"
+    with pytest.raises(DataError, match=message):
+        toy_learner().evaluate(torch.nn.functional.mse_loss)
+
+
 def test_metrics_are_refused_where_nothing_is_installed_that_measures_them(monkeypatch) -> None:
     monkeypatch.setattr("treadle.plugins.measures.installed", lambda group: ())
     with pytest.raises(PluginError, match="no installed plugin has the entry point `metrics`, which measures them"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from treadle.arguments import instance_of, not_a_learner, whole_number
+from treadle.arguments import SHORT, instance_of, not_a_learner, whole_number
 from treadle.callback import Callback, unwrap
 from treadle.dispatch.dispatcher import Dispatcher, Handle
 from treadle.dispatch.runners import CallbackRunner, LinearRunner
@@ -27,6 +27,7 @@ from treadle.loop.inner.inner_loop import InnerLoop
 from treadle.loop.length import checked_length
 from treadle.loop.position import Position
 from treadle.loop.progress import FitResult, Progress
+from treadle.operations import name_of
 from treadle.ordering.graph import Ordering
 from treadle.ordering.plan import Plan
 from treadle.ordering.user_resolutions import Resolve, checked_resolve
@@ -289,6 +290,11 @@ class Learner:
                     f"Fix: pass the data:\n    learner.evaluate(data)"
                 )
             data = self.data[name]
+        elif callable(data) and not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+            raise DataError(
+                f"learner.evaluate takes the data first and then metrics, got {SHORT.repr(data)} as the data.\n"
+                f"Fix: pass None for the learner's own data:\n    learner.evaluate(None, {name_of(data)})"
+            )
         phase = EvaluationPhase()
         measure = measure_of(self._callbacks, metrics)
         self._run_without_trace(phase, data, steps, "evaluate", lambda learner: measure.step(learner, phase))

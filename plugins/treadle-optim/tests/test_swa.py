@@ -166,3 +166,25 @@ def test_start_is_checked() -> None:
     with pytest.raises(ArgumentTypeError, match="start must be a whole number"):
         SWA("75")
     assert repr(SWA(3)) == "<SWA(3)>"
+
+
+def test_the_statistics_of_batchnorm_are_of_the_inputs_that_split_gives() -> None:
+    def averaged(data, **options):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1))
+        learner = Learner(
+            model,
+            torch.nn.functional.mse_loss,
+            data=(data,),
+            optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+            callbacks=[swa := SWA(start=1)],
+            use_default_callbacks=False,
+            **options,
+        )
+        learner.fit(2)
+        return swa.model()[1].running_mean
+
+    generator = torch.Generator().manual_seed(1)
+    pairs = [(xs := torch.randn(4, 2, generator=generator), xs.sum(1, True)) for _ in range(3)]
+    mappings = [{"x": xs, "y": ys} for xs, ys in pairs]
+    assert torch.equal(averaged(mappings, split=lambda batch: (batch["x"], batch["y"])), averaged(pairs))
