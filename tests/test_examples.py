@@ -49,6 +49,17 @@ def test_the_two_models_of_the_gan_are_trained_and_saved(tmp_path, monkeypatch):
     assert fakes.shape == (3, 1, 8, 8)
 
 
+def test_the_language_model_is_measured_with_the_state_that_is_carried(tmp_path, monkeypatch):
+    line = "EPOCHS, WORDS = 6, 30_000"
+    names = run("word_language_model", line, "EPOCHS, WORDS = 2, 4_000", tmp_path, monkeypatch)
+    learner = names["learner"]
+    assert learner.progress.steps == 2 * 6  # 180 words in each column, in windows of 35
+    assert names["result"] == learner.evaluate(names["validation"])
+    learner.remove_callback(names["CarryState"])
+    with pytest.raises(TypeError, match="must be Tensor, not tuple"):
+        learner.evaluate(names["validation"])
+
+
 def test_the_text_classifier_measures_what_it_says(tmp_path, monkeypatch):
     line = "EPOCHS, SENTENCES = 4, 400  # of each"
     names = run("text_classifier", line, "EPOCHS, SENTENCES = 1, 40", tmp_path, monkeypatch)

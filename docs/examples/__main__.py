@@ -16,6 +16,7 @@ EXAMPLES = {
     ("mnist",): ("pytorch/examples 77f55b9, mnist/main.py", 119),
     ("vae",): ("pytorch/examples 77f55b9, vae/main.py", 106),
     ("dcgan",): ("pytorch/examples 77f55b9, dcgan/main.py", 216),
+    ("word_language_model",): ("pytorch/examples 77f55b9, word_language_model/main.py, data.py, model.py", 333),
     ("text_classifier",): ("pbloem/former ad9cc70, experiments/classify.py, without its model", 128),
     ("gpt", "gpt_model"): ("karpathy/nanoGPT 3adf61e, train.py, model.py", 453),
 }

@@ -28,3 +28,4 @@ learner = Learner(
 )
 learner.fit(EPOCHS)
 result = learner.evaluate()
+print(result)

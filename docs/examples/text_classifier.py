@@ -69,3 +69,4 @@ learner = Learner(
 )
 learner.fit(EPOCHS)
 result = learner.evaluate()
+print(result)
