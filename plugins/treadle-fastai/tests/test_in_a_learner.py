@@ -12,6 +12,7 @@ from treadle import (
     Read,
     ThreadedRunner,
     TrainingPhase,
+    ValidationPhase,
     Write,
     throttle,
     toy_learner,
@@ -356,6 +357,24 @@ def test_what_changes_the_inputs_does_it_in_an_evaluation_too_and_nothing_is_rec
     learner.evaluate()
     assert dict(learner.cbstate.fastai) == before
     assert [name for name, _ in log.log[entries:]].count("batch_end") == 0
+
+
+def test_a_handler_may_enter_the_loop_again_and_is_called_in_there() -> None:
+    seen = []
+
+    class Validate(LearnerCallback):
+        state_access = {"loop": Write, "step.loss": Read}
+
+        def on_batch_end(self, train, iteration, last_loss, **kwargs):
+            if train:
+                self.learn.loop.epoch(ValidationPhase())
+                assert self.learn.step.loss == last_loss
+            seen.append((train, iteration))
+
+    toy_learner(Validate(), nbatches=2).fit(1)
+    inner, outer = [(False, 1), (False, 1)], [(True, 0)]
+    assert seen[:3] == inner + outer
+    assert len(seen) == 8
 
 
 # How it ends.

@@ -29,7 +29,7 @@ from treadle.operations import FinalizeGradients
 from treadle_fastai.average_metric import rows_of
 from treadle_fastai.callback import Callback, LearnerCallback
 from treadle_fastai.callback_handler import CallbackHandler
-from treadle_fastai.handlers import HANDLERS, KEYWORDS, accepted, defined
+from treadle_fastai.handlers import FLAGS, HANDLERS, KEYWORDS, accepted, defined
 from treadle_fastai.plain_state import refuse_waiting
 from treadle_fastai.smoothen_value import SmoothenValue
 from treadle_fastai.unlearnable import gradients_of, without_gradient
@@ -300,6 +300,7 @@ class Adapter(treadle.Callback):
         if name not in ("on_train_begin", "on_train_end"):
             refuse_waiting(self.callback)
         state, shared = self._handler.state_dict, shared_by(learner)
+        before = dict(state)  # nothing of a step; or what a handler was passed that has entered the loop again
         passed = {**state, **where(learner, name), "smooth_loss": shared.smooth, "last_metrics": shared.last_metrics}
         passed["train"] = shared.train if train is None else train
         if observed(learner) and shared.train != passed["train"]:
@@ -318,18 +319,20 @@ class Adapter(treadle.Callback):
             self._refuse_without_effect(name, passed, state)
             return dict(state)
         finally:
-            state.update(dict.fromkeys(STEP))
-            state["smooth_loss"] = state["last_metrics"] = None
+            state.update({key: value for key, value in before.items() if key not in FLAGS})
 
     @contextmanager
     def _seeing(self, learner: Any) -> Iterator[None]:
         """Let the callback see the learner, in one of its handlers."""
         held = vars(self.callback)
+        outer = held.get("_view")  # of a handler that has entered the loop again
         held["_view"] = learner
         try:
             yield
         finally:
-            del held["_view"]
+            held["_view"] = outer
+            if outer is None:
+                del held["_view"]
 
     def _refuse_without_effect(self, name: str, passed: Mapping[str, Any], state: dict[str, Any]) -> None:
         """Refuse what was returned for a keyword that the loop does not take over from this handler."""
