@@ -57,7 +57,7 @@ def test_without_test_and_validation_data_they_have_to_be_passed() -> None:
 
 
 def test_a_metric_in_the_place_of_the_data_is_refused_with_the_call_that_is_meant() -> None:
-    message = r"takes the data first and then metrics, got mse_loss as .*\n    learner.evaluate\(None, mse_loss\)"
+    message = r"takes the data first and then metrics, got mse_loss .*\n.*\n    learner.evaluate\(None, mse_loss\)"
     with pytest.raises(DataError, match=message):
         toy_learner().evaluate(torch.nn.functional.mse_loss)
 
