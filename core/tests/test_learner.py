@@ -188,7 +188,7 @@ def test_the_number_of_epochs_may_come_from_numpy() -> None:
             r"^n must be a whole number of at least 0, got 2\.0\.\nFix: .*:\n    learner\.fit\(10\)$",
         ),
         ("3", ArgumentTypeError, r"^n must be a whole number of at least 0, got '3'"),
-        (None, ArgumentTypeError, r"^n must be a whole number of at least 0, got None"),
+        (None, ArgumentTypeError, r"^fit needs a length: a number of epochs, or of steps\.\nFix: write one of:\n"),
         (True, ArgumentTypeError, r"^n must be a whole number of at least 0, got True"),
     ],
 )
