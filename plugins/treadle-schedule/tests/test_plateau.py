@@ -213,3 +213,9 @@ def test_it_goes_with_a_scheduler_of_something_else_and_not_of_the_same():
 def test_invalid_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         ReduceOnPlateau(**arguments)
+
+
+def test_in_a_fit_that_validates_by_steps_patience_counts_validations():
+    learner = toy_learner(Metrics([3.0] * 4), ReduceOnPlateau(patience=1, factor=0.5), nbatches=4)
+    learner.fit(steps=12, validate_every=3)
+    assert list(learner.cbstate.hyperparams["LearningRate"].iterations) == [0, 9]

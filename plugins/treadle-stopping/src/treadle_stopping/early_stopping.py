@@ -71,7 +71,8 @@ class EarlyStopping(Callback):
         weight: How much the loss of each batch counts in that mean: "rows", the length of the first tensor of
             `step.xs`, and all the same in a phase whose batches have none; a function of the step's state that
             returns a number, finite and not negative; or None, all the same. Default: its rows.
-        start_epoch: How many epochs at the beginning of a fit are neither looked at nor remembered. Default: 0.
+        start_epoch: How many epochs at the beginning of a fit are neither looked at nor remembered; in a fit that
+            validates by steps, how many validations. Default: 0.
         train_phase: The phases whose steps give the training losses. Default: every training phase.
         test_phase: The phases that give the out-of-sample losses. Default: every validation phase.
         restore_best: Whether the fit ends, in whatever way, with the weights of the epoch whose out-of-sample
@@ -253,7 +254,7 @@ class EarlyStopping(Callback):
             watch.turn_to(phase)
         elif training and not watch.phase:
             watch.phase, watch.stand_in = phase_key(phase), True
-        early = learner.progress.epoch - watch.before <= self.start_epoch if self.start_epoch else False
+        early = self.start_epoch > 0 and self._number(learner) <= self.start_epoch
         for step_losses in (*watch.epochs.values(), losses):
             if step_losses.feeds:
                 for loss in step_losses.unread():
@@ -267,6 +268,13 @@ class EarlyStopping(Callback):
                     watch.see(value, learner, keep_weights=self.restore_best)
         if not early:
             self._ask()
+
+    def _number(self, learner: Any) -> int:
+        """The number of the epoch in this fit; where validation is by steps, of the validation that is next or ends."""
+        length = position_of(learner).length
+        if length is not None and length.by_steps and length.validation:
+            return int(length.validations // len(length.validation)) + 1
+        return int(learner.progress.epoch - self._watch.before)
 
     def on_fit_end(self, learner: Any) -> None:
         watch = self._watch
