@@ -73,6 +73,7 @@ class Setup:
     name: str
     callbacks: Callable[[Path], list[Callback]]
     options: dict[str, Any] = field(default_factory=lambda: {"use_default_callbacks": False})
+    length: dict[str, int] = field(default_factory=lambda: {"n": 2})
 
     def learner(self, folder: Path) -> tuple[Learner, Watch]:
         torch.manual_seed(0)
@@ -108,6 +109,7 @@ SETUPS = [
         "defaults", lambda folder: [Metrics(Metric(nn.functional.l1_loss, name="L1"))], {"use_default_callbacks": True}
     ),
     Setup("checkpoints", lambda folder: [Checkpointer(folder / "run", every_epochs=1, every_steps=2, keep_top_k=2)]),
+    Setup("steps", lambda folder: [], length={"steps": 5, "validate_every": 2}),
     Setup(
         "threads",
         lambda folder: [Reader(), Other(), Scheduler({LearningRate: lambda t: 0.01 / t})],
@@ -151,12 +153,12 @@ def names_of(frame: FrameType | None) -> Iterator[str]:
         frame = frame.f_back
 
 
-def fit(learner: Learner, tracer: Tracer) -> str:
+def fit(learner: Learner, tracer: Tracer, length: dict[str, int]) -> str:
     """Fit under a tracer; returns how it ended."""
     with contextlib.redirect_stdout(io.StringIO()):
         sys.settrace(tracer)
         try:
-            learner.fit(2)
+            learner.fit(**length)
         except KeyboardInterrupt:
             return "interrupted"
         finally:
@@ -169,7 +171,7 @@ def lines_of(setup: Setup) -> list[tuple[Line, int]]:
     with tempfile.TemporaryDirectory() as folder:
         learner, _ = setup.learner(Path(folder))
         tracer = Tracer()
-        assert fit(learner, tracer) == "done"
+        assert fit(learner, tracer, setup.length) == "done"
     return [(line, n) for line, visits in sorted(tracer.visits.items()) for n in sorted({1, visits})]
 
 
@@ -181,13 +183,15 @@ def interrupt(setup: Setup, at: tuple[Line, int]) -> list[str]:
         learner, watch = setup.learner(folder)
         data, modes = learner.data, [module.training for module in learner.model.modules()]
         tracer = Tracer(at)
-        how = fit(learner, tracer)
+        how = fit(learner, tracer, setup.length)
         wrong = []
         if tracer.raised_in is None:
             return []  # this visit did not come about, as a thread ran elsewhere
         position, progress = learner.position, learner.progress
         if position.scopes or progress.phase is not None or position.length is not None or position.stepping:
             wrong.append(f"left under way: {progress}, {len(position.scopes)} scopes")
+        if position.own is not None or position.partial:
+            wrong.append(f"left of a fit by steps: {position.own}, {position.partial}")
         if learner.data is not data:
             wrong.append("the data are others")
         if [module.training for module in learner.model.modules()] != modes:

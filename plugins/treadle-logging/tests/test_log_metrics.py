@@ -253,3 +253,15 @@ def test_a_logger_that_joins_a_second_learner_logs_all_of_it_behind_the_first(tm
         rows = (tmp_path / "log.csv").read_text().splitlines()[1:]
         assert len(rows) == 6 * count
         assert rows == rows[:6] * count
+
+
+def test_in_a_fit_that_validates_by_steps_training_and_validation_stand_at_the_training_steps(memory) -> None:
+    learner = toy_learner(LogMetrics(memory), Metrics(), Recorder(), nbatches=4)
+    learner.fit(steps=10, validate_every=3)
+    intervals = learner.cbstate.metricsepoch.intervals
+    for phase in (TrainingPhase(), ValidationPhase()):
+        losses = intervals[phase]["Loss"]
+        logged = memory.of(f"Interval/{type(phase).__name__}/Metrics/Loss")
+        assert logged == list(zip(losses.iterations, losses.values, strict=True))
+        assert [step for step, _ in logged] == [3, 6, 9]
+    assert [epoch for epoch, _ in memory.of("Epoch/ValidationPhase/Metrics/Loss")] == [1, 2, 3]

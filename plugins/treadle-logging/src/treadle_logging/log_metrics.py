@@ -10,9 +10,10 @@ from treadle_logging.logger import SeriesLogger
 class LogMetrics(SeriesLogger):
     """Log metrics after every step and every epoch.
 
-    The tags are `Step/<phase>/Metrics/<metric>` and `Epoch/<phase>/Metrics/<metric>`. A step only
-    notes what is new; see `block` and `seconds`. Inside of `throttle(..., StepEnd, freq=10)` it logs
-    the steps that it sees.
+    The tags are `Step/<phase>/Metrics/<metric>` and `Epoch/<phase>/Metrics/<metric>`; in a fit that validates by steps
+    also `Interval/<phase>/Metrics/<metric>`, of training since the last validation and of each validation, under the
+    number of training steps. A step only notes what is new; see `block` and `seconds`. Inside of
+    `throttle(..., StepEnd, freq=10)` it logs the steps that it sees.
 
     Args:
         *backends: Where to log.
@@ -40,5 +41,8 @@ class LogMetrics(SeriesLogger):
         self.note_phase(learner, phase, learner.cbstate.metricsstep, "Step", "Metrics")
 
     def on_epoch_end(self, learner: Learner, phase: Phase) -> None:
-        self.note_phase(learner, phase, learner.cbstate.metricsepoch, "Epoch", "Metrics")
+        recorded = learner.cbstate.metricsepoch
+        self.note_phase(learner, phase, recorded, "Epoch", "Metrics")
+        for interval in getattr(recorded, "intervals", None) or ():
+            self.note_phase(learner, interval, recorded.intervals, "Interval", "Metrics")
         super().on_epoch_end(learner, phase)
