@@ -23,7 +23,7 @@ CORE = ROOT / "core"
 PLUGINS = sorted(file.parent for file in ROOT.glob("plugins/*/pyproject.toml"))
 FOLDERS = [CORE, *PLUGINS, ROOT]
 # Chosen by name: of the others the metapackage brings all.
-NOT_STANDARD = {"treadle-cli", "treadle-flux", "treadle-fastai"}
+NOT_STANDARD = {"treadle-flux", "treadle-fastai"}
 
 # What an environment is asked, from inside it.
 PROBE = """
@@ -205,6 +205,14 @@ def test_the_metapackage_holds_nothing_of_its_own(wheels: Path) -> None:
 def test_the_metapackage_brings_the_core_and_the_standard_plugins() -> None:
     brought = {requirement.name for requirement in ours(project(ROOT)["dependencies"])}
     assert brought == {project(folder)["name"] for folder in [CORE, *PLUGINS]} - NOT_STANDARD
+
+
+def test_with_all_it_brings_the_others_too() -> None:
+    every = ours(project(ROOT)["optional-dependencies"]["all"])
+    assert {requirement.name for requirement in every} == NOT_STANDARD
+    assert {str(requirement.specifier) for requirement in every} == {
+        str(requirement.specifier) for requirement in ours(project(ROOT)["dependencies"])
+    }
 
 
 @every_distribution
