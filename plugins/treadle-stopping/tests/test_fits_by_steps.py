@@ -34,3 +34,10 @@ def test_so_it_is_for_epochs_that_are_validated_more_often():
 def test_without_validation_epochs_are_counted():
     training = (toy_learner(nbatches=4).data.training,)
     assert steps(EarlyStopping(NumberLimit(1), start_epoch=2), data=training, steps=100) == 12
+
+
+@pytest.mark.parametrize("length", [{"steps": 4, "validate_every": 2}, {"n": 2}])
+def test_start_epoch_counts_over_the_fits_that_go_on_from_each_other(length):
+    learner = toy_learner(EarlyStopping(NumberLimit(2), start_epoch=3, keep_state=True), nbatches=2)
+    assert [learner.fit(**length).cancelled is not None for _ in range(3)] == [False, False, True]
+    assert learner.progress.steps == 10  # five validations, of which the last two were looked at

@@ -72,7 +72,7 @@ class EarlyStopping(Callback):
             `step.xs`, and all the same in a phase whose batches have none; a function of the step's state that
             returns a number, finite and not negative; or None, all the same. Default: its rows.
         start_epoch: How many epochs at the beginning of a fit are neither looked at nor remembered; in a fit that
-            validates by steps, how many validations. Default: 0.
+            validates by steps, how many validations; with `keep_state`, of all fits. Default: 0.
         train_phase: The phases whose steps give the training losses. Default: every training phase.
         test_phase: The phases that give the out-of-sample losses. Default: every validation phase.
         restore_best: Whether the fit ends, in whatever way, with the weights of the epoch whose out-of-sample
@@ -270,11 +270,16 @@ class EarlyStopping(Callback):
             self._ask()
 
     def _number(self, learner: Any) -> int:
-        """The number of the epoch in this fit; where validation is by steps, of the validation that is next or ends."""
+        """The number of the epoch; where validation is by steps, of the validation that is next or ends."""
+        by_steps, done = self._done(learner)
+        return self._watch.earlier + done + by_steps
+
+    def _done(self, learner: Any) -> tuple[bool, int]:
+        """Whether validation is by steps, and how many of these, or else of epochs, this fit has had."""
         length = position_of(learner).length
         if length is not None and length.by_steps and length.validation:
-            return int(length.validations // len(length.validation)) + 1
-        return int(learner.progress.epoch - self._watch.before)
+            return True, length.validations // len(length.validation)
+        return False, learner.progress.epoch - self._watch.before
 
     def on_fit_end(self, learner: Any) -> None:
         watch = self._watch
@@ -287,6 +292,8 @@ class EarlyStopping(Callback):
             load_model_state(learner.model, watch.best_weights)
             if not self.keep_state:
                 watch.best_weights = None
+        if self.keep_state:  # the next fit counts on
+            watch.earlier, watch.before = watch.earlier + self._done(learner)[1], learner.progress.epoch
         watch.depth = ENDED
         if len(self._fits) > 1:
             self._fits.pop()

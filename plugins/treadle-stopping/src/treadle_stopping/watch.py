@@ -19,7 +19,7 @@ from treadle_stopping.stopper import EarlyStopper
 ENDED = sys.maxsize
 
 #: What is saved of a `Watch` as it is.
-PLAIN = ("before", "phase", "training", "stand_in", "seen", "ended", "stopped", "best", "best_weights")
+PLAIN = ("before", "earlier", "phase", "training", "stand_in", "seen", "ended", "stopped", "best", "best_weights")
 
 
 class Watch:
@@ -31,6 +31,7 @@ class Watch:
         before: The number of the last epoch before the fit.
 
     Attributes:
+        earlier: How many epochs, or validations, there were in fits before this one that it goes on from.
         phase: The key of the phase whose values are looked at; empty while there is none.
         stand_in: Whether that is a training phase, because the fit has no test phase of its own.
         training: The key of the phase whose steps give the training losses; empty while there is none.
@@ -44,7 +45,7 @@ class Watch:
 
     def __init__(self, criterion: Criterion, depth: int = ENDED, before: int = 0) -> None:
         self.stopper = EarlyStopper(criterion, strict=False)
-        self.depth, self.before = depth, before
+        self.depth, self.before, self.earlier = depth, before, 0
         self.phase = self.training = ""
         self.stand_in = self.seen = self.ended = self.stopped = False
         self.best: float | None = None
