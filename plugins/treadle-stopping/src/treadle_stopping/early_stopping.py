@@ -220,9 +220,9 @@ class EarlyStopping(Callback):
         self._watch.stopper.start()
 
     @hookimpl(wrapper=True)
-    def epoch(self) -> Generator[None, object, object]:
-        """A run that was saved after it had stopped does not go on when it is resumed."""
-        if self._watch.stopped:
+    def epoch(self, learner: Any, phase: Phase) -> Generator[None, object, object]:
+        """A run that was saved after it had stopped does not go on when it is resumed; what is no part of it runs."""
+        if self._watch.stopped and phase.observed and position_of(learner).length is not None:
             self._ask()
         return (yield)
 
