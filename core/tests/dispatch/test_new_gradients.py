@@ -113,6 +113,43 @@ def test_who_only_uses_the_gradients_is_let_through() -> None:
     assert not learner.model.weight._backward_hooks
 
 
+@pytest.mark.parametrize("how", ["overrides", "wraps"])
+def test_who_measures_something_by_other_gradients_is_let_through(how) -> None:
+    class Measure(Callback):
+        """Its gradients are not those that the optimizer steps by."""
+
+        state_access = {"model": Read, "step": Read, "lossfn": Read}
+
+        @hookimpl(wrapper=True)
+        def update(self, learner):
+            loss = learner.lossfn(learner.model(learner.step.xs), learner.step.ys)
+            torch.autograd.grad(loss, [learner.model.weight])
+            return (yield)
+
+    class MeasureFirst(Measure):
+        def update(self, learner):
+            loss = learner.lossfn(learner.model(learner.step.xs), learner.step.ys)
+            torch.autograd.grad(loss, [learner.model.weight])
+
+    learner = toy_learner(Measure() if how == "wraps" else MeasureFirst(), Clip())
+    assert learner.fit(1).steps == 16
+    assert learner.model.weight.item() == pytest.approx(16 * 0.001)
+
+
+def test_an_update_by_gradients_that_the_optimizer_never_sees_is_refused() -> None:
+    class ByHand(Callback):
+        state_access = {"model": Write, "step": Read, "lossfn": Read}
+
+        def update(self, learner):
+            loss = learner.lossfn(learner.model(learner.step.xs), learner.step.ys)
+            (gradient,) = torch.autograd.grad(loss, [learner.model.weight])
+            learner.model.weight.data -= 0.001 * gradient
+            return True
+
+    with pytest.raises(CallbackError, match=r"^ByHand computed gradients anew in `update`, .* Clip \(at"):
+        toy_learner(ByHand(), Clip()).fit(1)
+
+
 def test_training_inside_of_update_is_not_meant() -> None:
     class Inside(Callback):
         state_access = {"loop": Write, "data": Read}

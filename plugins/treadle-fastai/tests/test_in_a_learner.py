@@ -104,6 +104,25 @@ def test_the_smoothed_loss_is_that_of_the_losses_before_anybody_changes_them() -
         assert smooth == pytest.approx(mean / (1 - 0.98**n))
 
 
+def test_that_is_so_also_if_who_changes_them_takes_no_mean() -> None:
+    smoothed = {}
+
+    class Penalty(Callback):
+        def on_backward_begin(self, last_loss):
+            return last_loss + 100
+
+    class Smooth(Callback):
+        _order = 1
+
+        def on_batch_end(self, smooth_loss, train):
+            smoothed.setdefault("Penalty" in names, []).append(float(smooth_loss))
+
+    for callbacks in ([Smooth()], [Penalty(), Smooth()]):
+        names = [callback.name for callback in callbacks]
+        toy_learner(*callbacks, nbatches=3).fit(1)
+    assert smoothed[True] == smoothed[False]
+
+
 # What a handler returns.
 
 
@@ -191,6 +210,13 @@ def test_on_backward_end_leaves_out_the_optimizers_step(returned) -> None:
     assert weights[0] == weights[1] != weights[2]
     assert learner.progress.updates == 2
     assert [name for (name,) in log.log].count("step_end") == 3  # also after a step that was left out, as in fastai
+
+
+def test_on_step_end_after_a_step_that_was_left_out_is_of_the_same_batch() -> None:
+    log = log_of("iteration", "num_batch")
+    toy_learner(Returning("on_backward_end", True), log, nbatches=3).fit(1)
+    of_batch = {name: [entry[1:] for entry in log.log if entry[0] == name] for name in ("backward_end", "step_end")}
+    assert of_batch["backward_end"] == of_batch["step_end"] == [(0, 0), (1, 1), (2, 2)]
 
 
 def reference(nbatches, *, keep=(), skip=(), no_backward=(), optimizer, epochs=1):

@@ -101,6 +101,12 @@ def test_weight_decay_is_the_optimizers(bn_wd, expected) -> None:
     assert [group["weight_decay"] for group in opt.opt.param_groups] == expected
 
 
+@pytest.mark.parametrize("true_wd", [True, False])
+def test_without_bn_wd_normalisation_and_biases_have_none_also_where_it_is_the_optimizers_default(true_wd) -> None:
+    opt = made(torch.optim.AdamW, wd=0.1, true_wd=true_wd, bn_wd=False)
+    assert [group["weight_decay"] for group in opt.opt.param_groups] == ([0] * 4 if true_wd else [0.1, 0, 0.1, 0])
+
+
 @pytest.mark.parametrize("bn_wd", [True, False])
 def test_true_weight_decay_multiplies_those_with_a_gradient_before_the_step(bn_wd) -> None:
     body, head = layers()

@@ -32,14 +32,15 @@ class GradientWatch:
     ) -> None:
         self._learner, self._lost, self._warned = learner, lost, warned
         self._handles: list[Any] = []
+        self._before: list[tuple[torch.Tensor, torch.Tensor, int]] = []  # watched, with their gradients as they were
         self._seen = False
 
     def during(self, update: Callable[[], Any]) -> Callable[[], Any]:
         """The operation with the callbacks that handle it, watched."""
 
         def run_watched() -> Any:
-            outer = self._handles, self._seen
-            self._handles, self._seen = [], False
+            outer = self._handles, self._before, self._seen
+            self._handles, self._before, self._seen = [], [], False
             try:
                 self._begin()
                 result = update()
@@ -47,14 +48,21 @@ class GradientWatch:
                 return result
             finally:
                 self._remove()
-                self._handles, self._seen = outer
+                self._handles, self._before, self._seen = outer
 
         return run_watched
 
     def until(self, core: Callable[[], Any]) -> Callable[[], Any]:
-        """The core's own part, where the watch ends: what comes after it changes the weights no more."""
+        """The core's own part, where the watch ends: what comes after it changes the weights no more.
+
+        It steps by the gradients that are there, so who has only measured something by others takes nothing from them.
+        """
 
         def run_core() -> Any:
+            self._seen = self._seen and any(
+                parameter.grad is not gradient or gradient._version != version
+                for parameter, gradient, version in self._before
+            )
             self._end()
             return core()
 
@@ -72,6 +80,7 @@ class GradientWatch:
             for parameter in (p for group in optimizer.param_groups for p in group["params"]):
                 if parameter.grad is not None and parameter.requires_grad:
                     self._handles.append(parameter.register_hook(see))
+                    self._before.append((parameter, parameter.grad, parameter.grad._version))
                     break
 
     def _remove(self) -> None:

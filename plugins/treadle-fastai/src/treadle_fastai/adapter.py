@@ -177,8 +177,8 @@ class Adapter(treadle.Callback):
             self._call_in_batch(learner, phase, "on_loss_begin")
 
     def on_backward_begin(self, learner: Any, phase: AbstractTrainingPhase) -> None:
-        if self._smooths:
-            smooth(learner)  # before it is changed
+        if "last_loss" in self._entries:
+            smooth(learner)  # before it is changed, also for those that come later and are passed the mean
         parameters = update_under_way(learner).parameters(learner)
         before = gradients_of(parameters)
         self._call_in_batch(learner, phase, "on_backward_begin")
@@ -212,20 +212,20 @@ class Adapter(treadle.Callback):
     def on_update_end(self, learner: Any, phase: AbstractTrainingPhase) -> None:
         self._end_update(learner, phase)
 
-    def _end_update(self, learner: Any, phase: AbstractTrainingPhase) -> None:
+    def _end_update(self, learner: Any, phase: AbstractTrainingPhase, *, counted: bool = False) -> None:
         if self._in_update and "on_step_end" in self._defined:
-            self._call_in_batch(learner, phase, "on_step_end")
+            self._call_in_batch(learner, phase, "on_step_end", counted=counted)
         self._in_update = False
 
     def on_step_end(self, learner: Any, phase: AbstractTrainingPhase | AbstractValidationPhase) -> None:
         if isinstance(phase, AbstractTrainingPhase):
-            self._end_update(learner, phase)  # which was cancelled, or the optimizer made no step
+            self._end_update(learner, phase, counted=True)  # which was cancelled, or the optimizer made no step
             if self._take("skip_zero"):
                 self._keep_gradients(learner)
         elif "on_epoch_end" in self._defined:
             add_loss(learner, self._entries)
         if "on_batch_end" in self._defined and not (self.callback._for_metrics and phase.training):
-            self._call_in_batch(learner, phase, "on_batch_end")
+            self._call_in_batch(learner, phase, "on_batch_end", counted=True)
         if self._take("stop_training"):
             shared_by(learner).stop_training = self.name
         if self._take("stop_epoch"):
@@ -234,7 +234,7 @@ class Adapter(treadle.Callback):
     def on_epoch_end(self, learner: Any, phase: AbstractTrainingPhase | AbstractValidationPhase) -> None:
         shared = shared_by(learner)
         if isinstance(phase, AbstractTrainingPhase):
-            self._end_update(learner, phase)
+            self._end_update(learner, phase, counted=True)
             if shared.keep == self.name:
                 keep_gradients(learner)
         if not ends_round(learner, phase, skip_validate=shared.skip_validate):
@@ -284,24 +284,30 @@ class Adapter(treadle.Callback):
         asked, state[flag] = bool(state[flag]), False
         return asked
 
-    def _call_in_batch(self, learner: Any, phase: Any, name: str) -> dict[str, Any]:
-        """Call a handler with the state of the step, and write back what it changed of it."""
+    def _call_in_batch(self, learner: Any, phase: Any, name: str, *, counted: bool = False) -> dict[str, Any]:
+        """Call a handler with the state of the step, and write back what it changed of it.
+
+        Args:
+            counted: Whether the learner has counted the batch by then.
+        """
         entries = [key for key in EFFECTS[name] if key in STEP]
         step = learner.step
         before = {key: step.get(STEP[key]) for key in entries if key in self._entries}
-        state = self._call(learner, name, train=bool(phase.training))
+        state = self._call(learner, name, train=bool(phase.training), counted=counted)
         for key in entries:
             if state[key] is not before.get(key):
                 step[STEP[key]] = state[key]
         return state
 
-    def _call(self, learner: Any, name: str, *, train: bool | None = None, **more: Any) -> dict[str, Any]:
+    def _call(
+        self, learner: Any, name: str, *, train: bool | None = None, counted: bool = False, **more: Any
+    ) -> dict[str, Any]:
         """Call a handler; returns the state, with what it returned in it."""
         if name not in ("on_train_begin", "on_train_end"):
             refuse_waiting(self.callback)
         state, shared = self._handler.state_dict, shared_by(learner)
         before = dict(state)  # nothing of a step; or what a handler was passed that has entered the loop again
-        passed = {**state, **where(learner, name), "smooth_loss": shared.smooth, "last_metrics": shared.last_metrics}
+        passed = {**state, **where(learner, counted), "smooth_loss": shared.smooth, "last_metrics": shared.last_metrics}
         passed["train"] = shared.train if train is None else train
         if observed(learner) and shared.train != passed["train"]:
             shared.train = passed["train"]
@@ -413,11 +419,11 @@ def fresh(start: int) -> PropDict:
     )
 
 
-def where(learner: Any, name: str) -> dict[str, Any]:
+def where(learner: Any, counted: bool) -> dict[str, Any]:
     """Where the training is, as fastai counts it: from 0."""
     progress, position = learner.progress, position_of(learner)
     in_training = progress.phase is not None and progress.phase.training
-    done = int(in_training and name == "on_batch_end")  # this one, which is counted by then
+    done = int(in_training and counted)  # the batch that the handler is about
     start, length = shared_by(learner).start, position.length
     if length is None:
         epoch = max(progress.epoch - 1, 0)

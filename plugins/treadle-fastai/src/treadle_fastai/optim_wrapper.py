@@ -253,11 +253,11 @@ class OptimWrapper(torch.optim.Optimizer):
             if any(values):
                 raise self._without("wd")
             return
+        if self._key_of("weight_decay"):
+            self.set_val("weight_decay", 0.0)  # also where the optimizer has one by default
         if not self.true_wd:
             self.set_val("weight_decay", values, bn_groups=self.bn_wd)
             return
-        if self._key_of("weight_decay"):
-            self.set_val("weight_decay", 0.0)
         for group in self.param_groups:
             group["true_wd"] = 0.0
         for number, group in self._numbered(bn_groups=self.bn_wd):
