@@ -343,6 +343,22 @@ def test_the_metrics_of_an_epoch_begin_with_the_loss_of_validation_and_go_on_to_
     assert learner.cbstate.fastai.last_metrics == last.metrics
 
 
+@pytest.mark.parametrize("order", [-10, 0])
+def test_metrics_run_before_all_other_callbacks_as_in_fastai(order) -> None:
+    def error(output, target):
+        return (output - target).abs().mean()
+
+    class Best(Callback):  # whose name comes before that of the metric
+        _order = order
+
+        def on_epoch_end(self, last_metrics, **kwargs):
+            self.metrics = last_metrics
+
+    best, metric = Best(), AverageMetric(error)
+    toy_learner(best, metric, nbatches=3).fit(2)
+    assert best.metrics[1:] == [metric.metric]
+
+
 def test_the_losses_of_validation_are_weighed_by_their_rows() -> None:
     log = log_of("last_metrics")
     learner = toy_learner(log, nbatches=1)

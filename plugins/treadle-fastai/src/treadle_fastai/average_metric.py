@@ -16,7 +16,8 @@ class AverageMetric(Callback):
     """The mean of a function over an epoch of validation, each batch weighed by its rows.
 
     It stands in the list of callbacks like all others. Its value is in `metric`, and is the next one of the
-    `last_metrics` that later callbacks are passed at the end of an epoch.
+    `last_metrics` that other callbacks are passed at the end of an epoch: metrics run before them, whatever their
+    `_order`, and several of them by their names.
 
     Args:
         func: Called with an output and a target; returns a number or a tensor of one.

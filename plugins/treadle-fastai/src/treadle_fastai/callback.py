@@ -38,7 +38,7 @@ class Callback(treadle.Callback):
 
     Attributes:
         _order: Of two such callbacks that touch the same, the one with the lower number runs first; of equal ones, the
-            one whose name is first. Default: 0.
+            one whose name is first. An `AverageMetric` runs before all others. Default: 0.
         exclude: Names of attributes that are not saved with a run. Default: none.
         skips_validation: Whether `on_train_begin` may return `skip_validate`. Default: whether it names that keyword.
 
@@ -105,7 +105,7 @@ class Callback(treadle.Callback):
         vars(self).pop("_adapter", None)
 
     def resolve_conflict(self, other: treadle.Callback) -> ConflictResolution:
-        """Two of them run in the order of `_order`, and then of their names.
+        """Two of them run in the order of `_order`, and then of their names; metrics before all others.
 
         Beside a gradient scaler any order is right: where it acts, around the backward pass and in the update, none of
         them is called.
@@ -117,8 +117,8 @@ class Callback(treadle.Callback):
             return NotDefined()
         return RunFirst(self if self._place() < inner._place() else other)
 
-    def _place(self) -> tuple[float, str]:
-        return self._order, self.name
+    def _place(self) -> tuple[bool, float, str]:
+        return not self._for_metrics, self._order, self.name
 
     def state_dict(self) -> dict[str, Any]:
         """The attributes that a checkpoint keeps: plain values and tensors, and what has a `state_dict` itself."""
