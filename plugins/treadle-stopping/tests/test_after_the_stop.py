@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from loguru import logger
 from treadle import Callback, Read, ValidationPhase, Write, epoch, toy_learner
+from treadle_optim import EMA
 from treadle_stopping import EarlyStopping, NumberLimit
 
 
@@ -42,3 +44,30 @@ def test_and_is_evaluated_at_the_end_of_that_fit():
     last = AtTheEnd()
     learner = stopped(last, restore_best=True)
     assert last.values.keys() == learner.evaluate().keys()
+
+
+@pytest.fixture
+def warnings():
+    messages = []
+    sink = logger.add(messages.append, format="{message}", level="WARNING")
+    yield messages
+    logger.remove(sink)
+
+
+def test_weights_that_were_restored_beside_averages_are_warned_about_since_those_are_evaluated(warnings):
+    stopping = EarlyStopping(patience=2, restore_best=True)
+    learner = toy_learner(EMA(0.5), stopping, optimizer=lambda params: torch.optim.SGD(params, lr=0.001, maximize=True))
+    assert learner.fit(30).cancelled is not None
+    best = stopping.best
+    assert learner.evaluate()["Loss"] > best
+    assert "EarlyStopping has restored the weights of the best epoch" in "".join(map(str, warnings))
+    assert "learner.remove_callback(EMA)" in "".join(map(str, warnings))
+    learner.remove_callback(EMA)
+    assert learner.evaluate()["Loss"] == pytest.approx(best)
+
+
+def test_and_not_where_the_last_averages_are_the_best(warnings):
+    learner = toy_learner(EMA(0.5), EarlyStopping(NumberLimit(2), restore_best=True))
+    assert learner.fit(5).epochs == 2
+    assert learner.evaluate()["Loss"] == pytest.approx(learner.get_callback(EarlyStopping).best)
+    assert not warnings

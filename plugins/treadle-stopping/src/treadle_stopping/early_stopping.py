@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
+import torch
 from loguru import logger
 from treadle import (
     AbstractTrainingPhase,
@@ -23,6 +24,7 @@ from treadle import (
 )
 from treadle.authoring import (
     batch_weight,
+    by_name,
     instance_of,
     load_model_state,
     overlaps,
@@ -76,7 +78,9 @@ class EarlyStopping(Callback):
         train_phase: The phases whose steps give the training losses. Default: every training phase.
         test_phase: The phases that give the out-of-sample losses. Default: every validation phase.
         restore_best: Whether the fit ends, in whatever way, with the weights of the epoch whose out-of-sample
-            value was best. The copy stays on the model's device. Default: no.
+            value was best. The copy stays on the model's device. Beside a callback that averages weights these are
+            the averages of that epoch, and evaluations go on with the last averages, which is warned about.
+            Default: no.
         keep_state: Whether the next fit goes on where this one ended, for those who call `fit` again and
             again; a criterion that is met then stays met, and clocks run on in between. Default: no.
 
@@ -86,6 +90,7 @@ class EarlyStopping(Callback):
 
     Reads: `step.loss`, and `step.xs` for the rows, all of `step` for a function; with `monitor`,
         `cbstate.metricsepoch`, and `step.loss` only for criteria that use training losses.
+        With `restore_best` also `callbacks`.
     Writes: `model`, with `restore_best` only.
 
     Raises:
@@ -191,7 +196,7 @@ class EarlyStopping(Callback):
         if self.monitor is not None:
             access["cbstate.metricsepoch"] = Read
         if self.restore_best:
-            access["model"] = Write
+            access |= {"model": Write, "callbacks": Read}
         return access
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
@@ -290,6 +295,7 @@ class EarlyStopping(Callback):
             )
         if self.restore_best and watch.best_weights is not None:
             load_model_state(learner.model, watch.best_weights)
+            warn_of_averages(learner)
             if not self.keep_state:
                 watch.best_weights = None
         if self.keep_state:  # the next fit counts on
@@ -327,3 +333,21 @@ class EarlyStopping(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._watch.load_state_dict(state, self._weigh)
         self._phase = None
+
+
+def warn_of_averages(learner: Any) -> None:
+    """Say that evaluations run with averages of weights, which are others than the weights that were restored."""
+    restored = {
+        f"{name}.{key}" if name else key: value
+        for name, model in by_name(learner.model).items()
+        for key, value in model.state_dict().items()
+    }
+    for callback in learner.callbacks:
+        averages = callback.weights_in_validation or {}
+        if any(name in restored and not torch.equal(value, restored[name]) for name, value in averages.items()):
+            kind = type(unwrap(callback)).__name__
+            logger.warning(
+                f"EarlyStopping has restored the weights of the best epoch, and learner.evaluate and learner.predict "
+                f"go on with the last averages of {callback.name}.\n"
+                f"Fix: to evaluate what was restored, remove it first:\n    learner.remove_callback({kind})"
+            )
