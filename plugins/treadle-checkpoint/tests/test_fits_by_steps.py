@@ -191,3 +191,39 @@ def test_a_stream_that_is_cut_into_epochs_goes_on_where_the_fit_was_cancelled(tm
     resume(again, tmp_path, without=["Checkpointer", "Cancel"])
     again.fit(steps=8, validate_every=2)
     assert torch.equal(again.model.weight, whole.model.weight)
+
+
+class CancelAfter(Callback):
+    """Cancels the fit at the end of a training step."""
+
+    optional_state = True
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_step_end(self, learner, phase: TrainingPhase):
+        if learner.progress.steps == self.steps:
+            raise CancelFittingException("Enough.")
+
+
+@pytest.mark.parametrize("length", [{"steps": 5}, {"steps": 4}, {"steps": 5, "validate_every": 5}], ids=str)
+@pytest.mark.parametrize("validates", [True, False])
+def test_a_fit_that_is_cancelled_in_its_last_step_ends_when_it_is_resumed(tmp_path, length, validates):
+    def learner(*callbacks):
+        made = toy_learner(Recorder(), Metrics(), Accumulate(3), *callbacks, nbatches=4)
+        if not validates:
+            made.data = {"training": made.data.training}
+        return made
+
+    if not validates:
+        length = {"steps": length["steps"]}
+    whole = learner()
+    whole.fit(**length)
+    cancelled = learner(Checkpointer(tmp_path), CancelAfter(length["steps"])).fit(**length)
+    assert cancelled.steps == length["steps"]
+    rest = learner(Checkpointer(tmp_path))
+    resume(rest, tmp_path)
+    assert rest.fit(**length).steps == 0
+    assert torch.equal(rest.model.weight, whole.model.weight)  # the last update is completed
+    assert rest.cbstate.metricsepoch[ValidationPhase()] == whole.cbstate.metricsepoch[ValidationPhase()]
+    assert (rest.progress.updates, rest.progress.epochs) == (whole.progress.updates, whole.progress.epochs)

@@ -50,6 +50,7 @@ class Length:
         began: How many training steps had been done when the fit began.
         passes, validations: See `Counts`.
         by_batches: Whether the training epoch under way goes over its data with `batches`.
+        in_epoch: Whether a resumed fit has yet to go on with its training epoch, which perhaps had its last step.
         until_trained: What the batches of such an epoch go through.
     """
 
@@ -67,7 +68,7 @@ class Length:
         self.training = tuple(phase for phase in phases if phase.training)
         self.validation = tuple(phase for phase in phases if phase.training is False)
         self.began = self.passes = self.validations = 0
-        self.by_batches = False
+        self.by_batches = self.in_epoch = False
 
     @property
     def nothing(self) -> bool:
@@ -95,7 +96,7 @@ class Length:
         if not self.by_steps:
             over = self.n is None or counts.rounds >= self.n * len(self.phases)
             return None if over else self.phases[counts.rounds % len(self.phases)]
-        if self.is_trained(counts, steps):
+        if self.is_trained(counts, steps) and not self.in_epoch:
             return self.due(counts, steps)
         return self.training[counts.passes % len(self.training)]  # what is due is run before its first batch
 

@@ -81,7 +81,8 @@ def epoch_of_fit(learner: Learner, length: Length, phase: Phase) -> None:
         epoch(learner, phase)
         return
     resumed = learner.position.resumption is not None  # perhaps after its last batch
-    progress, before, length.by_batches = learner.progress, learner.progress.steps, False
+    progress, before = learner.progress, learner.progress.steps
+    length.by_batches = length.in_epoch = False
     run_phase(learner, phase, own=length)
     if phase.training and length.steps is not None and progress.steps == before and not resumed:
         raise no_steps(phase, length.steps)

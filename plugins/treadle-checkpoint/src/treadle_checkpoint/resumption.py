@@ -79,6 +79,7 @@ class SavedRun:
                 f"    learner.fit({place.n})"
             )
         length.began, length.passes, length.validations = place.began, place.passes, place.validations
+        length.in_epoch = in_epoch
         self.learner.position.rounds = place.rounds
 
     def restore(self) -> None:
