@@ -439,3 +439,10 @@ def test_a_cancel_ends_what_it_names(cancel, loss) -> None:
             toy_learner(Stop()).evaluate(data)
     else:
         assert toy_learner(Stop()).evaluate(data) == {"Loss": loss}
+
+
+def test_a_tensor_in_the_place_of_the_data_of_a_prediction_is_refused_since_its_rows_are_no_batches():
+    message = r"got a tensor of shape \(4, 1\), whose items would be taken for batches.\nFix: if it is one batch, put"
+    with pytest.raises(DataError, match=message):
+        toy_learner().predict(torch.ones(4, 1))
+    assert toy_learner().predict([torch.ones(4, 1)]).shape == (4, 1)

@@ -313,7 +313,7 @@ class Learner:
             each batch.
 
         Raises:
-            DataError: if there are no data, or if outputs cannot be concatenated.
+            DataError: if there are no data, or a tensor in their place; or if outputs cannot be concatenated.
 
         Example:
             >>> from treadle import toy_learner
@@ -321,6 +321,13 @@ class Learner:
             >>> learner.predict(learner.data.validation, steps=2).shape
             torch.Size([16, 1])
         """
+        if isinstance(data, torch.Tensor):
+            raise DataError(
+                f"learner.predict needs an iterable of batches, got a tensor of shape {tuple(data.shape)}, whose items "
+                f"would be taken for batches.\n"
+                f"Fix: if it is one batch, put it into a list:\n    learner.predict([xs])\n"
+                f"Or, if its items are batches:\n    learner.predict(list(xs))"
+            )
         outputs = Outputs()
         self._run_without_trace(PredictionPhase(), data, steps, "predict", outputs.step)
         return outputs.concatenated()
