@@ -67,6 +67,11 @@ entries = st.recursive(
     max_leaves=6,
 )
 
+# What `on_init` may have made before: in a PropDict, which several callbacks may fill, other names stay.
+made_before = st.recursive(
+    values | st.builds(Series), lambda inner: st.dictionaries(names, inner, max_size=3), max_leaves=6
+)
+
 
 def same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
@@ -84,7 +89,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.dictionaries(st.sampled_from("abc"), entries), st.dictionaries(st.sampled_from("abc"), entries))
+@given(st.dictionaries(st.sampled_from("abc"), entries), st.dictionaries(st.sampled_from("abc"), made_before))
 def test_whatever_is_kept_comes_back_as_what_it_was_of_the_same_type_in_the_same_order(kept, made) -> None:
     cbstate, other = PropDict(kept), PropDict({name: value for name, value in made.items() if name in kept})
     for name, value in list(other.items()):
@@ -92,6 +97,15 @@ def test_whatever_is_kept_comes_back_as_what_it_was_of_the_same_type_in_the_same
             del other[name]  # what on_init makes of these is of the same type
     moved(cbstate, other)
     assert same(cbstate, other)
+
+
+@pytest.mark.parametrize("placeholder", [None, 0, {"a": 1}])
+def test_a_series_comes_back_where_on_init_made_something_else_in_its_place(placeholder):
+    series = Series()
+    series.push(1, 2.0)
+    other = PropDict(rates={"learning": placeholder})
+    moved(PropDict(rates={"learning": series}), other)
+    assert other.rates["learning"] == series
 
 
 def test_a_dictionary_that_on_init_made_is_the_same_with_the_names_and_objects_that_it_had():

@@ -79,7 +79,7 @@ def put_back(cbstate: MutableMapping[str, Any], saved: Mapping[str, Any], path: 
                 replace_names(current, entry["entries"])
             put_back(current, entry["entries"], where)
         else:
-            if current is ABSENT and entry["object"] in MADE:
+            if type(current).__qualname__ != entry["object"] and entry["object"] in MADE:
                 current = cbstate[name] = MADE[entry["object"]]()
             if type(current).__qualname__ != entry["object"]:
                 raise not_made(entry["object"], where, current)
