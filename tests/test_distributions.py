@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import treadle
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +43,11 @@ print(json.dumps({
 
 
 def project(folder: Path) -> dict[str, Any]:
-    return tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def hatch(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]
 
 
 def package(folder: Path) -> str:
@@ -227,16 +232,22 @@ def test_the_wheel_carries_licence_and_description(folder: Path, wheels: Path) -
 
 
 @every_distribution
-def test_versions_and_ranges_are_raised_together(folder: Path) -> None:
-    version = project(CORE)["version"]
-    major, minor, _ = version.split(".")
-    compatible = f"<{major}.{int(minor) + 1},>={major}.{minor}"
+def test_the_version_stands_in_one_place_and_the_ranges_fit_it(folder: Path) -> None:
+    assert project(folder)["dynamic"] == ["version"]
+    assert (folder / hatch(folder)["version"]["path"]).resolve() == CORE / "src" / "treadle" / "__init__.py"
 
-    assert project(folder)["version"] == version
+    major, minor = treadle.__version__.split(".")[:2]
     extras = project(folder).get("optional-dependencies", {}) if folder in PLUGINS else {}
     requirements = [*project(folder)["dependencies"], *itertools.chain(*extras.values())]
     ranges = {requirement.name: str(requirement.specifier) for requirement in ours(requirements)}
-    assert ranges == dict.fromkeys(ranges, compatible)
+    assert ranges == dict.fromkeys(ranges, f"<{major}.{int(minor) + 1},>={major}.{minor}")
+
+
+@every_distribution
+def test_what_is_built_carries_that_version(folder: Path, wheels: Path) -> None:
+    name = project(folder)["name"].replace("-", "_")
+    built = {path.name for path in wheels.glob(f"{name}-*")}
+    assert built == {f"{name}-{treadle.__version__}.tar.gz", f"{name}-{treadle.__version__}-py3-none-any.whl"}
 
 
 @pytest.mark.parametrize("folder", PLUGINS, ids=lambda folder: folder.name)

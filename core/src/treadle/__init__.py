@@ -68,6 +68,9 @@ from treadle.state.seed import Seeded, seed_everything
 from treadle.testing.toy import toy_learner
 from treadle.throttle import CallbackCondition, ConditionalCallback, FrequencyThrottle, TimeThrottle, throttle
 
+#: The version of every distribution of this repository; their pyproject.toml read it here.
+__version__ = "0.1.0"
+
 __all__ = [
     "AbstractTrainingPhase",
     "AbstractValidationPhase",
