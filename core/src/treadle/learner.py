@@ -30,7 +30,7 @@ from treadle.loop.progress import FitResult, Progress
 from treadle.operations import name_of
 from treadle.ordering.graph import Ordering
 from treadle.ordering.plan import Plan
-from treadle.ordering.user_resolutions import Resolve, checked_resolve
+from treadle.ordering.rules.user_resolutions import Resolve, checked_resolve
 from treadle.phases import (
     EvaluationPhase,
     Phase,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.callback import Callback
 from treadle.dispatch.call import Call, wrong_arguments
-from treadle.dispatch.guards import GuardCheck
-from treadle.dispatch.new_gradients import watch_for
 from treadle.dispatch.registration import CallbackManager
+from treadle.dispatch.roles.guards import GuardCheck
+from treadle.dispatch.roles.new_gradients import watch_for
 from treadle.dispatch.runners import Run, one_after_the_other
 from treadle.dispatch.wrappers import with_callbacks
 from treadle.errors import CallbackError

@@ -29,7 +29,7 @@ from treadle.ordering.conflicts import (
 )
 from treadle.ordering.handlers import handlers, known_hooks
 from treadle.ordering.participants import Group, bits, meetings, participants
-from treadle.ordering.resolutions import (
+from treadle.ordering.rules.resolutions import (
     Found,
     Resolver,
     by_data_flow,
@@ -39,9 +39,9 @@ from treadle.ordering.resolutions import (
     resolutions,
     resolve,
 )
-from treadle.ordering.rings import put_before_wrapper, read_too_early, unordered_wrappers
-from treadle.ordering.run_after import Edge, RunAfter
-from treadle.ordering.user_resolutions import Resolve, turned_round, user_resolver
+from treadle.ordering.rules.rings import put_before_wrapper, read_too_early, unordered_wrappers
+from treadle.ordering.rules.run_after import Edge, RunAfter
+from treadle.ordering.rules.user_resolutions import Resolve, turned_round, user_resolver
 from treadle.phases import Phase
 from treadle.plugins.discovery import distribution_of
 from treadle.plugins.modules import modules_for, resolver

@@ -11,7 +11,7 @@ from treadle.callback import Callback, unwrap
 from treadle.dispatch.call import Call
 from treadle.errors import CallbackError
 from treadle.events import Hook
-from treadle.ordering.resolutions import learner_line
+from treadle.ordering.rules.resolutions import learner_line
 
 if TYPE_CHECKING:
     from treadle.learner import Learner

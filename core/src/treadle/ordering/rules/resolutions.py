@@ -10,7 +10,7 @@ from treadle.callback import Callback, ConflictResolution, NoConflict, NotDefine
 from treadle.errors import AccessError, Problem
 from treadle.events import Hook
 from treadle.ordering.conflicts import Overlap
-from treadle.ordering.run_after import Edge
+from treadle.ordering.rules.run_after import Edge
 
 #: Asked about a pair, beside the callbacks themselves: the sources of resolutions, and the resolutions.
 Resolver = Callable[[Callback, Callback], Iterable[tuple[str, ConflictResolution | None]]]

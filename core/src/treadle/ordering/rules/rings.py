@@ -6,7 +6,7 @@ from treadle.callback import Callback, unwrap
 from treadle.errors import Problem
 from treadle.events import Hook
 from treadle.ordering.conflicts import Overlap
-from treadle.ordering.resolutions import learner_line, order_fix, paths_of
+from treadle.ordering.rules.resolutions import learner_line, order_fix, paths_of
 
 
 def unordered_wrappers(first: Callback, second: Callback, overlap: list[Overlap], hook: type[Hook]) -> Problem:

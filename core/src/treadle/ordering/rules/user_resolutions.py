@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 from treadle.arguments import function
 from treadle.callback import Callback, ConflictResolution, NoConflict, NotDefined, RunFirst, unwrap
 from treadle.errors import ArgumentTypeError, ArgumentValueError, Problem, closest, did_you_mean
-from treadle.ordering.resolutions import Found, Resolver
-from treadle.ordering.run_after import Edge
+from treadle.ordering.rules.resolutions import Found, Resolver
+from treadle.ordering.rules.run_after import Edge
 from treadle.plugins.discovery import names_of
 
 #: What a user gives: a function of two callbacks, or pairs of names with what to do.

@@ -3,8 +3,8 @@
 import pytest
 from treadle import AccessError, Callback, NoConflict, NotDefined, Read, RunFirst, Unresolvable, Write
 from treadle.errors import Problem
-from treadle.ordering.resolutions import by_data_flow, resolutions, resolve
-from treadle.ordering.run_after import Edge
+from treadle.ordering.rules.resolutions import by_data_flow, resolutions, resolve
+from treadle.ordering.rules.run_after import Edge
 
 
 class Resolves(Callback):
