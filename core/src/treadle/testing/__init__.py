@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from treadle.testing.checks.declared.audit import AuditError, audit
     from treadle.testing.contract import CallbackContract, check_callback
-    from treadle.testing.report import CallbackCheckError, CheckResult, Report
+    from treadle.testing.report import CallbackCheckError, Checked, CheckResult, DoesNotApply, Finding, Report, outcome
     from treadle.testing.toy import noisy_learner, toy_learner
 
 __all__ = [
@@ -13,10 +13,14 @@ __all__ = [
     "CallbackCheckError",
     "CallbackContract",
     "CheckResult",
+    "Checked",
+    "DoesNotApply",
+    "Finding",
     "Report",
     "audit",
     "check_callback",
     "noisy_learner",
+    "outcome",
     "toy_learner",
 ]
 
@@ -26,10 +30,14 @@ MODULES = {
     "CallbackCheckError": "report",
     "CallbackContract": "contract",
     "CheckResult": "report",
+    "Checked": "report",
+    "DoesNotApply": "report",
+    "Finding": "report",
     "Report": "report",
     "audit": "checks.declared.audit",
     "check_callback": "contract",
     "noisy_learner": "toy",
+    "outcome": "report",
     "toy_learner": "toy",
 }
 

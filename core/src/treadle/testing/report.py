@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from treadle.arguments import list_of, one_of
+from treadle.arguments import list_of, one_of, whole_number
 from treadle.errors import TreadleError
 
 PASSED, SKIPPED, FAILED = "passed", "skipped", "failed"
+T = TypeVar("T")
 
 
 class Finding(Exception):
-    """A check found something wrong; the message says what, and how to fix it."""
+    """A check found something wrong; the message says what, and how to fix it. See `outcome`."""
 
 
 class DoesNotApply(Exception):
-    """A check has nothing to check; the message says why."""
+    """A check is about something that is not there; the message says what. See `outcome`."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check did when it found nothing wrong; see `outcome`.
+
+    Args:
+        count: How many things it checked.
+        what: What they are: "handler calls".
+        remarks: What may be meant and deserves a look. Default: none.
+    """
+
+    count: int
+    what: str
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -29,6 +46,8 @@ class CheckResult:
         outcome: "passed", "skipped" or "failed".
         detail: What was found, or why it was skipped. Default: nothing.
         remarks: What may be meant and deserves a look; it fails nothing. Default: none.
+        count: How many things it checked. Default: 0, where it was skipped or failed.
+        what: What they are: "handler calls". Default: nothing.
     """
 
     name: str
@@ -36,9 +55,57 @@ class CheckResult:
     outcome: str
     detail: str = ""
     remarks: Sequence[str] = ()
+    count: int = 0
+    what: str = ""
 
     def __post_init__(self) -> None:
         one_of(self.outcome, "outcome", (PASSED, SKIPPED, FAILED))
+        whole_number(self.count, "count", 'CheckResult("handlers", "...", "passed", count=3, what="handlers")', least=0)
+
+
+def outcome(name: str, check: Callable[[T], Checked], subject: T) -> CheckResult:
+    r"""Run one check, for a kit of checks of your own.
+
+    Args:
+        name: The check's name.
+        check: Returns what it checked. It raises `Finding` where it found something wrong, `DoesNotApply` where it is
+            about something that is not there. Any other exception is a failure as well, and so is a check that
+            checked nothing. The first line of its docstring says what it checks.
+        subject: What is checked.
+
+    Example:
+        >>> from treadle.testing import Checked, Finding, Report
+        >>> def small(numbers):
+        ...     "All numbers are small."
+        ...     if large := [number for number in numbers if number > 9]:
+        ...         raise Finding(f"{large[0]} is large.\nFix: take a smaller one.")
+        ...     return Checked(len(numbers), "numbers")
+        >>> print(Report("three numbers", [outcome("small", small, [1, 2, 30])]))
+        three numbers: 1 check run, 0 skipped, 1 failed
+          failed   small  All numbers are small
+              30 is large.
+              Fix: take a smaller one.
+        >>> outcome("small", small, []).outcome
+        'failed'
+    """
+    title = str(check.__doc__).splitlines()[0].rstrip(".")
+    try:
+        checked = check(subject)
+    except DoesNotApply as reason:
+        return CheckResult(name, title, SKIPPED, str(reason))
+    except Finding as finding:
+        return CheckResult(name, title, FAILED, str(finding))
+    except Exception as error:  # of what is checked
+        return CheckResult(name, title, FAILED, message_of(error))
+    if not checked.count:
+        return CheckResult(
+            name,
+            title,
+            FAILED,
+            f"It found no {checked.what} to check, so nothing is known.\n"
+            f'Fix: let the check see some, or leave it out with the reason:\n    skip={{"{name}": "why"}}',
+        )
+    return CheckResult(name, title, PASSED, "", tuple(checked.remarks), checked.count, checked.what)
 
 
 @dataclass(frozen=True)
@@ -77,7 +144,7 @@ class Report:
         return [remark for result in self.results for remark in result.remarks]
 
     def __str__(self) -> str:
-        counts = f"{self.run} checks run, {self.skipped} skipped, {self.failed} failed"
+        counts = f"{self.run} check{'' if self.run == 1 else 's'} run, {self.skipped} skipped, {self.failed} failed"
         if remarks := len(self.remarks):
             counts += f", {remarks} remark{'s' if remarks > 1 else ''}"
         lines = [f"{self.callback}: {counts}"]
@@ -85,7 +152,8 @@ class Report:
         for result in self.results:
             text = "\n".join([result.detail, *(f"Remark: {remark}" for remark in result.remarks)])
             detail = "".join(f"\n      {line}" for line in text.strip("\n").splitlines())
-            lines.append(f"  {result.outcome:<7}  {result.name:<{width}}  {result.title}{detail}")
+            count = f": {result.count} {result.what}" if result.count else ""
+            lines.append(f"  {result.outcome:<7}  {result.name:<{width}}  {result.title}{count}{detail}")
         return "\n".join(lines)
 
 
