@@ -18,7 +18,10 @@ OURS = {path.name: folder.name for folder in DISTRIBUTIONS for path in (folder /
 OURS["treadle"] = "treadle-core"
 
 # What a library that is imported needs for it, and leaves to whom imports it.
-BEHIND = {"treadle-checkpoint": {"numpy"}}  # safetensors.torch imports it
+BEHIND = {
+    "treadle-checkpoint": {"numpy"},  # safetensors.torch imports it
+    "treadle-cli": {"treadle-core"},  # whose version goes into a new plugin
+}
 # What imports these modules is itself imported by them only.
 HOSTS = {"pytest"}
 
@@ -39,6 +42,8 @@ def imported(folder: Path) -> set[str]:
     """The distributions that the sources of one import, other than itself."""
     modules = set()
     for file in (folder / "src").rglob("*.py"):
+        if "scaffold" in file.parts:  # of a plugin that `treadle new` makes
+            continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.split(".")[0] for alias in node.names}
