@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         files: dict[str, str] | None = None,
         entry_points: dict[str, dict[str, str]] | None = None,
         version: str = "1.0",
+        requires: Iterable[str] = (),
     ) -> Path:
         for path, text in (files or {}).items():
             file = site / path
@@ -43,7 +44,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
             file.write_text(text)
         info = site / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        headers = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+        headers += [f"Requires-Dist: {requirement}" for requirement in requires]
+        (info / "METADATA").write_text("\n".join([*headers, "", "Requires-Dist: treadle-core<0.0.1"]))
         lines = []
         for group, points in (entry_points or {}).items():
             lines += [f"[{group}]", *(f"{key} = {value}" for key, value in points.items()), ""]

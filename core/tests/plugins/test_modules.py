@@ -16,7 +16,8 @@ from treadle import (
     throttle,
     toy_learner,
 )
-from treadle.plugins.discovery import CALLBACKS, DISABLE, PLUGINS, load
+from treadle.plugins.discovery import DISABLE, load
+from treadle.plugins.metadata import CALLBACKS, PLUGINS
 from treadle.plugins.modules import modules_for, resolver
 
 HELLO = """

@@ -10,7 +10,8 @@ Entry-point groups:
 """
 
 from treadle.plugins.by_name import make
-from treadle.plugins.discovery import CALLBACKS, DISABLE, PLUGINS, Plugin, find, installed, load
+from treadle.plugins.discovery import DISABLE, Plugin, find, installed, load
+from treadle.plugins.metadata import CALLBACKS, PLUGINS
 from treadle.plugins.selection import DEFAULTS
 
 __all__ = ["CALLBACKS", "DEFAULTS", "DISABLE", "PLUGINS", "Plugin", "find", "installed", "load", "make"]

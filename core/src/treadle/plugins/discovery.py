@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,12 +12,11 @@ from treadle.arguments import one_of
 from treadle.callback import Callback, unwrap
 from treadle.errors import PluginError, did_you_mean
 from treadle.events import snake_case
+from treadle.plugins.metadata import CALLBACKS, CORE, PLUGINS, Metadata, core_version, distributions, normal
+from treadle.plugins.version_range import allows
 
 if TYPE_CHECKING:
     import importlib_metadata
-
-CALLBACKS = "treadle.callbacks"
-PLUGINS = "treadle.plugins"
 
 #: Names of plugins or distributions to leave out, separated by commas; or "all".
 DISABLE = "TREADLE_DISABLE_PLUGINS"
@@ -32,6 +30,7 @@ class Plugin:
         name: What `run_after` and error messages use.
         group: `treadle.callbacks` or `treadle.plugins`.
         value: Where the object is: `module:Class`, or `module`.
+        core: The versions of treadle-core that its distribution requires, `>=0.1,<0.2`; empty if it does not say.
     """
 
     name: str
@@ -40,6 +39,7 @@ class Plugin:
     distribution: str
     version: str
     entry_point: importlib_metadata.EntryPoint = field(repr=False, compare=False)
+    core: str = ""
 
     @property
     def package(self) -> str:
@@ -53,8 +53,13 @@ class Plugin:
         return not names.isdisjoint(("all", normal(self.name), normal(self.distribution)))
 
     @property
+    def is_compatible(self) -> bool:
+        """Whether it was written for the treadle-core that is installed, by what its distribution requires."""
+        return allows(self.core, core_version()) is not False
+
+    @property
     def error(self) -> BaseException | None:
-        """Why it cannot be used, or None. Imports it to find out."""
+        """Why it cannot be used, or None. Imports it to find out, if it is compatible."""
         try:
             self.load()
         except PluginError as error:
@@ -65,12 +70,17 @@ class Plugin:
         """Import it.
 
         Raises:
-            PluginError: if it is disabled, does not import, or is not what its group asks for. The
-                import's own exception is the cause.
+            PluginError: if it is disabled, was written for another version of the core, does not import, or is not
+                what its group asks for. The import's own exception is the cause.
         """
         where = f"{self.name!r} ({self.distribution} {self.version}, {self.value})"
         if self.disabled:
             raise PluginError(f"The plugin {where} is disabled.\nFix: take it out of {DISABLE}.")
+        if not self.is_compatible:
+            raise PluginError(
+                f"The plugin {where} was written for {CORE} {self.core}, and {CORE} {core_version()} is installed.\n"
+                f"Fix: install versions that fit each other:\n    pip install --upgrade {self.distribution} {CORE}"
+            )
         try:
             loaded = self.entry_point.load()
         except KeyboardInterrupt:
@@ -89,16 +99,11 @@ class Plugin:
         return loaded
 
 
-def normal(name: str) -> str:
-    """A name as indexes compare it: `Treadle_Metrics` is `treadle-metrics`."""
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
-
-
-_scanned: tuple[object, tuple[Plugin, ...]] = ((), ())
+_listed: tuple[tuple[Metadata, ...], tuple[Plugin, ...]] = ((), ())
 
 
 def installed(group: str | None = None) -> tuple[Plugin, ...]:
-    """The plugins that are installed, without importing any; also the disabled and the broken ones.
+    """The plugins that are installed, without importing any; also the disabled, incompatible and broken ones.
 
     Args:
         group: `"treadle.callbacks"` or `"treadle.plugins"`. Default: both.
@@ -109,31 +114,22 @@ def installed(group: str | None = None) -> tuple[Plugin, ...]:
     """
     if group is not None:
         one_of(group, "group", [CALLBACKS, PLUGINS])
-    global _scanned
-    key = tuple((path, _modified(path)) for path in sys.path)
-    if _scanned[0] != key:
-        _scanned = key, tuple(_scan())
-    return tuple(plugin for plugin in _scanned[1] if group in (None, plugin.group))
+    global _listed
+    present = distributions()
+    if _listed[0] is not present:
+        _listed = present, listed(present)
+    return tuple(plugin for plugin in _listed[1] if group in (None, plugin.group))
 
 
-def _modified(path: str) -> int:
-    try:
-        return os.stat(path or ".").st_mtime_ns
-    except OSError:
-        return 0
-
-
-def _scan() -> Iterable[Plugin]:
-    import importlib_metadata  # not needed by who imports treadle alone
-
+def listed(present: Iterable[Metadata]) -> tuple[Plugin, ...]:
+    """The plugins of distributions, sorted."""
     found: dict[tuple[str, str, str], Plugin] = {}
-    for group in (CALLBACKS, PLUGINS):
-        for entry in importlib_metadata.entry_points(group=group):
-            distribution = entry.dist.name if entry.dist else "unknown"
-            version = entry.dist.version if entry.dist else "unknown"
-            plugin = Plugin(entry.name, group, entry.value, distribution, version, entry)
-            found.setdefault((group, entry.name, distribution), plugin)
-    return sorted(found.values(), key=lambda plugin: (plugin.group, plugin.name, plugin.distribution))
+    for distribution in present:
+        for entry in distribution.entry_points:
+            key = (entry.group, entry.name, distribution.name)
+            origin = (distribution.name, distribution.version)
+            found.setdefault(key, Plugin(entry.name, entry.group, entry.value, *origin, entry, distribution.core))
+    return tuple(found[key] for key in sorted(found))
 
 
 def find(name: str, group: str | None = None) -> Plugin:

@@ -8,7 +8,8 @@ from typing import Any
 from treadle.callback import Callback, Measure
 from treadle.errors import PluginError
 from treadle.loop.evaluation.mean_loss import MeanLoss
-from treadle.plugins.discovery import CALLBACKS, installed, load
+from treadle.plugins.discovery import installed, load
+from treadle.plugins.metadata import CALLBACKS
 
 #: The entry point of the callback that measures.
 METRICS = "metrics"

@@ -10,7 +10,8 @@ import pluggy
 from treadle.callback import Callback, ConflictResolution
 from treadle.errors import PluginError
 from treadle.events import PROJECT, hookspec
-from treadle.plugins.discovery import CALLBACKS, PLUGINS, installed, package_of
+from treadle.plugins.discovery import installed, package_of
+from treadle.plugins.metadata import CALLBACKS, PLUGINS
 
 
 class Specifications:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from treadle.access import overlaps
-from treadle.plugins.discovery import CALLBACKS, Plugin, installed
+from treadle.plugins.discovery import Plugin, installed
+from treadle.plugins.metadata import CALLBACKS
 
 
 def providers(path: str) -> list[Plugin]:

@@ -12,7 +12,8 @@ from treadle.callback import Callback, unwrap
 from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError, PluginError, closest, did_you_mean
 from treadle.events import snake_case
 from treadle.plugins.by_name import made_by_name
-from treadle.plugins.discovery import CALLBACKS, DISABLE, PLUGINS, installed, load, names_of, normal
+from treadle.plugins.discovery import DISABLE, installed, load, names_of
+from treadle.plugins.metadata import CALLBACKS, PLUGINS, normal
 
 #: The callbacks that every learner gets, where they are installed: FluxTraining.jl's five.
 DEFAULTS = ("recorder", "metrics", "metrics_printer", "progress_printer", "stop_on_nan_loss")
