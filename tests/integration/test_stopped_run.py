@@ -7,11 +7,24 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from treadle import Learner, toy_learner
+from treadle import (
+    Callback,
+    CancelFittingException,
+    CustomCallback,
+    EpochEnd,
+    Learner,
+    TrainingPhase,
+    ValidationPhase,
+    epoch,
+    throttle,
+    toy_learner,
+)
+from treadle.authoring import unwrap
 from treadle.errors import MismatchError
-from treadle_checkpoint import Checkpointer, resume
+from treadle_checkpoint import Checkpointer, checkpoints, latest, resume, save_run
 from treadle_logging import CSVBackend, LogMetrics
 from treadle_stopping import (
     Criterion,
@@ -49,6 +62,112 @@ def test_a_run_that_was_stopped_early_trains_validates_and_logs_nothing_when_it_
         assert isinstance(result.cancelled.callback, EarlyStopping)
         assert (tmp_path / "log.csv").read_text() == logged
         assert again.cbstate.history == first.cbstate.history
+
+
+def validating():
+    """A phase of training that validates after each of its steps."""
+
+    class Validating(TrainingPhase):
+        def step(self, learner, batch):
+            super().step(learner, batch)
+            epoch(learner, ValidationPhase())
+
+    return [Validating()]
+
+
+class Cancels(Callback):
+    """Cancels the fit where it is stopped, and before that, but not for good."""
+
+    optional_state = True
+
+    def __init__(self):
+        self.validations = 0
+
+    def on_epoch_end(self, phase: ValidationPhase):
+        self.validations += 1
+        if self.validations == 3:
+            raise CancelFittingException("Enough for today.")
+
+
+def best_of(learner):
+    """The best value that its `EarlyStopping` has seen."""
+    stopping = (unwrap(callback) for callback in learner.callbacks)
+    return next(callback.best for callback in stopping if isinstance(callback, EarlyStopping))
+
+
+LENGTHS = [
+    {"n": 9},
+    {"n": 9, "validate_every": 3},
+    {"steps": 9, "validate_every": 2},
+    {"steps": 9, "phases": [TrainingPhase()]},
+    {"n": 9, "phases": [ValidationPhase()]},
+    {"n": 9, "phases": validating()},
+]
+
+
+@pytest.mark.parametrize("length", LENGTHS, ids=str)
+@pytest.mark.parametrize("options", [{}, {"restore_best": True}, {"keep_state": True}], ids=str)
+@pytest.mark.parametrize("make", [EarlyStopping, lambda *a, **o: throttle(EarlyStopping(*a, **o), EpochEnd, freq=1)])
+def test_wherever_a_run_was_stopped_it_is_over_when_it_is_resumed_with_the_same_weights(
+    tmp_path, length, options, make
+):
+    def learner():
+        stopping = make(NumberLimit(3), **options)
+        return toy_learner(Cancels(), stopping, Checkpointer(tmp_path), nbatches=2)
+
+    first, again = learner(), learner()
+    stop = first.fit(**length).cancelled
+    resume(again, tmp_path)
+    result = again.fit(**length)
+    assert result.steps == 0
+    assert (type(result.cancelled), str(result.cancelled)) == (EarlyStop, str(stop))
+    assert torch.equal(again.model.weight, first.model.weight)
+    assert best_of(again) == best_of(first)
+    assert again.fit(**length).steps == first.fit(**length).steps
+    assert torch.equal(again.model.weight, first.model.weight)
+
+
+@pytest.mark.parametrize("options", [{}, {"keep_state": True}])
+def test_what_save_run_keeps_of_a_stopped_fit_is_no_fit_and_the_next_one_begins_as_in_the_run_itself(tmp_path, options):
+    def learner():
+        return toy_learner(EarlyStopping(NumberLimit(2), **options), nbatches=2)
+
+    first, again = learner(), learner()
+    first.fit(9)
+    save_run(first, tmp_path / "run")
+    resume(again, tmp_path / "run")
+    ends = [fitted.fit(9) for fitted in (first, again)]
+    assert [end.epochs for end in ends] == [0, 0] if options else [2, 2]
+    assert str(ends[0]) == str(ends[1])
+
+
+def test_with_an_early_stopping_that_is_new_the_run_goes_on(tmp_path):
+    toy_learner(EarlyStopping(NumberLimit(2)), Checkpointer(tmp_path), nbatches=2).fit(9)
+    for stopping, epochs in (([EarlyStopping(NumberLimit(3))], 3), ([], 7)):
+        again = toy_learner(*stopping, nbatches=2)
+        resume(again, latest(tmp_path).path, without=["EarlyStopping"])
+        assert again.fit(9).epochs == epochs
+
+
+def test_one_that_was_stopped_inside_of_another_fit_ends_neither_that_nor_the_resumed_one(tmp_path):
+    def learner():
+        def fit_inside(_):
+            if made.progress.epoch == 2 and not inner:
+                inner.append(made.fit(9).epochs)
+
+        inner = []
+        inside = CustomCallback(fit_inside, EpochEnd, TrainingPhase)
+        made = toy_learner(inside, EarlyStopping(NumberLimit(3)), Checkpointer(tmp_path), nbatches=2)
+        return made, inner
+
+    first, inner = learner()
+    assert (first.fit(9).epochs, inner) == (3 + 3, [3])
+    for one in checkpoints(tmp_path):
+        again, inner = learner()
+        resume(again, one.path)
+        assert again.fit(9).cancelled.criterion == NumberLimit(3)
+        assert inner == ([3] if one.epoch < 2 else [])
+        assert torch.equal(again.model.weight, first.model.weight)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ class FitException(Exception):
     """Raised during fitting to change its course; not an error.
 
     Such a cancel is a request: where a handler of an event raises it, the event's other handlers still run, and then
-    it takes effect; of several, the widest does (of the fit, the epoch, the step, the update). So whether a callback
-    sees an event depends on nobody else. An operation is cut off at once.
+    it takes effect; of several, the widest does (of the fit for good, the fit, the epoch, the step, the update). So
+    whether a callback sees an event depends on nobody else. An operation is cut off at once.
 
     Attributes:
         callback: The callback that raised it, or None.

@@ -38,6 +38,12 @@ from treadle.events import Init
 
 STEP, EPOCH, FIT = CancelStepException, CancelEpochException, CancelFittingException
 WIDEST_FIRST = [FIT, EPOCH, STEP]
+
+
+class ForGood(CancelFittingException):
+    final = True
+
+
 RUNNERS = {"linear": LinearRunner(), "threads": ThreadedRunner(3)}
 
 
@@ -217,6 +223,8 @@ def test_who_sees_an_event_depends_neither_on_names_nor_on_the_runner(cancels, n
         ((STEP, EPOCH, STEP), 1),
         ((STEP, STEP, STEP), 0),
         ((EPOCH, STEP, EPOCH), 0),
+        ((FIT, ForGood, EPOCH), 1),
+        ((ForGood, FIT, ForGood), 0),
     ],
 )
 def test_the_widest_cancel_takes_effect_and_of_equally_wide_ones_the_first(runner, kinds, winner) -> None:
@@ -227,7 +235,7 @@ def test_the_widest_cancel_takes_effect_and_of_equally_wide_ones_the_first(runne
     assert raised.value is cancels[winner]
     assert [cancel.callback for cancel in cancels] == callbacks
     others = [i for i in range(3) if i != winner]
-    others.sort(key=lambda i: WIDEST_FIRST.index(kinds[i]))
+    others.sort(key=lambda i: [ForGood, *WIDEST_FIRST].index(kinds[i]))
     assert raised.value.__notes__ == [
         f"Raised by {'ABC'[winner]} in on_step_begin, TrainingPhase, epoch 0, step 1.",
         *(f"Beside it, {'ABC'[i]} raised {cancels[i]!r} in on_step_begin." for i in others),

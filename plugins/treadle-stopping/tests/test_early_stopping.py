@@ -27,7 +27,6 @@ from treadle import (
     ValidationPhase,
     Write,
     accesses,
-    hookimpl,
     run_step,
     toy_learner,
 )
@@ -260,6 +259,19 @@ def test_training_losses_of_an_interrupted_fit_are_not_those_of_the_next():
 def test_with_keep_state_the_next_fit_goes_on():
     learner = toy_learner(EarlyStopping(NumberLimit(3), keep_state=True))
     assert [learner.fit(n).epochs for n in (2, 5)] == [2, 1]
+
+
+@pytest.mark.parametrize("length", [{"n": 5}, {"n": 2, "validate_every": 1}, {"steps": 9, "validate_every": 2}])
+def test_and_stops_as_it_begins_if_the_one_before_was_stopped(length):
+    stopping = EarlyStopping(NumberLimit(3), start_epoch=1, keep_state=True)
+    learner = toy_learner(stopping, nbatches=2)
+    stop = learner.fit(**length).cancelled
+    steps = learner.progress.steps
+    for _ in range(2):
+        again = learner.fit(**length)
+        assert (again.steps, str(again.cancelled), again.cancelled.callback) == (0, str(stop), stopping)
+    assert learner.fit(0).cancelled is None
+    assert learner.progress.steps == steps
 
 
 def test_a_metric_can_be_monitored():
@@ -618,40 +630,6 @@ def test_a_state_that_is_loaded_before_the_fit_is_forgotten_unless_keep_state(ke
     toy_learner(first).fit(2)
     second.load_state_dict(first.state_dict())
     assert toy_learner(second).fit(5).epochs == epochs
-
-
-class SaveAtTheEnd(Callback):
-    """Saves the run where a checkpoint does: around the epoch, after it was counted."""
-
-    def __init__(self, save):
-        self.save, self.saved, self.begun = save, None, 0
-
-    @hookimpl(wrapper=True)
-    def epoch(self):
-        try:
-            return (yield)
-        finally:
-            self.saved = self.save()
-
-    def on_epoch_begin(self):
-        self.begun += 1
-
-
-def test_a_run_that_was_saved_after_it_had_stopped_stops_before_it_goes_on(saved_everywhere):
-    def make():
-        learner = toy_learner(EarlyStopping(NumberLimit(3), restore_best=True))
-        saving = SaveAtTheEnd(lambda: saved_everywhere.save(learner))
-        learner.add_callback(saving)
-        return learner, saving
-
-    (whole, saving), (resumed, watching) = make(), make()
-    expected = whole.fit(9)
-    saving.saved.resume(resumed)
-    result = resumed.fit(9)
-    assert (result.epochs, result.steps, str(result.cancelled)) == (0, 0, str(expected.cancelled))
-    assert watching.begun == 0
-    assert torch.equal(resumed.model.weight, whole.model.weight)
-    assert resumed.fit(9).epochs == 3
 
 
 # What it refuses.

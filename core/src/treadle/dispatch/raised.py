@@ -1,7 +1,8 @@
 """What the handlers of an event raised, and what of it takes effect.
 
 A cancel is a request: the other handlers of the event still run, then the widest takes effect, and of
-equally wide ones the first. An error goes before all cancels.
+equally wide ones the first. Of those that end the fit, one that is final ends it for good and is wider. An error goes
+before all cancels.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def failed(raised: Iterable[Raised]) -> bool:
 
 
 def width(exception: BaseException, call: Call) -> int:
-    """How much an exception ends, the most first: an error, a cancel of the fit, of the epoch, the step, the update.
+    """How much an exception ends, the most first: an error; a cancel of the fit, for good or not; of the epoch, ...
 
     A cancel of what is not under way is an error, which the loop makes of it; it is not hidden by another cancel.
     """
@@ -61,7 +62,9 @@ def width(exception: BaseException, call: Call) -> int:
     }
     if any(isinstance(exception, kind) and not unit for kind, unit in under_way.items()):
         return 1
-    return next((i for i, kind in enumerate(WIDTHS, 2) if isinstance(exception, kind)), len(WIDTHS) + 2)
+    if isinstance(exception, CancelFittingException) and exception.final:
+        return 2
+    return next((i for i, kind in enumerate(WIDTHS, 3) if isinstance(exception, kind)), len(WIDTHS) + 3)
 
 
 def exception_of(call: Call) -> BaseException | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from treadle import (
     AbstractValidationPhase,
     Callback,
     ConflictResolution,
+    EpochEnd,
+    FitEnd,
     NotDefined,
     Permission,
     Phase,
@@ -20,11 +22,11 @@ from treadle import (
     Unresolvable,
     Write,
     accesses,
-    hookimpl,
 )
 from treadle.authoring import (
     batch_weight,
     by_name,
+    handles,
     instance_of,
     load_model_state,
     overlaps,
@@ -58,8 +60,8 @@ class EarlyStopping(Callback):
     training steps, one by one. It is asked at the end of every epoch of either kind. The other callbacks still see
     the end of the epoch, which is counted.
 
-    Every fit starts again, and clocks (`TimeLimit`) start with it; see `keep_state`. A resumed fit goes on, and one
-    that was saved after it had stopped stops before its first epoch.
+    Every fit starts again, and clocks (`TimeLimit`) start with it; see `keep_state`. A resumed fit goes on; what a
+    checkpoint holds of one that was stopped is that it is over.
 
     Args:
         *criteria: A criterion, or several, of which any stops; an integer n is `Patience(n)`, n rises in a row.
@@ -82,7 +84,8 @@ class EarlyStopping(Callback):
             the averages of that epoch, and evaluations go on with the last averages, which is warned about.
             Default: no.
         keep_state: Whether the next fit goes on where this one ended, for those who call `fit` again and
-            again; a criterion that is met then stays met, and clocks run on in between. Default: no.
+            again; a criterion that is met then stays met, so that it stops as it begins, and clocks run on in between.
+            Default: no.
 
     Attributes:
         stopper: What the criteria have seen; its `criterion` is all of them as one.
@@ -200,17 +203,18 @@ class EarlyStopping(Callback):
         return access
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
-        """Among those that write to the model it comes last, so that none overwrites what it restores."""
-        if not self.restore_best:
-            return NotDefined()
+        """Where epochs and fits end, it comes last among those that write to the model, which it keeps and restores."""
         inner = unwrap(other)
-        if isinstance(inner, EarlyStopping) and inner.restore_best:
+        if not self.restore_best or not any(overlaps(path, "model") for path in accesses(other, Write)):
+            return NotDefined()
+        if isinstance(inner, EarlyStopping):
             return Unresolvable(
                 "Both would restore weights at the end of the fit. Pass all criteria to one of them: "
                 "EarlyStopping(first, second, restore_best=True)"
             )
-        writes_model = any(overlaps(path, "model") for path in accesses(other, Write))
-        return RunFirst(other) if writes_model else NotDefined()
+        if inner.weights_in_validation is not None:
+            return NotDefined()  # it writes to the model while that is validated, and puts back what was there
+        return RunFirst(other if handles(inner, EpochEnd) or handles(inner, FitEnd) else self)
 
     def on_fit_begin(self, learner: Any) -> None:
         position = position_of(learner)
@@ -222,14 +226,9 @@ class EarlyStopping(Callback):
             self._fits = [*outer, Watch(self._criterion, depth, learner.progress.epoch)]
         if position.length is not None and not position.length.nothing:
             self._watch.choose(position.phases, self.train_phase, self.test_phase)
+            if self.keep_state and self._watch.earlier > self.start_epoch and position.resumption is None:
+                self._ask()  # what was met in an earlier fit stays met
         self._watch.stopper.start()
-
-    @hookimpl(wrapper=True)
-    def epoch(self, learner: Any, phase: Phase) -> Generator[None, object, object]:
-        """A run that was saved after it had stopped does not go on when it is resumed; what is no part of it runs."""
-        if self._watch.stopped and phase.observed and position_of(learner).length is not None:
-            self._ask()
-        return (yield)
 
     def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
         self._phase, watch = None, self._watch
@@ -324,7 +323,6 @@ class EarlyStopping(Callback):
         """Stop if a criterion is met."""
         watch = self._watch
         if (fired := watch.stopper.fired) != Never():
-            watch.stopped = True
             raise EarlyStop(watch.stopper.message + self._monitor.explanation, fired)
 
     def state_dict(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from treadle_stopping.stopper import EarlyStopper
 ENDED = sys.maxsize
 
 #: What is saved of a `Watch` as it is.
-PLAIN = ("before", "earlier", "phase", "training", "stand_in", "seen", "ended", "stopped", "best", "best_weights")
+PLAIN = ("before", "earlier", "phase", "training", "stand_in", "seen", "ended", "best", "best_weights")
 
 
 class Watch:
@@ -39,7 +39,6 @@ class Watch:
         best_weights: The models' states at that value, if they are kept.
         seen: Whether any value came.
         ended: Whether an epoch ended at whose end it looked for one.
-        stopped: Whether a criterion was met at the end of an epoch.
         epochs: The losses of the epochs that are under way.
     """
 
@@ -47,7 +46,7 @@ class Watch:
         self.stopper = EarlyStopper(criterion, strict=False)
         self.depth, self.before, self.earlier = depth, before, 0
         self.phase = self.training = ""
-        self.stand_in = self.seen = self.ended = self.stopped = False
+        self.stand_in = self.seen = self.ended = False
         self.best: float | None = None
         self.best_weights: dict[str, Any] | None = None
         self.epochs: OpenEpochs[StepLosses] = OpenEpochs()
