@@ -3,7 +3,7 @@
 - Check an argument: `whole_number`, `real_number`, `one_of`, `instance_of`, `subclass_of`, `list_of`, `function`,
   `file_path`, `writable`, `batch_weight`; and guess what a user meant: `did_you_mean`.
 - Ask what another callback is and does: `handles`, `handlers`, `handling`, `unwrap`, `overlaps`; name
-  callbacks: `by_unique_name`.
+  callbacks: `by_unique_name`; show in which order all of them run, and why: `plan_of`.
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
 - Go through one or several models or optimizers: `by_name`; all their parameters or gradients: `named_tensors`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; split a batch as the core's phases do:
@@ -45,6 +45,7 @@ from treadle.loop.inner.open_epochs import OpenEpochs
 from treadle.loop.position import position_of
 from treadle.loop.update.under_way import keep_gradients, state_of_update, update_under_way
 from treadle.ordering.handlers import handlers, handles
+from treadle.ordering.plan import plan_of
 from treadle.phases import phase_key, phase_label
 from treadle.state.numbers.device_number import DeviceNumber
 from treadle.state.numbers.mean import Mean
@@ -92,6 +93,7 @@ __all__ = [
     "overlaps",
     "phase_key",
     "phase_label",
+    "plan_of",
     "position_of",
     "preserved_random_state",
     "preserved_state",

@@ -5,8 +5,13 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from treadle import Learner, PropDict, toy_learner
+from treadle import Callback, Learner, PropDict, toy_learner
 from treadle.testing.comparison.changes import Moment
+
+
+class Hoarder(Callback):
+    def __init__(self) -> None:
+        self.kept = {"settings": {"lr": 0.1}}
 
 
 def gan() -> Learner:
@@ -163,6 +168,14 @@ def test_being_replaced_by_its_equal_counts_only_where_that_is_asked_for():
     learner.step.loss = learner.step.loss.detach().clone().requires_grad_(learner.step.loss.requires_grad)
     assert len(before.changes(Moment(learner))) == 1
     assert before.changes(Moment(learner), strict=False) == []
+
+
+def test_values_inside_of_values_are_compared_by_what_they_are():
+    learner = toy_learner(hoarder := Hoarder())
+    before = Moment(learner)
+    assert before.changes(Moment(learner)) == []
+    hoarder.kept["settings"]["lr"] = 0.2
+    assert [change.part.what for change in before.changes(Moment(learner))] == ["the attribute `kept` of Hoarder"]
 
 
 def test_settings_of_torch_count():

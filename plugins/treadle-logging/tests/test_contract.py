@@ -6,6 +6,7 @@ from treadle_logging import (
     LogHistograms,
     LogHyperParams,
     LogMetrics,
+    LogRun,
     LogTraces,
     LogVisualization,
 )
@@ -75,3 +76,11 @@ class TestLogVisualization(CallbackContract):
 
     def make(self):
         return LogVisualization(lambda step: step.xs[None] / 100, Nowhere())
+
+
+class TestLogRun(CallbackContract):
+    options = 'hyperparams={"lr": 0.1}'
+    settings = {"nbatches": 4}
+
+    def make(self):
+        return LogRun(Nowhere(), hyperparams={"lr": 0.1})

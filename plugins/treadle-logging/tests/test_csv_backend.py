@@ -37,7 +37,7 @@ def test_the_rest_is_not_supported(tmp_path, warnings) -> None:
     assert rows(tmp_path / "log.csv") == [["tag", "iteration", "value"]]
     assert warnings == [
         "CSVBackend does not support Histogram, so 'Weights' and others of its kind are not logged there. "
-        "It takes: Value, Text."
+        "It takes: Value, Text, HyperParams."
     ]
 
 

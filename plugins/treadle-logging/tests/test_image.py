@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -89,3 +91,11 @@ def test_a_figure_of_pyplot_stays_open() -> None:
 def test_an_image_stays_itself() -> None:
     image = Image(torch.zeros(1, 1, 1))
     assert to_image(image) is image
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_png_file_keeps_every_pixel(channels: int) -> None:
+    pixels = torch.arange(channels * 6, dtype=torch.uint8).reshape(channels, 2, 3)
+    picture = PIL.Image.open(io.BytesIO(Image(pixels).png))
+    picture.load()
+    assert torch.equal(to_image(picture).data, pixels)

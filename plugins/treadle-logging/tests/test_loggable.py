@@ -98,3 +98,19 @@ def test_a_file_needs_a_path_and_bytes_or_str() -> None:
 def test_loggables_are_frozen(loggable: Loggable) -> None:
     with pytest.raises(AttributeError):
         loggable.data = 3  # type: ignore[attr-defined]
+
+
+def test_the_bins_of_a_histogram_count_every_finite_number() -> None:
+    counts, edges = Histogram([-1.0, 0.0, 0.0, 3.0, float("inf"), float("nan")]).bins(4)
+    assert (counts, edges) == ([1, 2, 0, 1], [-1.0, 0.0, 1.0, 2.0, 3.0])
+
+
+def test_equal_numbers_are_in_one_bin() -> None:
+    counts, edges = Histogram([2.0, 2.0]).bins(2)
+    assert sum(counts) == 2
+    assert edges[0] <= 2.0 <= edges[-1]
+
+
+def test_a_histogram_without_a_finite_number_has_no_bins() -> None:
+    with pytest.raises(ArgumentValueError, match=r"has no finite number\.\nFix: log it where there are some"):
+        Histogram([float("nan")]).bins()

@@ -2,12 +2,19 @@
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import api_pb2, list_session_groups
+from tensorboard.plugins.hparams.backend_context import Context
 from treadle import TrainingPhase, ValidationPhase, toy_learner
 from treadle_logging import (
     Image,
     LogHistograms,
     LogHyperParams,
     LogMetrics,
+    LogRun,
     LogTraces,
     LogVisualization,
 )
@@ -71,3 +78,29 @@ class Failing:
         if self.left < 0:
             raise RuntimeError("a cosmic ray")
         return (yhats - ys).abs().mean()
+
+
+def test_settings_and_last_metrics_of_runs_make_one_table(tmp_path) -> None:
+    losses = {}
+    for rate in (0.125, 0.25):
+        with TensorBoardBackend(tmp_path / str(rate)) as backend:
+            loggers = LogMetrics(backend), LogRun(backend, hyperparams={"lr": rate, "optimizer": "sgd", "amp": False})
+            learner = toy_learner(Recorder(), Metrics(), *loggers, nbatches=2)
+            learner.fit(2)
+        losses[rate] = rounded([learner.cbstate.metricsepoch[ValidationPhase()]["Loss"].last[1]])[0]
+
+    # What the HParams tab shows, by TensorBoard's own reader.
+    runs = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    context = TBContext(data_provider=MultiplexerDataProvider(runs, str(tmp_path)))
+    every_status = list(api_pb2.Status.values())
+    request = api_pb2.ListSessionGroupsRequest(slice_size=10, allowed_statuses=every_status)
+    request.aggregation_type = api_pb2.AGGREGATION_AVG
+    table = list_session_groups.Handler(RequestContext(), Context(context), "", request).run()
+    rows = {}
+    for row in table.session_groups:
+        metrics = {metric.name.tag: metric.value for metric in row.metric_values}
+        rate = row.hparams["lr"].number_value
+        rows[rate] = metrics["Epoch/ValidationPhase/Metrics/Loss"]
+        assert (row.hparams["optimizer"].string_value, row.hparams["amp"].bool_value) == ("sgd", False)
+    assert rows == losses
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["0.125", "0.25"]  # and no folder beside the runs'

@@ -9,6 +9,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
+from treadle.arguments import not_a_learner
 from treadle.callback import Callback
 from treadle.events import BackwardBegin, BackwardEnd, Hook, LossBegin, UpdateBegin, UpdateEnd, subclasses
 from treadle.operations import Accumulate, Backward, FinalizeGradients, Loss, Update
@@ -16,6 +17,7 @@ from treadle.ordering.graph import Ordering
 from treadle.ordering.handlers import known_hooks
 from treadle.phases import EvaluationPhase, Phase, PredictionPhase, TrainingPhase, ValidationPhase
 from treadle.plugins.discovery import distribution_of
+from treadle.state.views.learner_view import learner_of
 
 #: What a step of validation or evaluation leaves out, and what one of prediction leaves out.
 TRAINING_ONLY = (Accumulate, BackwardBegin, Backward, BackwardEnd, FinalizeGradients, UpdateBegin, Update, UpdateEnd)
@@ -183,6 +185,23 @@ class Plan:
             "<table><thead><tr><th>Phase</th><th>Event</th><th>Callbacks, in order</th></tr></thead>"
             f"<tbody>{rows}</tbody></table><ul>{reasons}</ul>"
         )
+
+
+def plan_of(learner: Any) -> Plan:
+    """The plan of a learner, or of the learner that a callback has a view of.
+
+    Example:
+        >>> from treadle import CustomCallback, FitBegin, toy_learner
+        >>> show = CustomCallback(lambda learner: print(plan_of(learner).rows), FitBegin)
+        >>> _ = toy_learner(show).fit(1)
+        [('', 'on_fit_begin', (<CustomCallback(<lambda>, FitBegin)>,))]
+    """
+    try:
+        plan = learner_of(learner).plan
+    except AttributeError:
+        raise not_a_learner(learner, "plan_of(learner)") from None
+    shown: Plan = plan()
+    return shown
 
 
 def dispatched(hook: type[Hook], phase: type[Phase] | None) -> bool:

@@ -15,6 +15,7 @@ from treadle.authoring import file_path, one_of
 from treadle.errors import ArgumentValueError
 
 from treadle_logging.backend import BackendClosedError, LogChangedError, LoggerBackend, path_errors
+from treadle_logging.hyperparams import HyperParams
 from treadle_logging.loggable import Loggable, Text, Value
 
 HEADER = ("tag", "iteration", "value")
@@ -25,7 +26,7 @@ class LogExistsError(TreadleError, FileExistsError):
 
 
 class CSVBackend(LoggerBackend):
-    r"""Write values and texts to a CSV file with a row each: tag, iteration, value.
+    r"""Write values, texts and hyperparameters to a CSV file with a row each: tag, iteration, value.
 
     The tag is the groups and the name joined by `/`. A number is written so that reading it gives
     the same 64-bit float. The file is made at once, with its folder; rows are on disk after `flush`,
@@ -59,7 +60,7 @@ class CSVBackend(LoggerBackend):
         Epoch/ValidationPhase/Metrics/Loss,1,159.0...
     """
 
-    supported = (Value, Text)
+    supported = (Value, Text, HyperParams)
 
     def __init__(self, path: str | PathLike[str], *, append: bool = False, overwrite: bool = False) -> None:
         self.path = file_path(path or None, "CSVBackend(path)", 'CSVBackend("log.csv")')
@@ -106,6 +107,8 @@ class CSVBackend(LoggerBackend):
             self._rows.writerow((self.tag(name, group), i, repr(loggable.number)))
         elif isinstance(loggable, Text):
             self._rows.writerow((self.tag(name, group), i, loggable.data))
+        elif isinstance(loggable, HyperParams):
+            self._rows.writerows((self.tag(key, (*group, name)), i, value) for key, value in loggable.data.items())
 
     def flush(self) -> None:
         self._check_open()

@@ -116,6 +116,23 @@ class Histogram(Loggable):
         dtype = data.dtype if data.dtype == torch.float64 else torch.float32
         return data.reshape(-1).to("cpu", dtype)
 
+    def bins(self, count: int = 64) -> tuple[list[int], list[float]]:
+        """How many of the finite numbers fall into bins of equal width, and the edges of the bins, one more.
+
+        Raises:
+            ArgumentValueError: if no number is finite.
+
+        Example:
+            >>> Histogram([0.0, 1.0, 3.0, 4.0, float("nan")]).bins(2)
+            ([2, 2], [0.0, 2.0, 4.0])
+        """
+        values = self.values.double()
+        finite = values[torch.isfinite(values)]
+        if not len(finite):
+            raise ArgumentValueError("Histogram(data) has no finite number.\nFix: log it where there are some.")
+        counts, edges = torch.histogram(finite, count)
+        return [int(number) for number in counts.tolist()], edges.tolist()
+
 
 @dataclass(frozen=True, eq=False)
 class Graph(Loggable):

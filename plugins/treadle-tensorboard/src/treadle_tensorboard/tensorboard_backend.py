@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from loguru import logger
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from torch.utils.tensorboard import SummaryWriter
 from treadle.authoring import did_you_mean, file_path, instance_of, preserved_random_state, real_number, whole_number
 from treadle.errors import ArgumentTypeError, ArgumentValueError
@@ -23,6 +24,7 @@ from treadle_logging import (
     File,
     Graph,
     Histogram,
+    HyperParams,
     Image,
     LogChangedError,
     Loggable,
@@ -54,7 +56,7 @@ class TensorBoardBackend(LoggerBackend):
     The tag is the groups and the name joined by `/`. Numbers are stored as 32-bit floats, as
     TensorBoard does; a `Text` gets the tag `<tag>/text_summary`; a `File` is shown if it is text, and
     otherwise not supported; a `Graph` has neither tag nor iteration, and the last one counts. In a
-    histogram only finite numbers are counted.
+    histogram only finite numbers are counted. `HyperParams` make the run a row of the HParams tab.
 
     Args:
         logdir: The folder of the run; created if it does not exist. With a folder for each run,
@@ -102,7 +104,7 @@ class TensorBoardBackend(LoggerBackend):
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         return f"TensorBoardBackend({self.logdir!r}{options})"
 
-    supported = (Value, Text, Image, Audio, Histogram, Graph, File)
+    supported = (Value, Text, Image, Audio, Histogram, Graph, File, HyperParams)
 
     def log(self, loggable: Loggable, name: str, i: int, group: tuple[str, ...]) -> None:
         writer, tag = self._open(), self.tag(name, group)
@@ -121,6 +123,8 @@ class TensorBoardBackend(LoggerBackend):
                 add_graph(writer, loggable)
             case File():
                 add_file(writer, loggable, tag, i)
+            case HyperParams():
+                self._hyperparams(writer, loggable)
 
     def flush(self) -> None:
         self._open().flush()
@@ -155,6 +159,16 @@ class TensorBoardBackend(LoggerBackend):
                 f"Fix: make a new one, which adds to the same run:\n    TensorBoardBackend({self.logdir!r})"
             )
         return self._writer
+
+    def _hyperparams(self, writer: SummaryWriter, hyperparams: HyperParams) -> None:
+        """Write what makes a row of the table; its metrics are the last values of this folder's scalars.
+
+        `SummaryWriter.add_hparams` would make a folder of its own, with copies of the metrics.
+        """
+        # The folder is the row's name: without one, runs with equal values would share a row.
+        start = hparams_pb(dict(hyperparams.data), trial_id=self.logdir)
+        assert writer.file_writer is not None  # it is there until the writer is closed
+        writer.file_writer.add_summary(Summary.FromString(start.SerializeToString()))
 
     def _histogram(self, writer: SummaryWriter, histogram: Histogram, tag: str, i: int) -> None:
         values = histogram.values

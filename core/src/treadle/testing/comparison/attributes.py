@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -51,7 +51,7 @@ def shallow(value: Any, depth: int) -> Any:
     if isinstance(value, torch.Tensor):
         return FrozenTensor(value, content=value.numel() <= MAX_ELEMENTS)
     if isinstance(value, CONTAINERS) and depth:
-        items = [*value.items()] if isinstance(value, Mapping) else [*value]
+        items = [*chain(*value.items())] if isinstance(value, Mapping) else [*value]
         return [shallow(item, depth - 1) for item in items]
     return id(value)
 

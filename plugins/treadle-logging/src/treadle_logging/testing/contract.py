@@ -80,10 +80,10 @@ def check_backend(make: Make, *, read: Read | None = None, skip: dict[str, str] 
         ...             yield row["tag"], int(row["iteration"]), float(row["value"])
         >>> print(check_backend(lambda folder: CSVBackend(folder / "log.csv", append=True), read=read))
         CSVBackend: 11 checks run, 0 skipped, 0 failed
-          passed   supported   It names the kinds of loggable that it takes: 2 kinds
-          passed   kinds       It takes every form of the kinds that it supports: 5 loggables
+          passed   supported   It names the kinds of loggable that it takes: 3 kinds
+          passed   kinds       It takes every form of the kinds that it supports: 6 loggables
           passed   refusals    What it cannot take is refused by UnsupportedLoggable and reported once: 6 kinds
-          passed   unchanged   Logging leaves the random generators, the data and the model as they were: 5 loggables
+          passed   unchanged   Logging leaves the random generators, the data and the model as they were: 6 loggables
           passed   numbers     Numbers come back under their tag and iteration, in their order: 18 numbers
           passed   not_finite  Numbers that are not finite never become other numbers: 3 numbers
           passed   names       Every name is taken, or refused by name, and no two share a tag: 11 names

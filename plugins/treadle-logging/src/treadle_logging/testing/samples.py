@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from treadle_logging.audio import Audio
+from treadle_logging.hyperparams import HyperParams
 from treadle_logging.image import Image
 from treadle_logging.loggable import File, Graph, Histogram, Loggable, Text, Value
 
@@ -48,6 +49,9 @@ def samples() -> dict[type[Loggable], dict[str, Loggable]]:
         File: {
             "File of text": File("config.toml", "lr = 0.1\nseed = 3\n"),
             "File of bytes": File("weights.bin", b"\xff\x00"),
+        },
+        HyperParams: {
+            "HyperParams of every type": HyperParams({"lr": 0.1, "layers": 3, "optimizer": "sgd", "amp": True}),
         },
     }
 
