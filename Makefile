@@ -43,6 +43,8 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(PY) -m mypy
+	$(PY) -m mypy --platform win32 core/src/treadle/system.py
+	$(PY) -m mypy --platform darwin core/src/treadle/system.py
 
 docs: $(STAMP)
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -37,4 +37,4 @@ runs = Path("runs/digits")
 recorded = learner.cbstate.metricsepoch
 recorded.to_csv(runs / "history.csv")
 recorded.plot(runs / "curves.png")
-(runs / "plan.svg").write_text(learner.plan().svg())
+(runs / "plan.svg").write_text(learner.plan().svg(), encoding="utf-8")

@@ -19,6 +19,8 @@
   `models_by_name`, `refuse_unsaveable_model`.
 - Make plain values and named tensors of a state, for a file: `flatten`, `unflatten`, `has_state`,
   `refuse_unsaveable`.
+- Write files that outlast a crash, on every system: `flush_file`, `flush_folder`, `rename`; share them with other
+  processes: `lock`, `removes_open_files`, `is_running`.
 
 The first-party plugins import these names and no others from inside the core, so whatever they do, yours can do.
 """
@@ -58,6 +60,7 @@ from treadle.state.run.model_state import load_model_state, model_state, models_
 from treadle.state.run.objects.preserved import preserved_state
 from treadle.state.run.run_state import RunState
 from treadle.state.run.values import flatten, has_state, refuse_unsaveable, unflatten
+from treadle.system import flush_file, flush_folder, is_running, lock, removes_open_files, rename
 
 __all__ = [
     "DeviceNumber",
@@ -73,6 +76,8 @@ __all__ = [
     "did_you_mean",
     "file_path",
     "flatten",
+    "flush_file",
+    "flush_folder",
     "function",
     "generator_paths",
     "handlers",
@@ -81,10 +86,12 @@ __all__ = [
     "has_state",
     "in_this_process",
     "instance_of",
+    "is_running",
     "keep_gradients",
     "length_of",
     "list_of",
     "load_model_state",
+    "lock",
     "map_tensors",
     "model_state",
     "models_by_name",
@@ -102,6 +109,8 @@ __all__ = [
     "refuse_unsaveable",
     "refuse_unsaveable_model",
     "refuse_unsaveable_run",
+    "removes_open_files",
+    "rename",
     "split_batch",
     "state_of_update",
     "subclass_of",

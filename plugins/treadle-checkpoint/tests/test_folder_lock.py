@@ -113,7 +113,7 @@ def test_the_lock_is_held_while_a_fit_is_under_way_or_an_epoch_alone(tmp_path):
 @pytest.fixture
 def no_locks(monkeypatch):
     """A file system that has no locks."""
-    monkeypatch.setattr(folder_lock, "locked_now", lambda descriptor: None)
+    monkeypatch.setattr(folder_lock, "lock", lambda descriptor: None)
 
 
 def written_by(folder, **holder):

@@ -2,20 +2,18 @@
 
 What is written goes beside the target under a hidden name, is flushed to the disk, and only then gets its own
 name, in one step of the file system. Whoever is killed in between leaves a hidden remainder and nothing else.
-
-Windows flushes only what is open for writing, cannot open a folder, and renames nothing that is open or mapped into
-memory; so files are opened for writing to be flushed, folders are flushed where that is possible, and nothing keeps a
-file open or mapped.
+Nothing keeps a file open or mapped into memory, since Windows renames none that is.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from treadle.authoring import flush_file, flush_folder, rename
 
 #: How the hidden names end.
 UNFINISHED = ".unfinished"
@@ -40,7 +38,7 @@ def whole_file(target: Path) -> Iterator[Path]:
     try:
         yield path
         flush_file(path)
-        os.replace(path, target)
+        rename(path, target)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -58,7 +56,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         for file in sorted(path.iterdir()):
             flush_file(file)
         flush_folder(path)
-        os.rename(path, target)
+        rename(path, target)
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise
@@ -71,7 +69,7 @@ def remove_folder(target: Path) -> None:
         target.unlink()
         return
     path = hidden(target)
-    os.rename(target, path)
+    rename(target, path)
     shutil.rmtree(path)
 
 
@@ -87,23 +85,3 @@ def clear_remainders(folder: Path) -> None:
 def hidden(target: Path) -> Path:
     """An unused name beside the target."""
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}{UNFINISHED}")
-
-
-def flush_file(path: Path) -> None:
-    """Wait until a file is on the disk."""
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
-
-
-def flush_folder(path: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the system can do that."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:  # nor does every file system flush them
-        pass
-    finally:
-        os.close(descriptor)

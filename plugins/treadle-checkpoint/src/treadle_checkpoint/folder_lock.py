@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import socket
-import sys
 import weakref
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from treadle.authoring import is_running, lock, removes_open_files
 from treadle.errors import CheckpointError
 
 from treadle_checkpoint.errors import FolderInUseError
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 #: The file in the folder that is locked while a fit is under way, with who holds it.
 LOCK = ".lock"
-
-#: Where the byte is that is locked on Windows, where what is locked cannot be read.
-FAR = 1 << 20
 
 
 class FolderLock:
@@ -70,11 +61,11 @@ class FolderLock:
 
     def _take(self, descriptor: int) -> None:
         """Lock an open file, unless it was removed meanwhile by who held it before."""
-        locked, holder = locked_now(descriptor), read_holder(descriptor)
+        locked, holder = lock(descriptor), read_holder(descriptor)
         if locked is False or (locked is None and may_be_alive(holder, self.path)):
             raise self._in_use(holder, sure=locked is False)
         with suppress(FileNotFoundError):
-            if sys.platform == "win32" or os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
+            if not removes_open_files() or os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, json.dumps(myself()).encode())
                 self._descriptor = descriptor
@@ -86,14 +77,14 @@ class FolderLock:
         if descriptor is None:
             return
         try:
-            if sys.platform != "win32":
+            if removes_open_files():
                 with suppress(OSError):
                     self.path.unlink()
         finally:  # also where an interrupt came: a lock that nobody remembers would hold the folder for ever
             self._descriptor = None
             HELD.discard(self)
             os.close(descriptor)
-        if sys.platform == "win32":  # where what is open cannot be removed
+        if not removes_open_files():
             with suppress(OSError):
                 self.path.unlink()
 
@@ -121,31 +112,15 @@ HELD: weakref.WeakSet[FolderLock] = weakref.WeakSet()
 
 def forget_locks() -> None:
     """Close what a forked process has inherited; the process that it was forked from keeps its locks."""
-    for lock in list(HELD):
-        if lock._descriptor is not None:
-            os.close(lock._descriptor)
-            lock._descriptor = None
+    for held in list(HELD):
+        if held._descriptor is not None:
+            os.close(held._descriptor)
+            held._descriptor = None
     HELD.clear()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=forget_locks)
-
-
-def locked_now(descriptor: int) -> bool | None:
-    """Lock an open file; False if it is locked already, None if this file system has no locks."""
-    try:
-        if sys.platform == "win32":
-            os.lseek(descriptor, FAR, os.SEEK_SET)
-            try:
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            finally:
-                os.lseek(descriptor, 0, os.SEEK_SET)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return False if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK) else None
-    return True
 
 
 def read_holder(descriptor: int) -> dict[str, Any]:
@@ -161,17 +136,11 @@ def read_holder(descriptor: int) -> dict[str, Any]:
 
 def may_be_alive(holder: dict[str, Any], path: Path) -> bool:
     """Whether who is said to hold a lock may be alive, where the system does not say it."""
-    if not holder or holder["host"] != socket.gethostname() or sys.platform == "win32":
+    if not holder or holder["host"] != socket.gethostname():
         return bool(holder)
     if holder["pid"] == os.getpid():  # or a process that had this number before
-        return any(lock.path.resolve() == path.resolve() for lock in HELD)
-    try:
-        os.kill(holder["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+        return any(held.path.resolve() == path.resolve() for held in HELD)
+    return is_running(holder["pid"]) is not False
 
 
 def myself() -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from loguru import logger
-from treadle.authoring import RunState, flatten, unflatten
+from treadle.authoring import RunState, flatten, flush_file, unflatten
 from treadle.errors import CheckpointError, DamagedCheckpointError
 
-from treadle_checkpoint.durable import flush_file, whole_folder
+from treadle_checkpoint.durable import whole_folder
 from treadle_checkpoint.errors import NoCheckpointError, damaged
 from treadle_checkpoint.folder import numbered
 from treadle_checkpoint.manifest import (

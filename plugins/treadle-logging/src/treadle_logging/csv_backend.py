@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from treadle import TreadleError
-from treadle.authoring import file_path, one_of
+from treadle.authoring import file_path, flush_file, one_of
 from treadle.errors import ArgumentValueError
 
 from treadle_logging.backend import BackendClosedError, LogChangedError, LoggerBackend, path_errors
@@ -123,7 +123,7 @@ class CSVBackend(LoggerBackend):
     def position(self) -> dict[str, int]:
         """The length of the file in bytes, and a checksum of them; both are on the disk then."""
         self.flush()
-        os.fsync(self._file.fileno())
+        flush_file(self.path)
         self._checksum = checksum(self.path, self.path.stat().st_size, self._checksum)
         return dict(zip(("bytes", "crc32"), self._checksum, strict=True))
 

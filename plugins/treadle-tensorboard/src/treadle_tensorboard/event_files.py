@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 from torch.utils.tensorboard import SummaryWriter
+from treadle.authoring import flush_file
 
 #: What a record at the beginning of our files says, which readers of event files pass over.
 MARK = "TensorBoardBackend of treadle_tensorboard"
@@ -37,8 +37,7 @@ def lengths(folder: Path) -> dict[str, int]:
     """The lengths of our event files in bytes, which are on the disk then, by their names."""
     found = {}
     for path in event_files(folder):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        flush_file(path)
         found[path.name] = path.stat().st_size
     return found
 
