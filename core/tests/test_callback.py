@@ -69,6 +69,7 @@ def test_the_defaults_declare_nothing() -> None:
     assert (dict(callback.state_access), tuple(callback.run_after)) == ({}, ())
     assert (callback.resolve_conflict(Counter()), callback.state_dict()) == (NotDefined(), {})
     assert callback.load_state_dict({}) is None
+    assert (callback.guard, callback.essential) == (False, False)
     assert (callback.optional_state, callback.hyperparameters, callback.move_data) == (False, (), None)
     assert callback.weights_in_validation is None
     assert callback.wrapped is None
@@ -321,6 +322,7 @@ BAD = {
     "Callback.guard = None": (lambda: with_class(guard=None), "not True or False"),
     "Callback.guard = 'yes'": (lambda: with_class(guard="yes"), "not True or False"),
     "Callback.guard_fix = 3": (lambda: with_class(guard_fix=3), "not a text"),
+    "Callback.essential = 1": (lambda: with_class(essential=1), "not True or False"),
     "Callback.skips_updates = 1": (lambda: with_class(skips_updates=1), "not True or False"),
     "Callback.every_backward = 1": (lambda: with_class(every_backward=1), "not True or False"),
     "Callback.optional_state = 1": (lambda: with_class(optional_state=1), "not True or False"),

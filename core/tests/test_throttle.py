@@ -271,6 +271,7 @@ FACETS = {
     "run_after": ("recorder",),
     "guard": True,
     "guard_fix": "count its steps",
+    "essential": True,
     "skips_updates": True,
     "every_backward": True,
     "optional_state": True,

@@ -2,8 +2,8 @@
 
 - Check an argument: `whole_number`, `real_number`, `one_of`, `instance_of`, `subclass_of`, `list_of`, `function`,
   `file_path`, `writable`, `batch_weight`; and guess what a user meant: `did_you_mean`.
-- Ask what another callback is and does: `handles`, `handlers`, `handling`, `unwrap`, `overlaps`; name
-  callbacks: `by_unique_name`; show in which order all of them run, and why: `plan_of`.
+- Ask what another callback is and does: `handles`, `handlers`, `handling`, `unwrap`, `overlaps`,
+  `why_no_observer`; name callbacks: `by_unique_name`; show in which order all of them run, and why: `plan_of`.
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
 - Go through one or several models or optimizers: `by_name`; all their parameters or gradients: `named_tensors`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; split a batch as the core's phases do:
@@ -47,6 +47,7 @@ from treadle.loop.inner.open_epochs import OpenEpochs
 from treadle.loop.position import position_of
 from treadle.loop.update.under_way import keep_gradients, state_of_update, update_under_way
 from treadle.ordering.handlers import handlers, handles
+from treadle.ordering.observers import why_no_observer
 from treadle.ordering.plan import plan_of
 from treadle.phases import phase_key, phase_label
 from treadle.state.numbers.device_number import DeviceNumber
@@ -118,5 +119,6 @@ __all__ = [
     "unwrap",
     "update_under_way",
     "whole_number",
+    "why_no_observer",
     "writable",
 ]

@@ -141,6 +141,8 @@ class Callback:
             phases that its handlers name and, where they name none, every training phase. Default: False.
         guard_fix: What else its user can do about such a phase, for the message: "count its steps:" and, on a line of
             its own, the code. Default: nothing.
+        essential: Whether its errors always end the fit, also with `Learner(..., observer_errors="warn")`: of one that
+            stops the training, checks it or saves it. Default: False.
         skips_updates: Whether it skips updates whose gradients are not finite, as a gradient scaler does. A guard that
             refuses such gradients leaves them to it. Default: False.
         every_backward: Whether its handlers of `BackwardBegin` and `BackwardEnd` are also called around a backward pass
@@ -183,6 +185,7 @@ class Callback:
     run_after: Iterable[type[Callback] | str] = ()
     guard: bool = False
     guard_fix: str = ""
+    essential: bool = False
     skips_updates: bool = False
     every_backward: bool = False
     optional_state: bool = False

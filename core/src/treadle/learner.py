@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
-from treadle.arguments import SHORT, instance_of, not_a_learner, whole_number
+from treadle.arguments import SHORT, instance_of, not_a_learner, one_of, whole_number
 from treadle.callback import Callback, unwrap
+from treadle.dispatch.call import RAISE, WARN
 from treadle.dispatch.dispatcher import Dispatcher, Handle
 from treadle.dispatch.runners import CallbackRunner, LinearRunner
 from treadle.errors import ArgumentTypeError, CallbackError, DataError, FitException, closest
@@ -81,6 +82,8 @@ class Learner:
             mapping of pairs of names to `"first"`, `"second"` (which of them runs first) or `"any"`, or a function
             of two callbacks that returns what `resolve_conflict` returns, or None where it has no opinion.
             It is kept when the callbacks change. Default: none.
+        observer_errors: What happens to an error of a callback that only watches: "raise" ends the fit, with "warn" it
+            is reported and the fit goes on. `plan().observers` are these callbacks. Default: "raise".
 
     Attributes:
         model: The module, or a `PropDict` of modules.
@@ -92,6 +95,7 @@ class Learner:
         step: A `PropDict`, the state of the last step; what is in it depends on the phase.
         callbacks: The callbacks, in the order given.
         cbstate: A `PropDict` in which callbacks keep state for other callbacks.
+        observer_errors: What happens to errors of callbacks that only watch.
         progress: How far the training has come, a `Progress`.
 
     Raises:
@@ -111,6 +115,7 @@ class Learner:
 
     current: Handle
     runner: CallbackRunner
+    observer_errors: Literal["raise", "warn"]
     params: PropDict
     progress: Progress
     position: Position
@@ -131,10 +136,13 @@ class Learner:
         runner: CallbackRunner | None = None,
         split: Callable[[Any], tuple[Any, Any]] | None = None,
         resolve: Resolve = None,
+        observer_errors: Literal["raise", "warn"] = "raise",
     ) -> None:
         runner = LinearRunner() if runner is None else runner
         instance_of(runner, "runner", CallbackRunner, "Learner(..., runner=LinearRunner())")  # type: ignore[type-abstract]
-        vars(self).update(runner=runner, progress=Progress(), position=Position(), loop=InnerLoop(self))
+        one_of(observer_errors, "observer_errors", (RAISE, WARN))
+        vars(self).update(runner=runner, observer_errors=observer_errors)
+        vars(self).update(progress=Progress(), position=Position(), loop=InnerLoop(self))
         self.lossfn = lossfn
         self.split = split
         self.data = as_data(data)  # a mapping of its own, also if one of another learner is passed
@@ -364,7 +372,7 @@ class Learner:
             No callbacks: nothing runs beside the loop itself.
         """
         shown = None if phases is None else tuple(type(phase) for phase in as_phases(phases))
-        return Plan(self.ordering, shown)
+        return Plan(self.ordering, shown, observer_errors=self.observer_errors == WARN)
 
     def set_callbacks(self, callbacks: Iterable[Callback | str]) -> None:
         """Use these callbacks instead of the present ones. If they are refused, nothing changes.
@@ -439,7 +447,14 @@ class Learner:
         for callback in callbacks:
             check_callback_instance(callback)
         optimizer = torch.optim.Adam if self.optimizer is None else self.optimizer
-        trial = Learner(self.model, self.lossfn, optimizer=optimizer, use_default_callbacks=False, split=self.split)
+        trial = Learner(
+            self.model,
+            self.lossfn,
+            optimizer=optimizer,
+            use_default_callbacks=False,
+            split=self.split,
+            observer_errors=self.observer_errors,
+        )
         trial._resolve = self._resolve
         trial._use(callbacks, self._modules)
         return trial
@@ -534,6 +549,7 @@ FIXED = {
     "models": "set the model:\n    learner.model = model",
     "optimizers": "set the optimizer:\n    learner.optimizer = optimizer",
     "runner": "pass it when the learner is made:\n    Learner(..., runner=ThreadedRunner())",
+    "observer_errors": 'pass it when the learner is made:\n    Learner(..., observer_errors="warn")',
     "progress": "make another learner, which counts from 0, or set one of its fields:\n    learner.progress.epochs = 0",
     "position": "leave it to the loop.",
     "loop": "leave it as it is.",

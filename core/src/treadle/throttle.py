@@ -198,6 +198,7 @@ class ConditionalCallback(Callback):
     run_after = forwarded("run_after")
     guard = forwarded("guard")
     guard_fix = forwarded("guard_fix")
+    essential = forwarded("essential")
     skips_updates = forwarded("skips_updates")
     every_backward = forwarded("every_backward")
     optional_state = forwarded("optional_state")

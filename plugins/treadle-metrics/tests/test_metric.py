@@ -1,4 +1,5 @@
 import functools
+import re
 
 import pytest
 import torch
@@ -146,6 +147,7 @@ def test_an_error_of_the_function_is_passed_on_with_the_metrics_name(learner, ou
     with pytest.raises(RuntimeError, match="no such class") as info:
         measured(learner, outputs, broken, [([1.0], [0.0])])
     assert info.value.__notes__[0] == "Raised by the metric 'Broken'."
+    assert re.fullmatch(r"Raised by Metrics.* in on_step_end, \w+, epoch \d, step 1\.", info.value.__notes__[1])
 
 
 def test_a_lambda_needs_a_name():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,8 +18,12 @@ from treadle.throttle import CallbackCondition, ConditionalCallback
 if TYPE_CHECKING:
     from treadle.learner import Learner
 
-#: How the note begins that says who raised an exception.
+#: What a learner does with the errors of observers; see `dispatch.roles.observers`.
+RAISE, WARN = "raise", "warn"
+
+#: How the note begins that says who raised an exception, and the note as a whole: other notes may begin so as well.
 RAISED_BY = "Raised by "
+NOTE = re.compile(rf"{RAISED_BY}.+ in \w+(\.|, \w+, epoch \d+, step \d+\.)")
 
 
 class Call:
@@ -84,14 +89,32 @@ class Call:
             if error.callback is not None:
                 return
             error.callback = self.callback
-        elif any(note.startswith(RAISED_BY) for note in getattr(error, "__notes__", ())):
+        elif notes_of(error):
             return
+        error.add_note(f"{RAISED_BY}{self.owner} in {self.place}.")
+        if self.learner.observer_errors == WARN and self.hook is not Init and not isinstance(error, FitException):
+            why = self.learner.ordering.no_observers.get(self.callback)
+            if why is not None:
+                error.add_note(f'Its errors end a fit, also with observer_errors="{WARN}": {why}.')
+
+    @property
+    def owner(self) -> str:
+        """The callback's name, with its distribution."""
         distribution = distribution_of(self.callback)
-        name = f"{self.callback.name} ({distribution})" if distribution else self.callback.name
+        return f"{self.callback.name} ({distribution})" if distribution else self.callback.name
+
+    @property
+    def place(self) -> str:
+        """Which handler it is, and where the learner stands."""
         place, progress = self.hook.hook, self.learner.progress
         if self.phase is not None:
             place += f", {type(self.phase).__name__}, epoch {progress.epoch}, step {progress.step}"
-        error.add_note(f"{RAISED_BY}{name} in {place}.")
+        return place
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """The notes that say which callback raised an exception."""
+    return [note for note in getattr(error, "__notes__", ()) if NOTE.fullmatch(note)]
 
 
 def wrong_arguments(hook: type[Hook], passed: tuple[Any, ...]) -> ArgumentTypeError:

@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle.callback import Callback
-from treadle.dispatch.call import Call, wrong_arguments
+from treadle.dispatch.call import WARN, Call, wrong_arguments
 from treadle.dispatch.registration import CallbackManager
 from treadle.dispatch.roles.guards import GuardCheck
 from treadle.dispatch.roles.new_gradients import watch_for
+from treadle.dispatch.roles.observers import spare_observers
 from treadle.dispatch.runners import Run, one_after_the_other
 from treadle.dispatch.wrappers import with_callbacks
 from treadle.errors import CallbackError
-from treadle.events import BackwardBegin, BackwardEnd, EpochEnd, Event, Hook, StepEnd
+from treadle.events import BackwardBegin, BackwardEnd, EpochEnd, Event, Hook, Init, StepEnd
 from treadle.loop.loop import equal
 from treadle.operations import Backward, Operation, Update
 from treadle.phases import Phase
@@ -155,10 +156,13 @@ class Dispatcher:
         caller = getattr(self._manager.hook, hook.hook, None)
         implementations = {i.plugin: i for i in caller.get_hookimpls()} if caller is not None else {}
         of = self._manager.implementers
-        return [
+        calls = [
             Call(callback, hook, implementations[of[callback]], self._learner, self._views[callback], phase)
             for callback in self._learner.ordering.order(hook, type(phase) if phase is not None else None)
         ]
+        if self._learner.observer_errors == WARN and hook is not Init:
+            spare_observers(calls)
+        return calls
 
     def compile(self, hook: type[Hook], phase: Phase | None, calls: Sequence[Call]) -> Callable[..., Any]:
         """The function that does a hook with these handlers: dispatches an event, or does an operation."""

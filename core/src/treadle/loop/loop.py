@@ -72,7 +72,9 @@ def fit(learner: Learner, length: Length, data: PropDict) -> FitResult:
             while (phase := length.next_phase(length.counts(rounds), progress.steps)) is not None:
                 epoch_of_fit(learner, length, phase)
                 rounds += 1
-    return FitResult(progress.epochs - epochs, progress.steps - steps, end.cancelled)
+        observers = position.observer_errors
+    observers.warn_of_counts()
+    return FitResult(progress.epochs - epochs, progress.steps - steps, end.cancelled, observers.sorted())
 
 
 def epoch_of_fit(learner: Learner, length: Length, phase: Phase) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from treadle.arguments import not_a_learner
 from treadle.loop.length import Length
+from treadle.loop.progress import ObserverErrors
 from treadle.loop.scope import Scope
 from treadle.loop.update.updates import Updates
 from treadle.state.modes import Modes
@@ -33,6 +34,7 @@ class Position:
             back after it, or None.
         at_start: How things stood right before its first batch was asked for, or None.
         modes: The modes that the models' modules get back after it, or None.
+        observer_errors: What was reported of observers in the fit under way, or outside of all fits.
         passes: What is known of the passes over the data, by their names.
         updates: Which updates the gradients belong to.
         resumed: Whether the learner goes on with a run that was saved.
@@ -48,6 +50,7 @@ class Position:
         "collect",
         "length",
         "modes",
+        "observer_errors",
         "own",
         "partial",
         "passes",
@@ -72,6 +75,7 @@ class Position:
         self.at_start: PassStart | None = None
         self.modes: Modes | None = None
         self.collect: Callable[[Any], object] = bool  # which does nothing
+        self.observer_errors = ObserverErrors()
         self.passes: dict[str, Passes] = {}
         self.updates = Updates()
         self.resumed = False

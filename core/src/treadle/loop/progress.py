@@ -1,4 +1,4 @@
-"""`Progress` and `FitResult`: how far a learner has come, and how a fit went."""
+"""`Progress`, `FitResult` and `ReportedError`: how far a learner has come, and how a fit went."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from treadle.errors import CancelFittingException
 
 if TYPE_CHECKING:
+    from treadle.callback import Callback
     from treadle.phases import Phase
 
 
@@ -44,6 +45,53 @@ class Progress:
         return f"Progress({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 
+@dataclass
+class ReportedError:
+    """The errors of one handler of an observer, which ended no fit; see `Learner(..., observer_errors="warn")`.
+
+    Args:
+        callback: The observer.
+        hook: The name of the handler, such as "on_step_end".
+        error: The first of them, with its note and without its traceback, which was logged.
+        count: How many there were.
+        left_out: Whether the callback was left out of the rest of the fit, since it had failed too often.
+    """
+
+    callback: Callback
+    hook: str
+    error: Exception
+    count: int = 1
+    left_out: bool = False
+
+
+class ObserverErrors:
+    """What was reported of observers in one fit.
+
+    Attributes:
+        reports: The errors, by callback and hook.
+        left_out: The callbacks that have failed too often.
+    """
+
+    __slots__ = ("left_out", "reports")
+
+    def __init__(self) -> None:
+        self.reports: dict[tuple[Callback, str], ReportedError] = {}
+        self.left_out: set[Callback] = set()
+
+    def sorted(self) -> tuple[ReportedError, ...]:
+        """The errors, by the names of callbacks and handlers."""
+        return tuple(sorted(self.reports.values(), key=lambda report: (report.callback.name, report.hook)))
+
+    def warn_of_counts(self) -> None:
+        """At the end of a fit: report how often those failed that were not left out."""
+        often = [report for report in self.sorted() if report.count > 1 and not report.left_out]
+        if often:
+            from loguru import logger  # needed rarely, and loaded then
+
+            for report in often:
+                logger.warning(f"{report.callback.name} failed {report.count} times in {report.hook} in this fit.")
+
+
 @dataclass(frozen=True)
 class FitResult:
     """How a fit went. A fit that a callback cancelled is not an error.
@@ -53,6 +101,7 @@ class FitResult:
         steps: Training steps that did.
         cancelled: None, or the `CancelFittingException` with its message and, as `callback`, the
             callback that raised it.
+        observer_errors: With `Learner(..., observer_errors="warn")`, a `ReportedError` for each handler that failed.
 
     Example:
         >>> from treadle import toy_learner
@@ -64,3 +113,9 @@ class FitResult:
     epochs: int
     steps: int
     cancelled: CancelFittingException | None = None
+    observer_errors: tuple[ReportedError, ...] = ()
+
+    def __repr__(self) -> str:
+        """As it is written; `observer_errors` only where there are some."""
+        errors = f", observer_errors={self.observer_errors}" if self.observer_errors else ""
+        return f"FitResult(epochs={self.epochs}, steps={self.steps}, cancelled={self.cancelled!r}{errors})"

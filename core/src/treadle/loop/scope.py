@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from treadle.errors import ArgumentValueError, ThreadError
+from treadle.loop.progress import ObserverErrors
 from treadle.loop.update.updates import Updates
 from treadle.state.models import clear_gradients, gradients_of, put_back_gradients
 from treadle.state.modes import modes_of, put_back_modes, set_modes
@@ -160,7 +161,7 @@ def open_fit(learner: Learner, length: Length, data: PropDict) -> None:
     # A handler may have turned them off, and an interrupt kept it from turning them on again.
     scope.undo.append(functools.partial(torch.set_grad_enabled, torch.is_grad_enabled()))
     length.began = learner.progress.steps
-    scope.set(position, length=length, phases=length.phases, rounds=0)
+    scope.set(position, length=length, phases=length.phases, rounds=0, observer_errors=ObserverErrors())
     if position.resumption is not None:
         position.resumption.begin(length)
         position.resumed = True

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from treadle.ordering.conflicts import (
     shared_state,
 )
 from treadle.ordering.handlers import handlers, known_hooks
+from treadle.ordering.observers import readers, reason
 from treadle.ordering.participants import Group, bits, meetings, participants
 from treadle.ordering.rules.resolutions import (
     Found,
@@ -172,6 +174,20 @@ class Ordering:
                 if hook is not None and lost_part(callback, other, hook, self._resolutions(min(i, j), max(i, j))):
                     found[other] = hook
         return found
+
+    @cached_property
+    def no_observers(self) -> dict[Callback, str]:
+        """The callbacks whose errors end a fit in any case, with the reason; all others are observers."""
+        found = {}
+        for i, callback in enumerate(self.callbacks):
+            why = reason(i, self.callbacks, self._accesses, self.handlers[i], self._shared)
+            if why is not None:
+                found[callback] = why
+        return found
+
+    def readers(self, callback: Callback) -> dict[str, list[Callback]]:
+        """Who reads what an observer writes, by the path."""
+        return readers(self._index[callback], self.callbacks, self._shared)
 
     def wraps(self, callback: Callback, hook: str) -> bool:
         """Whether a callback wraps the hook of that name, so that it stands around all that do not."""

@@ -36,6 +36,7 @@ class Plan:
     Args:
         phases: The types of phase to show. Default: those of `fit`, and every other that a handler names
             and that can be run.
+        observer_errors: Whether errors of observers are reported and end no fit, so that it is shown whose these are.
 
     Example:
         >>> from treadle import Callback, Read, Write, toy_learner
@@ -60,14 +61,21 @@ class Plan:
           Keeper: not installed as a plugin
     """
 
-    def __init__(self, ordering: Ordering, phases: Iterable[type[Phase]] | None = None) -> None:
-        self._ordering = ordering
+    def __init__(
+        self, ordering: Ordering, phases: Iterable[type[Phase]] | None = None, *, observer_errors: bool = False
+    ) -> None:
+        self._ordering, self._observer_errors = ordering, observer_errors
         self._phases = tuple(dict.fromkeys(named_phases(ordering) if phases is None else phases))
 
     @property
     def callbacks(self) -> tuple[Callback, ...]:
         """The callbacks, sorted by name."""
         return self._ordering.callbacks
+
+    @property
+    def observers(self) -> tuple[Callback, ...]:
+        """Those that only watch: with `Learner(..., observer_errors="warn")` their errors end no fit."""
+        return tuple(callback for callback in self.callbacks if callback not in self._ordering.no_observers)
 
     @property
     def rows(self) -> list[tuple[str, str, tuple[Callback, ...]]]:
@@ -123,6 +131,10 @@ class Plan:
             lines += [f"  {hook:<{width}}  {self._shown(hook, ordered)}" for _, hook, ordered in group]
         lines += ["", "Why in this order" if self.edges else "No ordering constraints."]
         lines += [f"  {before.name} before {after.name}: {reason}." for before, after, reason, _ in self.edges]
+        if self._observer_errors:
+            lines += ["", "Whose errors are reported, and end no fit"]
+            lines.append(f"  {', '.join(callback.name for callback in self.observers) or 'nobody'}")
+            lines += [f"  not {callback.name}: {why}" for callback, why in self._ordering.no_observers.items()]
         lines += ["", "Where they come from"]
         for callback in self.callbacks:
             lines.append(f"  {callback.name}: {distribution_of(callback) or 'not installed as a plugin'}")

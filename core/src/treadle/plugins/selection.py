@@ -145,6 +145,7 @@ FACETS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     "name": (lambda value: isinstance(value, str), "a text", 'name = "first"'),
     "guard": (lambda value: isinstance(value, bool), "True or False", "guard = True"),
     "guard_fix": (lambda value: isinstance(value, str), "a text", 'guard_fix = "count its steps"'),
+    "essential": (lambda value: isinstance(value, bool), "True or False", "essential = True"),
     "skips_updates": (lambda value: isinstance(value, bool), "True or False", "skips_updates = True"),
     "every_backward": (lambda value: isinstance(value, bool), "True or False", "every_backward = True"),
     "optional_state": (lambda value: isinstance(value, bool), "True or False", "optional_state = True"),

@@ -100,6 +100,7 @@ class Checkpointer(Callback):
         [3]
     """
 
+    essential = True
     optional_state = True
 
     def __init__(

@@ -54,6 +54,11 @@ class Logger(Callback):
         self._reported: set[tuple[int, str, type, type]] = set()
         self._began = False
 
+    @property
+    def essential(self) -> bool:  # type: ignore[override]
+        """Whether its errors end the fit, also where those of other observers are reported: if it is strict."""
+        return self.strict
+
     def on_fit_begin(self) -> None:
         self._began = True
         self._failures.clear()

@@ -47,6 +47,7 @@ class SanityCheck(Callback):
         ...
     """
 
+    essential = True
     state_access = {"model": Read, "optimizer": Read, "lossfn": Read, "data": Read, "callbacks": Read}
 
     def __init__(self, checks: Iterable[Check] = (), use_default: bool = True) -> None:

@@ -116,6 +116,8 @@ class EarlyStopping(Callback):
         3
     """
 
+    essential = True
+
     def __init__(
         self,
         *criteria: Criterion | int,
