@@ -435,7 +435,7 @@ def content(folder):
     entry = latest(folder).path
     rest = json.loads((entry / "state.json").read_text())
     saved = rest["callbacks"].pop("Checkpointer")
-    assert set(saved["state"]) == {"run", "loss", "newest", "ranking"}
+    assert set(saved["state"]) == {"run", "loss", "losses", "newest", "ranking"}
     model = (entry / "model.safetensors").read_bytes()
     manifest = json.loads((entry / "manifest.json").read_text())
     return json.dumps(rest), model, manifest["epoch"], manifest["steps"], entry.name

@@ -22,6 +22,7 @@ from treadle import (
 )
 from treadle.access import Permission
 from treadle.authoring import (
+    OpenEpochs,
     file_path,
     handlers,
     instance_of,
@@ -34,12 +35,13 @@ from treadle.authoring import (
 )
 from treadle.errors import NotResumableError
 
+from treadle_checkpoint.epoch_loss import EpochLoss
 from treadle_checkpoint.epoch_under_way import EpochUnderWay
 from treadle_checkpoint.errors import FolderInUseError
 from treadle_checkpoint.late_state import KnownState
 from treadle_checkpoint.model_file import model_digests
 from treadle_checkpoint.place import Place
-from treadle_checkpoint.ranking import Ranking
+from treadle_checkpoint.ranking import Ranking, value_of
 from treadle_checkpoint.run_folder import RunFolder
 from treadle_checkpoint.save_times import SaveTimes
 
@@ -62,14 +64,15 @@ class Checkpointer(Callback):
 
     Args:
         folder: Where each checkpoint gets a folder of its own, whose name starts as `checkpoint_epoch_003_loss_0.0123`
-            does; the loss is that of training. A folder belongs to one run, and during a fit to one process.
+            does; the loss is the mean of that epoch of training, as far as it has come. A folder belongs to one run,
+            and during a fit to one process.
         keep_top_k: Keep the k best and the newest, remove all others. Default: keep all.
         every_epochs: The number of epochs from save to save. Default: 1, unless steps or minutes are given. In a fit
             that validates by steps, without any of these and `phase`: after each validation, and at the end.
         every_steps: The number of steps from save to save. Default: never.
         every_minutes: The minimum number of minutes from save to save, which is after a step. Default: never.
-        metric: What "best" means: the name of a metric that `Metrics` records. Without `Metrics`, the loss of an epoch
-            is that of its last step.
+        metric: What "best" means: the name of a metric that `Metrics` records. The loss is, without
+            `Metrics`, the mean of the steps' losses, weighed by the rows of their batches.
         phase: The type of the phases whose metric it is, and after whose epochs to save; after one inside of another
             epoch, when the step around it has ended. Default: save after epochs of training, and rank by validation,
             in a fit without it by training.
@@ -79,7 +82,7 @@ class Checkpointer(Callback):
         save_when_cancelled: Whether to save where a fit is cancelled. Default: yes.
         clock: Returns the time in seconds. Default: `time.monotonic`.
 
-    Reads: everything, but in operations only: `epoch` and `step`.
+    Reads: everything, but in operations only: `epoch` and `step`; at `StepEnd` the loss and the rows.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: for an argument that has an invalid value.
@@ -89,6 +92,7 @@ class Checkpointer(Callback):
             no checkpoint can hold.
         CheckpointError: before training, if the folder cannot be made or written to; or if there is no metric of that
             name.
+        DataError: if the loss is to be weighed by rows, and some batches of an epoch have none.
 
     Example:
         >>> import tempfile
@@ -133,7 +137,10 @@ class Checkpointer(Callback):
         self._files = RunFolder(self.folder, keep_top_k, whole_run=whole_run)
         self._ranking = Ranking(metric, phase, mode)
         self._checked = False  # whether it is known that the run can be saved, in this fit
-        self.loss: float | None = None  # of the last epoch of training, or of its last step that was saved
+        self.loss: float | None = None  # of the last epoch of training, as far as it had come when it was saved
+        self.losses: OpenEpochs[EpochLoss] = OpenEpochs()  # of the epochs under way
+        self._phase: Phase | None = None  # for which the following is at hand, so that a step looks up nothing
+        self._loss: EpochLoss | None = None
         self._epoch: EpochUnderWay | None = None  # the outermost
 
     @property
@@ -186,6 +193,12 @@ class Checkpointer(Callback):
         finally:
             under_way.beginning = False
 
+    def on_step_end(self, learner: Any, phase: Phase) -> None:
+        if phase is not self._phase:
+            self._phase, self._loss = phase, self.losses.innermost(learner, phase)
+        if self._loss is not None:
+            self._loss.record(learner.step)
+
     def on_epoch_end(self) -> None:
         under_way = self._epoch
         if under_way is not None and under_way.depth:
@@ -200,6 +213,8 @@ class Checkpointer(Callback):
 
     @hookimpl(wrapper=True)
     def epoch(self, learner: Any, phase: Phase) -> Generator[None, object, object]:
+        self.losses.begin(learner, phase, EpochLoss())
+        self._phase = None
         if position_of(learner).nested:
             return (yield from self._inner_epoch(learner, phase))
         self._check(learner)
@@ -233,12 +248,13 @@ class Checkpointer(Callback):
             result = yield
         except CancelFittingException:
             if under_way is not None and under_way.inner_ended:  # its value counts, as its epoch does
-                self._rank(learner, phase, begun)
+                self._rank(learner, phase, begun, self.losses.end(learner, phase))
             raise
         finally:
+            self._phase = None
             if under_way is not None:
                 under_way.depth, under_way.inner_ended = under_way.depth - 1, False
-        self._rank(learner, phase, begun)
+        self._rank(learner, phase, begun, self.losses.end(learner, phase))
         if under_way is not None and self._due_after(learner, phase):
             self.times.requested = True
         return result
@@ -273,18 +289,20 @@ class Checkpointer(Callback):
         finally:
             under_way.depth -= 1
 
-    def _rank(self, learner: Any, phase: Phase, begun: Any) -> None:
+    def _rank(self, learner: Any, phase: Phase, begun: Any, loss: Any) -> None:
         """Rank what was saved before this validation, with the same weights."""
-        if (weights := self._ranking.end(learner, phase, begun)) is not None:
+        if (weights := self._ranking.end(learner, phase, begun, loss)) is not None:
             self._files.rank(weights, self._ranking.score(learner, weights, None))
 
     def _after_epoch(self, learner: Any, under_way: EpochUnderWay, begun: Any, cancel: Any = None) -> None:
         phase, position, training = under_way.phase, position_of(learner), None
+        loss = self.losses.end(learner, phase) or EpochLoss()
         if isinstance(phase, AbstractTrainingPhase):
-            self.loss = self._ranking.training_value(learner, phase, under_way.recorded, "Loss")
+            before = under_way.recorded
+            self.loss = value_of(learner.cbstate, phase, "Loss", before["Loss"], loss)
             if self._ranking.by_training(learner, phase):
-                training = phase, self._ranking.training_value(learner, phase, under_way.recorded, self.metric)
-        self._rank(learner, phase, begun)
+                training = phase, value_of(learner.cbstate, phase, self.metric, before[self.metric], loss)
+        self._rank(learner, phase, begun, loss)
         place, length = under_way.place_after(), position.length
         if self.whole_run:
             place = place.ended_by(cancel, learner.callbacks)
@@ -334,11 +352,18 @@ class Checkpointer(Callback):
         self._files.save(learner, place, self.loss, lambda weights: self._ranking.score(learner, weights, training))
 
     def state_dict(self) -> dict[str, Any]:
-        """To which run it belongs, the training loss for the next name, and what was measured and saved last."""
-        files = self._files
-        return {"run": files.run, "loss": self.loss, "newest": files.newest, "ranking": self._ranking.state_dict()}
+        """To which run it belongs, the losses for the next name and rank, and what was measured and saved last."""
+        return {
+            "run": self._files.run,
+            "loss": self.loss,
+            "losses": [loss.state_dict() for loss in self.losses.values()],
+            "newest": self._files.newest,
+            "ranking": self._ranking.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._files.run, self._files.newest = state["run"], state["newest"]
         self.loss, self._checked = state["loss"], False
         self._ranking.load_state_dict(state["ranking"])
+        self.losses.load(map(EpochLoss.loaded, state["losses"]))
+        self._phase = None

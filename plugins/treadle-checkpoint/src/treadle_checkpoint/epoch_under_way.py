@@ -13,7 +13,7 @@ from treadle.authoring import phase_key, position_of
 from treadle_checkpoint.batch_digest import batch_digest
 from treadle_checkpoint.loader_place import LoaderPlace
 from treadle_checkpoint.place import Place, between_epochs
-from treadle_checkpoint.ranking import loss_of, values_of
+from treadle_checkpoint.ranking import values_of
 
 if TYPE_CHECKING:
     from treadle_checkpoint.checkpointer import Checkpointer
@@ -109,7 +109,7 @@ class EpochUnderWay:
             if times.requested or self.due():
                 loader.refuse()
                 if self.phase.training:
-                    saving.loss = loss_of(self.learner.step)
+                    saving.loss = saving.losses.values()[0].value
                 saving.save(self.learner, self._place(digest))
                 times.start_count(self._count())
 

@@ -11,17 +11,17 @@ from treadle import AbstractTrainingPhase, AbstractValidationPhase, Phase
 from treadle.authoring import did_you_mean, phase_label, position_of
 from treadle.errors import CheckpointError, NotSaveableError
 
+from treadle_checkpoint.epoch_loss import EpochLoss
 from treadle_checkpoint.model_file import model_digests
 from treadle_checkpoint.score import Score
 
 
 @dataclass(frozen=True)
 class Begun:
-    """What there was when an epoch of validation began: the digest of the weights, and the values before it."""
+    """What there was when an epoch of validation began: the digest of the weights, and how many values there were."""
 
     weights: str
     recorded: int
-    step: Any
 
 
 class Ranking:
@@ -70,30 +70,19 @@ class Ranking:
                 weights, _ = model_digests(learner)
         except NotSaveableError:  # a parameter that has no shape yet
             return None
-        return Begun(weights, len(values_of(learner.cbstate, phase, self.metric)), learner.step)
+        return Begun(weights, len(values_of(learner.cbstate, phase, self.metric)))
 
-    def end(self, learner: Any, phase: Phase, begun: Begun | None) -> str | None:
+    def end(self, learner: Any, phase: Phase, begun: Begun | None, loss: EpochLoss) -> str | None:
         """An epoch has ended; the digest of the weights that it measured, or None."""
         if begun is None:
             return None
-        value = recorded(learner.cbstate, phase, self.metric, begun.recorded)
-        if value is None and self.metric == "Loss" and learner.step is not begun.step:
-            value = loss_of(learner.step)
+        value = value_of(learner.cbstate, phase, self.metric, begun.recorded, loss)
         self.measured = None if value is None else (begun.weights, value)
         return begun.weights if self.measured else None
 
     def by_training(self, learner: Any, phase: Phase) -> bool:
         """Whether the value of a phase of training ranks what is saved at its end."""
         return self.label(learner) is None and isinstance(phase, self.phase or Phase)
-
-    def training_value(self, learner: Any, phase: Phase, before: Mapping[str, int], metric: str) -> float | None:
-        """The value of an epoch of training that has ended.
-
-        Args:
-            before: How many values were recorded before it, by metric.
-        """
-        value = recorded(learner.cbstate, phase, metric, before[metric])
-        return loss_of(learner.step) if value is None and metric == "Loss" else value
 
     def score(self, learner: Any, weights: str, training: tuple[Phase, float | None] | None) -> Score:
         """The score of a checkpoint.
@@ -126,6 +115,17 @@ def values_of(cbstate: Mapping[str, Any], phase: Phase, metric: str) -> Any:
     return cbstate["metricsepoch"][phase].get(metric, ())
 
 
+def value_of(cbstate: Mapping[str, Any], phase: Phase, metric: str, before: int, loss: EpochLoss) -> float | None:
+    """The value of an epoch that has ended: what `Metrics` recorded, or the loss that the steps had; or None.
+
+    Args:
+        before: How many values were recorded before it.
+        loss: That of its steps.
+    """
+    value = recorded(cbstate, phase, metric, before)
+    return loss.value if value is None and metric == "Loss" else value
+
+
 def recorded(cbstate: Mapping[str, Any], phase: Phase, metric: str, before: int = 0) -> float | None:
     """The last value of a metric that the callback `Metrics` recorded; None if there is none.
 
@@ -148,11 +148,3 @@ def recorded(cbstate: Mapping[str, Any], phase: Phase, metric: str, before: int 
             f"    Checkpointer(folder, metric={metric!r}, phase=TrainingPhase)"
         )
     return None
-
-
-def loss_of(step: Mapping[str, Any]) -> float | None:
-    """The loss in a step's state, if there is one."""
-    loss = step.get("loss")
-    if isinstance(loss, torch.Tensor) and loss.numel() == 1:
-        return loss.item()
-    return float(loss) if isinstance(loss, int | float) else None
