@@ -2,12 +2,18 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from treadle import (
     AbstractTrainingPhase,
     AbstractValidationPhase,
     ArgumentTypeError,
     Callback,
+    CancelEpochException,
+    CancelFittingException,
+    CancelStepException,
+    CancelUpdateException,
     CustomCallback,
     DataError,
     Learner,
@@ -21,12 +27,14 @@ from treadle import (
     ValidationPhase,
     Write,
     epoch,
+    hookimpl,
     phases,
     run_epoch,
     run_step,
     step,
     toy_learner,
 )
+from treadle.loop.update.training_step import by_parts
 
 BATCH = (torch.ones(2, 1), torch.ones(2, 1))
 
@@ -492,3 +500,81 @@ def test_bad_input_is_a_typed_error_that_names_the_thing_and_the_fix(make, messa
     with pytest.raises(TreadleError, match=message) as caught:
         make()
     assert "Fix: " in str(caught.value)
+
+
+# A training step is written twice: by its parts, and in one function for the steps of an epoch.
+
+
+class ByParts(TrainingPhase):
+    step = by_parts
+
+
+HOOKS = (
+    "on_step_begin", "accumulate", "forward", "on_loss_begin", "loss", "on_backward_begin", "backward",
+    "on_backward_end", "finalize_gradients", "on_update_begin", "update", "on_update_end", "on_step_end",
+)  # fmt: skip
+EXCEPTIONS = (
+    CancelUpdateException, CancelStepException, CancelEpochException, CancelFittingException, RuntimeError,
+    KeyboardInterrupt,
+)  # fmt: skip
+
+
+class Script(Callback):
+    """Notes at each hook how things stand there, accumulates as it is written, and raises where it is written."""
+
+    def __init__(self, raised: dict[tuple[str, int], type[BaseException]], accumulating: list[bool]) -> None:
+        self.raised, self.accumulating = raised, accumulating
+        self.learner: Learner | None = None
+        self.calls = dict.fromkeys(HOOKS, 0)
+        self.lines: list[object] = []
+
+    def note(self, hook: str) -> None:
+        learner = self.learner
+        updates, slots = learner.position.updates, ("open", "began", "cancelled", "ran", "undecided", "batches")
+        self.lines.append((hook, sorted(learner.step), *(getattr(updates, slot) for slot in slots)))
+        self.lines.append((repr(learner.progress).replace("ByParts", "TrainingPhase"), learner.position.stepping))
+        self.lines.append([None if p.grad is None else p.grad.item() for p in learner.params.values()])
+        self.calls[hook] += 1
+        if (hook, self.calls[hook]) in self.raised:
+            raise self.raised[hook, self.calls[hook]](hook)
+
+
+def scripted(hook: str):
+    if hook.startswith("on_"):
+        return lambda self, phase: self.note(hook)
+
+    def wrap(self, phase):
+        self.note(hook)
+        result = yield
+        return self.accumulating[(self.calls[hook] - 1) % len(self.accumulating)] if hook == "accumulate" else result
+
+    return hookimpl(wrapper=True)(wrap)
+
+
+for hook in HOOKS:
+    setattr(Script, hook, scripted(hook))
+
+
+def run(phase: Phase, script: Script, batches: int) -> list[object]:
+    """All that can be seen of two fits."""
+    learner = script.learner = toy_learner(script, nbatches=batches)
+    for _ in range(2):
+        try:
+            result = learner.fit(2, phases=[phase])
+            script.lines.append((result.epochs, result.steps, repr(result.cancelled)))
+        except BaseException as error:
+            notes = [note.replace("ByParts", "TrainingPhase") for note in getattr(error, "__notes__", ())]
+            script.lines.append((type(error), str(error), notes))
+        script.lines.append((learner.model.weight.item(), sorted(learner.step), repr(learner.progress)[-60:]))
+    return script.lines
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.dictionaries(st.tuples(st.sampled_from(HOOKS), st.integers(1, 6)), st.sampled_from(EXCEPTIONS), max_size=4),
+    st.lists(st.booleans(), min_size=1, max_size=3),
+    st.integers(1, 4),
+)
+def test_a_training_step_in_one_function_does_what_it_does_by_its_parts(raised, accumulating, batches) -> None:
+    by_one = run(TrainingPhase(), Script(raised, accumulating), batches)
+    assert by_one == run(ByParts(), Script(raised, accumulating), batches)

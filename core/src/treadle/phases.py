@@ -11,8 +11,8 @@ from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle.events import LossBegin
 from treadle.loop.data.split import state_of_batch, state_of_inputs
 from treadle.loop.loop import over_batches, run_step
-from treadle.loop.update.run_update import run_update
-from treadle.operations import Accumulate, Forward, Loss
+from treadle.loop.update.training_step import training_step
+from treadle.operations import Forward, Loss
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
@@ -151,14 +151,7 @@ class TrainingPhase(AbstractTrainingPhase):
         ['accumulating', 'grads', 'loss', 'xs', 'yhats', 'ys']
     """
 
-    def step(self, learner: Learner, batch: Any) -> None:
-        """Train with a batch: a pair (inputs, targets), or what the learner's `split` makes one of."""
-        with run_step(learner, self, **state_of_batch(learner, batch, self)) as (handle, state):
-            state.accumulating = handle[Accumulate]()
-            state.yhats = handle[Forward]()
-            handle[LossBegin]()
-            state.loss = handle[Loss]()
-            run_update(learner, self)
+    step = training_step
 
 
 class ValidationPhase(AbstractValidationPhase):

@@ -335,9 +335,13 @@ def frames(error: BaseException) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("hook", "loop", "dispatch"),
     [
-        ("on_step_end", [("phases.py", "step"), ("loop.py", "__exit__")], ("runners.py", "run_handlers")),
-        ("on_loss_begin", [("phases.py", "step")], ("runners.py", "run_handlers")),
-        ("forward", [("phases.py", "step")], ("wrappers.py", "run_overrides")),
+        (
+            "on_step_end",
+            [("training_step.py", "training_step"), ("loop.py", "end_step")],
+            ("runners.py", "run_handlers"),
+        ),
+        ("on_loss_begin", [("training_step.py", "training_step")], ("runners.py", "run_handlers")),
+        ("forward", [("training_step.py", "training_step")], ("wrappers.py", "run_overrides")),
     ],
 )
 def test_the_traceback_of_a_handlers_error_shows_one_frame_of_dispatch(hook, loop, dispatch) -> None:

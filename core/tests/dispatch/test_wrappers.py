@@ -270,7 +270,7 @@ HERE = (__file__.rpartition("/")[2], "forward")
 def frames(error: BaseException) -> list[tuple[str, str]]:
     """The frames of a traceback from the loop's step on: the file's last part and the function."""
     found = [(frame.filename.rpartition("/")[2], frame.name) for frame in traceback.extract_tb(error.__traceback__)]
-    return found[found.index(("phases.py", "step")) :]
+    return found[found.index(("training_step.py", "training_step")) :]
 
 
 class Ring(Callback):
@@ -289,7 +289,13 @@ def test_a_traceback_through_wrappers_shows_one_frame_of_dispatch() -> None:
 
     with pytest.raises(ValueError, match="broken") as raised:
         toy_learner(Ring(), Again(), Broken()).fit(1)
-    assert frames(raised.value) == [("phases.py", "step"), ("wrappers.py", "run_with_callbacks"), HERE, HERE, HERE]
+    assert frames(raised.value) == [
+        ("training_step.py", "training_step"),
+        ("wrappers.py", "run_with_callbacks"),
+        HERE,
+        HERE,
+        HERE,
+    ]
 
 
 def test_a_traceback_through_one_wrapper_shows_one_frame_of_dispatch() -> None:
@@ -298,7 +304,7 @@ def test_a_traceback_through_one_wrapper_shows_one_frame_of_dispatch() -> None:
     with pytest.raises(TypeError) as raised:
         learner.fit(1)
     assert frames(raised.value)[:4] == [
-        ("phases.py", "step"), ("wrappers.py", "run_in_ring"), HERE, ("operations.py", "run")
+        ("training_step.py", "training_step"), ("wrappers.py", "run_in_ring"), HERE, ("operations.py", "run")
     ]  # fmt: skip
 
 
@@ -355,7 +361,7 @@ def test_a_wrapper_that_replaces_an_exception_leaves_the_traceback_of_the_first(
 
     with pytest.raises(KeyError) as raised:
         toy_learner(Replaces(), Broken()).fit(1)
-    assert frames(raised.value) == [("phases.py", "step"), ("wrappers.py", "run_with_callbacks"), HERE]
+    assert frames(raised.value) == [("training_step.py", "training_step"), ("wrappers.py", "run_with_callbacks"), HERE]
     cause = traceback.extract_tb(raised.value.__cause__.__traceback__)
     assert [frame.name for frame in cause] == ["forward", "forward"]
 

@@ -40,13 +40,15 @@ class Handle(dict[type[Hook], Callable[..., Any]]):
 
     Attributes:
         phase: The phase, or None for what happens outside of all phases.
+        unrolled: What `unroll` returned last, or None.
     """
 
-    __slots__ = ("_calls", "_check", "_dispatcher", "phase")
+    __slots__ = ("_calls", "_check", "_dispatcher", "phase", "unrolled")
 
     def __init__(self, dispatcher: Dispatcher, phase: Phase | None) -> None:
         super().__init__()
         self.phase, self._dispatcher = phase, dispatcher
+        self.unrolled: tuple[Callable[..., Any], ...] | None = None
         self._calls: dict[type[Hook], list[Call]] = {}
         self._check = dispatcher.guard_check() if phase is not None else None
 
@@ -81,6 +83,16 @@ class Handle(dict[type[Hook], Callable[..., Any]]):
 
         return dispatch_and_check
 
+    def unroll(self, hooks: Sequence[type[Hook]]) -> tuple[Callable[..., Any], ...]:
+        """The functions of hooks, for a loop that does in line what comes before and after an operation."""
+        self.unrolled = tuple(
+            self._dispatcher.within(hook, self.phase, self._calls_of(hook))
+            if issubclass(hook, Operation)
+            else self[hook]
+            for hook in hooks
+        )
+        return self.unrolled
+
     def perform(self, operation: type[Operation], *args: Any) -> Any:
         """Do an operation that is no part of the loop's own step; who sees every backward pass sees it too."""
         around = [BackwardBegin, BackwardEnd] if operation is Backward else []
@@ -100,7 +112,7 @@ class Handle(dict[type[Hook], Callable[..., Any]]):
 
     def use(self, phase: Phase | None) -> None:
         """Pass this phase from now on. It is equal to the one before."""
-        self.phase = phase
+        self.phase, self.unrolled = phase, None
         for calls in self._calls.values():
             for call in calls:
                 call.use(phase)
@@ -167,20 +179,24 @@ class Dispatcher:
     def compile(self, hook: type[Hook], phase: Phase | None, calls: Sequence[Call]) -> Callable[..., Any]:
         """The function that does a hook with these handlers: dispatches an event, or does an operation."""
         if issubclass(hook, Operation):
-            operation: Callable[..., Any] = hook.idle or functools.partial(hook.run, self._learner, phase)
-            if calls:
-                follow = [] if hook.check_result is None else [functools.partial(hook.check_result, self._learner)]
-                watch = watch_for(self._learner, calls, self._warned_lost) if hook is Update else None
-                core = operation if watch is None else watch.until(operation)
-                operation = with_callbacks(hook, calls, core, follow)
-                operation = operation if watch is None else watch.during(operation)
-            return enclosed(operation, hook.before, hook.after, self._learner)
+            return enclosed(self.within(hook, phase, calls), hook.before, hook.after, self._learner)
         plain, wrappers = [call for call in calls if not call.wrapper], [call for call in calls if call.wrapper]
         run: Run = nothing
         if plain:
             always = issubclass(hook, Event) and hook.always
             run = one_after_the_other(plain, always=True) if always else self._learner.runner.compile(plain)
         return with_callbacks(hook, wrappers, run) if wrappers else run
+
+    def within(self, hook: type[Operation], phase: Phase | None, calls: Sequence[Call]) -> Callable[..., Any]:
+        """The function that does an operation, without what comes before and after it."""
+        operation: Callable[..., Any] = hook.idle or functools.partial(hook.run, self._learner, phase)
+        if not calls:
+            return operation
+        follow = [] if hook.check_result is None else [functools.partial(hook.check_result, self._learner)]
+        watch = watch_for(self._learner, calls, self._warned_lost) if hook is Update else None
+        core = operation if watch is None else watch.until(operation)
+        operation = with_callbacks(hook, calls, core, follow)
+        return operation if watch is None else watch.during(operation)
 
 
 def not_a_hook(value: object) -> CallbackError:

@@ -342,24 +342,35 @@ class run_step:
         learner, phase = self._learner, self._phase
         try:
             if error is None:
-                if phase.training:
-                    learner.progress.steps += 1
-                self._handle[StepEnd]()
+                end_step(learner, phase, self._handle)
                 return False
-            if phase.training:
-                learner.position.updates.end_step(learner)
-            if isinstance(error, CancelUpdateException):
-                raise not_under_way(error) from error
-            note_place(error, learner, phase)
-            return isinstance(error, CancelStepException)
-        except CancelStepException:  # by a handler of StepEnd: it ends anyway
-            return True
-        except CancelUpdateException as cancel:
-            raise not_under_way(cancel) from cancel
+            return failed_step(learner, phase, error)
         finally:
             learner.position.stepping = False
             if self._depth is not None:
                 unwind(learner, self._depth)
+
+
+def end_step(learner: Learner, phase: Phase, handle: Handle) -> None:
+    """Count a step that was done, and dispatch its end."""
+    if phase.training:
+        learner.progress.steps += 1
+    try:
+        handle[StepEnd]()
+    except CancelStepException:
+        pass  # it ends anyway
+    except CancelUpdateException as cancel:
+        raise not_under_way(cancel) from cancel
+
+
+def failed_step(learner: Learner, phase: Phase, error: BaseException) -> bool:
+    """Drop what a step has begun that was cancelled or failed; returns whether it was cancelled, and nothing else."""
+    if phase.training:
+        learner.position.updates.end_step(learner)
+    if isinstance(error, CancelUpdateException):
+        raise not_under_way(error) from error
+    note_place(error, learner, phase)
+    return isinstance(error, CancelStepException)
 
 
 class fit_end:
