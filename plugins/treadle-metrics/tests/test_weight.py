@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from torchmetrics import MeanMetric, MeanSquaredError
 from treadle import Learner, Phase, Read, ValidationPhase, accesses, epoch, run_step, toy_learner
 from treadle.errors import ArgumentTypeError, ArgumentValueError, DataError, ProtectedException
-from treadle_metrics import Loss, Metric, Metrics, Recorder, SmoothLoss
+from treadle_metrics import Loss, Metric, Metrics, Recorder, SmoothLoss, accuracy
 
 SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
@@ -52,6 +52,35 @@ PLAIN = toy_learner(Recorder(), Metrics(Loss(weight=None), Metric(mse_loss, weig
 def test_epoch_values_are_those_of_all_rows_at_once_however_they_are_split(sizes):
     data = batches(sizes)
     assert values(BY_ROWS, data) == pytest.approx(values(BY_ROWS, whole(data)), rel=1e-5)
+
+
+def by_hand(yhats, ys):
+    """An accuracy as people write it."""
+    return ((yhats[:, 1] > 0.5) == (ys > 0.5)).float().mean()
+
+
+def answers(sizes, wrong):
+    """Batches of these sizes, of which a model that gives back its inputs answers so many rows wrong."""
+    ys = torch.arange(sum(sizes)) % 2
+    right = torch.arange(sum(sizes)) >= wrong
+    xs = torch.nn.functional.one_hot(torch.where(right, ys, 1 - ys), 2).float()
+    return list(zip(xs.split(sizes), ys.split(sizes), strict=True))
+
+
+FLATTENING = Learner(
+    torch.nn.Flatten(),
+    cross_entropy,
+    callbacks=[Recorder(), Metrics(accuracy, by_hand)],
+    use_default_callbacks=False,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=8), data=st.data())
+def test_equally_many_hits_in_an_epoch_have_equal_values_however_they_are_split(sizes, data):
+    wrong = data.draw(st.integers(0, sum(sizes)))
+    found, right = values(FLATTENING, answers(sizes, wrong)), (sum(sizes) - wrong) / sum(sizes)
+    assert (found["Accuracy"], found["By_hand"]) == (right, right)
 
 
 @settings(max_examples=20, deadline=None)

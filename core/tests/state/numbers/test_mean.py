@@ -72,6 +72,43 @@ def test_a_value_without_weight_is_left_out_whatever_it_is(place) -> None:
     assert math.isnan(float(mean_of([as_value(math.nan), as_value(1.0)], [as_weight(1), as_weight(1)]).compute()))
 
 
+SHARES = {
+    "floats": lambda hits, rows: torch.tensor([1.0] * hits + [0.0] * (rows - hits)).mean().item(),
+    "doubles": lambda hits, rows: hits / rows,
+    "tensors": lambda hits, rows: torch.tensor([1.0] * hits + [0.0] * (rows - hits)).mean(),
+    "tensors of doubles": lambda hits, rows: torch.tensor(hits / rows, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("weight", [int, float, torch.tensor], ids=["int", "float", "tensor"])
+@pytest.mark.parametrize("share", SHARES)
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_equally_many_hits_give_equal_means_however_they_are_split(weight, share, data) -> None:
+    hits = data.draw(st.lists(st.booleans(), min_size=1, max_size=300))
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(hits)), max_size=BLOCK + 9)) | {len(hits)})
+    batches = [hits[start:end] for start, end in zip([0, *cuts], cuts, strict=False)]
+    mean = mean_of([SHARES[share](sum(batch), len(batch)) for batch in batches], [weight(len(b)) for b in batches])
+    assert float(mean.compute()) == sum(hits) / len(hits)
+
+
+FLOATS = st.floats(width=32, allow_nan=False, min_value=-(2.0**99), max_value=2.0**99)
+
+
+@pytest.mark.parametrize("kind", [float, torch.tensor], ids=["numbers", "tensors"])
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(FLOATS, st.integers(1, 999))))
+def test_no_other_value_changes_by_more_than_the_rounding_that_it_has(kind, drawn) -> None:
+    for value, weight in drawn:
+        mean = float(mean_of([kind(value)], [weight]).compute())
+        assert mean == pytest.approx(value, rel=2**-24, abs=2**-140)
+
+
+def test_values_of_half_precision_are_taken_as_they_are() -> None:
+    value = torch.tensor(2.34375, dtype=torch.bfloat16)  # 87 / 37 in bfloat16
+    assert float(mean_of([value], [37]).compute()) == pytest.approx(2.34375, rel=1e-12)
+
+
 def test_values_of_which_none_has_a_weight_all_count_the_same() -> None:
     assert mean_of([1.0, 3.0], [None, None]).compute() == 2.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from typing import Any
 
 import torch
@@ -12,12 +13,23 @@ from treadle.errors import ArgumentValueError, DataError
 #: How many values on an accelerator are added up together.
 BLOCK = 64
 
+#: Added to a number and subtracted again, it leaves the nearest whole one.
+NO_FRACTION = 1.5 * 2**52
+
+#: How far a float is from what was rounded to it, at most, relatively.
+FLOAT32 = 2**-23
+
+SINGLE = struct.Struct("f")
+
 
 class Mean:
     """The mean of the values since the last reset, each with a weight. The mean loss of an epoch, or of a metric.
 
     What is on an accelerator is added up there, in blocks, without waiting for it. A value of weight 0 is left out,
     whatever it is; without any other the mean is NaN.
+
+    A share of the weight, as an accuracy is one of the rows, counts as what was counted: a value that is a whole number
+    divided by its weight, rounded, adds that number. So equally many hits give equal means, however they are split.
 
     Example:
         >>> mean = Mean()
@@ -65,12 +77,17 @@ class Mean:
             weight = 1
         self._count += 1
         if type(value) is float and type(weight) is int and weight:  # nearly always; the rest is slower
-            self._total += value * weight
+            added = value * weight
+            whole = added + NO_FRACTION - NO_FRACTION
+            if whole != added and abs(whole - added) <= abs(added) * FLOAT32 and is_share(value, whole, weight):
+                added = whole
+            self._total += added
             self._weight += weight
         elif isinstance(value, torch.Tensor) or isinstance(weight, torch.Tensor):
             self._wait(value, weight)
         elif weight:
-            self._total += value * weight
+            whole = value * weight + NO_FRACTION - NO_FRACTION
+            self._total += whole if is_share(value, whole, weight) else value * weight
             self._weight += weight
 
     def compute(self) -> float | torch.Tensor | None:
@@ -110,17 +127,17 @@ class Mean:
             return
         values, weights = zip(*self._waiting, strict=True)
         block = torch.stack(values)
+        block = block.to(wide(block))
         if not any(isinstance(weight, torch.Tensor) for weight in weights):
             if weights.count(weights[0]) == len(weights):  # as in most data, apart from a last batch
-                added = block.sum(dtype=wide(block)) * weights[0]
+                weighed = torch.full_like(block, weights[0])
             else:
-                parts = block.to(wide(block)).unbind()
-                added = torch.stack([part * weight for part, weight in zip(parts, weights, strict=True)]).sum()
+                weighed = torch.stack([torch.full_like(block[0], weight) for weight in weights])
+            added = weighed_sum(block, weighed)
             self._weight = self._weight + sum(weights)
         else:
-            block = block.to(wide(block))
             weighed = torch.stack([torch.full_like(block[0], 1) * weight for weight in weights])
-            added = (block * weighed).masked_fill(weighed == 0, 0).sum()
+            added = weighed_sum(block, weighed)
             invalid = ((weighed < 0) | ~weighed.isfinite()).any()
             self._invalid = invalid if self._invalid is None else self._invalid | invalid
             self._weight = weighed.sum() + self._weight
@@ -141,6 +158,21 @@ class Mean:
         self._count, self._unweighed = state["count"], state["unweighed"]
         self._total, self._weight, self._invalid = state["total"], state["weight"], state["invalid"]
         self._waiting = [(value, weight) for value, weight in state["waiting"]]
+
+
+def is_share(value: float, whole: float, weight: float) -> bool:
+    """Whether a value is a whole number divided by a weight, rounded as a double or as a float is."""
+    share = whole / weight
+    return share == value or (abs(share) < 1e38 and SINGLE.unpack(SINGLE.pack(share))[0] == value)
+
+
+def weighed_sum(block: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The sum of values by their weights; those of weight 0 are left out."""
+    added = block * weights
+    whole = added.round()
+    share = whole / weights
+    added = torch.where((share == block) | (share.to(torch.float32) == block), whole, added)  # as in `is_share`
+    return added.masked_fill(weights == 0, 0).sum()
 
 
 def wide(values: torch.Tensor) -> torch.dtype:
