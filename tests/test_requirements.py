@@ -19,6 +19,7 @@ OURS["treadle"] = "treadle-core"
 
 # What a library that is imported needs for it, and leaves to whom imports it.
 BEHIND = {
+    "treadle-mlflow": {"alembic", "sqlalchemy"},  # MLflow imports them for its databases
     "treadle-checkpoint": {"numpy"},  # safetensors.torch imports it
     "treadle-cli": {"treadle-core"},  # whose version goes into a new plugin
 }

@@ -119,8 +119,7 @@ class Histogram(Loggable):
     def bins(self, count: int = 64) -> tuple[list[int], list[float]]:
         """How many of the finite numbers fall into bins of equal width, and the edges of the bins, one more.
 
-        Raises:
-            ArgumentValueError: if no number is finite.
+        Without a finite number every bin is empty, and their edges are from 0 to 1.
 
         Example:
             >>> Histogram([0.0, 1.0, 3.0, 4.0, float("nan")]).bins(2)
@@ -129,7 +128,7 @@ class Histogram(Loggable):
         values = self.values.double()
         finite = values[torch.isfinite(values)]
         if not len(finite):
-            raise ArgumentValueError("Histogram(data) has no finite number.\nFix: log it where there are some.")
+            return [0] * count, torch.linspace(0, 1, count + 1).tolist()
         counts, edges = torch.histogram(finite, count)
         return [int(number) for number in counts.tolist()], edges.tolist()
 

@@ -1,0 +1,5 @@
+"""An MLflow backend for Treadle's logging callbacks."""
+
+from treadle_mlflow.mlflow_backend import MLflowBackend
+
+__all__ = ["MLflowBackend"]
