@@ -4,7 +4,7 @@
   `file_path`, `writable`, `batch_weight`; and guess what a user meant: `did_you_mean`.
 - Ask what another callback is and does: `handles`, `handlers`, `handling`, `unwrap`, `overlaps`,
   `why_no_observer`; name callbacks: `by_unique_name`; show in which order all of them run, and why: `plan_of`.
-- Name a phase in a file, a table or a message: `phase_key`, `phase_label`.
+- Name a phase in a file, a table or a message: `phase_key`, `phase_label`; show something in a notebook: `html_table`.
 - Go through one or several models or optimizers: `by_name`; all their parameters or gradients: `named_tensors`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; split a batch as the core's phases do:
   `split_batch`; reach every tensor of a batch: `map_tensors`;
@@ -30,6 +30,7 @@ from treadle.arguments import (
     batch_weight,
     file_path,
     function,
+    html_table,
     instance_of,
     list_of,
     one_of,
@@ -85,6 +86,7 @@ __all__ = [
     "handles",
     "handling",
     "has_state",
+    "html_table",
     "in_this_process",
     "instance_of",
     "is_running",

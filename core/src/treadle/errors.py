@@ -6,6 +6,8 @@ A message says what was wrong, who did it and where, and then, after `Fix:`, wha
 from __future__ import annotations
 
 import difflib
+import os
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -242,6 +244,17 @@ class CallbackConflictError(TreadleError):
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         listing = "\n".join(f"{i}. {problem}".replace("\n", "\n   ") for i, problem in enumerate(problems, 1))
         super().__init__(f"The callbacks have {count} that must be solved before training:\n{listing}")
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: the line of the user that led here, without those of this package, and the message.
+
+        The lines of the package say nothing about the conflict, and would stand above and below every problem.
+        """
+        package = os.path.dirname(__file__)
+        frames = traceback.extract_tb(self.__traceback__)
+        own = next((i for i, frame in enumerate(frames) if frame.filename.startswith(package)), len(frames))
+        lines = "".join(traceback.format_list(frames[max(own - 1, 0) : own]))
+        return [f"{lines}\n{type(self).__name__}: {self}"]
 
     def __reduce__(self) -> tuple[type[CallbackConflictError], tuple[tuple[Problem, ...]]]:
         return type(self), (self.problems,)

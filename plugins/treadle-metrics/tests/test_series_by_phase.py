@@ -1,3 +1,4 @@
+import re
 import sys
 
 import pytest
@@ -153,3 +154,16 @@ def test_without_matplotlib_the_error_says_what_to_install(drawable, monkeypatch
         MissingExtra, match=r'cannot be imported\.\nFix: install it:\n    pip install "treadle-metrics\[plot\]"'
     ):
         drawable.plot()
+
+
+def test_in_a_notebook_the_records_are_tables():
+    recorded = SeriesByPhase("epoch", names=["Loss"])
+    assert recorded._repr_html_() == "<table><thead><tr><th>phase</th></tr></thead><tbody></tbody></table>"
+    for epoch in (1, 2):
+        recorded.of(TrainingPhase()).of("Loss").push(epoch, epoch / 4)
+    recorded.of(TrainingPhase()).of("<odd>").push(2, 0.5)
+    cells = re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", recorded._repr_html_())
+    assert cells[:4] == ["epoch", "phase", "Loss", "&lt;odd&gt;"]
+    assert cells[4:] == ["1", "TrainingPhase", "0.25", "", "2", "TrainingPhase", "0.5", "0.5"]
+    cells = re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", recorded[TrainingPhase()]._repr_html_())
+    assert cells == ["iteration", "Loss", "&lt;odd&gt;", "1", "0.25", "", "2", "0.5", "0.5"]

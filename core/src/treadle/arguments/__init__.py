@@ -14,6 +14,7 @@ from treadle.arguments.guards import (
     whole_number,
     writable,
 )
+from treadle.arguments.html import html_table
 from treadle.arguments.shown import SHORT, shown_arguments
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "batch_weight",
     "file_path",
     "function",
+    "html_table",
     "instance_of",
     "list_of",
     "misfit",

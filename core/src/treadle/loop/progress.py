@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from treadle.arguments import html_table
 from treadle.errors import CancelFittingException
 
 if TYPE_CHECKING:
@@ -119,3 +120,25 @@ class FitResult:
         """As it is written; `observer_errors` only where there are some."""
         errors = f", observer_errors={self.observer_errors}" if self.observer_errors else ""
         return f"FitResult(epochs={self.epochs}, steps={self.steps}, cancelled={self.cancelled!r}{errors})"
+
+    def _repr_html_(self) -> str:
+        """As a table, for notebooks."""
+        cancelled: object = self.cancelled
+        if self.cancelled is not None:
+            by = self.cancelled.callback
+            name = type(self.cancelled).__name__
+            cancelled = f"{str(self.cancelled) or name}{f' (by {by.name})' if by is not None else ''}"
+        shown = html_table(["epochs", "steps", "cancelled"], [(self.epochs, self.steps, cancelled)])
+        if self.observer_errors:
+            rows = [
+                (
+                    report.callback.name,
+                    report.hook,
+                    repr(report.error),
+                    report.count,
+                    "yes" if report.left_out else "no",
+                )
+                for report in self.observer_errors
+            ]
+            shown += html_table(["observer", "handler", "error", "times", "left out"], rows)
+        return shown

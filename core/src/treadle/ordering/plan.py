@@ -9,7 +9,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from treadle.arguments import not_a_learner
+from treadle.arguments import html_table, not_a_learner
 from treadle.callback import Callback
 from treadle.events import BackwardBegin, BackwardEnd, Hook, LossBegin, UpdateBegin, UpdateEnd, subclasses
 from treadle.operations import Accumulate, Backward, FinalizeGradients, Loss, Update
@@ -183,20 +183,16 @@ class Plan:
     def _repr_html_(self) -> str:
         """The plan as a table, for notebooks."""
         if not self.callbacks:
-            return f"<p>{self}</p>"
-        rows = "".join(
-            f"<tr><td>{escape(phase)}</td><td><code>{hook}</code></td>"
-            f"<td>{escape(self._shown(hook, ordered))}</td></tr>"
-            for phase, hook, ordered in self.rows
-        )
-        reasons = "".join(
-            f"<li>{escape(before.name)} before {escape(after.name)}: {escape(reason)}</li>"
-            for before, after, reason, _ in self.edges
-        )
-        return (
-            "<table><thead><tr><th>Phase</th><th>Event</th><th>Callbacks, in order</th></tr></thead>"
-            f"<tbody>{rows}</tbody></table><ul>{reasons}</ul>"
-        )
+            return f"<p>{escape(str(self))}</p>"
+        rows = [(phase, hook, self._shown(hook, ordered)) for phase, hook, ordered in self.rows]
+        shown = html_table(["phase", "event", "callbacks, in order"], rows, most=len(rows))
+        if self.edges:
+            reasons = [(before.name, after.name, reason) for before, after, reason, _ in self.edges]
+            shown += html_table(["first", "then", "why in this order"], reasons, most=len(reasons))
+        if self._observer_errors:
+            why = [(callback.name, self._ordering.no_observers.get(callback, "")) for callback in self.callbacks]
+            shown += html_table(["callback", "why its errors end a fit"], why, most=len(why))
+        return shown
 
 
 def plan_of(learner: Any) -> Plan:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle import Phase
-from treadle.authoring import file_path, function, instance_of, phase_key, phase_label
+from treadle.authoring import file_path, function, html_table, instance_of, phase_key, phase_label
 from treadle.errors import ArgumentValueError, TreadleError
 from treadle.events import subclasses
 
@@ -75,6 +75,12 @@ class ByPhase(dict[Phase, Record]):
     def rows(self) -> list[dict[str, Any]]:
         """A dictionary for each phase, with its label as "phase"; `pandas.DataFrame` takes it."""
         return [{"phase": phase_label(phase), **record.to_dict()} for phase, record in self.items()]
+
+    def _repr_html_(self) -> str:
+        """The rows as a table, for notebooks."""
+        rows = self.rows()
+        header = [*dict.fromkeys(name for row in rows for name in row)] or ["phase"]
+        return html_table(header, [[row.get(name) for name in header] for row in rows])
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the records' numbers as bars: one pair of axes for each, in it a bar for each phase.

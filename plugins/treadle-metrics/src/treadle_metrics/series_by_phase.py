@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from treadle import Phase, Series
-from treadle.authoring import did_you_mean, file_path, list_of, phase_label
+from treadle.authoring import did_you_mean, file_path, html_table, list_of, phase_label
 from treadle.errors import ArgumentValueError
 
 from treadle_metrics.by_phase import ByPhase, drawn
@@ -57,6 +57,14 @@ class SeriesByName(dict[str, Series]):
             name: {"iterations": list(series.iterations), "values": list(series.values)}
             for name, series in self.items()
         }
+
+    def _repr_html_(self) -> str:
+        """As a table with a column for each name, for notebooks."""
+        rows: dict[int, list[float | None]] = {}
+        for place, series in enumerate(self.values()):
+            for iteration, value in zip(series.iterations, series.values, strict=True):
+                rows.setdefault(iteration, [None] * len(self))[place] = value
+        return html_table(["iteration", *self], [(iteration, *rows[iteration]) for iteration in sorted(rows)])
 
     def state_dict(self) -> dict[str, Any]:
         return {name: series.state_dict() for name, series in self.items()}

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 import torch
 
+from treadle.arguments import html_table
 from treadle.state.numbers.device_number import DeviceNumber
 
 Number = TypeVar("Number", int, float)
@@ -135,6 +136,10 @@ class Series:
 
     def __repr__(self) -> str:
         return f"Series({len(self)} values)" if len(self) else "Series(empty)"
+
+    def _repr_html_(self) -> str:
+        """As a table, for notebooks."""
+        return html_table(["iteration", "value"], [*zip(self.iterations, self.values, strict=True)])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The series as two tensors, of int64 and float64, each of shape (len,)."""
