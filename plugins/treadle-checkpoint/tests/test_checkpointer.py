@@ -167,6 +167,28 @@ def test_a_metric_with_a_slip_in_its_name_is_guessed(tmp_path):
         learner.fit(1)
 
 
+def test_a_metric_that_is_not_recorded_is_refused_as_soon_as_that_is_known(tmp_path):
+    metrics = pytest.importorskip("treadle_metrics", reason="treadle-metrics is not installed")
+
+    def steps_before_the_error(metric, *measured):
+        saving = Checkpointer(tmp_path, metric=metric)
+        learner = toy_learner(metrics.Recorder(), metrics.Metrics(*measured), saving, nbatches=3)
+        with pytest.raises(
+            CheckpointError, match=r"^There is no metric '\w+'\. Did you mean `\w+`\?\nFix: name one .*:\n"
+        ):
+            learner.fit(1)
+        assert not checkpoints(tmp_path)
+        return learner.progress.steps
+
+    assert steps_before_the_error("SmothLoss", metrics.SmoothLoss()) == 0
+    assert steps_before_the_error("mse_loss", torch.nn.functional.mse_loss) == 1
+    both = metrics.Metric(lambda yhats, ys: {"recall": 0.5, "precision": 0.25}, name="both")
+    learner = toy_learner(
+        metrics.Recorder(), metrics.Metrics(both), Checkpointer(tmp_path, metric="recall"), nbatches=3
+    )
+    assert learner.fit(1).epochs == 1
+
+
 # What is never saved.
 
 

@@ -184,6 +184,25 @@ def test_a_metric_that_is_not_there_is_refused_with_a_guess():
         toy_learner(Metrics([1.0]), ReduceOnPlateau(monitor="Los"), nbatches=1).fit(1)
 
 
+def test_and_as_soon_as_that_is_known():
+    metrics = pytest.importorskip("treadle_metrics", reason="treadle-metrics is not installed")
+
+    def steps_before_the_error(monitor, *measured):
+        learner = toy_learner(metrics.Recorder(), metrics.Metrics(*measured), ReduceOnPlateau(monitor=monitor))
+        with pytest.raises(
+            ArgumentValueError, match=r"there is no such metric\. Did you mean `\w+`\?\nFix: name a metric"
+        ):
+            learner.fit(1)
+        return learner.progress.steps
+
+    assert steps_before_the_error("Los") == 0
+    assert steps_before_the_error("mse_loss", torch.nn.functional.mse_loss) == 1
+    learner = toy_learner(
+        metrics.Recorder(), metrics.Metrics(lambda a, b: {"one": 1.0}), ReduceOnPlateau(monitor="one")
+    )
+    assert learner.fit(1).epochs == 1
+
+
 def test_it_goes_with_a_scheduler_of_something_else_and_not_of_the_same():
     optimizer = lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9)  # noqa: E731
     toy_learner(Metrics([1.0]), ReduceOnPlateau(), Scheduler({Momentum: 0.5}), optimizer=optimizer).fit(1)

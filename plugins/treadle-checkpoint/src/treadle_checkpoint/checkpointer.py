@@ -90,8 +90,8 @@ class Checkpointer(Callback):
         NotResumableError: before training, if the run could not be resumed, because of its data or its optimizer.
         NotSaveableError: before training, if the model, the optimizer, a callback or an entry of `cbstate` keeps what
             no checkpoint can hold.
-        CheckpointError: before training, if the folder cannot be made or written to; or if there is no metric of that
-            name.
+        CheckpointError: before training, if the folder cannot be made or written to; and if there is no metric of that
+            name, unless a function could return a dict with it: then after the first step.
         DataError: if the loss is to be weighed by rows, and some batches of an epoch have none.
 
     Example:
@@ -274,6 +274,7 @@ class Checkpointer(Callback):
         under_way.depth += 1
         try:
             result = yield
+            self._ranking.check_known(learner)
             if under_way.depth == 1 and not under_way.over_batches and under_way.due():
                 raise NotResumableError(
                     f"{type(under_way.phase).__name__}.epoch goes over its data by itself, so a run could not be "
@@ -322,6 +323,7 @@ class Checkpointer(Callback):
 
     def _check(self, learner: Any) -> None:
         """Before training: whether the run can be saved and resumed, and whether the folder is free."""
+        self._ranking.check_known(learner)
         if not self._checked:
             if self.whole_run:
                 try:

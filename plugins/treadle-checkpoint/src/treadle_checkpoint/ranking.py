@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +39,28 @@ class Ranking:
     Attributes:
         inner: The label of the phase that validates inside of the epochs of this fit, or None.
         measured: The digest of the weights that were measured last, and the value; or None.
+        known: Whether it is known that there is such a metric; a loss need not be recorded.
     """
 
     def __init__(self, metric: str, phase: type[Phase] | None, mode: str) -> None:
         self.metric, self.phase, self.mode = metric, phase, mode
         self.inner: str | None = None
         self.measured: tuple[str, float] | None = None
+        self.known = metric == "Loss"
+
+    def check_known(self, learner: Any) -> None:
+        """Refuse a metric that is recorded in no phase, as soon as it is known which ones are.
+
+        Raises:
+            CheckpointError: if it is.
+        """
+        if self.known:
+            return
+        recorded = learner.cbstate.get("metricsepoch")
+        if getattr(recorded, "complete", False):  # a container of somebody else need not know
+            if self.metric not in recorded.names:
+                raise unknown(self.metric, recorded.names)
+            self.known = True
 
     def measures(self, phase: Phase) -> bool:
         """Whether the values of a phase are of weights that it does not change."""
@@ -141,10 +157,16 @@ def recorded(cbstate: Mapping[str, Any], phase: Phase, metric: str, before: int 
         return float(values.last[1])
     series = cbstate["metricsepoch"][phase] if "metricsepoch" in cbstate else ()
     if series and metric not in series and metric != "Loss":
-        raise CheckpointError(
-            f"There is no metric {metric!r} of the epochs of {phase}. {did_you_mean(metric, series)}\n"
-            f"Fix: name one that is recorded, or say in which phases this one is:\n"
-            f"    Checkpointer(folder, metric={next(iter(series))!r})\n"
-            f"    Checkpointer(folder, metric={metric!r}, phase=TrainingPhase)"
-        )
+        raise unknown(metric, series, phase)
     return None
+
+
+def unknown(metric: str, names: Collection[str], phase: Phase | None = None) -> CheckpointError:
+    """The error for a metric that is not among those that are recorded, in a phase."""
+    where = "" if phase is None else f" of the epochs of {phase}"
+    in_phases = f"\n    Checkpointer(folder, metric={metric!r}, phase=TrainingPhase)"
+    return CheckpointError(
+        f"There is no metric {metric!r}{where}. {did_you_mean(metric, names)}\n"
+        f"Fix: name one that is recorded{'' if phase is None else ', or say in which phases this one is'}:\n"
+        f"    Checkpointer(folder, metric={next(iter(names))!r}){'' if phase is None else in_phases}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from treadle import Callback, ConflictResolution, Learner, Phase, PropDict, Read, Series, Write
@@ -41,8 +42,9 @@ class ReduceOnPlateau(Callback):
 
     Raises:
         HyperParameterError: if `H` is not a hyperparameter.
-        ArgumentTypeError, ArgumentValueError: if an argument has an invalid value; at the end of an epoch, if it
-            has no such metric.
+        ArgumentTypeError, ArgumentValueError: if an argument has an invalid value; and if there is no such metric, when
+            the fit begins, unless a function could return a dict with that name: then after the first step; at the end
+            of an epoch, if it is recorded in others only.
 
     Example:
         >>> from treadle import toy_learner
@@ -84,6 +86,7 @@ class ReduceOnPlateau(Callback):
         self.best = math.inf if mode == "min" else -math.inf
         self._waited = self._cooling = 0
         self._seen = -1
+        self._known = False  # whether it is known that there is such a metric
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         return resolution(self, other)
@@ -95,8 +98,11 @@ class ReduceOnPlateau(Callback):
 
     def on_fit_begin(self, learner: Learner) -> None:
         self.H.check(learner)
+        self._check_known(learner)
 
     def on_step_begin(self, learner: Learner, phase: AbstractTrainingPhase) -> None:
+        if not self._known:
+            self._check_known(learner)
         record = learner.cbstate.hyperparams[self.H.name]
         if not len(record):
             self._record(learner)
@@ -106,17 +112,28 @@ class ReduceOnPlateau(Callback):
             return
         series = learner.cbstate.metricsepoch[phase].get(self.monitor)
         if series is None:
-            raise ArgumentValueError(
-                f"ReduceOnPlateau(monitor={self.monitor!r}): there is no such metric in {phase}. "
-                f"{did_you_mean(self.monitor, learner.cbstate.metricsepoch[phase])}\n"
-                f"Fix: name a metric that is recorded, or add it to `Metrics`."
-            )
+            raise self._unknown(learner.cbstate.metricsepoch[phase], f" in {phase}")
         epoch, value = series.last
         if epoch == self._seen:  # it was cancelled before its first value
             return
         self._seen = epoch
         if self._is_due(float(value)):
             self._reduce(learner)
+
+    def _check_known(self, learner: Any) -> None:
+        """Refuse a metric that is recorded in no phase, as soon as it is known which ones are."""
+        recorded = learner.cbstate.metricsepoch
+        if getattr(recorded, "complete", False):  # a container of somebody else need not know
+            if self.monitor not in recorded.names:
+                raise self._unknown(recorded.names)
+            self._known = True
+
+    def _unknown(self, names: Iterable[str], where: str = "") -> ArgumentValueError:
+        return ArgumentValueError(
+            f"ReduceOnPlateau(monitor={self.monitor!r}): there is no such metric{where}. "
+            f"{did_you_mean(self.monitor, names)}\n"
+            f"Fix: name a metric that is recorded, or add it to `Metrics`."
+        )
 
     def _looks_at(self, learner: Any, phase: Phase) -> bool:
         """Whether it is the first validation phase of the fit; the first training phase, if there is none."""
