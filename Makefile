@@ -7,7 +7,7 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 EDITABLE := $(addprefix -e ,core $(PLUGINS))
 STAMP := .venv/.installed
 
-.PHONY: help venv demo examples test lint types docs pages unit floors campaigns bench clean
+.PHONY: help venv demo examples test lint types docs pages unit floors campaigns bench release version clean
 
 help:
 	@echo "make demo   train on the digits and leave pictures in runs/digits"
@@ -17,6 +17,8 @@ help:
 	@echo "make campaigns  every line interrupted, every saved point resumed; make test runs a part"
 	@echo "make floors  the tests of core and plugins with the lowest versions of all libraries, in .venv-floors"
 	@echo "make bench  the time and memory budgets, as a table"
+	@echo "make release  all distributions in dist: built, checked, tried, and the changes; nothing is uploaded"
+	@echo "make version NEW=0.2.0  another version for all distributions"
 	@echo "make clean  remove .venv, caches and what was built"
 
 venv: $(STAMP)
@@ -81,6 +83,13 @@ campaigns: $(STAMP)
 bench: $(STAMP)
 	$(PY) tests/benchmarks/run.py
 
+# Nothing is uploaded, and nothing is fetched.
+release: $(STAMP)
+	$(PY) -m release
+
+version: $(STAMP)
+	$(PY) -m release.version $(NEW)
+
 clean:
-	rm -rf .venv .venv-floors .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build runs
+	rm -rf .venv .venv-floors dist .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
