@@ -15,7 +15,7 @@ help:
 	@echo "make test   all that CI runs: lint, types, docs, unit (each also a target of its own)"
 	@echo "make pages  the docs' tables, written anew from the declarations"
 	@echo "make campaigns  every line interrupted, every saved point resumed; make test runs a part"
-	@echo "make floors  the tests of core and plugins with the lowest versions of all libraries, in .venv-floors"
+	@echo "make floors  the tests of core and plugins with the lowest versions of all libraries"
 	@echo "make bench  the time and memory budgets, as a table"
 	@echo "make release  all distributions in dist: built, checked, tried, and the changes; nothing is uploaded"
 	@echo "make version NEW=0.2.0  another version for all distributions"
@@ -61,7 +61,8 @@ unit: $(STAMP)
 
 # Not part of `make test`: an environment of its own and all those tests once more would double its time.
 # Run it where a requirement changes, and before a release.
-FLOORS := .venv-floors
+# Of each Python its own: `make floors PYTHON=python3.13`.
+FLOORS := .venv-floors-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 FLOORS_PIP := $(subst .venv/,$(FLOORS)/,$(PIP)) -c floors.txt
 
 floors: $(FLOORS)/.installed
@@ -91,5 +92,5 @@ version: $(STAMP)
 	$(PY) -m release.version $(NEW)
 
 clean:
-	rm -rf .venv .venv-floors dist .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build runs
+	rm -rf .venv .venv-floors* dist .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
