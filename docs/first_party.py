@@ -9,13 +9,10 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
 from loguru import logger
 from packaging.requirements import Requirement
-from treadle import Callback, CallbackConflictError, Read, Write, callback_graph
-from treadle.access import overlaps
-from treadle.ordering.handlers import handlers
-from treadle.ordering.participants import meetings
+from treadle import Callback
+from treadle.authoring import pair_of, writers_for
 from treadle.testing import CallbackContract
 
 ROOT = Path(__file__).parents[1]
@@ -164,79 +161,15 @@ def pair(one: Example, other: Example) -> Pair:
 
 def providers(callbacks: Sequence[Callback], known: Sequence[Example]) -> list[Callback]:
     """Callbacks that write the entries of `cbstate` that the others, and they themselves, read."""
-    present = list(callbacks)
-    while True:
-        written = {path for callback in present for path, mode in callback.state_access.items() if mode is Write}
-        needed = [
-            path
-            for callback in present
-            for path, mode in callback.state_access.items()
-            if mode is Read and path.startswith("cbstate.") and not any(overlaps(path, other) for other in written)
-        ]
-        if not needed:
-            return present[len(callbacks) :]
-        writers = [example.make() for example in known if not example.options]
-        offers = [writer for writer in writers if writer.state_access.get(needed[0]) is Write]
-        present.append(min(offers, key=lambda writer: sum(path.startswith("cbstate.") for path in writer.state_access)))
+    return writers_for(callbacks, [example.make() for example in known if not example.options])
 
 
 def judged(label: str, a: Callback, other_label: str, b: Callback, present: Sequence[Callback]) -> Pair:
-    try:
-        graph = callback_graph([a, b, *present])
-    except CallbackConflictError as error:
-        (problem,) = error.problems
-        if not {a, b} <= set(problem.callbacks):  # the providers do not fit, whatever the pair does
-            raise
-        return Pair(label, other_label, "refused", problem.what)
-    for before, after, names in ((a, b, (label, other_label)), (b, a, (other_label, label))):
-        if path := path_at_an_event(graph, before, after):
-            reason = "; ".join(graph.edges[edge]["reason"] for edge in path)
-            hooks = tuple(hook.hook for hook in shared_hooks(a, b) if path_at(graph, before, after, hook))
-            return Pair(*names, "ordered", reason, hooks)
-    return Pair(label, other_label, "compatible", why_compatible(a, b))
-
-
-def path_at_an_event(graph: nx.DiGraph, before: Callback, after: Callback) -> list[tuple[Callback, Callback]]:
-    """The edges from one callback to another that hold together where the two meet, or none."""
-    paths = (path_at(graph, before, after, hook) for hook in shared_hooks(before, after))
-    return next(filter(None, paths), [])
-
-
-def path_at(graph: nx.DiGraph, before: Callback, after: Callback, hook: Any) -> list[tuple[Callback, Callback]]:
-    """The edges from one callback to another that hold at a hook, or none.
-
-    An edge that the data flow made holds at the hooks where its ends meet, one of `run_after` everywhere.
-    """
-    here = nx.DiGraph()
-    here.add_nodes_from(graph)
-    here.add_edges_from(
-        (x, y) for x, y, data in graph.edges(data=True) if hook in data["events"] or ".run_after" in data["reason"]
-    )
-    return list(nx.utils.pairwise(nx.shortest_path(here, before, after))) if nx.has_path(here, before, after) else []
-
-
-def shared_hooks(a: Callback, b: Callback) -> list[Any]:
-    """The hooks that both handle in one phase."""
-    groups = meetings([handlers(a), handlers(b)])
-    shared = {hook for group, hooks in groups.items() if group.members == 0b11 for hook in hooks}
-    return sorted(shared, key=lambda hook: LOOP.index(hook.hook))
-
-
-def why_compatible(a: Callback, b: Callback) -> str:
-    shared = {
-        max(path, other, key=len): Write in (mode, other_mode)
-        for path, mode in a.state_access.items()
-        for other, other_mode in b.state_access.items()
-        if overlaps(path, other)
-    }
-    written = [path for path, write in shared.items() if write]
-    if not shared:
-        return "they use no state in common"
-    if not written:
-        return "neither writes what the other uses"
-    if not shared_hooks(a, b):
-        return f"they never meet at an event, though both use {listed(written)}"
-    return f"any order is right for {listed(written)}, from `resolve_conflict`"
+    pair = pair_of(a, b, present)
+    labels = {a: label, b: other_label}
+    verdict = "refused" if pair.verdict == "unresolved" else pair.verdict
+    hooks = tuple(sorted(pair.hooks, key=LOOP.index))
+    return Pair(labels[pair.first], labels[pair.second], verdict, pair.reason, hooks)
 
 
 def listed(paths: Sequence[str]) -> str:

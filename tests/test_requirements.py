@@ -21,7 +21,6 @@ OURS["treadle"] = "treadle-core"
 BEHIND = {
     "treadle-mlflow": {"alembic", "sqlalchemy"},  # MLflow imports them for its databases
     "treadle-checkpoint": {"numpy"},  # safetensors.torch imports it
-    "treadle-cli": {"treadle-core"},  # whose version goes into a new plugin
 }
 # What imports these modules is itself imported by them only.
 HOSTS = {"pytest"}

@@ -29,12 +29,15 @@ from treadle.authoring import (
     map_tensors,
     named_tensors,
     overlaps,
+    pair_of,
     phase_key,
     plan_of,
     position_of,
     preserved_state,
+    preview,
     refuse_unsaveable_model,
     refuse_unsaveable_run,
+    writers_for,
 )
 from treadle.plugins import find, installed
 
@@ -138,6 +141,10 @@ BAD = {
     "accesses(Hears(), None)": (lambda: accesses(Hears(), None), "is not a permission"),
     "handlers(None)": (lambda: handlers(None), "callback must be an instance of Callback"),
     "handles(None, StepEnd)": (lambda: handles(None, StepEnd), "callback must be an instance of Callback"),
+    "preview(None)": (lambda: preview(None), "callbacks must be a list"),
+    "pair_of(None, Hears())": (lambda: pair_of(None, Hears()), "None is not a Callback"),
+    "writers_for(Hears(), [])": (lambda: writers_for(Hears(), []), "callbacks must be"),
+    "writers_for([], [3])": (lambda: writers_for([], [3]), r"candidates\[0\] must be"),
     "plan_of(None)": (lambda: plan_of(None), "must be an instance of Learner"),
     "position_of(None)": (lambda: position_of(None), "must be an instance of Learner"),
     "capture_run(None)": (lambda: capture_run(None), "must be an instance of Learner"),

@@ -557,3 +557,19 @@ def test_a_state_that_is_no_dict_is_refused_where_it_is_captured(state) -> None:
         CallbackError, match=r"^Mine\.state_dict returned .*, not a dict\.\nFix: return the state by names"
     ):
         capture_run(toy_learner(type("Mine", (Callback,), methods)()))
+
+
+def test_an_example_is_made_without_arguments_unless_a_class_says_otherwise() -> None:
+    class Needs(Callback):
+        def __init__(self, n):
+            self.n = n
+
+    class Says(Needs):
+        @classmethod
+        def example(cls):
+            return cls(3)
+
+    assert type(Callback.example()) is Callback
+    assert Says.example().n == 3
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'n'"):
+        Needs.example()

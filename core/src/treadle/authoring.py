@@ -3,7 +3,8 @@
 - Check an argument: `whole_number`, `real_number`, `one_of`, `instance_of`, `subclass_of`, `list_of`, `function`,
   `file_path`, `writable`, `batch_weight`; and guess what a user meant: `did_you_mean`.
 - Ask what another callback is and does: `handles`, `handlers`, `handling`, `unwrap`, `overlaps`,
-  `why_no_observer`; name callbacks: `by_unique_name`; show in which order all of them run, and why: `plan_of`.
+  `why_no_observer`; name callbacks: `by_unique_name`; show in which order all of them run, and why: `plan_of`; or
+  callbacks without a learner would, or two of them: `preview`, `pair_of`, `Pair`, `writers_for`.
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`; show something in a notebook: `html_table`.
 - Go through one or several models or optimizers: `by_name`; all their parameters or gradients: `named_tensors`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; split a batch as the core's phases do:
@@ -49,7 +50,9 @@ from treadle.loop.position import position_of
 from treadle.loop.update.under_way import keep_gradients, state_of_update, update_under_way
 from treadle.ordering.handlers import handlers, handles
 from treadle.ordering.observers import why_no_observer
+from treadle.ordering.pairs import Pair, pair_of, writers_for
 from treadle.ordering.plan import plan_of
+from treadle.ordering.preview import preview
 from treadle.phases import phase_key, phase_label
 from treadle.state.numbers.device_number import DeviceNumber
 from treadle.state.numbers.mean import Mean
@@ -68,6 +71,7 @@ __all__ = [
     "DeviceNumber",
     "Mean",
     "OpenEpochs",
+    "Pair",
     "RandomState",
     "RunState",
     "batch_weight",
@@ -101,12 +105,14 @@ __all__ = [
     "named_tensors",
     "one_of",
     "overlaps",
+    "pair_of",
     "phase_key",
     "phase_label",
     "plan_of",
     "position_of",
     "preserved_random_state",
     "preserved_state",
+    "preview",
     "real_number",
     "refuse_unresumable",
     "refuse_unsaveable",
@@ -123,4 +129,5 @@ __all__ = [
     "whole_number",
     "why_no_observer",
     "writable",
+    "writers_for",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from treadle.access import Permission, checked
 from treadle.arguments import function, instance_of, shown_arguments
@@ -196,6 +196,15 @@ class Callback:
     adapter: Callback | None = None
 
     _is_default: bool = False  # whether it joined the learner by itself, and nobody named it
+
+    @classmethod
+    def example(cls) -> Self:
+        """One with typical arguments, as the command `treadle` makes it to see what it declares and how it combines.
+
+        A class that needs arguments defines it. It must have no effect, such as a file that is opened. Default: without
+        arguments.
+        """
+        return cls()
 
     @property
     def name(self) -> str:

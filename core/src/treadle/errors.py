@@ -210,12 +210,15 @@ class Problem:
 
     Args:
         origin: Which distributions the callbacks come from, as the last line of the message. Default: none.
+        refused: Whether somebody says `Unresolvable()`: that two must not be used together is then the answer, and not
+            an open question. Default: False.
     """
 
     callbacks: tuple[Callback, ...]
     what: str
     fix: str
     origin: str = ""
+    refused: bool = False
 
     def __str__(self) -> str:
         return "\n".join(filter(None, (self.what, f"Fix: {self.fix}", self.origin)))

@@ -9,7 +9,7 @@ from treadle_cli.app import app
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
 
 
-@pytest.mark.parametrize("arguments", [[], ["new"]])
+@pytest.mark.parametrize("arguments", [[], ["new"], ["plan"]])
 def test_without_an_argument_that_is_needed_it_prints_its_help_and_ends_with_2(treadle, arguments) -> None:
     done = treadle(*arguments)
     assert done.status == 2

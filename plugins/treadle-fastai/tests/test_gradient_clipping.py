@@ -115,7 +115,12 @@ def test_a_clip_of_0_clips_nothing() -> None:
     assert torch.equal(trained(Declared()), trained())
 
 
-@each
+@pytest.mark.parametrize("clip", [unchanged, with_learner])
 def test_two_clips_need_an_order(clip) -> None:
     with pytest.raises(CallbackConflictError, match="ClipGradients and GradientClipping both write"):
         made(clip(), ClipGradients(norm=1.0))
+
+
+def test_ours_beside_the_clip_of_treadle_optim_is_refused() -> None:
+    with pytest.raises(CallbackConflictError, match="Both clip the gradients"):
+        made(declared(), ClipGradients(norm=1.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from treadle import (
@@ -106,6 +106,10 @@ class Checkpointer(Callback):
 
     essential = True
     optional_state = True
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls("runs/checkpoints")
 
     def __init__(
         self,

@@ -28,6 +28,45 @@ def treadle() -> None:
     """
 
 
+@app.command()
+def plugins(as_json: Json = False) -> None:
+    """List every callback that is installed, and what it declares; also the broken and the disabled ones."""
+    from treadle_cli.commands.plugins import plugins as run
+
+    run(as_json)
+
+
+@app.command(no_args_is_help=True)
+def plan(
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Names of callbacks, such as ema:decay=0.9 metrics; or one script.py:learner."),
+    ],
+    default_callbacks: Annotated[
+        bool, typer.Option("--defaults/--no-defaults", help="Whether the default callbacks join those that are named.")
+    ] = True,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the graph as a Mermaid flowchart.")] = False,
+    svg: Annotated[bool, typer.Option("--svg", help="Print the plan as an SVG picture.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show in which order callbacks run and why; or why they have none, and how to fix it.
+
+    A script is imported as a module, so what stands under `if __name__ == "__main__":` does not run. The object is a
+    Learner, or a function without arguments that returns one.
+    """
+    from treadle_cli.commands.plan import plan as run
+
+    run(names, default_callbacks, {"--mermaid": mermaid, "--svg": svg, "--json": as_json})
+
+
+@app.command()
+def check(as_json: Json = False) -> None:
+    """Check how every pair of installed callbacks combines: ordered, compatible, refused, or not resolved."""
+    from treadle_cli.commands.check import check as run
+
+    run(as_json)
+
+
 @app.command(no_args_is_help=True)
 def new(
     name: Annotated[str, typer.Argument(help="The distribution's name, such as treadle-loss-spike.")],

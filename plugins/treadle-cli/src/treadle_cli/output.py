@@ -27,17 +27,30 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: on a terminal as wide as it is, elsewhere a line for each row, however long."""
+    """Print a table: a line for each row; on a terminal that is too narrow for that, a paragraph for each row."""
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     if not sys.stdout.isatty():
-        widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
         for row in (columns, *rows):
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         return
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
 
-    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)
+    console = Console(markup=False, highlight=False)
+    if sum(widths) + 2 * len(widths) <= console.width:
+        table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        return
+    label = max(map(len, columns)) + 2
+    for first, second, *others in rows:
+        console.print(first, style="bold", end="  ", soft_wrap=True)
+        console.print(second, style="dim", soft_wrap=True)
+        facts = Table.grid("", "", padding=(0, 1))
+        facts.columns[0].min_width, facts.columns[1].overflow = label, "fold"
+        for column, cell in zip(columns[2:], others, strict=True):
+            if cell not in ("", "-"):
+                facts.add_row(column, cell)
+        console.print(Padding(facts, (0, 0, 0, 4)))

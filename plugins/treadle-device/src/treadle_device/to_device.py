@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from treadle import Callback, ConflictResolution, Learner, RunFirst, Unresolvable, Write
@@ -50,6 +50,10 @@ class ToDevice(Callback):
 
     move_data: Callable[[Any], Any]
     state_access = dict.fromkeys(("model", "params", "lossfn", "optimizer", "step.xs", "step.ys"), Write)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls("cpu")
 
     def __init__(
         self,

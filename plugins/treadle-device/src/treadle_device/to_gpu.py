@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from loguru import logger
 
@@ -23,6 +25,10 @@ class ToGPU(ToDevice):
         >>> learner.step.xs.device == learner.model.weight.device
         True
     """
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls()
 
     def __init__(self) -> None:
         self.device = best_device(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
-from treadle import Read, Write
+from treadle import Read, Unresolvable, Write
+from treadle.authoring import unwrap
 
 from treadle_fastai.callback import LearnerCallback
 
@@ -34,9 +35,19 @@ class GradientClipping(LearnerCallback):
     run_after = ("centralise_gradients",)
     exclude = ("clip",)
 
+    @classmethod
+    def example(cls) -> Self:
+        return cls(clip=1.0)
+
     def __init__(self, learn: Any = None, clip: float = 0.0) -> None:
         super().__init__(learn)
         self.clip = clip
+
+    def resolve_conflict(self, other: Any) -> Any:
+        """The clip of treadle-optim cannot be there as well."""
+        if type(unwrap(other)).__name__ == "ClipGradients":
+            return Unresolvable("Both clip the gradients. Keep one of them.")
+        return super().resolve_conflict(other)
 
     def on_backward_end(self, **kwargs: Any) -> None:
         """Clip the gradients before the optimizer's step."""

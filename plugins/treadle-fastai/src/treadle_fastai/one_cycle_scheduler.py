@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from treadle import PropDict, Read, Series, Unresolvable, Write
 from treadle.authoring import length_of
@@ -47,6 +47,10 @@ class OneCycleScheduler(LearnerCallback):
 
     state_access = {"optimizer": Write, "data": Read, "cbstate.hyperparams": Write}
     hyperparameters = (LearningRate(), Momentum())
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(lr_max=0.01)
 
     def __init__(
         self,

@@ -145,6 +145,13 @@ class LoggerBackend(ABC):
         self.close()
 
 
+class NullBackend(LoggerBackend):
+    """A backend that drops everything, for callbacks of which only the declarations are looked at."""
+
+    def log(self, loggable: Loggable, name: str, i: int, group: tuple[str, ...]) -> None:
+        """Do nothing."""
+
+
 def log_to(
     backends: LoggerBackend | Iterable[LoggerBackend],
     loggable: Loggable,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from treadle import AbstractTrainingPhase, Learner, Phase, Read
 from treadle.authoring import function, preserved_random_state, subclass_of
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 
-from treadle_logging.backend import LoggerBackend
+from treadle_logging.backend import LoggerBackend, NullBackend
 from treadle_logging.image import to_image
 from treadle_logging.loggable import Loggable, text
 from treadle_logging.logger import StepLogger
@@ -57,6 +57,10 @@ class LogVisualization(StepLogger):
 
     state_access = {"step": Read, "cbstate.history": Read}
     run_after = ("recorder",)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(lambda step: step.xs, NullBackend())
 
     def __init__(
         self,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from loguru import logger
 from treadle import Callback, Learner, Phase, Series
 from treadle.authoring import one_of, phase_label, position_of, real_number, whole_number
 from treadle.errors import FitException
 
-from treadle_logging.backend import BackendClosedError, LoggerBackend, as_backends
+from treadle_logging.backend import BackendClosedError, LoggerBackend, NullBackend, as_backends
 from treadle_logging.outlet import Entry, Groups
 
 T = TypeVar("T")
@@ -46,6 +46,10 @@ class Logger(Callback):
     """
 
     optional_state = True
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(NullBackend())
 
     def __init__(self, *backends: LoggerBackend, strict: bool = False) -> None:
         self.backends = as_backends(backends, self.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from treadle import Callback, ConflictResolution, NoConflict, NotDefined, Phase, Read, Unresolvable, Write
@@ -47,6 +47,10 @@ class Traces(Callback):
 
     state_access = {"step": Read, "cbstate.history": Read, "cbstate.tracehistory": Write}
     run_after = ("recorder",)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls({"Loss": lambda learner: learner.step.loss})
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from treadle import (
@@ -80,6 +80,10 @@ class Accumulate(Callback):
     """
 
     guard = True
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(2)
 
     def __init__(self, n: int, *, weight: str | Callable[[Any], Any] | None = None) -> None:
         self.n = whole_number(n, "Accumulate(n)", "Accumulate(4)", least=1)

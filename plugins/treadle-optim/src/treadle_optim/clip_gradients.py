@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -60,6 +60,10 @@ class ClipGradients(Callback):
     guard = True
     state_access = {"step.grads": Write, "optimizer": Read}
     run_after = ("centralise_gradients",)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(norm=1.0)
 
     def __init__(self, norm: float | None = None, value: float | None = None, agc: float | None = None) -> None:
         passed = {name: limit for name, limit in (("norm", norm), ("value", value), ("agc", agc)) if limit is not None}

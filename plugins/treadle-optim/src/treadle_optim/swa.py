@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -59,6 +59,10 @@ class SWA(AveragedWeights):
     """
 
     state_access = {"model": Write, "data": Read, "callbacks": Read}
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(1)
 
     def __init__(self, start: int) -> None:
         super().__init__()

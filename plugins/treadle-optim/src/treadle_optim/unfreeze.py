@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Self
 
 from treadle import AbstractTrainingPhase, Callback, ConflictResolution, NotDefined, Unresolvable, Write
 from treadle.authoring import OpenEpochs, did_you_mean, list_of, named_tensors, unwrap, whole_number
@@ -50,6 +50,10 @@ class Unfreeze(Callback):
     """
 
     state_access = {"params": Write}
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls({1: "*"})
 
     def __init__(self, patterns: Mapping[int, str | Iterable[str]]) -> None:
         self.patterns = checked(patterns)

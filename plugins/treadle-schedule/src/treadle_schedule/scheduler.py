@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from treadle import Callback, ConflictResolution, Learner, Phase, PropDict, Read, Series, Write
 from treadle.access import parts
@@ -18,7 +18,7 @@ from treadle_schedule.hyperparameter import (
     merged_access,
     resolution,
 )
-from treadle_schedule.optimizer_values import Momentum
+from treadle_schedule.optimizer_values import LearningRate, Momentum
 from treadle_schedule.schedule import AnySchedule, Schedule, ScheduleError, ScheduleRangeError, as_schedule, longer
 from treadle_schedule.schedule import length_of as last_step_of
 from treadle_schedule.torch_schedule import TorchMomentum, TorchSchedule
@@ -76,6 +76,10 @@ class Scheduler(Callback):
 
     guard_fix = 'count its steps:\n    Scheduler(..., each="step")'
     run_after = ("to_device", "to_gpu")  # which may exchange what the optimizer holds
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls({LearningRate: 0.01})
 
     def __init__(self, schedules: Mapping[AnyHyperParameter, AnySchedule | float], *, each: Unit = "update") -> None:
         self.schedules = _checked(schedules)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from loguru import logger
@@ -117,6 +117,10 @@ class EarlyStopping(Callback):
     """
 
     essential = True
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(patience=3)
 
     def __init__(
         self,

@@ -111,6 +111,7 @@ def refusal(first: Callback, second: Callback, overlap: list[Overlap], found: Fo
             (first, second),
             f"{first.name} and {second.name} cannot be used together (from {source}){reason}",
             f"leave {first.name} or {second.name} out of the learner's callbacks.",
+            refused=True,
         )
     return None
 
