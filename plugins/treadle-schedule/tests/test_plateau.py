@@ -197,10 +197,8 @@ def test_and_as_soon_as_that_is_known():
 
     assert steps_before_the_error("Los") == 0
     assert steps_before_the_error("mse_loss", torch.nn.functional.mse_loss) == 1
-    learner = toy_learner(
-        metrics.Recorder(), metrics.Metrics(lambda a, b: {"one": 1.0}), ReduceOnPlateau(monitor="one")
-    )
-    assert learner.fit(1).epochs == 1
+    columns = metrics.Metrics(metrics.Metric(lambda yhats, ys: {"one": 1.0}, name="columns"))
+    assert toy_learner(metrics.Recorder(), columns, ReduceOnPlateau(monitor="one")).fit(1).epochs == 1
 
 
 def test_it_goes_with_a_scheduler_of_something_else_and_not_of_the_same():
