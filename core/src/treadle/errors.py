@@ -133,6 +133,10 @@ class TreadleError(Exception):
 class ProtectedException(TreadleError):
     """A callback used state of the learner that it did not declare.
 
+    Attributes:
+        path: The path that was used; None where no declaration would allow it.
+        permission: What allows it: "Read" or "Write".
+
     Example:
         >>> from treadle import CustomCallback, EpochEnd, toy_learner
         >>> snoop = CustomCallback(lambda learner: print(learner.model), EpochEnd)
@@ -142,6 +146,10 @@ class ProtectedException(TreadleError):
         ...     print(str(error).split(".")[0])
         CustomCallback reads `model` and does not declare it
     """
+
+    def __init__(self, message: str, path: str | None = None, permission: str = "Read") -> None:
+        super().__init__(message)
+        self.path, self.permission = path, permission
 
 
 class CallbackError(TreadleError, TypeError):

@@ -43,7 +43,7 @@ def test_a_check_that_passes_counts_what_it_checked() -> None:
         "numbers",
         ["Look at them."],
     )
-    assert "  passed   some  It has some. More about it: 3 numbers\n      Remark: Look at them." in str(
+    assert "  passed   some  It has some. More about it (numbers: 3)\n      Remark: Look at them." in str(
         Report("It", [result])
     )
 

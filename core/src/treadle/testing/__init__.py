@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from treadle.testing.checks.declared.audit import AuditError, audit
     from treadle.testing.contract import CallbackContract, check_callback
+    from treadle.testing.inference import InferredAccess, infer_access
     from treadle.testing.report import CallbackCheckError, Checked, CheckResult, DoesNotApply, Finding, Report, outcome
     from treadle.testing.toy import noisy_learner, toy_learner
 
@@ -16,9 +17,11 @@ __all__ = [
     "Checked",
     "DoesNotApply",
     "Finding",
+    "InferredAccess",
     "Report",
     "audit",
     "check_callback",
+    "infer_access",
     "noisy_learner",
     "outcome",
     "toy_learner",
@@ -33,9 +36,11 @@ MODULES = {
     "Checked": "report",
     "DoesNotApply": "report",
     "Finding": "report",
+    "InferredAccess": "inference",
     "Report": "report",
     "audit": "checks.declared.audit",
     "check_callback": "contract",
+    "infer_access": "inference",
     "noisy_learner": "toy",
     "outcome": "report",
     "toy_learner": "toy",

@@ -11,21 +11,21 @@ from treadle.errors import ArgumentValueError, did_you_mean
 from treadle.testing.checks import errors, init, memory, setups, training
 from treadle.testing.checks.declared import access, audit, declarations, handlers
 from treadle.testing.checks.equal import runners, state, watching
+from treadle.testing.kinds import MakeLearner
 from treadle.testing.report import (
     FAILED,
-    PASSED,
     SKIPPED,
     CallbackCheckError,
+    Checked,
     CheckResult,
-    DoesNotApply,
-    Finding,
     Report,
-    message_of,
+    outcome,
+    title_of,
 )
-from treadle.testing.subject import Factory, MakeLearner, Subject, reasons
+from treadle.testing.subject import Factory, Subject, reasons
 
 #: The checks by name, in the order in which they are made.
-CHECKS: dict[str, Callable[[Subject], list[str] | None]] = {
+CHECKS: dict[str, Callable[[Subject], Checked]] = {
     "declarations": declarations.check,
     "handlers": handlers.check,
     "init": init.check,
@@ -116,7 +116,7 @@ def check_callback(
         invalid = [result.name for result in results if result.outcome == FAILED and result.name in BASIC]
         results.append(run_check(name, subject, skipped, invalid))
     report = Report(subject.name, tuple(results))
-    if report.failed:
+    if report.failed or not report.run:
         raise CallbackCheckError(report)
     return report
 
@@ -231,17 +231,7 @@ def run_check(name: str, subject: Subject, skip: Mapping[str, str], invalid: Seq
         invalid: The basic checks that failed before.
     """
     check = CHECKS[name]
-    title = str(check.__doc__).splitlines()[0].rstrip(".")
-    if name in skip:
-        return CheckResult(name, title, SKIPPED, skip[name])
-    if invalid and name not in BASIC:
-        return CheckResult(name, title, SKIPPED, f"No learner can be built with it, see `{invalid[0]}`.")
-    try:
-        remarks = check(subject)
-    except DoesNotApply as reason:
-        return CheckResult(name, title, SKIPPED, str(reason))
-    except Finding as finding:
-        return CheckResult(name, title, FAILED, str(finding))
-    except Exception as error:  # of the callback itself
-        return CheckResult(name, title, FAILED, message_of(error))
-    return CheckResult(name, title, PASSED, remarks=tuple(remarks or ()))
+    reason = skip.get(name) or (f"No learner can be built with it, see `{invalid[0]}`." if invalid else None)
+    if reason is not None and (name in skip or name not in BASIC):
+        return CheckResult(name, title_of(check), SKIPPED, reason)
+    return outcome(name, check, subject)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from os import PathLike
+from pathlib import PurePath
+from typing import Any, TypeVar
 
-from treadle.arguments import list_of, one_of, whole_number
+from treadle.arguments import file_path, list_of, one_of, whole_number
 from treadle.errors import TreadleError
+from treadle.testing.badge import svg
 
 PASSED, SKIPPED, FAILED = "passed", "skipped", "failed"
 T = TypeVar("T")
@@ -27,13 +30,15 @@ class Checked:
 
     Args:
         count: How many things it checked.
-        what: What they are: "handler calls".
+        what: What they are, as in "handler calls".
         remarks: What may be meant and deserves a look. Default: none.
+        covered: The kinds of learner that it was tried in. Default: none to speak of.
     """
 
     count: int
     what: str
     remarks: Sequence[str] = ()
+    covered: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class CheckResult:
         detail: What was found, or why it was skipped. Default: nothing.
         remarks: What may be meant and deserves a look; it fails nothing. Default: none.
         count: How many things it checked. Default: 0, where it was skipped or failed.
-        what: What they are: "handler calls". Default: nothing.
+        what: What they are, as in "handler calls". Default: nothing.
+        covered: The kinds of learner that it was tried in. Default: none to speak of.
     """
 
     name: str
@@ -57,6 +63,7 @@ class CheckResult:
     remarks: Sequence[str] = ()
     count: int = 0
     what: str = ""
+    covered: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         one_of(self.outcome, "outcome", (PASSED, SKIPPED, FAILED))
@@ -88,7 +95,7 @@ def outcome(name: str, check: Callable[[T], Checked], subject: T) -> CheckResult
         >>> outcome("small", small, []).outcome
         'failed'
     """
-    title = str(check.__doc__).splitlines()[0].rstrip(".")
+    title = title_of(check)
     try:
         checked = check(subject)
     except DoesNotApply as reason:
@@ -105,7 +112,14 @@ def outcome(name: str, check: Callable[[T], Checked], subject: T) -> CheckResult
             f"It found no {checked.what} to check, so nothing is known.\n"
             f'Fix: let the check see some, or leave it out with the reason:\n    skip={{"{name}": "why"}}',
         )
-    return CheckResult(name, title, PASSED, "", tuple(checked.remarks), checked.count, checked.what)
+    return CheckResult(
+        name, title, PASSED, "", tuple(checked.remarks), checked.count, checked.what, tuple(checked.covered)
+    )
+
+
+def title_of(check: Callable[..., Any]) -> str:
+    """What a check checks, as a short sentence."""
+    return str(check.__doc__).splitlines()[0].rstrip(".")
 
 
 @dataclass(frozen=True)
@@ -143,6 +157,52 @@ class Report:
         """What may be meant and deserves a look; it fails nothing."""
         return [remark for result in self.results for remark in result.remarks]
 
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """The kinds of learner that it was tried in and works with."""
+        return tuple(dict.fromkeys(kind for result in self.results for kind in result.covered))
+
+    @property
+    def summary(self) -> str:
+        """The counts in a few words."""
+        if self.failed or not self.run:
+            return f"{self.failed} of {self.run} checks failed" if self.run else "nothing checked"
+        kinds = f", {len(self.covered)} kinds of learner" if self.covered else ""
+        return f"{self.run} of {len(self.results)} checks passed{kinds}"
+
+    def badge(self) -> str:
+        """A picture of the counts for a README, as SVG. It is drawn here, and needs no network.
+
+        Example:
+            >>> from treadle.testing import CheckResult, Report
+            >>> print(Report("Peak", [CheckResult("audit", "It changes nothing", "passed")]).badge())
+            <svg xmlns="http://www.w3.org/2000/svg" ... aria-label="treadle contract: 1 of 1 checks passed">
+            ...
+        """
+        return svg("treadle contract", self.summary, good=bool(self.run and not self.failed))
+
+    def write_badge(self, path: str | PathLike[str]) -> str:
+        """Write the badge to a file, and return the line of Markdown that shows it.
+
+        Args:
+            path: The file, an `.svg`; its folder has to be there. The line has it as it is, so pass it as the README
+                sees it.
+
+        Raises:
+            ArgumentTypeError: if it is not a path.
+
+        Example:
+            >>> import tempfile
+            >>> from treadle.testing import CheckResult, Report
+            >>> report = Report("Peak", [CheckResult("audit", "It changes nothing", "passed")])
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     print(report.write_badge(f"{folder}/peak.svg"))
+            ![Peak, treadle contract: 1 of 1 checks passed](.../peak.svg)
+        """
+        file = file_path(path, "path", 'report.write_badge("peak.svg")')
+        file.write_text(self.badge(), encoding="utf-8")
+        return f"![{self.callback}, treadle contract: {self.summary}]({PurePath(file).as_posix()})"
+
     def __str__(self) -> str:
         counts = f"{self.run} check{'' if self.run == 1 else 's'} run, {self.skipped} skipped, {self.failed} failed"
         if remarks := len(self.remarks):
@@ -152,8 +212,12 @@ class Report:
         for result in self.results:
             text = "\n".join([result.detail, *(f"Remark: {remark}" for remark in result.remarks)])
             detail = "".join(f"\n      {line}" for line in text.strip("\n").splitlines())
-            count = f": {result.count} {result.what}" if result.count else ""
+            count = f" ({result.what}: {result.count})" if result.count else ""
             lines.append(f"  {result.outcome:<7}  {result.name:<{width}}  {result.title}{count}{detail}")
+        if self.covered:
+            lines.append(f"Learners: {'; '.join(self.covered)}")
+        if not self.run:
+            lines.append("Nothing was checked.\nFix: leave out less:\n    skip={}")
         return "\n".join(lines)
 
 

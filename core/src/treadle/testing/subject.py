@@ -23,15 +23,12 @@ from treadle.learner import Learner
 from treadle.ordering.handlers import handlers
 from treadle.state.random_state import preserved_random_state
 from treadle.testing.comparison.record import Record, RecordedInit, recorded
+from treadle.testing.comparison.run import Run, Trail
+from treadle.testing.kinds import USUAL, Kind, MakeLearner
 from treadle.testing.report import DoesNotApply
-from treadle.testing.run import Run, Trail
-from treadle.testing.toy import noisy_learner, toy_learner
+from treadle.testing.toy import noisy_learner
 
 Factory = Callable[[], Callback]
-MakeLearner = Callable[..., Learner]
-
-#: The number of epochs of a training, each followed by one of validation.
-EPOCHS = 2
 
 
 @dataclass
@@ -45,6 +42,7 @@ class Subject:
             where dropout and shuffling matter.
         settings: More arguments of the learner.
         unused_ok: Declared paths and handlers that a toy training does not use, each with the reason.
+        tool: The function that the author has called, for messages.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: if an argument cannot be used.
@@ -55,18 +53,19 @@ class Subject:
     learner: MakeLearner | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     unused_ok: Mapping[str, str] = field(default_factory=dict)
+    tool: str = "check_callback"
 
     def __post_init__(self) -> None:
         if isinstance(self.factory, type) and not issubclass(self.factory, Callback):
             raise ArgumentTypeError(
-                f"check_callback was given the class {self.factory.__name__}, which is not a subclass of Callback.\n"
+                f"{self.tool} was given the class {self.factory.__name__}, which is not a subclass of Callback.\n"
                 f"Fix: derive it:\n    class {self.factory.__name__}(Callback): ..."
             )
         if isinstance(self.factory, Callback) or not callable(self.factory):
             raise ArgumentTypeError(
-                f"check_callback was given {self.factory!r}, and it needs a function that makes the callback, "
+                f"{self.tool} was given {self.factory!r}, and it needs a function that makes the callback, "
                 f"a new one for each training.\nFix: pass the class or a function:\n"
-                f"    check_callback(lambda: {type(self.factory).__name__}(...))"
+                f"    {self.tool}(lambda: {type(self.factory).__name__}(...))"
             )
         if isinstance(self.partners, (str, type)) or not isinstance(self.partners, Iterable):
             shown = self.partners.__name__ if isinstance(self.partners, type) else repr(self.partners)
@@ -76,7 +75,7 @@ class Subject:
             if not isinstance(partner, str):
                 function(partner, f"partners[{i}]", "partners=[Recorder]")
         if self.learner is not None:
-            function(self.learner, "learner", "check_callback(MyCallback, learner=make_learner)")
+            function(self.learner, "learner", f"{self.tool}(MyCallback, learner=make_learner)")
         self.callback = self.make()
         self.name = self.callback.name
         known = {*self.declared, *handlers(self.callback)}
@@ -89,11 +88,11 @@ class Subject:
 
     def make(self) -> Callback:
         """Make the callback."""
-        callback = made(self.factory, "callback", "check_callback")
+        callback = made(self.factory, "callback", self.tool)
         if not isinstance(callback, Callback):
             raise ArgumentTypeError(
                 f"The function that makes the callback returned {callback!r}, which is not a Callback.\n"
-                f"Fix: return one:\n    check_callback(lambda: MyCallback(...))"
+                f"Fix: return one:\n    {self.tool}(lambda: MyCallback(...))"
             )
         return callback
 
@@ -133,6 +132,12 @@ class Subject:
         learner = self.make_learner(make, callbacks[::-1] if backwards else callbacks, runner)
         return Run(learner, callback, partners, trail)
 
+    def train(self, kind: Kind) -> Run:
+        """Train a learner of a kind with the callback."""
+        run = self.run(*(make() for make in kind.others), make=kind.make)
+        run.result = kind.fit(run.learner)
+        return run
+
     def make_learner(self, make: MakeLearner, callbacks: Iterable[Callback], runner: CallbackRunner | None) -> Learner:
         """A learner, by the author's function if there is one."""
         learner = (self.learner or make)(*callbacks, runner=runner, **self.settings)
@@ -141,18 +146,18 @@ class Subject:
     @functools.cached_property
     def record(self) -> Record:
         """What the callback does in a toy training, which may end with an error."""
-        return self.recorded(toy_learner)
+        return self.recorded(USUAL)
 
-    def recorded(self, make: MakeLearner) -> Record:
-        """What the callback does in a training of the learner that a function makes; see `run`."""
+    def recorded(self, kind: Kind) -> Record:
+        """What the callback does in a training of a kind of learner, which may end with an error."""
         callback = self.make()
         record = Record(callback)
         with seeded():
             try:
-                callbacks = callback, *self.make_partners()
-                learner = self.make_learner(make, callbacks, RecordedInit(record))
+                callbacks = callback, *self.make_partners(), *(make() for make in kind.others)
+                learner = self.make_learner(kind.make, callbacks, RecordedInit(record))
                 with recorded(learner, record.note, record):
-                    learner.fit(EPOCHS)
+                    kind.fit(learner)
                 record.steps = learner.progress.steps
             except Exception as error:
                 record.error = error
@@ -171,15 +176,19 @@ class Subject:
 
 
 def made(make: Callable[[], Any], what: str, argument: str) -> Any:
-    """What a function without arguments makes."""
+    """What a function without arguments makes.
+
+    Args:
+        argument: What it was passed to: "partners", or the name of the tool.
+    """
     try:
         inspect.signature(make).bind()
     except TypeError as error:
         name = getattr(make, "__name__", repr(make))
         raise ArgumentTypeError(
             f"The {what} cannot be made by {name} without arguments: {error}.\nFix: pass a function that passes them:\n"
-            f"    {'lambda' if argument == 'check_callback' else 'partners=[lambda'}: {name}(...)"
-            f"{'' if argument == 'check_callback' else ']'}"
+            f"    {'partners=[lambda' if argument == 'partners' else 'lambda'}: {name}(...)"
+            f"{']' if argument == 'partners' else ''}"
         ) from None
     except ValueError:  # there is no signature to look at
         pass

@@ -5,7 +5,7 @@ from treadle import Callback, CancelFittingException, Series, TrainingPhase, Wri
 from treadle.testing import check_callback
 from treadle.testing.checks.equal.saved import Saver
 from treadle.testing.checks.equal.state import restless_learner
-from treadle.testing.run import Run, Trail
+from treadle.testing.comparison.run import Run, Trail
 from treadle.testing.subject import seeded
 
 

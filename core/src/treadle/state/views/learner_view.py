@@ -207,7 +207,8 @@ class View:
 
     def _partial(self) -> ProtectedException:
         what = f"{self._owner} iterates over `{self._path or 'the learner'}` and declares only parts of it"
-        return ProtectedException(f'{what}.\nFix: add to {self._owner}.state_access:\n    "{self._path}": Read')
+        fix = f'add to {self._owner}.state_access:\n    "{self._path}": Read'
+        return ProtectedException(f"{what}.\nFix: {fix}", self._path)
 
     def _refusal(self, does: str, name: str, permission: type[Permission]) -> ProtectedException:
         path, what = self._path_of(name), f"{self._owner} {does} `{self._path_of(name)}`"
@@ -224,10 +225,11 @@ class View:
                 f"Fix: declare and use one of: {', '.join(FIELDS)}."
             )
         fix = f'state_access:\n    "{path}": {permission.__name__}'
+        needed = path, permission.__name__
         if permission is Write and name in self._declared:
-            return ProtectedException(f"{what}, which it declares `Read`.\nFix: change in {self._owner}.{fix}")
-        correct = "correct the name, or " if guess else ""
-        return ProtectedException(f"{what} and does not declare it.{guess}\nFix: {correct}add to {self._owner}.{fix}")
+            return ProtectedException(f"{what}, which it declares `Read`.\nFix: change in {self._owner}.{fix}", *needed)
+        add = f"{'correct the name, or ' if guess else ''}add to {self._owner}.{fix}"
+        return ProtectedException(f"{what} and does not declare it.{guess}\nFix: {add}", *needed)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -78,7 +78,9 @@ class ReadOnly(Mapping[str, Any]):
 
     def _refusal(self, what: str, path: str) -> ProtectedException:
         return ProtectedException(
-            f'`{self._path}` was declared `Read`, so {what}.\nFix: add to state_access:\n    "{path}": Write'
+            f'`{self._path}` was declared `Read`, so {what}.\nFix: add to state_access:\n    "{path}": Write',
+            path,
+            "Write",
         )
 
 

@@ -13,9 +13,10 @@ from treadle.learner import Learner
 from treadle.operations import Backward, Forward, Loss, Update
 from treadle.phases import AbstractTrainingPhase, AbstractValidationPhase, Phase
 from treadle.testing.comparison.changes import ATTRIBUTES, RANDOM, Moment
-from treadle.testing.report import DoesNotApply, Finding
-from treadle.testing.run import Run
-from treadle.testing.subject import EPOCHS, Subject, seeded
+from treadle.testing.comparison.run import Run
+from treadle.testing.kinds import EPOCHS
+from treadle.testing.report import Checked, DoesNotApply, Finding
+from treadle.testing.subject import Subject, seeded
 
 FIX_LEFT = (
     "put it back in a wrapper, on every way out:\n"
@@ -126,7 +127,7 @@ class Inside(Callback):
         return (yield)
 
 
-def check(subject: Subject) -> None:
+def check(subject: Subject) -> Checked:
     """An error inside of an operation reaches the user, and what was set is put back."""
     usual = trained(subject, Injection())[0]
     count = 0
@@ -146,6 +147,7 @@ def check(subject: Subject) -> None:
                 raise Finding(f"{what}, and {name} was left changed; without the error it is put back.\nFix: {fix}")
     if not count:
         raise DoesNotApply("No operation was reached, so no error could be raised inside of one.")
+    return Checked(count, "errors")
 
 
 def caused_by_the_end(what: str) -> bool:

@@ -3,13 +3,13 @@
 from treadle.ordering.handlers import handlers
 from treadle.testing.comparison.changes import ATTRIBUTES, Moment
 from treadle.testing.comparison.frozen import frozen, same
-from treadle.testing.report import DoesNotApply, Finding
+from treadle.testing.report import Checked, DoesNotApply, Finding
 from treadle.testing.subject import Subject, seeded
 
 FIX = "Fix: on_init runs again when callbacks join or leave; let it give the same state each time."
 
 
-def check(subject: Subject) -> None:
+def check(subject: Subject) -> Checked:
     """`on_init` can run again."""
     if "on_init" not in handlers(subject.callback):
         raise DoesNotApply("It has no on_init.")
@@ -24,3 +24,4 @@ def check(subject: Subject) -> None:
             raise Finding(f"A second on_init changed {', '.join(map(str, changes))}.\n{FIX}")
         if not same(state, frozen(run.callback.state_dict())):
             raise Finding(f"A second on_init changed the values of state_dict.\n{FIX}")
+        return Checked(2, "calls of on_init")

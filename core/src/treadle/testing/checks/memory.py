@@ -18,8 +18,9 @@ from treadle.state.views import View
 from treadle.state.views.read_only import ReadOnly
 from treadle.testing.comparison.attributes import CONTAINERS, parts_of, reached
 from treadle.testing.comparison.frozen import attributes
-from treadle.testing.report import Finding
-from treadle.testing.subject import EPOCHS, Subject, seeded
+from treadle.testing.kinds import EPOCHS
+from treadle.testing.report import Checked, DoesNotApply, Finding
+from treadle.testing.subject import Subject, seeded
 
 FIX_GRAPH = "keep the number, or the tensor without its graph:\n    learner.step.loss.detach()"
 FIX_STATE = "keep what is needed of it, not all of it:\n    self.loss = learner.step.loss.detach()"
@@ -56,7 +57,7 @@ class Watch(Callback):
             self.graphs.append(markers)
 
 
-def check(subject: Subject) -> list[str]:
+def check(subject: Subject) -> Checked:
     """It keeps no graph, no state of a step and no view."""
     watch = Watch()
     with seeded():
@@ -90,7 +91,9 @@ def check(subject: Subject) -> list[str]:
             f"The graph of the last step is still there after it: {name} keeps a tensor that needs a gradient.\n"
             f"Fix: {FIX_GRAPH}"
         )
-    return remarks
+    if not watch.states:
+        raise DoesNotApply("No step of a toy training ends with it, so there is nothing that it could keep.")
+    return Checked(len(watch.states), "steps", remarks)
 
 
 def growth(name: str, grown: list[int], steps: int) -> Iterator[str]:

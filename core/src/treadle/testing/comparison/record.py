@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from operator import contains, delitem, getitem, setitem
 from typing import TYPE_CHECKING, Any
 
 from treadle.access import Permission, checked
@@ -11,7 +12,7 @@ from treadle.callback import Callback
 from treadle.dispatch.call import Call
 from treadle.dispatch.dispatcher import Dispatcher, Handle
 from treadle.dispatch.runners import CallbackRunner, LinearRunner, Run
-from treadle.errors import FitException
+from treadle.errors import FitException, ProtectedException
 from treadle.events import Hook
 from treadle.operations import Backward, Epoch, Step, Update
 from treadle.state.views import View
@@ -37,6 +38,7 @@ class Record:
         written: The paths that it set, or of which something was changed while it ran.
         calls: The calls of its handlers, a wrapper's two parts one each, with what they changed and in which part.
         numbers: Where it took a number from a tensor in steps of training: the handler, and the number of the step.
+        refused: What its view refused, whether the handler caught that or not.
         steps: The number of training steps that ended.
         error: The exception that ended the training, or None.
     """
@@ -48,6 +50,7 @@ class Record:
         self.written: set[str] = set()
         self.calls: list[tuple[Call, Sequence[Change], str]] = []
         self.numbers: set[tuple[str, int]] = set()
+        self.refused: list[ProtectedException] = []
         self.steps = 0
         self.error: Exception | None = None
 
@@ -95,37 +98,46 @@ class RecordingView:
         self._record.read.add(self._of(name))
         return value
 
+    def _try(self, use: Callable[..., Any], *args: Any) -> Any:
+        """Use the view, and note what it refuses: a handler may catch that."""
+        try:
+            return use(*args)
+        except ProtectedException as error:
+            self._record.refused.append(error)
+            raise
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             return getattr(self._view, name)
-        return self._seen(name, getattr(self._view, name))
+        return self._seen(name, self._try(getattr, self._view, name))
 
     def __getitem__(self, name: str) -> Any:
-        return self._seen(name, self._view[name])
+        return self._seen(name, self._try(getitem, self._view, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._view, name, value)
+        self._try(setattr, self._view, name, value)
         self._record.written.add(self._of(name))
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._view[name] = value
+        self._try(setitem, self._view, name, value)
         self._record.written.add(self._of(name))
 
     def __delattr__(self, name: str) -> None:
-        delattr(self._view, name)
+        self._try(delattr, self._view, name)
         self._record.written.add(self._of(name))
 
     def __delitem__(self, name: str) -> None:
-        del self._view[name]
+        self._try(delitem, self._view, name)
         self._record.written.add(self._of(name))
 
     def __contains__(self, name: str) -> bool:
         self._record.read.add(self._of(name))
-        return name in self._view
+        return bool(self._try(contains, self._view, name))
 
     def __iter__(self) -> Iterator[str]:
         self._record.read.add(self._path)
-        return iter(self._view)
+        names: Iterator[str] = self._try(iter, self._view)
+        return names
 
     def __repr__(self) -> str:
         return repr(self._view)

@@ -80,17 +80,17 @@ def check_backend(make: Make, *, read: Read | None = None, skip: dict[str, str] 
         ...             yield row["tag"], int(row["iteration"]), float(row["value"])
         >>> print(check_backend(lambda folder: CSVBackend(folder / "log.csv", append=True), read=read))
         CSVBackend: 11 checks run, 0 skipped, 0 failed
-          passed   supported   It names the kinds of loggable that it takes: 3 kinds
-          passed   kinds       It takes every form of the kinds that it supports: 6 loggables
-          passed   refusals    What it cannot take is refused by UnsupportedLoggable and reported once: 6 kinds
-          passed   unchanged   Logging leaves the random generators, the data and the model as they were: 6 loggables
-          passed   numbers     Numbers come back under their tag and iteration, in their order: 18 numbers
-          passed   not_finite  Numbers that are not finite never become other numbers: 3 numbers
-          passed   names       Every name is taken, or refused by name, and no two share a tag: 11 names
-          passed   threads     It can be used from several threads, and nothing is lost or doubled: 20 numbers
-          passed   flush       It can be flushed at any time, and then what was logged can be read: 3 flushes
-          passed   close       Closing flushes, twice is as once, and nothing is lost silently afterwards: 2 closings
-          passed   resume      What was logged past a position is cut off, and another log is left as it is: 3 logs
+          passed   supported   It names the kinds of loggable that it takes (kinds: 3)
+          passed   kinds       It takes every form of the kinds that it supports (loggables: 6)
+          passed   refusals    What it cannot take is refused by UnsupportedLoggable and reported once (kinds: 6)
+          passed   unchanged   Logging leaves the random generators, the data and the model as they were (loggables: 6)
+          passed   numbers     Numbers come back under their tag and iteration, in their order (numbers: 18)
+          passed   not_finite  Numbers that are not finite never become other numbers (numbers: 3)
+          passed   names       Every name is taken, or refused by name, and no two share a tag (names: 11)
+          passed   threads     It can be used from several threads, and nothing is lost or doubled (numbers: 20)
+          passed   flush       It can be flushed at any time, and then what was logged can be read (flushes: 3)
+          passed   close       Closing flushes, twice is as once, and nothing is lost silently afterwards (closings: 2)
+          passed   resume      What was logged past a position is cut off, and another log is left as it is (logs: 3)
     """
     skipped = reasons(skip or {})
     places = Places(make, read)

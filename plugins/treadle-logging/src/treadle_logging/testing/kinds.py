@@ -35,7 +35,7 @@ def supported(places: Places) -> Checked:
                 f"`supported` is {kinds!r:.100}, and it is a tuple of kinds of loggable.\n"
                 f"Fix: name those that `log` takes:\n    supported = (Value, Text)"
             )
-        return Checked(len(kinds), "kinds" if len(kinds) > 1 else "kind")
+        return Checked(len(kinds), "kinds")
 
 
 def kinds(places: Places) -> Checked:
@@ -103,7 +103,7 @@ def refusals(places: Places) -> Checked:
                     f"Fix: leave `receive` and `supports` as LoggerBackend has them, and implement `log`."
                 )
             refused += 1
-    return Checked(refused, "kinds" if refused > 1 else "kind")
+    return Checked(refused, "kinds")
 
 
 def unchanged(places: Places) -> Checked:

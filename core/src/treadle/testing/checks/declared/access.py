@@ -2,19 +2,19 @@
 
 from treadle.access import Write, nested
 from treadle.testing.comparison.record import Record
-from treadle.testing.report import Finding
+from treadle.testing.kinds import NOISY
+from treadle.testing.report import Checked, Finding
 from treadle.testing.subject import Subject
-from treadle.testing.toy import noisy_learner
 
 UNUSED, ONLY_READ = "is declared and not used", "is declared `Write` and only read"
 FIXES = {UNUSED: "remove it from state_access", ONLY_READ: "declare it `Read` in state_access"}
 
 
-def check(subject: Subject) -> None:
+def check(subject: Subject) -> Checked:
     """It uses what it declares, and nothing else."""
     found = {path: what for path, what in unused(subject.full_record).items() if path not in subject.unused_ok}
     if found:  # a larger net and shuffled data may show a use of it
-        larger = unused(subject.recorded(noisy_learner))
+        larger = unused(subject.recorded(NOISY))
         found = {path: what for path, what in found.items() if path in larger}
     if found:
         lines = (
@@ -23,6 +23,7 @@ def check(subject: Subject) -> None:
             for path, what in found.items()
         )
         raise Finding("\n".join(lines))
+    return Checked(len(subject.full_record.calls), "handler calls")
 
 
 def unused(record: Record) -> dict[str, str]:

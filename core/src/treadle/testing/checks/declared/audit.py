@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from treadle.access import Read, Write, accesses, checked, nested, overlaps
@@ -19,11 +19,11 @@ from treadle.testing.comparison.changes import RANDOM, SETTINGS, Change, Part, d
 from treadle.testing.comparison.frozen import attributes
 from treadle.testing.comparison.record import AROUND, recorded
 from treadle.testing.comparison.settings import FIXES
-from treadle.testing.report import Finding
+from treadle.testing.report import Checked, Finding
 from treadle.testing.subject import Subject
 
 
-def check(subject: Subject) -> None:
+def check(subject: Subject) -> Checked:
     """What it does not declare `Write` stays as it was."""
     found: dict[str, dict[str, Change]] = {}
     judge = Judge()
@@ -33,6 +33,7 @@ def check(subject: Subject) -> None:
     if found:
         texts = (explanation(subject.callback, hook, list(changes.values())) for hook, changes in found.items())
         raise Finding("\n".join(texts))
+    return Checked(len(subject.full_record.calls), "handler calls")
 
 
 class AuditError(TreadleError, AssertionError):
@@ -187,8 +188,12 @@ def fix(callback: Callback, change: Change) -> str:
             "    learner.step.xs = 2 * learner.step.xs"
         )
     declared = checked(callback.state_access, name)
-    for owner in change.part.owners:
-        if declared.get(owner) is Read:
-            return f'change in {name}.state_access:\n    "{owner}": Write'
-    owners = [owner for owner in change.part.owners if any(nested(owner, path) for path in declared)]
-    return f'add to {name}.state_access:\n    "{(owners or change.part.owners)[0]}": Write'
+    path = path_to_write(declared, change)
+    return f'{"change in" if path in declared else "add to"} {name}.state_access:\n    "{path}": Write'
+
+
+def path_to_write(declared: Mapping[str, object], change: Change) -> str:
+    """The path whose `Write` allows a change, near to what is declared; a change that has one."""
+    owners = change.part.owners
+    near = [owner for owner in owners if any(nested(owner, path) for path in declared)]
+    return next((owner for owner in owners if declared.get(owner) is Read), (near or owners)[0])

@@ -2,11 +2,11 @@
 
 from treadle.access import checked
 from treadle.ordering.graph import callback_graph
-from treadle.testing.report import Finding
+from treadle.testing.report import Checked, Finding
 from treadle.testing.subject import Subject
 
 
-def check(subject: Subject) -> None:
+def check(subject: Subject) -> Checked:
     """Its declarations are valid."""
     again = subject.make()
     if again is subject.callback:
@@ -16,4 +16,4 @@ def check(subject: Subject) -> None:
             "Two callbacks that were made alike differ in their name or state_access.\n"
             "Fix: let both depend on nothing but the arguments."
         )
-    callback_graph([subject.callback, *subject.make_partners()])
+    return Checked(len(callback_graph([subject.callback, *subject.make_partners()])), "callbacks in order")

@@ -2,14 +2,16 @@
 
 from treadle.dispatch.registration import CallbackManager
 from treadle.ordering.handlers import handlers
-from treadle.testing.report import Finding
+from treadle.testing.report import Checked, Finding
 from treadle.testing.subject import Subject
 
 
-def check(subject: Subject) -> None:
+def check(subject: Subject) -> Checked:
     """Its handlers match their events."""
     CallbackManager([subject.callback])
-    if not handlers(subject.callback):
+    found = handlers(subject.callback)
+    if not found:
         raise Finding(
             "It has no handler, so it does nothing.\nFix: define one:\n    def on_step_end(self, learner): ..."
         )
+    return Checked(len(found), "handlers")

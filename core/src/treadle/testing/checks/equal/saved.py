@@ -14,7 +14,7 @@ from treadle.phases import AbstractTrainingPhase, Phase
 from treadle.state.run.capture import capture_run
 from treadle.state.run.values import has_state
 from treadle.testing.comparison.frozen import frozen
-from treadle.testing.run import Run, as_saved
+from treadle.testing.comparison.run import Run, as_saved
 
 
 def state_of(callback: Callback) -> Any:

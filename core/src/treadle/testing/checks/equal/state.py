@@ -11,7 +11,7 @@ from treadle.errors import NotResumableError, NotSaveableError
 from treadle.learner import Learner
 from treadle.testing.checks.equal.saved import Saved, Saver, state_of
 from treadle.testing.comparison.frozen import PLAIN, attributes, frozen, same
-from treadle.testing.report import DoesNotApply, Finding, message_of
+from treadle.testing.report import Checked, DoesNotApply, Finding, message_of
 from treadle.testing.subject import Subject, seeded
 from treadle.testing.toy import noisy_learner
 
@@ -21,7 +21,7 @@ FIX = "return from state_dict all that its handlers go on from, and take it over
 EPOCHS, PLACES = 3, 10
 
 
-def check(subject: Subject) -> list[str]:
+def check(subject: Subject) -> Checked:
     """A checkpoint can hold its state, and a new callback goes on from it."""
     with seeded():
         first = subject.run(make=restless_learner)
@@ -36,7 +36,8 @@ def check(subject: Subject) -> list[str]:
     if not saver.saved:
         raise DoesNotApply("It ends the fit in its first step, so there is no state to go on from.")
     forgotten: dict[str, None] = {}
-    for saved in spread(saver.saved, PLACES):
+    places = spread(saver.saved, PLACES)
+    for saved in places:
         with seeded():
             second = subject.run(make=restless_learner)
             assert second.callback is not None
@@ -51,11 +52,12 @@ def check(subject: Subject) -> list[str]:
         first.compare(second, f"Resumed from a checkpoint {saved.place}", FIX)
         if saved.rounds < 2:  # later ones may keep what the next epoch would have replaced
             forgotten |= dict.fromkeys(differing(first.members[0], second.members[0]))
-    return [
+    remarks = [
         f"After a resume its attribute `{name}` has another value in the end, and state_dict does not hold it.\n"
         f'Fix: if a decision depends on it, return it from state_dict:\n    return {{"{name}": self.{name}}}'
         for name in forgotten
     ]
+    return Checked(len(places), "resumed runs", remarks)
 
 
 def restless_learner(*callbacks: Callback | str, **kwargs: Any) -> Learner:

@@ -7,9 +7,10 @@ from treadle.operations import Operation
 from treadle.ordering.handlers import handlers
 from treadle.state.random_state import RandomState
 from treadle.testing.comparison.frozen import frozen, same
-from treadle.testing.report import DoesNotApply, Finding
-from treadle.testing.run import Run
-from treadle.testing.subject import EPOCHS, Subject, seeded
+from treadle.testing.comparison.run import Run
+from treadle.testing.kinds import EPOCHS
+from treadle.testing.report import Checked, DoesNotApply, Finding
+from treadle.testing.subject import Subject, seeded
 
 FIX = (
     "Fix: leave the learner's state and the random generators as they are; draw from a generator of your own:\n"
@@ -17,7 +18,7 @@ FIX = (
 )
 
 
-def check(subject: Subject) -> None:
+def check(subject: Subject) -> Checked:
     """Watching changes nothing: the weights are the same bits with and without it."""
     outside = sorted(path for path in accesses(subject.callback, Write) if not overlaps(path, "cbstate"))
     if outside:
@@ -43,6 +44,9 @@ def check(subject: Subject) -> None:
         raise Finding(f"After step {different[0]} the weights are different from those without it.\n{FIX}")
     if drawn:
         raise Finding(f"After the fit the random generators are in another state than without it.\n{FIX}")
+    if not steps:
+        raise DoesNotApply("It ends the fit in its first step, so there are no weights to compare.")
+    return Checked(len(steps), "steps")
 
 
 def is_operation(hook: type) -> bool:
