@@ -26,8 +26,9 @@ DIFFERS = {
     "resource",
     "winreg",
 }
-#: glibc's `malloc_trim` is on Linux alone, and what it does is needed nowhere else.
-EXCEPTIONS = {"garbage_collect.py": {"sys.platform"}}
+#: glibc's `malloc_trim` is on Linux alone, and what it does is needed nowhere else; MLflow has another rule for the
+#: names of metrics on Windows.
+EXCEPTIONS = {"garbage_collect.py": {"sys.platform"}, "mlflow_backend.py": {"sys.platform"}}
 
 
 def names(tree: ast.AST) -> Iterator[str]:
@@ -99,3 +100,34 @@ def test_the_sources_compile_without_a_warning(version: str) -> None:
         [interpreter, "-W", "error", "-c", code, *SOURCES], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+#: A script as it has to be where the workers of a loader are started anew, and not forked.
+SCRIPT = """
+import torch
+from torch.utils.data import DataLoader, Dataset
+from treadle import Learner, seed_everything
+from treadle_checkpoint import Checkpointer
+from treadle_metrics import Metrics
+
+class Lines(Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, i):
+        return torch.tensor([float(i)]), torch.tensor([3.0 * i])
+
+if __name__ == "__main__":
+    seed_everything(1)
+    loader = DataLoader(Lines(), batch_size=4, num_workers=1, multiprocessing_context="spawn")
+    callbacks = [Metrics(), Checkpointer("run")]
+    learner = Learner(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, data=(loader,), callbacks=callbacks)
+    print(learner.fit(1).steps)
+"""
+
+
+def test_workers_that_are_started_anew_train_and_save_as_those_that_are_forked(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["2"], done.stderr
+    assert [path.name[:10] for path in (tmp_path / "run").iterdir()] == ["checkpoint"]
