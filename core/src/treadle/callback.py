@@ -156,7 +156,9 @@ class Callback:
             batch outside of a step can be treated alike; None if there is none. Default: None.
         weights_in_validation: Tensors by their names in the models' `state_dict`, with several models after the
             model's name: those with which validation runs in place of the trained ones, which are in the model; empty
-            as long as there are none. A checkpoint's model file holds them. None of a callback that replaces none.
+            as long as there are none. A checkpoint's model file holds them, and who restores earlier weights, as
+            `EarlyStopping` does, writes to them, so they are what it keeps and no copies. None of a callback that
+            replaces none.
             Default: None.
         wrapped: The callback inside, of one that forwards to another. Default: None.
         adapter: The callback whose methods handle hooks in place of this one's, of one whose own methods are those of

@@ -81,8 +81,8 @@ class EarlyStopping(Callback):
         test_phase: The phases that give the out-of-sample losses. Default: every validation phase.
         restore_best: Whether the fit ends, in whatever way, with the weights of the epoch whose out-of-sample
             value was best. The copy stays on the model's device. Beside a callback that averages weights these are
-            the averages of that epoch, and evaluations go on with the last averages, which is warned about.
-            Default: no.
+            the averages of that epoch, which are its averages from then on, too, so that evaluations measure what was
+            restored; where it does not keep these in tensors, a warning says so. Default: no.
         keep_state: Whether the next fit goes on where this one ended, for those who call `fit` again and
             again; a criterion that is met then stays met, so that it stops as it begins, and clocks run on in between.
             Default: no.
@@ -94,7 +94,7 @@ class EarlyStopping(Callback):
     Reads: `step.loss`, and `step.xs` for the rows, all of `step` for a function; with `monitor`,
         `cbstate.metricsepoch`, and `step.loss` only for criteria that use training losses.
         With `restore_best` also `callbacks`.
-    Writes: `model`, with `restore_best` only.
+    Writes: `model`, with `restore_best` only, and what other callbacks have in `weights_in_validation`.
 
     Raises:
         EarlyStop: when it stops; `fit` returns it as `FitResult.cancelled`, with `.criterion`.
@@ -300,7 +300,7 @@ class EarlyStopping(Callback):
             )
         if self.restore_best and watch.best_weights is not None:
             load_model_state(learner.model, watch.best_weights)
-            warn_of_averages(learner)
+            restore_averages(learner)
             if not self.keep_state:
                 watch.best_weights = None
         if self.keep_state:  # the next fit counts on
@@ -339,19 +339,22 @@ class EarlyStopping(Callback):
         self._phase = None
 
 
-def warn_of_averages(learner: Any) -> None:
-    """Say that evaluations run with averages of weights, which are others than the weights that were restored."""
+@torch.no_grad()
+def restore_averages(learner: Any) -> None:
+    """Give callbacks that average weights those that were restored, so that evaluations run with them as well."""
     restored = {
         f"{name}.{key}" if name else key: value
         for name, model in by_name(learner.model).items()
         for key, value in model.state_dict().items()
     }
     for callback in learner.callbacks:
+        for name, value in (callback.weights_in_validation or {}).items():
+            value.copy_(restored[name])
         averages = callback.weights_in_validation or {}
-        if any(name in restored and not torch.equal(value, restored[name]) for name, value in averages.items()):
+        if any(not torch.equal(value, restored[name]) for name, value in averages.items()):
             kind = type(unwrap(callback)).__name__
             logger.warning(
                 f"EarlyStopping has restored the weights of the best epoch, and learner.evaluate and learner.predict "
-                f"go on with the last averages of {callback.name}.\n"
+                f"go on with those that {callback.name} makes.\n"
                 f"Fix: to evaluate what was restored, remove it first:\n    learner.remove_callback({kind})"
             )
