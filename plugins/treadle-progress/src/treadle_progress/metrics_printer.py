@@ -6,15 +6,20 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from treadle import Callback, Phase, Read, Series
-from treadle.authoring import one_of, phase_label, position_of, preserved_random_state, writable
+from treadle.authoring import html_table, one_of, phase_label, position_of, preserved_random_state, writable
 from treadle.errors import ArgumentTypeError
 
+from treadle_progress.notebook import Shown, in_notebook
 from treadle_progress.text import encodable
 
 if TYPE_CHECKING:
     from treadle_progress.metrics_table import MetricsTable
+
+
+#: The maximum number of rows that a notebook gets as text, beside the table.
+ROWS = 20
 
 
 @runtime_checkable
@@ -38,10 +43,11 @@ class MetricsPrinter(Callback):
     header follows. No line is wider than the terminal: where a row would be, an epoch gets a line for
     each metric. Rows and progress bars do not disturb each other. In a fit that validates by steps, each validation has
     a row for the training steps since the last one and a row of its own, under the number of training steps that are
-    done, and epochs have none. One of the default callbacks.
+    done, and epochs have none. In a notebook it is one table, of which the first and the last rows are shown. One of
+    the default callbacks.
 
     Args:
-        file: Where to write. Default: standard output.
+        file: Where to write. Default: standard output, or the cell of a notebook.
         rich: Whether to print the header in bold. Default: where the output is a terminal.
 
     Reads: `cbstate.metricsepoch` (the series and their `names`), `cbstate.history`.
@@ -72,6 +78,8 @@ class MetricsPrinter(Callback):
         self.file, self.rich = file, rich
         self._table: MetricsTable | None = None
         self._headed: MetricsTable | None = None  # the one whose header was printed last
+        self._rows: list[tuple[int, str, Mapping[str, float]]] = []  # of the table in a notebook
+        self._shown = Shown()
 
     def on_fit_begin(self, learner: Any) -> None:
         if not isinstance(recorded := learner.cbstate.metricsepoch, Recorded):
@@ -81,6 +89,7 @@ class MetricsPrinter(Callback):
                 f'    learner.cbstate.metricsepoch = SeriesByPhase("epoch", names=["Loss"])'
             )
         self._table = self._headed = None
+        self._rows, self._shown = [], Shown()
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
         recorded, fit = learner.cbstate.metricsepoch, position_of(learner).own
@@ -105,7 +114,12 @@ class MetricsPrinter(Callback):
         file = self.file or sys.stdout
         if self._table is not None and self._table.unit != unit:
             self._table = None
+            self._rows, self._shown = [], Shown()
         self._table = table = (self._table or MetricsTable([], unit=unit)).with_room_for(phase, names)
+        if self.file is None and in_notebook():
+            self._rows.append((number, phase, values))
+            self._show(table)
+            return
         columns = columns_of(file)
         if columns is not None and table.width > columns:
             self._write(file, table.block(number, phase, values, columns))
@@ -114,6 +128,13 @@ class MetricsPrinter(Callback):
             self._headed = table
             self._write(file, table.header(), bold=columns is not None if self.rich is None else self.rich)
         self._write(file, table.row(number, phase, values))
+
+    def _show(self, table: MetricsTable) -> None:
+        """Show the table in a notebook, in place of what it showed of it before."""
+        header = [table.unit, "phase", *table.names]
+        rows = [(number, phase, *map(values.get, table.names)) for number, phase, values in self._rows]
+        text = [*table.header(), *(line for row in self._rows[-ROWS:] for line in table.row(*row))]
+        self._shown.show({"text/html": html_table(header, rows), "text/plain": "\n".join(text)})
 
     def _write(self, file: IO[str], lines: Iterable[str], *, bold: bool = False) -> None:
         """Write lines; progress bars on the same terminal make room for them and come back below."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections import Counter
+from html import escape
 from time import monotonic
 from typing import IO, Any
 
-import tqdm.auto
+from tqdm import tqdm
 from treadle import Callback, EvaluationPhase, Phase, PredictionPhase, Read
 from treadle.authoring import DeviceNumber, length_of, one_of, phase_label, position_of, real_number, writable
+
+from treadle_progress.notebook import Shown, in_notebook
 
 
 class ProgressPrinter(Callback):
     """Show a progress bar for each epoch, with the number of the epoch and the loss.
 
-    Works in terminals and notebooks (as text where ipywidgets is not installed) and is quiet elsewhere, as in a log
-    file, unless `show` is set.
+    Works in terminals and notebooks, which need no ipywidgets, and is quiet elsewhere, as in a log file, unless `show`
+    is set.
     The bar is refreshed by the clock and never waits for a device: a loss on an accelerator is
     shown when a copy of it has arrived. It ends at the number of batches if the data know it, and in a fit by steps at
     the number of steps that are left; it is removed when the epoch ends, however it does. One of the default callbacks.
@@ -67,6 +71,7 @@ class ProgressPrinter(Callback):
             self.state_access = {"data": Read}
         self._ended: Counter[str] = Counter()  # epochs, by the phase's label
         self._bars: list[tuple[Phase, Bar]] = []  # an epoch may run inside of another one
+        self._cells: list[Shown] = []  # where a notebook shows them, those of all epochs in the same places
 
     def on_epoch_begin(self, learner: Any, phase: Phase | EvaluationPhase | PredictionPhase) -> None:
         position = position_of(learner)
@@ -78,12 +83,13 @@ class ProgressPrinter(Callback):
             title = f"Epoch {self._ended[title] + 1} {title}"
         data = None if phase.data_name is None else learner.data.get(phase.data_name)
         disable = None if self.show is None else not self.show  # None: tqdm shows it in terminals
-        file = self.file
+        file, cell = self.file, None
         if self.show is None and (file not in (None, sys.stdout, sys.stderr) or in_notebook()):
             disable = False
         if file is None and in_notebook():
-            file = sys.stdout  # where standard error is shown in red
-        bar = Bar(title, total_of(learner, phase, data), self.mininterval, disable=disable, file=file, leave=self.leave)
+            file, cell = io.StringIO(), self._cell()
+        total = total_of(learner, phase, data)
+        bar = Bar(title, total, self.mininterval, cell, disable=disable, file=file, leave=self.leave)
         bar.nested = nested
         if not bar.disable:
             self._bars.append((phase, bar))
@@ -107,6 +113,14 @@ class ProgressPrinter(Callback):
     def on_fit_end(self) -> None:
         self._close()
 
+    def _cell(self) -> Shown:
+        """Where a notebook shows the next bar. One that stays has a place of its own."""
+        if self.leave:
+            return Shown()
+        if len(self._cells) <= len(self._bars):
+            self._cells.append(Shown())
+        return self._cells[len(self._bars)]
+
     def _close(self, phase: Phase | None = None) -> None:
         """Close the bar of a phase, if it has one, and those inside of it; without a phase, all of them."""
         if phase is None or any(outer == phase for outer, _ in self._bars):
@@ -122,8 +136,11 @@ class ProgressPrinter(Callback):
         self._ended = Counter(state["epochs"])
 
 
-class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
+class Bar(tqdm):  # type: ignore[type-arg]
     """tqdm's bar of one epoch, refreshed by the clock. It ends at the length of the data, if they have one.
+
+    Args:
+        cell: Where a notebook shows it. Default: not in a notebook.
 
     Attributes:
         steps: The number of steps of the epoch so far.
@@ -133,7 +150,10 @@ class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
 
     monitor_interval = 0  # without the thread that monitors bars
 
-    def __init__(self, title: str, total: int | None, interval: float, **options: Any) -> None:
+    def __init__(
+        self, title: str, total: int | None, interval: float, cell: Shown | None = None, **options: Any
+    ) -> None:
+        self._cell = cell
         super().__init__(desc=title, total=total, mininterval=0, miniters=1, unit="step", dynamic_ncols=True, **options)
         self._interval = interval
         self.due = monotonic() + interval
@@ -150,6 +170,16 @@ class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
         self.update(self.steps - self.n)
         self.due = monotonic() + self._interval
 
+    def display(self, msg: str | None = None, pos: int | None = None) -> Any:
+        """Draw the bar, or `msg` in its place."""
+        if self._cell is None:
+            return super().display(msg, pos)
+        text = str(self) if msg is None else msg
+        length = f' max="{self.total}"' if self.total else ""
+        bar = f'<progress value="{self.n}"{length}></progress> ' if text and self.total else ""
+        self._cell.show({"text/html": f"{bar}<code>{escape(text)}</code>" if text else "", "text/plain": text})
+        return True
+
     def close(self) -> None:
         """Remove the bar, or leave it where the epoch ended."""
         if self.leave and not self.disable:  # what is removed need not be drawn once more
@@ -165,10 +195,3 @@ def total_of(learner: Any, phase: Phase, data: Any) -> int | None:
         return total
     left: int = fit.began + fit.steps - learner.progress.steps
     return left if total is None else min(left, total)
-
-
-def in_notebook() -> bool:
-    """Whether the output is that of a notebook's cell."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and "IPKernelApp" in shell.config

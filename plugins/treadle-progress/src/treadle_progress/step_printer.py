@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import IO, Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from treadle import AbstractTrainingPhase, Callback, Read
 from treadle.authoring import phase_label, whole_number, writable
 
