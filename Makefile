@@ -90,6 +90,7 @@ release: $(STAMP)
 
 version: $(STAMP)
 	$(PY) -m release.version $(NEW)
+	rm $(STAMP)  # what is installed still says the version before
 
 clean:
 	rm -rf .venv .venv-floors* dist .hypothesis .mypy_cache .pytest_cache .ruff_cache docs/_build runs

@@ -64,5 +64,5 @@ if __name__ == "__main__":
         left = set_version(*sys.argv[1:2] or [""])
     except ReleaseError as error:
         sys.exit(str(error))
-    print(f"All distributions are {version()} now. Run `make venv`, so that they are installed as that.")
+    print(f"All distributions are {version()} now.")
     print("\n".join(["These lines show the version before:", *left] if left else []))

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 import treadle
-from treadle import PluginError, toy_learner
+from loguru import logger
+from treadle import CustomCallback, FitEnd, PluginError, toy_learner
 from treadle.plugins import DISABLE, find, installed, load
 from treadle.plugins.metadata import CALLBACKS, PLUGINS, core_range, core_version
 
@@ -20,11 +21,14 @@ def resolve_conflict(first, second): ...
 """
 
 
-def hello(install, *requires: str) -> None:
+def hello(install, *requires: str, hooks: bool = True) -> None:
     install(
         "hello-plugin",
         files={"hello_plugin.py": HELLO, "hello_hooks.py": RESOLVES},
-        entry_points={CALLBACKS: {"hello": "hello_plugin:Hello"}, PLUGINS: {"hello_hooks": "hello_hooks"}},
+        entry_points={
+            CALLBACKS: {"hello": "hello_plugin:Hello"},
+            PLUGINS: {"hello_hooks": "hello_hooks"} if hooks else {},
+        },
         requires=requires,
     )
 
@@ -86,6 +90,24 @@ def test_an_older_or_newer_core_refuses_it_by_name_with_both_versions(version, i
     assert "hello_plugin" not in sys.modules
 
 
+def test_a_class_of_it_that_was_imported_is_used_with_a_warning(install) -> None:
+    hello(install, "treadle-core>=0.1", hooks=False)
+    imported = load("hello")
+    core(install, "0.0.9")
+    warned: list[str] = []
+    handler = logger.add(warned.append, format="{message}")
+    try:
+        learner = toy_learner(imported())
+        learner.add_callback(CustomCallback(print, FitEnd))  # reported once
+    finally:
+        logger.remove(handler)
+    assert learner.fit(1).steps == 16
+    assert warned == [
+        "Hello (hello-plugin 1.0) was written for treadle-core >=0.1, and treadle-core 0.0.9 is installed.\n"
+        "Fix: install versions that fit each other:\n    pip install --upgrade hello-plugin treadle-core\n"
+    ]
+
+
 def test_one_that_nobody_named_changes_nothing(install) -> None:
     hello(install, "treadle-core<0.1")
     assert toy_learner().fit(1).steps == 16
@@ -111,8 +133,6 @@ def test_a_default_that_does_not_fit_is_left_out_with_a_warning(install) -> None
         entry_points={CALLBACKS: {"recorder": "other_recorder:Hello"}},
         requires=["treadle-core>=7"],
     )
-    from loguru import logger
-
     warned: list[str] = []
     handler = logger.add(warned.append, format="{message}")
     try:

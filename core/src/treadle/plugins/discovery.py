@@ -58,6 +58,14 @@ class Plugin:
         return allows(self.core, core_version()) is not False
 
     @property
+    def mismatch(self) -> str:
+        """Which core it was written for, which one is installed, and how they come together."""
+        return (
+            f"was written for {CORE} {self.core}, and {CORE} {core_version()} is installed.\n"
+            f"Fix: install versions that fit each other:\n    pip install --upgrade {self.distribution} {CORE}"
+        )
+
+    @property
     def error(self) -> BaseException | None:
         """Why it cannot be used, or None. Imports it to find out, if it is compatible."""
         try:
@@ -77,10 +85,7 @@ class Plugin:
         if self.disabled:
             raise PluginError(f"The plugin {where} is disabled.\nFix: take it out of {DISABLE}.")
         if not self.is_compatible:
-            raise PluginError(
-                f"The plugin {where} was written for {CORE} {self.core}, and {CORE} {core_version()} is installed.\n"
-                f"Fix: install versions that fit each other:\n    pip install --upgrade {self.distribution} {CORE}"
-            )
+            raise PluginError(f"The plugin {where} {self.mismatch}")
         try:
             loaded = self.entry_point.load()
         except KeyboardInterrupt:
@@ -173,6 +178,15 @@ def distribution_of(callback: Callback) -> str | None:
     return next(
         (f"{plugin.distribution} {plugin.version}" for plugin in installed() if plugin.package == package), None
     )
+
+
+def mismatches(callbacks: Iterable[Callback]) -> list[str]:
+    """Of callbacks that were imported and not asked for by name: which were written for another core."""
+    others = {plugin.package: plugin for plugin in installed() if not plugin.is_compatible}
+    found = {callback.name: others.get(package_of(callback)) for callback in callbacks} if others else {}
+    return [
+        f"{name} ({plugin.distribution} {plugin.version}) {plugin.mismatch}" for name, plugin in found.items() if plugin
+    ]
 
 
 def package_of(callback: Callback) -> str:

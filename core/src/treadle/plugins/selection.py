@@ -12,7 +12,7 @@ from treadle.callback import Callback, unwrap
 from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError, PluginError, closest, did_you_mean
 from treadle.events import snake_case
 from treadle.plugins.by_name import made_by_name
-from treadle.plugins.discovery import DISABLE, installed, load, names_of
+from treadle.plugins.discovery import DISABLE, installed, load, mismatches, names_of
 from treadle.plugins.metadata import CALLBACKS, PLUGINS, normal
 
 #: The callbacks that every learner gets, where they are installed: FluxTraining.jl's five.
@@ -203,13 +203,16 @@ ALIKE = 0.8
 
 
 def report_slips(callbacks: Sequence[Callback], before: Sequence[Callback] = ()) -> None:
-    """Warn of names that mean none and are close to one: in `run_after`, and in `TREADLE_DISABLE_PLUGINS`.
+    """Warn of names that mean none and are close to one, and of callbacks that were written for another core.
+
+    The names are those in `run_after` and in `TREADLE_DISABLE_PLUGINS`.
 
     Args:
         callbacks: The callbacks of a learner.
         before: Those that it had before, which were reported then. Default: none, for a new learner.
     """
     found = list(run_after_slips(callbacks, before))
+    found += mismatches(callback for callback in callbacks if callback not in before)
     found += [] if before else disabled_slips()
     if found:
         from loguru import logger  # needed rarely, and loaded then

@@ -5,6 +5,7 @@ The core does not depend on `packaging`, whose answers these are; a test compare
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -23,6 +24,7 @@ CLAUSE = re.compile(r"(~=|==|!=|<=|>=|<|>)\s*(\S+?)(\.\*)?")
 LAST, FIRST = (2, 0, 0), (-1, 0, 0)
 
 
+@functools.lru_cache(maxsize=256)
 def allows(version_range: str, version: str) -> bool | None:
     """Whether a range allows a version, a pre-release too; None if one of the two cannot be read.
 
