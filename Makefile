@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt core/pyproject.toml $(addsuffix /pyproj
 	touch $@
 
 demo: $(STAMP)
-	$(PY) docs/examples/digits.py
+	$(PY) -c "from treadle_cli import main; main()" demo
 
 examples: $(STAMP)
 	$(PY) docs/examples

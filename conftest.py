@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 # Programs, not modules: importing one runs it.
-collect_ignore_glob = ["docs/*.py", "docs/examples/*.py"]
+collect_ignore_glob = ["docs/*.py", "docs/examples/*.py", "plugins/treadle-cli/src/treadle_cli/digits.py"]
 
 gc.disable()  # while tests are collected: nothing of it is garbage
 

@@ -222,7 +222,7 @@ def picture_of_the_first_plan() -> str:
     return names["learner"].plan().svg()
 
 
-DIGITS = "docs/examples/digits.py"
+DIGITS = "plugins/treadle-cli/src/treadle_cli/digits.py"
 PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "docs/reference/callbacks.md": callbacks_page,
     "docs/reference/pairs.md": pairs_page,

@@ -20,7 +20,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 def test_there_are_examples_of_every_command() -> None:
     shown = {command.split()[0] for command, _ in EXAMPLES}
-    assert shown >= {command.callback.__name__ for command in app.registered_commands} - {"demo"}  # the demo has a page
+    assert shown >= {command.callback.__name__ for command in app.registered_commands} - {"demo"}  # which has a page
 
 
 def test_every_pair_of_first_party_callbacks_is_well(capsys) -> None:

@@ -1,4 +1,4 @@
-"""What `make demo` runs: the digits, learned through callbacks of separately installed distributions."""
+"""`treadle demo`, as `make demo` runs it: the digits, learned through callbacks of several distributions."""
 
 import csv
 import subprocess
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "docs" / "examples" / "digits.py"
+SCRIPT = Path(__file__).parents[1] / "plugins" / "treadle-cli" / "src" / "treadle_cli" / "digits.py"
+COMMAND = "from treadle_cli import main; main()"
 
 
 def run(folder: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(SCRIPT)], cwd=folder, capture_output=True, text=True, timeout=300
+        [sys.executable, "-W", "error", "-c", COMMAND, "demo"], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
@@ -46,7 +47,8 @@ def test_it_reaches_97_percent_on_digits_that_it_was_not_trained_with(demo):
 
 
 def test_it_leaves_the_curves_and_the_plan_as_pictures(demo):
-    folder, _ = demo
+    folder, output = demo
+    assert "In runs/digits: curves.png, history.csv, plan.svg\n" in output
     assert (folder / "runs/digits/curves.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "runs/digits/plan.svg").read_text(encoding="utf-8").startswith("<svg ")
 

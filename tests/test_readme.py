@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEMO = (ROOT / "docs/demo.md").read_text(encoding="utf-8")
-EXAMPLE = (ROOT / "docs/examples/digits.py").read_text(encoding="utf-8")
+EXAMPLE = (ROOT / "plugins/treadle-cli/src/treadle_cli/digits.py").read_text(encoding="utf-8")
 
 
 def pictures(text: str) -> list[str]:

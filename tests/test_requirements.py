@@ -61,8 +61,8 @@ every_distribution = pytest.mark.parametrize("folder", DISTRIBUTIONS, ids=lambda
 @every_distribution
 def test_it_requires_what_it_imports_and_nothing_else(folder: Path) -> None:
     behind = BEHIND.get(project(folder)["name"], set())
-    plot = names(extras(folder).get("plot", []))
-    assert names(project(folder)["dependencies"]) | plot == imported(folder) | behind
+    optional = {name for extra in ("plot", "demo") for name in names(extras(folder).get(extra, []))}
+    assert names(project(folder)["dependencies"]) | optional == imported(folder) | behind
 
 
 @every_distribution

@@ -74,6 +74,15 @@ def test_the_wheel_installed_into_a_fresh_environment_trains(fresh: Environment)
     assert run(fresh.python, "-I", "-W", "ignore", "-c", TRAIN).split() == ["32", "<LossSpike>", "True"]
 
 
+def test_treadle_lists_it_and_finds_it_well(fresh: Environment) -> None:
+    command = fresh.python.parent / "treadle"
+    (listed,) = json.loads(run(command, "plugins", "--json"))["callbacks"]
+    assert (listed["name"], listed["distribution"], listed["status"]) == ("loss_spike", "treadle-loss-spike", "usable")
+    assert (listed["reads"], listed["writes"]) == (["step.loss"], ["cbstate.loss_spike"])
+    assert run(command, "check").endswith("1 callbacks, 0 pairs: 0 ordered, 0 compatible, 0 refused, 0 unresolved.\n")
+    assert "on_step_end  LossSpike" in run(command, "plan", "loss_spike:warmup=10")
+
+
 def test_its_own_tests_pass_where_the_wheel_is_installed(fresh: Environment, project: Path) -> None:
     fresh.link(needed("pytest"))
     command = [fresh.python, "-I", "-m", "pytest", "-q", "-p", "no:cacheprovider", project / "tests"]

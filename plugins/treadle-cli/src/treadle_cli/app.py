@@ -80,6 +80,14 @@ def new(
     run(name, folder, author, as_json)
 
 
+@app.command()
+def demo() -> None:
+    """Train on handwritten digits, and leave the history and pictures of the run in runs/digits."""
+    from treadle_cli.commands.demo import demo as run
+
+    run()
+
+
 def main() -> None:
     """Run the command `treadle`."""
     app()
