@@ -446,3 +446,18 @@ def test_a_tensor_in_the_place_of_the_data_of_a_prediction_is_refused_since_its_
     with pytest.raises(DataError, match=message):
         toy_learner().predict(torch.ones(4, 1))
     assert toy_learner().predict([torch.ones(4, 1)]).shape == (4, 1)
+
+
+@pytest.mark.parametrize("targets", [torch.ones(4, 1), [0, 1, 2, 3]])
+def test_so_is_a_tuple_that_can_be_one_batch_or_several(targets):
+    xs = torch.ones(4, 1)
+    message = r"can be one batch, a pair \(xs, ys\), or 2 batches.\nFix: pass a list of batches; if it is one"
+    with pytest.raises(DataError, match=message):
+        toy_learner().predict((xs, targets))
+    assert toy_learner().predict([(xs, targets)]).shape == (4, 1)
+    assert toy_learner().predict([xs, xs]).shape == toy_learner().predict(((xs, 0), (xs, 0))).shape == (8, 1)
+
+
+def test_so_are_named_inputs_that_are_one_batch():
+    with pytest.raises(DataError, match=r"got a dict, whose keys would be taken for batches\.\nFix: if it is one"):
+        toy_learner().predict({"xs": torch.ones(4, 1)})

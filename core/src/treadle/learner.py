@@ -22,6 +22,7 @@ from treadle.loop.data.batches import as_data, check_data
 from treadle.loop.data.nested_batch import map_tensors
 from treadle.loop.data.split import as_split
 from treadle.loop.evaluation.first_batches import FirstBatches
+from treadle.loop.evaluation.one_batch import refuse_one_batch
 from treadle.loop.evaluation.outputs import Outputs
 from treadle.loop.evaluation.without_trace import run_without_trace
 from treadle.loop.inner.inner_loop import InnerLoop
@@ -312,7 +313,8 @@ class Learner:
         """Apply the model to data, without a trace, as `evaluate` does.
 
         Args:
-            data: An iterable of batches: inputs alone, or pairs of inputs and targets, which are not used.
+            data: An iterable of batches: inputs alone, or pairs of inputs and targets, which are not used. One batch
+                stands in a list: `predict([xs])`, `predict([(xs, ys)])`.
             steps: The number of batches, of data that are longer or never end. Default: all.
 
         Returns:
@@ -321,7 +323,8 @@ class Learner:
             each batch.
 
         Raises:
-            DataError: if there are no data, or a tensor in their place; or if outputs cannot be concatenated.
+            DataError: if there are no data; if what is passed is one batch, or could be one: a tensor, a mapping, or a
+                tuple with tensors in it; or if outputs cannot be concatenated.
 
         Example:
             >>> from treadle import toy_learner
@@ -329,13 +332,7 @@ class Learner:
             >>> learner.predict(learner.data.validation, steps=2).shape
             torch.Size([16, 1])
         """
-        if isinstance(data, torch.Tensor):
-            raise DataError(
-                f"learner.predict needs an iterable of batches, got a tensor of shape {tuple(data.shape)}, whose items "
-                f"would be taken for batches.\n"
-                f"Fix: if it is one batch, put it into a list:\n    learner.predict([xs])\n"
-                f"Or, if its items are batches:\n    learner.predict(list(xs))"
-            )
+        refuse_one_batch(data)
         outputs = Outputs()
         self._run_without_trace(PredictionPhase(), data, steps, "predict", outputs.step)
         return outputs.concatenated()
