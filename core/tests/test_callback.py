@@ -323,6 +323,7 @@ BAD = {
     "Callback.guard = 'yes'": (lambda: with_class(guard="yes"), "not True or False"),
     "Callback.guard_fix = 3": (lambda: with_class(guard_fix=3), "not a text"),
     "Callback.essential = 1": (lambda: with_class(essential=1), "not True or False"),
+    "Callback.access_fix = 3": (lambda: with_class(access_fix=3), "not a text"),
     "Callback.skips_updates = 1": (lambda: with_class(skips_updates=1), "not True or False"),
     "Callback.every_backward = 1": (lambda: with_class(every_backward=1), "not True or False"),
     "Callback.optional_state = 1": (lambda: with_class(optional_state=1), "not True or False"),

@@ -272,6 +272,7 @@ FACETS = {
     "guard": True,
     "guard_fix": "count its steps",
     "essential": True,
+    "access_fix": "say what it writes",
     "skips_updates": True,
     "every_backward": True,
     "optional_state": True,

@@ -143,6 +143,8 @@ class Callback:
             its own, the code. Default: nothing.
         essential: Whether its errors always end the fit, also with `Learner(..., observer_errors="warn")`: of one that
             stops the training, checks it or saves it. Default: False.
+        access_fix: What can be done about a `state_access` that is wider than what it touches, for the message where
+            another writes the same: "say what it writes:" and, on a line of its own, the code. Default: nothing.
         skips_updates: Whether it skips updates whose gradients are not finite, as a gradient scaler does. A guard that
             refuses such gradients leaves them to it. Default: False.
         every_backward: Whether its handlers of `BackwardBegin` and `BackwardEnd` are also called around a backward pass
@@ -188,6 +190,7 @@ class Callback:
     guard: bool = False
     guard_fix: str = ""
     essential: bool = False
+    access_fix: str = ""
     skips_updates: bool = False
     every_backward: bool = False
     optional_state: bool = False

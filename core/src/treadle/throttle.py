@@ -199,6 +199,7 @@ class ConditionalCallback(Callback):
     guard = forwarded("guard")
     guard_fix = forwarded("guard_fix")
     essential = forwarded("essential")
+    access_fix = forwarded("access_fix")
     skips_updates = forwarded("skips_updates")
     every_backward = forwarded("every_backward")
     optional_state = forwarded("optional_state")

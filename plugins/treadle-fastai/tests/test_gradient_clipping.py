@@ -45,7 +45,7 @@ def trained(*callbacks):
     return nn.utils.parameters_to_vector(learner.model.parameters())
 
 
-def by_hand(n=1, clip=1.0, scaler=None):
+def by_hand(n=1, clip=1.0, scaler=None, dtype=None):
     """The loop that somebody writes who knows of all three."""
     learner = made()
     model, optimizer, lossfn = learner.model, learner.optimizer, learner.lossfn
@@ -53,7 +53,7 @@ def by_hand(n=1, clip=1.0, scaler=None):
     for _ in range(3):
         k = 0
         for i, (xs, ys) in enumerate(batches := data(), start=1):
-            with torch.autocast("cpu", torch.float16, enabled=scaler.is_enabled()):
+            with torch.autocast("cpu", dtype or torch.float16, enabled=scaler.is_enabled() or dtype is not None):
                 loss = lossfn(model(xs), ys)
             scaler.scale(loss / n).backward()
             k += 1
@@ -108,6 +108,23 @@ def test_it_clips_unscaled_gradients_beside_mixed_precision(clip) -> None:
 def test_it_clips_beside_both(clip) -> None:
     expected = by_hand(n=3, scaler=torch.amp.GradScaler("cpu"))
     assert torch.equal(trained(clip(), MixedPrecision("fp16"), Accumulate(3)), expected)
+
+
+@each
+@pytest.mark.parametrize("n", [1, 4])
+def test_it_clips_in_bf16(clip, n) -> None:
+    others = [MixedPrecision("bf16"), *([Accumulate(n)] if n > 1 else [])]
+    assert torch.equal(trained(clip(), *others), by_hand(n=n, dtype=torch.bfloat16))
+    assert torch.equal(trained(*others, clip()), by_hand(n=n, dtype=torch.bfloat16))
+
+
+@each
+def test_it_clips_beside_a_scaler_that_finds_infinite_gradients(clip) -> None:
+    def scaler():
+        return torch.amp.GradScaler("cpu", init_scale=2.0**24, growth_interval=3)
+
+    expected = by_hand(n=4, scaler=scaler())
+    assert torch.equal(trained(clip(), MixedPrecision("fp16", scaler=scaler()), Accumulate(4)), expected)
 
 
 def test_a_clip_of_0_clips_nothing() -> None:

@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import nn
 from treadle import (
-    Callback as NativeCallback,
-)
-from treadle import (
+    AbstractTrainingPhase,
     CallbackConflictError,
     LinearRunner,
     Read,
@@ -14,14 +12,18 @@ from treadle import (
     TrainingPhase,
     ValidationPhase,
     Write,
+    run_step,
     throttle,
     toy_learner,
+)
+from treadle import (
+    Callback as NativeCallback,
 )
 from treadle.authoring import handles
 from treadle.errors import CallbackError, ProtectedException
 from treadle.events import StepEnd
 from treadle_fastai import AverageMetric, Callback, LearnerCallback
-from treadle_optim import Accumulate
+from treadle_optim import Accumulate, ClipGradients
 
 HANDLERS = (
     *("train_begin", "epoch_begin", "batch_begin", "loss_begin", "backward_begin", "backward_end", "step_end"),
@@ -62,9 +64,16 @@ def test_everything_is_counted_from_0_and_again_in_each_fit() -> None:
         log.log.clear()
         learner.fit(2)
         assert [entry[1:] for entry in log.log if entry[0] == "batch_end"] == [
-            *((2, 0, 0, 0, True), (2, 0, 1, 1, True), (2, 0, 2, 0, False), (2, 0, 2, 1, False)),
-            *((2, 1, 2, 0, True), (2, 1, 3, 1, True), (2, 1, 4, 0, False), (2, 1, 4, 1, False)),
+            *((2, 0, 0, 0, True), (2, 0, 1, 1, True), (2, 0, 2, 2, False), (2, 0, 2, 2, False)),
+            *((2, 1, 2, 0, True), (2, 1, 3, 1, True), (2, 1, 4, 2, False), (2, 1, 4, 2, False)),
         ]
+        assert log.log[0][1:] == (2, 0, 0, 0, None)
+        assert [entry[1:] for entry in log.log if entry[0] == "epoch_begin"] == [
+            (2, 0, 0, 0, None),
+            (2, 1, 2, 0, False),
+        ]
+        assert [entry[1:] for entry in log.log if entry[0] == "epoch_end"] == [(2, 0, 2, 2, False), (2, 1, 4, 2, False)]
+        assert log.log[-1][1:] == (2, 2, 4, 2, False)
 
 
 def test_the_keywords_are_the_learners_state() -> None:
@@ -212,6 +221,78 @@ def test_on_backward_end_leaves_out_the_optimizers_step(returned) -> None:
     assert [name for (name,) in log.log].count("step_end") == 3  # also after a step that was left out, as in fastai
 
 
+def test_stop_training_is_taken_back_by_a_later_batch_or_callback_as_in_fastai() -> None:
+    def asks(name, handler, when):
+        def handle(self, iteration, **kwargs):
+            return {"stop_training": when(iteration)}
+
+        return type(name, (Callback,), {handler: handle})()
+
+    def epochs(*callbacks):
+        return toy_learner(*callbacks, nbatches=4).fit(3, None).epochs
+
+    assert epochs(asks("A", "on_batch_end", lambda i: i == 1)) == 3
+    assert epochs(asks("A", "on_batch_end", lambda i: i in (3, 4))) == 1
+    assert epochs(asks("A", "on_batch_end", lambda i: True), asks("B", "on_batch_end", lambda i: False)) == 3
+    assert epochs(asks("A", "on_batch_end", lambda i: False), asks("B", "on_batch_end", lambda i: True)) == 1
+    assert epochs(asks("A", "on_epoch_end", lambda i: False), asks("B", "on_batch_end", lambda i: True)) == 3
+
+
+def test_an_update_that_an_epoch_ends_in_is_of_its_last_batch() -> None:
+    log = log_of("iteration", "num_batch")
+    toy_learner(log, Accumulate(2), nbatches=3).fit(2, None)
+    assert [entry for entry in log.log if entry[0] in ("backward_end", "step_end")] == [
+        *(("backward_end", 1, 1), ("step_end", 1, 1), ("backward_end", 2, 2), ("step_end", 2, 2)),
+        *(("backward_end", 4, 1), ("step_end", 4, 1), ("backward_end", 5, 2), ("step_end", 5, 2)),
+    ]
+
+
+def test_an_update_inside_of_another_takes_nothing_of_what_was_asked_for_in_that() -> None:
+    seen = []
+
+    class Train(LearnerCallback):
+        state_access = {"loop": Write, "data": Read, "callbacks": Read}
+
+        def on_backward_end(self, **kwargs):
+            if not seen:
+                seen.append("inside")
+                self.learn.loop.step(TrainingPhase(), self.learn.data.train_dl[0])
+                seen.append("outside")
+                return {"skip_step": True}
+            return None
+
+        def on_step_end(self, iteration, **kwargs):
+            seen.append(iteration)
+
+    learner = toy_learner(Train(), nbatches=2)
+    learner.fit(1, None)
+    assert seen[:4] == ["inside", 0, "outside", 1]
+    assert learner.progress.updates == 2
+
+
+class Inner(AbstractTrainingPhase):
+    """A phase that makes its updates by itself."""
+
+    def step(self, learner, batch):
+        with run_step(learner, self, xs=batch[0], ys=batch[1]) as (_, state):
+            state.loss = learner.lossfn(learner.model(state.xs), state.ys)
+            learner.optimizer.zero_grad()
+            state.loss.backward()
+            learner.optimizer.step()
+
+
+@pytest.mark.parametrize("handler", ["on_loss_begin", "on_backward_begin", "on_backward_end", "on_step_end"])
+def test_a_phase_that_never_comes_to_a_handler_is_refused(handler) -> None:
+    def handle(self, **kwargs): ...
+
+    callback = type("Passed", (Callback,), {handler: handle})()
+    with pytest.raises(
+        CallbackError,
+        match=r"^Passed is a guard and handles .*Inner ended without it.*\nFix: use a phase that does all",
+    ):
+        toy_learner(callback).fit(1, phases=[Inner()])
+
+
 def test_on_step_end_after_a_step_that_was_left_out_is_of_the_same_batch() -> None:
     log = log_of("iteration", "num_batch")
     toy_learner(Returning("on_backward_end", True), log, nbatches=3).fit(1)
@@ -266,6 +347,30 @@ def test_skip_step_and_skip_zero_add_up_the_gradients_of_several_batches() -> No
     weights = Weights()
     toy_learner(EverySecond(), weights, nbatches=4, optimizer=momentum).fit(2)
     assert weights.weights == reference(4, keep=[0, 2, 4, 6], skip=[0, 2, 4, 6], optimizer=momentum, epochs=2)
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("clip", ["native", "fastai"])
+def test_gradients_of_several_batches_are_not_added_up_beside_one_that_would_get_parts_of_them(older, clip) -> None:
+    class Adding(Callback):
+        def on_backward_end(self, iteration, **kwargs):
+            skip = iteration % 2 == 0
+            return skip if older else {"skip_step": skip, "skip_zero": skip}
+
+        def on_step_end(self, iteration, **kwargs):
+            return iteration % 2 == 0 if older else None
+
+    class Clip(LearnerCallback):
+        def on_backward_end(self, **kwargs):
+            nn.utils.clip_grad_norm_(self.learn.model.parameters(), 1.0)
+
+    clips = ClipGradients(norm=1.0) if clip == "native" else Clip()
+    with pytest.raises(
+        CallbackError,
+        match=r"^Adding adds up the gradients of several batches by `skip_step` and `skip_zero`, and Clip\w* got "
+        r"those of a part of them at `on_update_begin`.*\nFix: leave one of them out; .*\n    Accumulate\(4\)",
+    ):
+        toy_learner(Adding(), clips, nbatches=4).fit(1)
 
 
 def test_gradients_that_are_kept_beside_others_that_somebody_makes_whole_are_refused() -> None:
@@ -323,6 +428,31 @@ def test_a_callback_whose_handler_names_the_keyword_is_known_to_skip_validation_
         CallbackError, match=r"does not stand in it.*\nFix: say so in Hidden:\n    skips_validation = True"
     ):
         toy_learner(Hidden()).fit(1)
+
+
+def test_what_one_callback_asks_for_when_training_begins_is_kept_when_the_next_one_begins() -> None:
+    class A(Callback):
+        def on_train_begin(self, **kwargs):
+            return {"skip_validate": True}
+
+    class B(Callback):
+        def on_train_begin(self, skip_validate, **kwargs):
+            self.skips = skip_validate
+
+    learner = toy_learner(A(), second := B(), log := log_of("train"), nbatches=2)
+    for _ in range(2):
+        log.log.clear()
+        learner.fit(1)
+        assert second.skips
+        assert ("batch_end", False) not in log.log
+
+
+def test_the_state_of_a_callback_is_given_out_as_fastai_does_it() -> None:
+    callback = Callback()
+    callback.best, callback.file, callback.history = 1.0, "a", [1, 2]
+    callback.exclude, callback.not_min = ["file"], ["history"]
+    assert callback.get_state() == {"best": 1.0}
+    assert callback.get_state(minimal=False) == {"best": 1.0, "history": [1, 2]}
 
 
 def test_the_metrics_of_an_epoch_begin_with_the_loss_of_validation_and_go_on_to_later_callbacks() -> None:
@@ -467,7 +597,12 @@ def test_on_train_end_is_always_called_and_told_the_exception() -> None:
         (
             "on_train_begin",
             {"epoch": 3},
-            r"epoch=3, which .*`skip_validate` from it\.\nFix: leave it out; only the loop",
+            r"epoch=3, which .*`skip_validate` from it\.\nFix: resume the run, whose .*\n    resume\(learner",
+        ),
+        (
+            "on_epoch_end",
+            {"num_batch": 3.5},
+            r"num_batch=3.5, which .*`stop_training` from it\.\nFix: leave it out; only the loop",
         ),
     ],
 )
@@ -513,8 +648,100 @@ def test_what_it_may_touch_follows_from_its_handlers() -> None:
         def on_train_begin(self, **kwargs): ...
 
     assert Plain().state_access == {"step.xs": Write, "step.ys": Write, "cbstate.fastai": Write}
-    paths = {"model": Write, "optimizer": Write, "lossfn": Write, "data": Write, "cbstate.fastai": Write}
-    assert WithLearner().state_access == paths
+    assert WithLearner().state_access == {"cbstate.fastai": Write}
+
+
+def look(callback):
+    return callback.learn.opt
+
+
+class Body:
+    """What a handler may do with the learner."""
+
+    def by_its_parts(self, **kwargs):
+        self.learn.opt.lr *= 2
+        return [p.shape for p in self.learn.model.parameters()]
+
+    def by_another_name(self, **kwargs):
+        learn = self.learn
+        learn.loss_func = None
+
+    def passed_on(self, **kwargs):
+        print(self.learn)
+
+    def passed_on_itself(self, **kwargs):
+        look(self)
+
+    def by_its_name(self, **kwargs):
+        getattr(self, "learn")  # noqa: B009
+
+    def by_the_optimizer(self, **kwargs):
+        def inside():
+            self.opt.mom = 0.9
+
+        inside()
+
+
+EVERYTHING = {"model", "optimizer", "lossfn", "data"}
+
+
+@pytest.mark.parametrize(
+    ("handler", "parts"),
+    [
+        (Body.by_its_parts, {"model", "optimizer"}),
+        (Body.by_another_name, EVERYTHING),
+        (Body.passed_on, EVERYTHING),
+        (Body.passed_on_itself, EVERYTHING),
+        (Body.by_its_name, EVERYTHING),
+        (Body.by_the_optimizer, {"optimizer"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_it_may_touch_of_the_learner_follows_from_its_code(handler, parts) -> None:
+    class Passing(LearnerCallback):
+        def __init__(self, learn=None):
+            super().__init__(learn)
+
+    callback = type("Reaching", (Passing,), {"on_epoch_begin": handler})()
+    assert {path for path in callback.state_access if path in EVERYTHING} == parts
+
+
+@pytest.mark.parametrize(
+    ("handler", "keywords"),
+    [
+        (lambda self, last_output, **kwargs: None, {"last_output"}),
+        (lambda self, **kwargs: kwargs["last_loss"], {"last_loss"}),
+        (lambda self, **kwargs: (kwargs.get("last_input"), kwargs["train"]), {"last_input"}),
+        (lambda self, **kwargs: print(kwargs), {"last_input", "last_target", "last_output", "last_loss"}),
+        (lambda self, **kwargs: [kwargs["last_loss"] for _ in "a"], None),
+    ],
+)
+def test_it_reads_of_a_step_what_its_code_looks_up(handler, keywords) -> None:
+    entries = {"last_input": "xs", "last_target": "ys", "last_output": "yhats", "last_loss": "loss"}
+    callback = type("Looking", (Callback,), {"on_batch_end": handler})()
+    read = {path for path in callback.state_access if path.startswith("step.")}
+    assert read == {f"step.{entries[keyword]}" for keyword in (entries if keywords is None else keywords)}
+
+
+def test_the_message_of_a_conflict_offers_a_declaration_that_is_narrower() -> None:
+    class Rise(LearnerCallback):
+        def on_backward_end(self, **kwargs):
+            self.learn.opt.lr *= 2
+
+    class Native(NativeCallback):
+        state_access = {"optimizer": Write}
+
+        def on_update_begin(self, learner): ...
+
+    with pytest.raises(
+        CallbackConflictError,
+        match=r"(?s)both write `optimizer`.*Or say what Rise touches, of which its code shows this much.*\n"
+        r' +Rise\(\.\.\., state_access=\{"optimizer": Write\}\)',
+    ):
+        toy_learner(Rise(), Native())
+    with pytest.raises(CallbackConflictError) as info:
+        toy_learner(Rise(state_access={"optimizer": Write}), Native())
+    assert "shows this much" not in str(info.value)
 
 
 @pytest.mark.parametrize("how", ["argument", "class", "instance"])

@@ -146,6 +146,7 @@ FACETS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     "guard": (lambda value: isinstance(value, bool), "True or False", "guard = True"),
     "guard_fix": (lambda value: isinstance(value, str), "a text", 'guard_fix = "count its steps"'),
     "essential": (lambda value: isinstance(value, bool), "True or False", "essential = True"),
+    "access_fix": (lambda value: isinstance(value, str), "a text", 'access_fix = "say what it writes"'),
     "skips_updates": (lambda value: isinstance(value, bool), "True or False", "skips_updates = True"),
     "every_backward": (lambda value: isinstance(value, bool), "True or False", "every_backward = True"),
     "optional_state": (lambda value: isinstance(value, bool), "True or False", "optional_state = True"),

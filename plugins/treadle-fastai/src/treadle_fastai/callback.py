@@ -11,7 +11,8 @@ from treadle import ConflictResolution, NoConflict, NotDefined, Permission, RunF
 from treadle.authoring import instance_of, unwrap
 from treadle.errors import CallbackError
 
-from treadle_fastai.plain_state import load_plain_state, plain_state
+from treadle_fastai.handlers import NOT_ALWAYS, defined
+from treadle_fastai.plain_state import NEVER, load_plain_state, plain_state
 
 if TYPE_CHECKING:
     from treadle_fastai.adapter import Adapter
@@ -28,9 +29,13 @@ class Callback(treadle.Callback):
     `train`, and takes those that it needs, and `**kwargs`. It may return a dictionary of new values, or, the older way,
     the new value of what it is about.
 
-    What it may touch follows from its handlers: `on_batch_begin` may change `step.xs` and `step.ys`, `on_loss_begin`
-    `step.yhats`, `on_backward_begin` `step.loss`; a `LearnerCallback` also the model and the optimizer. A narrower
-    `state_access` lets it go with more callbacks, and is kept to.
+    What it may touch follows from its handlers, and from the keywords that their code uses: `on_batch_begin` may change
+    `step.xs` and `step.ys`, `on_loss_begin` `step.yhats`, `on_backward_begin` `step.loss`; a `LearnerCallback` also
+    those parts of the learner that its code names. A narrower `state_access` lets it go with more callbacks, and is
+    kept to.
+
+    A phase of training that never comes to one of its handlers, as one without a `LossBegin` never does to
+    `on_loss_begin`, is refused.
 
     Args:
         state_access: What it touches, where that is less: paths with `Read` or `Write`, as `treadle.Callback` has
@@ -40,6 +45,7 @@ class Callback(treadle.Callback):
         _order: Of two such callbacks that touch the same, the one with the lower number runs first; of equal ones, the
             one whose name is first. An `AverageMetric` runs before all others. Default: 0.
         exclude: Names of attributes that are not saved with a run. Default: none.
+        not_min: Names of attributes that a minimal `get_state` leaves out as well. Default: none.
         skips_validation: Whether `on_train_begin` may return `skip_validate`. Default: whether it names that keyword.
 
     Example:
@@ -56,7 +62,9 @@ class Callback(treadle.Callback):
 
     _order = 0
     exclude: tuple[str, ...] | list[str] = ()
+    not_min: tuple[str, ...] | list[str] = ()
     skips_validation: bool | None = None
+    guard_fix = "use a phase that does all that a fastai callback is called at:\n    TrainingPhase()"
     run_after: Iterable[type[treadle.Callback] | str] = (
         "to_device",
         "to_gpu",
@@ -95,7 +103,7 @@ class Callback(treadle.Callback):
             return {**self._access, SHARED: Write}
         if self._access is not None:
             return self._access  # type: ignore[no-any-return]  # which is refused with the reason
-        from treadle_fastai.adapter import default_access
+        from treadle_fastai.adapter.access import default_access
 
         return {**default_access(self), SHARED: Write}
 
@@ -103,6 +111,11 @@ class Callback(treadle.Callback):
     def state_access(self, state_access: Mapping[str, type[Permission]]) -> None:
         self._access = state_access
         vars(self).pop("_adapter", None)
+
+    @property
+    def guard(self) -> bool:  # type: ignore[override]
+        """Whether a phase that passes one of its handlers by is refused: of those that not every phase calls."""
+        return not set(NOT_ALWAYS).isdisjoint(defined(self, Callback))
 
     def resolve_conflict(self, other: treadle.Callback) -> ConflictResolution:
         """Two of them run in the order of `_order`, and then of their names; metrics before all others.
@@ -162,6 +175,18 @@ class Callback(treadle.Callback):
     def jump_to_epoch(self, epoch: int) -> None:
         """A `CallbackHandler` goes on at an epoch; a `Learner` resumes a run by its checkpoint, and calls it never."""
 
+    def get_state(self, minimal: bool = True) -> dict[str, Any]:
+        """The attributes, without those of `exclude` and, if it is to be minimal, of `not_min`.
+
+        Example:
+            >>> callback = Callback()
+            >>> callback.best = 0.5
+            >>> callback.get_state()
+            {'best': 0.5}
+        """
+        left_out = {*NEVER, *self.exclude, *(self.not_min if minimal else ())}
+        return {name: value for name, value in vars(self).items() if name not in left_out}
+
 
 class LearnerCallback(Callback):
     """A callback that uses the learner, as `self.learn`.
@@ -209,9 +234,21 @@ class LearnerCallback(Callback):
         return f"<{self.name}({listed})>" if plain else f"<{self.name}>"
 
     @property
+    def access_fix(self) -> str:  # type: ignore[override]
+        """What can be done about a declaration that nobody wrote."""
+        if self._access is not None:
+            return ""
+        paths = {path: mode.__name__ for path, mode in self.state_access.items() if path not in (SHARED, "callbacks")}
+        listed = ", ".join(f'"{path}": {mode}' for path, mode in paths.items())
+        return (
+            f"say what {self.name} touches, of which its code shows this much, with `Read` for what it leaves as it "
+            f'is, and "step.grads" for gradients alone:\n    {type(self).__name__}(..., state_access={{{listed}}})'
+        )
+
+    @property
     def learn(self) -> Any:
         """The learner under fastai's names, as this callback may see it."""
-        from treadle_fastai.learn import Learn
+        from treadle_fastai.adapter.learn import Learn
 
         view = vars(self).get("_view")
         if view is None and "_learn" in vars(self):

@@ -23,6 +23,12 @@ HANDLERS: dict[str, tuple[str, ...]] = {
     "on_train_end": (),
 }
 
+#: Those that are called in a batch.
+IN_BATCH = tuple(HANDLERS)[2:8]
+
+#: Those that not every phase of training calls.
+NOT_ALWAYS = ("on_loss_begin", "on_backward_begin", "on_backward_end", "on_step_end")
+
 #: What decides about the rest of a batch; False when it begins.
 OF_A_BATCH = ("skip_bwd", "skip_step", "skip_zero", "stop_epoch")
 

@@ -9,7 +9,7 @@ from treadle.authoring import flatten, has_state
 from treadle.errors import CallbackError, TreadleError
 
 #: What belongs to the machinery.
-NEVER = ("name", "_access", "_adapter", "_view", "_learn", "_waiting", "exclude")
+NEVER = ("name", "_access", "_adapter", "_view", "_learn", "_waiting", "exclude", "not_min")
 
 
 def plain_state(callback: Any) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def complete_unfinished(learner: Learner, phase: Phase, handle: Handle) -> None:
     """Complete the updates that an epoch ends in, with a state of a step that has `grads` and `accumulating`."""
     position, outer = learner.position, learner.step
     updates = position.updates
-    updates.open = position.stepping = True
+    updates.open = updates.completing = position.stepping = True
     try:
         for target in list(updates.unfinished):
             updates.complete(learner, target)
@@ -126,4 +126,5 @@ def complete_unfinished(learner: Learner, phase: Phase, handle: Handle) -> None:
                 updates.drop(learner, target)
     finally:  # what is left by a cancel or an error has been changed already, and is no sum of gradients any more
         updates.drop_all(learner)
-        updates.target, updates.open, position.stepping, learner.step = WHOLE, False, False, outer
+        updates.target, learner.step = WHOLE, outer
+        updates.open = updates.completing = position.stepping = False

@@ -37,6 +37,7 @@ class Updates:
         target: What the update under way is of.
         unfinished: Those whose gradients are kept for batches to come, in their order.
         open: Whether one is under way, in a step or at the end of an epoch.
+        completing: Whether one is completed at the end of an epoch, after its last step was counted.
         began: Whether a backward pass began in the step that is under way, or that was the last.
         batches: How many batches were in the gradients of the target when its update began in the step.
         states: What callbacks keep with the gradients since the last backward pass, by their names.
@@ -46,12 +47,15 @@ class Updates:
         undecided: Whether the phase has left it to `run_update` whether the step accumulates.
     """
 
-    __slots__ = ("batches", "began", "cancelled", "kept", "open", "ran", "states", "target", "undecided", "unfinished")
+    __slots__ = (
+        *("batches", "began", "cancelled", "completing", "kept", "open", "ran", "states", "target", "undecided"),
+        "unfinished",
+    )
 
     def __init__(self) -> None:
         self.target = WHOLE
         self.unfinished: dict[Target, Unfinished] = {}
-        self.open = self.began = self.cancelled = self.ran = self.undecided = False
+        self.open = self.began = self.cancelled = self.completing = self.ran = self.undecided = False
         self.batches = 0
         self.states: dict[str, dict[str, Any]] = {}
         self.kept: tuple[Target, ...] = ()

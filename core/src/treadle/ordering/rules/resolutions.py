@@ -171,6 +171,7 @@ def order_fix(first: Callback, second: Callback) -> str:
             f"leave one of them out, or choose which runs first, where the learner is made:\n"
             f'    {learner_line(first, second)}  # or "second", or "any" if any order is right'
         )
+    user += "".join(f"\nOr {one.access_fix}" for one in (first, second) if one.access_fix)
     if a == b:
         written, answer = a, f'NoConflict() if isinstance(other, {a}) else NotDefined()  # or Unresolvable("why")'
     else:
