@@ -1,6 +1,6 @@
 """Write what the documentation takes from the code: `python docs/generate.py`, or `--check` to compare only.
 
-Written wholly are docs/reference/callbacks.md, docs/reference/pairs.md and the plans in docs/images. In other
+Written wholly are callbacks.md, pairs.md and contract.md of docs/reference, and the plans in docs/images. In other
 pages it is what stands between `<!-- generated: name -->` and `<!-- end of generated -->`.
 """
 
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import contracts
 from first_party import LOOP, ROOT, Example, Pair, distributions, examples, listed, pairs
 from treadle import Callback, Learner, Phase, Read, Write, accesses
 from treadle.authoring import handling
@@ -226,6 +227,7 @@ DIGITS = "plugins/treadle-cli/src/treadle_cli/digits.py"
 PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "docs/reference/callbacks.md": callbacks_page,
     "docs/reference/pairs.md": pairs_page,
+    "docs/reference/contract.md": contracts.page,
     "docs/images/digits-plan.svg": lambda: [picture_of_the_plan()],
     "docs/images/plan.svg": lambda: [picture_of_the_first_plan()],
 }

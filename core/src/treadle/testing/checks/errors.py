@@ -128,7 +128,13 @@ class Inside(Callback):
 
 
 def check(subject: Subject) -> Checked:
-    """An error inside of an operation reaches the user, and what was set is put back."""
+    """An error inside of an operation reaches the user, and what was set is put back.
+
+    How: An error, an interrupt or a cancel is raised in `forward`, `loss`, `backward` and `update`.
+    Guarantee: Errors reach the user as they are, and what was set for a stretch of the loop is put back.
+    Message: ... was raised inside of ... the fit went on
+    Message: ... was left changed; without the error it is put back.
+    """
     usual = trained(subject, Injection())[0]
     count = 0
     for injection in INJECTIONS:

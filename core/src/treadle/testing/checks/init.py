@@ -10,7 +10,13 @@ FIX = "Fix: on_init runs again when callbacks join or leave; let it give the sam
 
 
 def check(subject: Subject) -> Checked:
-    """`on_init` can run again."""
+    """`on_init` can run again.
+
+    How: It runs twice, as it does when callbacks join or leave, and all state is compared.
+    Guarantee: 1, the order follows from the declarations: who joins first changes nothing.
+    Message: A second on_init changed ...
+    Message: A second on_init changed the values of state_dict.
+    """
     if "on_init" not in handlers(subject.callback):
         raise DoesNotApply("It has no on_init.")
     with seeded():

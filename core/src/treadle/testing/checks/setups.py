@@ -26,7 +26,14 @@ REFUSAL = 'raise ArgumentValueError("what is missing\\nFix: ...")'
 
 
 def check(subject: Subject) -> Checked:
-    """It works without validation data, with accumulated gradients, in phases of other authors, with several models."""
+    """It works without validation data, with accumulated gradients, in phases of other authors, with several models.
+
+    How: A training of each kind. Remarks are: a refusal by an error of `treadle.errors`; `step.grads` used at
+        `BackwardEnd` or `StepEnd`, where they may be of a part of an update; several models that are not supported;
+        handlers for `TrainingPhase` alone.
+    Guarantee: 8, the gradients are what they are called; and a callback works with phases of other authors.
+    Message: It fails ...
+    """
     remarks = [*exact_phases(subject.callback), *partial_gradients(subject.callback)]
     kinds = KINDS if subject.learner is None else KINDS_OF_DATA
     covered = []

@@ -10,7 +10,13 @@ OFTEN = 0.5
 
 
 def check(subject: Subject) -> Checked:
-    """A toy training runs, and every handler is called."""
+    """A toy training runs, and every handler is called.
+
+    How: Two epochs of training and validation. A remark names a handler that takes a number from a tensor in every
+        step, for which a step waits on an accelerator.
+    Guarantee: 6, the budget: nothing is dispatched for nobody.
+    Message: ... epochs of training and validation did not call ...
+    """
     record = subject.record
     if record.error is not None:
         raise Finding(message_of(record.error)) from record.error

@@ -24,7 +24,14 @@ from treadle.testing.subject import Subject
 
 
 def check(subject: Subject) -> Checked:
-    """What it does not declare `Write` stays as it was."""
+    """What it does not declare `Write` stays as it was.
+
+    How: Parameters, buffers, modes, hooks and attributes of modules, gradients, the optimizer, the step's state, the
+        data's tensors, `cbstate`, other callbacks' attributes, the random generators and torch's settings are compared
+        before and after each handler, also for changes in place.
+    Guarantee: 2, declarations are true.
+    Message: ... changed what ... does not declare `Write`:
+    """
     found: dict[str, dict[str, Change]] = {}
     judge = Judge()
     for call, changes, part in subject.full_record.calls:

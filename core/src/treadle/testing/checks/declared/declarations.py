@@ -7,7 +7,13 @@ from treadle.testing.subject import Subject
 
 
 def check(subject: Subject) -> Checked:
-    """Its declarations are valid."""
+    """Its declarations are valid.
+
+    How: Two callbacks are made and compared, and the order is computed, with the partners.
+    Guarantee: 1, the order follows from the declarations.
+    Message: Two callbacks that were made alike differ in their name or state_access.
+    Message: The function returned the same callback twice.
+    """
     again = subject.make()
     if again is subject.callback:
         raise Finding("The function returned the same callback twice.\nFix: make a new callback at each call.")

@@ -7,7 +7,12 @@ from treadle.testing.subject import Subject
 
 
 def check(subject: Subject) -> Checked:
-    """Its handlers match their events."""
+    """Its handlers match their events.
+
+    How: By the validation of pluggy: each handler is that of an event or an operation, with its arguments and phases.
+    Guarantee: 2, declarations are true.
+    Message: It has no handler, so it does nothing.
+    """
     CallbackManager([subject.callback])
     found = handlers(subject.callback)
     if not found:

@@ -20,7 +20,14 @@ FIX_CHANCE = (
 
 
 def check(subject: Subject) -> Checked:
-    """Handlers in threads, or listed in another order, give the same result."""
+    """Handlers in threads, or listed in another order, give the same result.
+
+    How: By `LinearRunner` and `ThreadedRunner`, and with the list of callbacks turned around.
+    Guarantee: 1, the order follows from the declarations.
+    Message: With ThreadedRunner
+    Message: With the list of callbacks turned around
+    Message: In a second run just like the first
+    """
 
     def trained(runner: CallbackRunner, *, backwards: bool = False) -> Run:
         with seeded():
