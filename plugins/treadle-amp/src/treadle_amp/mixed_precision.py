@@ -147,15 +147,14 @@ class MixedPrecision(Callback):
             self._contexts.clear()
         return device
 
-    def _autocast(self, learner: Any) -> torch.autocast:
-        if learner.model is not self._model or self._parameter.device != self._checked:  # else nothing is asked
-            self._device(learner)
-        assert self._checked is not None
-        return self._contexts.pop() if self._contexts else torch.autocast(self._checked.type, DTYPES[self.dtype])
+    def _new_context(self, learner: Any) -> torch.autocast:
+        return torch.autocast(self._device(learner).type, DTYPES[self.dtype])
 
     @hookimpl(wrapper=True)
     def forward(self, learner: Any) -> Generator[None, Any, Any]:
-        context = self._autocast(learner)
+        if learner.model is not self._model or self._parameter.device != self._checked:  # else nothing is asked
+            self._device(learner)
+        context = self._contexts.pop() if self._contexts else self._new_context(learner)
         with context:
             result = yield
         self._contexts.append(context)
@@ -163,7 +162,8 @@ class MixedPrecision(Callback):
 
     @hookimpl(wrapper=True)
     def loss(self, learner: Any) -> Generator[None, Any, Any]:
-        context = self._autocast(learner)
+        # The forward pass before has left one, for the device that the model is on.
+        context = self._contexts.pop() if self._contexts else self._new_context(learner)
         with context:
             result = yield
         self._contexts.append(context)

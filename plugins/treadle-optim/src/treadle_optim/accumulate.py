@@ -117,7 +117,8 @@ class Accumulate(Callback):
         )
 
     def accumulate(self, learner: Any, phase: AbstractTrainingPhase) -> bool:
-        return bool(learner.progress.accumulated + 1 < self.n)
+        accumulated: int = learner.progress.accumulated
+        return accumulated + 1 < self.n
 
     @hookimpl(wrapper=True)
     def backward(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
@@ -141,8 +142,11 @@ class Accumulate(Callback):
         if waiting is not None:
             number = real_number(waiting.value, "The weight of a batch", EXAMPLE, least=0, finite=True)
         state = state_of_update(learner)
-        state["weight"] = state.get("weight", 0.0) + number
-        if state.setdefault("divisor", divisor) != divisor:
+        if not state:
+            state["weight"], state["divisor"] = number, divisor
+            return result
+        state["weight"] += number
+        if state["divisor"] != divisor:
             raise CallbackError(
                 f"{self.name} goes on with an update that was begun with another number of batches, or weighed "
                 f"otherwise.\nFix: resume it with the Accumulate of that run, or from the end of an epoch."

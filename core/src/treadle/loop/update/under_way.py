@@ -51,7 +51,11 @@ def update_under_way(learner: Any) -> Target:
         >>> result = toy_learner(CustomCallback(show, UpdateBegin, state_access=access), nbatches=1).fit(1)
         None ['weight'] 1
     """
-    return updates_of(learner).target
+    try:
+        target: Target = getattr(learner, "_learner", learner).position.updates.target  # as `updates_of`, in every step
+    except AttributeError:
+        raise not_a_learner(learner) from None
+    return target
 
 
 def state_of_update(learner: Any) -> dict[str, Any]:
@@ -80,10 +84,16 @@ def state_of_update(learner: Any) -> dict[str, Any]:
         24
         8
     """
-    updates = updates_of(learner)
+    try:
+        updates: Updates = getattr(learner, "_learner", learner).position.updates  # as `updates_of`, in every step
+    except AttributeError:
+        raise not_a_learner(learner) from None
     unfinished = updates.unfinished.get(updates.target)
     states = updates.states if unfinished is None else unfinished.states
-    state: dict[str, Any] = states.setdefault(getattr(learner, "_owner", ""), {})
+    owner = getattr(learner, "_owner", "")
+    state = states.get(owner)
+    if state is None:
+        state = states[owner] = {}
     return state
 
 

@@ -66,10 +66,8 @@ class Updates:
             clear_gradients(learner)
         self.target, self.kept = WHOLE, ()
         self.open = self.began = self.cancelled = self.ran = self.undecided = False
-        if self.unfinished:
-            self.begin(learner, WHOLE)
-        else:  # as it would, and this is every step
-            self.batches = learner.progress.accumulated = 0
+        unfinished = self.unfinished.get(WHOLE) if self.unfinished else None  # as in `begin`, and this is every step
+        self.batches = learner.progress.accumulated = 0 if unfinished is None else unfinished.batches
 
     def begin(self, learner: Learner, target: Target) -> None:
         """An update of a target begins, or goes on."""
@@ -112,7 +110,7 @@ class Updates:
         if target in self.kept and not self.undecided:
             self.refuse_mixed(target, target)
         self.kept += (target,)
-        self.keep_gradients(learner, target)
+        self.unfinished[target] = Unfinished(learner.progress.accumulated, self.states)
 
     def refuse_mixed(self, target: Target, other: Target) -> NoReturn:
         """Refuse to accumulate two sums in the same gradients."""
