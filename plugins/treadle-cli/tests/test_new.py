@@ -128,6 +128,16 @@ def test_a_folder_that_exists_is_refused_and_left_as_it_is(treadle, tmp_path: Pa
     assert re.search(r"There is '.*acme-spikes' already\.\nFix: remove it, or choose another name", done.err)
 
 
+def test_where_nothing_can_be_written_it_says_so_and_leaves_nothing(treadle, tmp_path: Path, monkeypatch) -> None:
+    def full(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    done = treadle("new", "acme-spikes", "--folder", tmp_path)
+    assert (done.status, list(tmp_path.iterdir())) == (2, [])
+    assert re.search(r"acme-spikes cannot be written: .*No space left on device\nFix: name a folder where", done.err)
+
+
 def test_a_folder_to_make_it_in_that_does_not_exist_is_refused(treadle, tmp_path: Path) -> None:
     done = treadle("new", "acme-spikes", "--folder", tmp_path / "nowhere")
     assert done.status == 2

@@ -23,7 +23,7 @@ def fail(text: str, status: int = 2) -> NoReturn:
 
 def print_json(value: Any) -> None:
     """Print a value for a program to read."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

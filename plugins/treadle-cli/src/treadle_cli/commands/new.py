@@ -6,8 +6,8 @@ import datetime
 import importlib.util
 import keyword
 import re
-import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,17 +46,25 @@ def new(name: str, folder: Path, author: str, as_json: bool) -> None:
     if target.exists():
         fail(f"There is {str(target)!r} already.\nFix: remove it, or choose another name or folder.")
     files = filled(names, author or f"The authors of {names.distribution}")
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".treadle-new-") as above:
-        project = Path(above) / names.distribution
-        for path, text in files.items():
-            (project / path).parent.mkdir(parents=True, exist_ok=True)
-            (project / path).write_text(text, encoding="utf-8", newline="\n")
-        shutil.move(project, target)
+    try:
+        write(files, target)
+    except OSError as error:
+        fail(f"{target} cannot be written: {error}\nFix: name a folder where it can:\n    {EXAMPLE} --folder .")
     if as_json:
         print_json({"folder": str(target), "files": sorted(files), **asdict(names)})
         return
     print(f"Made {target}, with the callback {names.callback} of src/{names.package}/{names.entry_point}.py.")
     print(f'Next:\n    cd {target}\n    pip install -e ".[test]"\n    pytest\n    treadle plugins')
+
+
+def write(files: Mapping[str, str], target: Path) -> None:
+    """Write files into a new folder, which is there when all of them are."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".treadle-new-") as above:
+        project = Path(above) / target.name
+        for path, text in files.items():
+            (project / path).parent.mkdir(parents=True, exist_ok=True)
+            (project / path).write_text(text, encoding="utf-8", newline="\n")
+        project.rename(target)
 
 
 def checked(name: str) -> Names:
