@@ -312,7 +312,6 @@ WRONG = [
     ({"data": pair()[0]}, ArgumentTypeError, "got a Tensor, which looks like one data point"),
     ({"data": {"x": 1}}, ArgumentTypeError, "got a dict, which looks like one data point"),
     ({"data": 3}, DataError, "needs an iterable of batches, got 3"),
-    ({"data": []}, DataError, "got no batch from list"),
     ({"cb": 3}, ArgumentTypeError, "cb must be a function without arguments or a list of these, got 3"),
     ({"cb": [3]}, ArgumentTypeError, "cb must be a function, got 3"),
     ({"cb": lambda learner: 0}, ArgumentTypeError, r"cb is called with \(\), and <lambda> takes \(learner\)"),
@@ -330,6 +329,20 @@ def test_a_callback_of_a_learner_is_refused_with_the_learner_that_takes_it(wrap)
     message = r"cb got CustomCallback, a callback of a learner.*\nFix: .*\n    learner = Learner\(model, loss,"
     with pytest.raises(ArgumentTypeError, match=f"(?s){message}"):
         train_with(cb=wrap(CustomCallback(print, StepEnd)))
+
+
+@pytest.mark.parametrize("data", [list, lambda: iter([]), lambda: zip([], [], strict=True), lambda: DataLoader(pair())])
+@pytest.mark.parametrize("implicit", [True, False])
+def test_data_without_a_data_point_leave_everything_as_it_is(data, implicit) -> None:
+    model, called = linear(), []
+    before, optimizer, points = weights(model), sgd(model), data()
+    if isinstance(points, DataLoader):
+        points = (point for point in points if len(point) > 2)  # which nobody can know before
+    trained = params(model) if implicit else model
+    result = train(lambda *_: 1 / 0, trained, points, optimizer, cb=lambda: called.append(1))
+    assert (result.steps, result.cancelled, called) == (0, None, [])
+    assert weights(model) == before
+    assert not optimizer.state
 
 
 def test_an_error_of_a_loss_is_passed_on() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from loguru import logger
 from torch import nn
-from treadle import Callback, FitResult, Learner, Read, Write
-from treadle.authoring import DeviceNumber, function, models_by_name, whole_number
+from treadle import Callback, CancelStepException, FitResult, Learner, Read, Write, run_epoch
+from treadle.authoring import DeviceNumber, batches, function, length_of, models_by_name, whole_number
 from treadle.errors import ArgumentTypeError, ArgumentValueError, LossError
+from treadle.operations import Step
 
 from treadle_flux.objective import EXAMPLES, DomainError, ObjectivePhase, loss_of
 from treadle_flux.params import FIX, Params, check_optimizer, params, refuse_not_held
@@ -36,7 +37,7 @@ def train(
     Args:
         loss: Returns one number in a tensor.
         model: What is trained: a module, a mapping of modules, or parameters.
-        data: The data points; any iterable.
+        data: The data points; any iterable. Where there are none, nothing is done.
         optimizer: Holds the parameters. Its state goes on from call to call.
         cb: A function without arguments, or several, called in their order after each update. Default: none.
 
@@ -64,7 +65,7 @@ def train(
     functions = as_functions(cb)
     phase: ObjectivePhase
     if isinstance(model, nn.Module) or is_mapping_of_modules(model):
-        phase, trained, modules = ObjectivePhase(), params(model), tuple(models_by_name(model).values())
+        phase, trained, modules = OnePass(), params(model), tuple(models_by_name(model).values())
         inputs = [tensor for group in optimizer.param_groups for tensor in group["params"] if tensor in trained]
         if not inputs:
             refuse_not_held(trained, optimizer)
@@ -84,6 +85,8 @@ def train(
         callbacks=[PassOverData(inputs, modules, functions)],
         use_default_callbacks=False,
     )
+    if length_of(data) == 0:
+        return FitResult(epochs=1, steps=0)
     with training(modules):
         return learner.fit(1, (data,), phases=[phase])
 
@@ -107,7 +110,20 @@ def logged(n: int) -> Iterator[int]:
         yield epoch
 
 
-class ImplicitPhase(ObjectivePhase):
+class OnePass(ObjectivePhase):
+    """One pass over data points, of which there may be none: then there is nothing to do."""
+
+    def epoch(self, learner: Any, data: Any) -> None:
+        """A step for each data point."""
+        with run_epoch(learner, self) as handle:
+            for point in batches(learner, self, data):
+                try:
+                    handle(Step, point)
+                except CancelStepException:  # before the step's own scope could catch it
+                    continue
+
+
+class ImplicitPhase(OnePass):
     """The implicit style: the loss function knows the models."""
 
     def objective(self, learner: Any, point: tuple[Any, ...]) -> torch.Tensor:
@@ -151,7 +167,7 @@ class PassOverData(Callback):
             raise LossError(NO_GRADIENT)
         started = None if loss.is_cpu else DeviceNumber(loss)  # the device has work while it is copied
         loss.backward(inputs=self.inputs)  # nothing is added to the gradients of others
-        if all(tensor.grad is None for tensor in self.inputs):
+        if self.inputs[0].grad is None and all(tensor.grad is None for tensor in self.inputs):
             raise LossError(NO_GRADIENT)
         value = loss.item() if started is None else started.value
         if not math.isfinite(value):
