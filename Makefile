@@ -54,6 +54,7 @@ docs: $(STAMP)
 # The parts of the docs that are written from the callbacks' declarations.
 pages: $(STAMP)
 	$(PY) docs/generate.py
+	$(PY) docs/notebook.py
 
 # Two workers, a file whole to one of them: the blocks of a page and the fixtures of a module belong together.
 unit: $(STAMP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
@@ -33,8 +34,7 @@ class Shown:
         Args:
             data: What is shown, by its MIME type.
         """
-        from IPython.display import display
-
+        display = import_module("IPython.display").display  # no requirement: in a notebook it is there
         cell = getattr(shell_of_ipython(), "execution_count", None)
         update = self._id is not None and self._cell == cell
         if not update:
