@@ -20,6 +20,7 @@ OURS["treadle"] = "treadle-core"
 # What a library that is imported needs for it, and leaves to whom imports it.
 BEHIND = {
     "treadle-mlflow": {"alembic", "sqlalchemy"},  # MLflow imports them for its databases
+    "treadle-wandb": {"pillow"},  # W&B opens pictures with it
     "treadle-checkpoint": {"numpy"},  # safetensors.torch imports it
 }
 # What imports these modules is itself imported by them only.
