@@ -263,6 +263,17 @@ def test_who_wraps_or_overrides_is_no_observer() -> None:
         assert raised.value.__notes__[-1].endswith(f": {why}.")
 
 
+@pytest.mark.parametrize(("callback", "others"), [(Failing, []), (Failing(), [Failing]), ("failing", [])])
+def test_only_callbacks_are_asked(callback, others) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"callback must be an instance of Callback.*\nFix: "):
+        why_no_observer(callback, others)
+
+
+def test_a_result_with_errors_can_be_a_key() -> None:
+    result = toy_learner(Failing(EpochEnd), nbatches=1, observer_errors="warn").fit(1)
+    assert {result: 1}[result] == 1
+
+
 def test_what_is_declared_around_a_throttled_callback_counts() -> None:
     assert why_no_observer(throttle(Failing(StepEnd), StepEnd, freq=2)) is None
     essential = type("Essential", (Failing,), {"essential": True})(StepEnd)

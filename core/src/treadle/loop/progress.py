@@ -46,7 +46,7 @@ class Progress:
         return f"Progress({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 
-@dataclass
+@dataclass(eq=False)
 class ReportedError:
     """The errors of one handler of an observer, which ended no fit; see `Learner(..., observer_errors="warn")`.
 

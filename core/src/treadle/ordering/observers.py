@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from treadle.access import Read, Write, checked, parts
+from treadle.arguments import instance_of
 from treadle.callback import Callback
 from treadle.operations import Operation
 from treadle.ordering.conflicts import Access, Overlap, Shared, shared_state
@@ -20,6 +21,9 @@ def why_no_observer(callback: Callback, others: Sequence[Callback] = ()) -> str 
     Args:
         others: The other callbacks of the learner. Default: none.
 
+    Raises:
+        ArgumentTypeError: if one of them is not a callback.
+
     Example:
         >>> from treadle import Write
         >>> class Keeper(Callback):
@@ -34,6 +38,8 @@ def why_no_observer(callback: Callback, others: Sequence[Callback] = ()) -> str 
         >>> why_no_observer(Halve())
         'it writes `params`'
     """
+    for one in (callback, *others):
+        instance_of(one, "callback", Callback, "why_no_observer(Recorder())")
     callbacks = [callback, *(other for other in others if other is not callback)]
     accesses = [checked(other.state_access, other.name) for other in callbacks]
     return reason(0, callbacks, accesses, handlers(callback, known_hooks()), shared_state(accesses))
