@@ -62,10 +62,12 @@ def fits(operator: str, bound: str, prefix: bool, version: str) -> bool | None:
         return present.key <= wanted.key
     if operator == ">=":
         return present.key >= wanted.key
-    same_release = present.key[:2] == wanted.key[:2]
     if operator == "<":  # 2.0rc1 is not below 2.0, for a range
-        return present.key < wanted.key and not (same_release and present.early and not wanted.early)
-    return present.key > wanted.key and not (same_release and present.late and not wanted.late)
+        earliest = None if wanted.early else parsed(f"{bound}.dev0")
+        return present.key < (earliest or wanted).key
+    same_release = present.key[:2] == wanted.key[:2]
+    post = present.late and same_release and present.stage == wanted.stage  # 2.0.post1 is not above 2.0
+    return present.key > wanted.key and not (post and not wanted.late and not wanted.in_development)
 
 
 class Version:
@@ -75,15 +77,17 @@ class Version:
         part = found.groupdict()
         self.epoch = int(part["epoch"] or 0)
         self.release = tuple(int(number) for number in part["release"].split("."))
-        self.early = part["kind"] is not None or part["dev"] is not None
+        self.in_development = part["dev"] is not None
+        self.early = part["kind"] is not None or self.in_development
         self.late = part["post"] is not None
         if part["kind"] is not None:
             kind = {"a": 0, "b": 1}.get(part["kind"][0].lower(), 2)
-            stage = (0, kind, int(part["pre"] or 0))
+            self.stage = (0, kind, int(part["pre"] or 0))
         else:
-            stage = FIRST if part["dev"] is not None and not self.late else LAST
+            self.stage = LAST
+        stage = FIRST if self.stage == LAST and self.in_development and not self.late else self.stage
         post = int(part["implicit"] or part["explicit"] or 0) if self.late else -1
-        dev = (0, int(part["number"] or 0)) if part["dev"] is not None else (1, 0)
+        dev = (0, int(part["number"] or 0)) if self.in_development else (1, 0)
         shortened = list(self.release)
         while shortened and shortened[-1] == 0:
             shortened.pop()
