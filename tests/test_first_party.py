@@ -30,8 +30,8 @@ def seeded() -> Iterator[None]:
 
 
 #: Those that another first-party callback cannot be with: both move the model, average it for validation, clip the
-#: gradients or set the learning rate.
-ALONE = ("to_gpu", "swa", "optimizer_modes", "gradient_clipping", "one_cycle_scheduler")
+#: gradients or set the learning rate; or compile the step. Compiling the model is left out for the time that it takes.
+ALONE = ("to_gpu", "swa", "optimizer_modes", "gradient_clipping", "one_cycle_scheduler", "compiled_step", "compile")
 
 
 def all_callbacks(*left_out: str) -> list[Callback]:

@@ -33,6 +33,8 @@ def shown_arguments(owner: object) -> str:
             continue
         if parameter.kind is parameter.VAR_POSITIONAL:
             shown += map(SHORT.repr, value)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            shown += [f"{key}={SHORT.repr(entry)}" for key, entry in value.items()]
         elif default is parameter.empty:
             shown.append(SHORT.repr(value))
         elif not (type(value) is type(default) and value == default):

@@ -142,6 +142,7 @@ def collected_outputs(model: torch.nn.Module | Mapping[str, torch.nn.Module]) ->
     """
     outputs: dict[str, torch.Tensor] = {}
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # a compiled model runs as written there
     def keep(name: str, layer: torch.nn.Module, inputs: Any, output: Any) -> None:
         output = output[0] if isinstance(output, tuple) and output else output  # as recurrent layers return
         if isinstance(output, torch.Tensor) and output.is_floating_point() and output.numel():

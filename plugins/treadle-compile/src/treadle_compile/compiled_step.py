@@ -1,0 +1,269 @@
+"""`CompiledStep`: forward pass, loss, backward pass and update as one compiled unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from treadle import Callback, ConflictResolution, Read, TrainingPhase, Unresolvable, Write
+from treadle.authoring import by_name, unwrap, update_under_way
+from treadle.errors import ArgumentValueError, CallbackError
+from treadle.operations import needs_closure
+
+from treadle_compile.between import changes_update, refusal, sees_gradients
+from treadle_compile.compile import Compile
+from treadle_compile.options import checked_options
+from treadle_compile.unit import Known, Result, Unit
+from treadle_compile.unless_decided import unless_decided
+
+
+class CompiledStep(Callback):
+    """Compile a step of `TrainingPhase`: forward pass, loss, backward pass and update as one unit.
+
+    The unit runs in the operation `forward`. It changes nothing: the parameters get their new values in `update`, so
+    every event in between finds the learner as it finds it in any step, and a step or an update that is cancelled
+    leaves the parameters as they are. Callbacks that watch get the outputs and the loss (without a graph, since nothing
+    is left to differentiate) and, if they declare that they look at them, the gradients.
+
+    - Who changes the gradients or the parameters at `BackwardEnd` or `UpdateBegin`, as `ClipGradients` does, splits the
+      unit: forward, loss and backward pass are compiled, and the optimizer steps as ever. So does an optimizer whose
+      step is not torch's to compile: one with hooks, or one that was replaced on the instance.
+    - Who wraps `forward` or `loss`, as `MixedPrecision("bf16")` does, wraps the whole unit.
+    - Who takes part in an operation that is not there any more (`accumulate`, `backward`, `finalize_gradients`,
+      `update`), or changes what was used already, is refused before the first step. `Compile` goes with all of them.
+
+    The first step, and the first one after the set of trainable parameters has changed, runs as it is written: it makes
+    the optimizer's state, and shows which parameters get a gradient and which buffers the forward pass changes. The
+    second takes the time of the compilation, and so does the first batch of every other shape; torch compiles a unit
+    for 8 of them at most. A last batch that is smaller is one more shape; to leave it out: `drop_last=True`.
+
+    Numbers are equal up to rounding to those of a step that is not compiled. A resumed run is bit-equal.
+
+    It is a guard: a phase of `TrainingPhase`'s kind that does not do these operations is refused.
+
+    Args:
+        with_update: Whether the optimizer's step is a part of the unit. Default: where nobody stands in between.
+        **options: Those of `torch.compile`: `mode`, `backend`, `dynamic`, `options`. Default: dynamic=False, a unit for
+            each shape, so that the numbers do not depend on the shapes that came before.
+
+    Reads: `callbacks`, `lossfn`, `step.xs`, `step.ys`, `step.yhats`, `step.loss`.
+    Writes: `model`, `optimizer`, `step.grads`, `step.compiled`.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: for an option that torch.compile does not have; for several models; if
+            the unit is to update, and somebody stands in between.
+        CallbackError: in a step, if the loss was changed after the unit had used it.
+
+    Example:
+        >>> from treadle import toy_learner
+        >>> learner = toy_learner(CompiledStep(backend="eager"))
+        >>> result = learner.fit(5)
+        >>> abs(learner.model.weight.item() - 3.0) < 0.1
+        True
+    """
+
+    guard = True
+    optional_state = True
+    run_after = ("to_device",)
+    state_access = {
+        "callbacks": Read,
+        "lossfn": Read,
+        "model": Write,
+        "optimizer": Write,
+        "step.xs": Read,
+        "step.ys": Read,
+        "step.yhats": Read,
+        "step.loss": Read,
+        "step.grads": Write,
+        "step.compiled": Write,
+    }
+
+    def __init__(self, *, with_update: bool | None = None, **options: Any) -> None:
+        without = {"fullgraph": "a unit is one graph.", "disable": "leave out the callback instead."}
+        self.options = checked_options(options, "CompiledStep", without=without)
+        self.with_update = with_update
+        self._known: Known | None = None
+        self._unit: Unit | None = None
+        self._model: Any = None  # the learner's, and its optimizer, for which the unit is
+        self._optimizer: Any = None
+        self._before: dict[str, int] | None = None
+
+    def resolve_conflict(self, other: Callback) -> ConflictResolution:
+        inner = unwrap(other)
+        if isinstance(inner, CompiledStep):
+            return Unresolvable("A step is compiled once. Keep one of them.")
+        if isinstance(inner, Compile):
+            return Unresolvable("CompiledStep compiles the model as a part of the step. Keep one of them.")
+        if reason := refusal(other):
+            return Unresolvable(reason)
+        return unless_decided(self, other)  # it changes what a step as it is written changes, and where that does
+
+    def on_init(self, learner: Any) -> None:
+        models = by_name(learner.model)
+        if len(models) != 1:
+            raise ArgumentValueError(
+                f"CompiledStep compiles a step of one model, and the learner has {len(models)}: {', '.join(models)}.\n"
+                f"Fix: compile each model, and write the step as a phase:\n    Compile()"
+            )
+        for callback in learner.callbacks:  # those that declare nothing are in conflict with nobody
+            if unwrap(callback) is not self and (reason := refusal(callback)):
+                raise CallbackError(
+                    f"CompiledStep and {callback.name} cannot be used together: {reason}\n"
+                    f"Fix: leave one of them out of the learner's callbacks."
+                )
+        self._unit = self._known = self._before = None
+
+    # The unit.
+
+    def _unit_of(self, learner: Any) -> Unit:
+        """The unit for the learner's model, loss function and optimizer as they are."""
+        unit = self._unit
+        if (
+            unit is not None
+            and learner.model is self._model
+            and learner.optimizer is self._optimizer
+            and learner.lossfn is unit.lossfn
+        ):
+            if unit.known is None or unit.is_current():
+                return unit
+            self._known = None  # other parameters are trained
+        self._unit, self._model, self._optimizer = self._new_unit(learner), learner.model, learner.optimizer
+        return self._unit
+
+    def _new_unit(self, learner: Any, *, updates: bool = True) -> Unit:
+        others = [callback for callback in learner.callbacks if unwrap(callback) is not self]
+        between = [callback for callback in others if changes_update(callback)]
+        if self.with_update and between:
+            raise ArgumentValueError(
+                f"CompiledStep(with_update=True) is to compile the update, and {between[0].name} changes what it is "
+                f"made of before it.\nFix: leave it to the callbacks that there are:\n    CompiledStep()"
+            )
+        optimizer = optimizer_of(learner)
+        updates = updates and self.with_update is not False and not between and is_plain(optimizer)
+        wants_grads = not updates or any(sees_gradients(callback) for callback in others)
+        options = {"dynamic": False, **self.options, "fullgraph": True}
+        return Unit(model_of(learner), learner.lossfn, optimizer, options, updates=updates, wants_grads=wants_grads)
+
+    def forward(self, learner: Any, phase: TrainingPhase) -> Any:
+        step = learner.step
+        if "compiled" in step:
+            return None  # somebody computes the outputs of the step once more
+        unit = self._unit_of(learner)
+        if unit.known is None:
+            if self._known is None or self._known.trainable != unit.trainable():
+                self._before, step.compiled = unit.versions(), False
+                return None
+            unit.use(self._known)
+        step.compiled = result = unit.run(step.xs, step.ys) if unit.calls else self._first_run(learner, unit)
+        return result.yhats
+
+    def _first_run(self, learner: Any, unit: Unit) -> Result:
+        """Compile the unit; without the optimizer's step, if that is what torch cannot compile."""
+        step = learner.step
+        try:
+            return unit.run(step.xs, step.ys)
+        except Exception as error:
+            if not is_of_compiler(error):
+                raise
+            if not unit.updates or self.with_update:
+                error.add_note(NOTE)
+                raise
+            failed = error
+        without = self._unit = self._new_unit(learner, updates=False)
+        assert unit.known is not None
+        without.use(unit.known)
+        try:
+            result = without.run(step.xs, step.ys)
+        except Exception as error:
+            if is_of_compiler(error):
+                error.add_note(NOTE)
+            raise
+        from loguru import logger  # needed rarely, and loaded then
+
+        logger.warning(
+            f"torch cannot compile the step of {type(unit.optimizer).__name__} ({first_line(failed)}), so CompiledStep "
+            f"compiles forward, loss and backward pass, and the optimizer steps as ever.\n"
+            f"Fix: to have it all compiled, use an optimizer such as torch.optim.AdamW; or say that this is wanted:\n"
+            f"    CompiledStep(with_update=False)"
+        )
+        return result
+
+    def loss(self, learner: Any, phase: TrainingPhase) -> Any:
+        result = learner.step.compiled
+        return result.loss if result and learner.step.yhats is result.yhats else None
+
+    def backward(self, learner: Any, phase: TrainingPhase) -> bool | None:
+        result = learner.step.compiled
+        if not result:
+            return None
+        target = update_under_way(learner)
+        if learner.step.loss is not result.loss or target.models is not None or target.loss != "loss":
+            raise CallbackError(
+                "The loss of a compiled step was changed, or another one was to be differentiated, after the unit had "
+                "computed the gradients.\n"
+                "Fix: put what changes it into the loss function; or compile the model alone, in place of the step:\n"
+                "    Compile()"
+            )
+        if result.grads:
+            result.unit.set_gradients(result)
+        return True
+
+    def update(self, learner: Any, phase: TrainingPhase) -> bool | None:
+        result = learner.step.compiled
+        if not result or not result.unit.updates:
+            return None
+        if result.committed:
+            raise CallbackError(
+                "A compiled step makes one update, and another one was to be made in it.\n"
+                "Fix: compile the model alone, in place of the step:\n    Compile()"
+            )
+        result.unit.commit(result)
+        return True
+
+    def on_update_end(self, learner: Any, phase: TrainingPhase) -> None:
+        if self._before is not None:
+            self._known, self._before = self._unit_of(learner).learn(self._before), None
+
+    # In a checkpoint.
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._known is None else {name: list(value) for name, value in self._known._asdict().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._known = Known(*(tuple(state[name]) for name in Known._fields)) if state else None
+
+
+def is_plain(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the step of an optimizer is that of its class, so that it can be compiled with what is before it."""
+    hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    return not hooked and "step" not in vars(optimizer) and not needs_closure(optimizer)
+
+
+def model_of(learner: Any) -> torch.nn.Module:
+    """The learner's one model."""
+    (model,) = by_name(learner.model).values()
+    return model  # type: ignore[no-any-return]
+
+
+def optimizer_of(learner: Any) -> torch.optim.Optimizer:
+    """The learner's one optimizer."""
+    (optimizer,) = by_name(learner.optimizer).values()
+    return optimizer  # type: ignore[no-any-return]
+
+
+def is_of_compiler(error: Exception) -> bool:
+    """Whether an error says that torch could not compile something."""
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+#: For an error of the compiler.
+NOTE = """\
+CompiledStep compiles a step as one unit, and torch could not.
+Fix: let it compile what it can, and go on without the rest:
+    Compile()"""
