@@ -1,7 +1,8 @@
 """Write what the documentation takes from the code: `python docs/generate.py`, or `--check` to compare only.
 
 Written wholly are callbacks.md, pairs.md and contract.md of docs/reference, and the plans in docs/images. In other
-pages it is what stands between `<!-- generated: name -->` and `<!-- end of generated -->`.
+pages it is what stands between `<!-- generated: name -->` and `<!-- end of generated -->`; of these,
+`<!-- generated: api module -->` is the reference of a module, from its docstrings.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import api
 import contracts
 from first_party import LOOP, ROOT, Example, Pair, distributions, examples, listed, pairs
 from treadle import Callback, Learner, Phase, Read, Write, accesses
@@ -45,10 +47,11 @@ def filled(path: str) -> str:
     """A page with its generated parts written anew."""
 
     def part(match: re.Match[str]) -> str:
-        return "\n".join([match[1], "", *PARTS[match[2]](), "", match[3]])
+        lines = api.api(match[3]) if match[2] == "api" else PARTS[match[2]]()
+        return "\n".join([match[1], "", *lines, "", match[4]])
 
     text = (ROOT / path).read_text(encoding="utf-8")
-    pattern = r"^(<!-- generated: (\w+) -->)$.*?^(<!-- end of generated -->)$"
+    pattern = r"^(<!-- generated: (\w+)(?: ([^>\n]*))? -->)$.*?^(<!-- end of generated -->)$"
     return re.sub(pattern, part, text, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -63,9 +66,10 @@ def callbacks_page() -> Iterator[str]:
     yield "Read off the callbacks themselves; a test compares this page with them. [How each pair of them gets"
     yield "on](pairs.md) has a page of its own."
     for distribution in distributions():
-        if distribution.callbacks:
-            yield from ["", f"## {distribution.name}", "", f"{distribution.description}."]
-            yield f"[Reference]({distribution.name.removeprefix('treadle-')}.md)."
+        yield from ["", f"## {distribution.name}", "", f"{distribution.description}."]
+        yield f"[Reference]({distribution.name.removeprefix('treadle-')}.md)."
+        if not distribution.callbacks:
+            yield from ["", "It brings no callbacks."]
         for entry_point in sorted(distribution.callbacks):
             yield from section([example for example in examples() if example.entry_point == entry_point])
 
@@ -232,7 +236,14 @@ PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "docs/images/plan.svg": lambda: [picture_of_the_first_plan()],
 }
 PARTS = {"catalogue": catalogue, "digits": digits, "distributions": map_of_distributions, "plan": plan}
-FILLED = ("docs/demo.md", "docs/plugins.md")
+REFERENCE = tuple(
+    sorted(
+        str(page.relative_to(ROOT))
+        for page in (ROOT / "docs").rglob("*.md")
+        if "<!-- generated: api " in page.read_text(encoding="utf-8")
+    )
+)
+FILLED = ("docs/demo.md", "docs/plugins.md", *REFERENCE)
 
 if __name__ == "__main__":
     sys.exit(main(*sys.argv[1:]))
