@@ -19,7 +19,7 @@ from release.distributions import ROOT, ReleaseError, folders, git, project, ref
 
 #: What a part of the distributions is tried with; all together are tried with the demo.
 TRIAL = "import treadle; assert treadle.toy_learner().fit(5).steps == 80; print(treadle.__version__, treadle.__file__)"
-DEMO = ROOT / "docs" / "examples" / "digits.py"
+DEMO = "import os, sys; os.chdir(sys.argv.pop()); from treadle_cli import main; main()"
 
 
 def build(chosen: Sequence[Path], target: Path) -> list[Path]:
@@ -57,12 +57,11 @@ def train(environment: Environment, folder: Path, *, whole: bool) -> None:
     if not whole:
         print(run(environment.python, "-I", "-c", TRIAL).strip())
         return
-    code = f"import os, runpy; os.chdir({str(folder)!r}); runpy.run_path({str(DEMO)!r}, run_name='__main__')"
-    run(environment.python, "-I", "-c", code)
+    run(environment.python, "-I", "-c", DEMO, "demo", folder)
     left = sorted(path.name for path in (folder / "runs" / "digits").iterdir())
     assert left == ["curves.png", "history.csv", "plan.svg"], left
     *_, last = (folder / "runs" / "digits" / "history.csv").read_text(encoding="utf-8").splitlines()
-    print(f"{DEMO.name} has trained; its last line of records: {last}")
+    print(f"treadle demo has trained; its last line of records: {last}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
