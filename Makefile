@@ -51,7 +51,7 @@ types: $(STAMP)
 docs: $(STAMP)
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-# The parts of the docs that are written from the callbacks' declarations.
+# The parts of the docs that are written from docstrings and from the callbacks' declarations.
 pages: $(STAMP)
 	$(PY) docs/generate.py
 	$(PY) docs/notebook.py
