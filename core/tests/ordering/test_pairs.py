@@ -117,9 +117,10 @@ def test_one_that_says_unresolvable_is_refused_and_a_question_that_nobody_answer
     assert open_question.fix.startswith("leave one of them out, or choose which runs first")
 
 
-def test_a_disagreement_is_unresolved_even_where_one_says_unresolvable() -> None:
-    pair = pair_of(Second(NoConflict), Second(Unresolvable))
-    assert (pair.verdict, "their resolutions differ" in pair.reason) == ("unresolved", True)
+def test_a_disagreement_is_unresolved_and_a_refusal_where_one_says_unresolvable() -> None:
+    for other, verdict in ((Unresolvable, "refused"), (RunFirst, "unresolved")):
+        pair = pair_of(Second(NoConflict), Second(other))
+        assert (pair.verdict, "their resolutions differ" in pair.reason) == (verdict, True)
 
 
 def test_a_problem_of_one_alone_is_an_error() -> None:

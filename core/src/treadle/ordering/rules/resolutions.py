@@ -94,6 +94,7 @@ def resolve(first: Callback, second: Callback, overlap: list[Overlap], found: Fo
             (first, second),
             f"{first.name} and {second.name} {both}: {listed}.",
             f"{user}\nOr, if you wrote one of these resolutions, let it give way:\n    return NotDefined()",
+            refused=bool(refusing(found)),
         )
     if isinstance(resolution, RunFirst):
         before, after = (first, second) if resolution.callback is first else (second, first)
