@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from itertools import chain
 from typing import Any
 
@@ -30,9 +29,16 @@ def html_table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: st
     if left > 0:
         shown.append(f'<tr><td colspan="{len(header)}" style="text-align: center">&#8942; {left} more</td></tr>')
         shown += [line(row) for row in listed[len(listed) - (most - most // 2) :]]
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    above = f'<caption style="text-align: left">{escape(caption)}</caption>' if caption else ""
+    head = "".join(f"<th>{escaped(name)}</th>" for name in header)
+    above = f'<caption style="text-align: left">{escaped(caption)}</caption>' if caption else ""
     return "".join(chain(["<table>", above, f"<thead><tr>{head}</tr></thead><tbody>"], shown, ["</tbody></table>"]))
+
+
+def escaped(text: str) -> str:
+    """A text as HTML shows it."""
+    from html import escape  # needed rarely, and loaded then
+
+    return escape(text)
 
 
 def line(row: Sequence[Any]) -> str:
@@ -44,5 +50,5 @@ def cell(value: Any) -> str:
     """What stands in a column of a row: a number to the right, a text to the left."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return f'<td style="text-align: right">{value if isinstance(value, int) else f"{value:.4g}"}</td>'
-    text = "" if value is None else escape(str(value)).replace("\n", "<br>")
+    text = "" if value is None else escaped(str(value)).replace("\n", "<br>")
     return f'<td style="text-align: left">{text}</td>'

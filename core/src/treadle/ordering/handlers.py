@@ -193,15 +193,17 @@ def _is_assigned_handler(name: str, value: Any, hooks: Mapping[str, type[Hook]])
 
 def check_self(callback: Callback, hook: type[Hook]) -> None:
     """Refuse a method without `self`, to which Python would pass the callback in another argument's place."""
-    function = inspect.getattr_static(type(callback), hook.hook, None)
-    if not inspect.isfunction(function) or hook.hook in vars(callback):
+    name = hook.hook
+    defined = (vars(base)[name] for base in type(callback).__mro__ if name in vars(base))  # as it stands in its class
+    function = next(defined, None)
+    if not inspect.isfunction(function) or name in vars(callback):
         return
     code = inspect.unwrap(function).__code__
     arguments = code.co_varnames[: code.co_argcount]
     if (arguments and arguments[0] in hook.arguments) or not (arguments or code.co_flags & inspect.CO_VARARGS):
         raise CallbackError(
-            f"{callback.name}.{hook.hook} does not take `self`, and Python passes the callback first.\n"
-            f"Fix: take it first:\n    def {hook.hook}({', '.join(('self', *arguments))}): ..."
+            f"{callback.name}.{name} does not take `self`, and Python passes the callback first.\n"
+            f"Fix: take it first:\n    def {name}({', '.join(('self', *arguments))}): ..."
         )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from html import escape
 from itertools import groupby
 from typing import Any
 
 from treadle.arguments import html_table, not_a_learner
+from treadle.arguments.html import escaped
 from treadle.callback import Callback
 from treadle.events import BackwardBegin, BackwardEnd, Hook, LossBegin, UpdateBegin, UpdateEnd, subclasses
 from treadle.operations import Accumulate, Backward, FinalizeGradients, Loss, Update
@@ -183,7 +183,7 @@ class Plan:
     def _repr_html_(self) -> str:
         """The plan as a table, for notebooks."""
         if not self.callbacks:
-            return f"<p>{escape(str(self))}</p>"
+            return f"<p>{escaped(str(self))}</p>"
         rows = [(phase, hook, self._shown(hook, ordered)) for phase, hook, ordered in self.rows]
         shown = html_table(["phase", "event", "callbacks, in order"], rows, most=len(rows))
         if self.edges:
@@ -228,7 +228,7 @@ def named_phases(ordering: Ordering) -> Iterator[type[Phase]]:
 
 
 def _escaped(text: str) -> str:
-    return escape(text, quote=True).replace("`", "")
+    return escaped(text).replace("`", "")
 
 
 def _quoted(text: str) -> str:
@@ -251,7 +251,7 @@ def draw(plan: Plan) -> str:
     def write(x: float, text: str, *, colour: str = INK, bold: bool = False) -> None:
         nonlocal width
         weight = " font-weight='bold'" if bold else ""
-        parts.append(f"<text x='{x:.1f}' y='{y + 16:.1f}' fill='{colour}' {FONT}{weight}>{escape(text)}</text>")
+        parts.append(f"<text x='{x:.1f}' y='{y + 16:.1f}' fill='{colour}' {FONT}{weight}>{escaped(text)}</text>")
         width = max(width, x + len(text) * CHARACTER)
 
     for phase, rows in groupby(plan.rows, key=lambda row: row[0]):
