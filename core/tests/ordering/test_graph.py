@@ -566,6 +566,16 @@ def test_what_is_unresolvable_says_why_in_its_own_words(reason, why) -> None:
     )
 
 
+def test_a_refusal_among_different_resolutions_is_quoted_with_its_reason() -> None:
+    first, second = both_writers(lambda self, other: RunFirst(self), lambda self, other: Unresolvable("They cancel."))
+    (problem,) = problems(first, second)
+    assert problem.startswith(
+        "First and Second both use `cbstate.x`, and their resolutions differ: RunFirst(First) from "
+        "First.resolve_conflict; Unresolvable() from Second.resolve_conflict (They cancel).\n"
+        "Fix: leave one of them out.\n"
+    )
+
+
 def test_two_different_resolutions_are_both_quoted() -> None:
     first, second = both_writers(lambda self, other: RunFirst(self), lambda self, other: NoConflict())
     assert problems(first, second) == [

@@ -86,7 +86,7 @@ def resolve(first: Callback, second: Callback, overlap: list[Overlap], found: Fo
     source, resolution = found[0]
     if len({Unresolvable() if isinstance(other, Unresolvable) else other for _, other in found}) > 1:
         both = f"both use {paths_of(overlap)}, and their resolutions differ" if overlap else "differ about their order"
-        listed = "; ".join(f"{shown(other)} from {origin}" for origin, other in found)
+        listed = "; ".join(f"{shown(other)} from {origin}{reason_of(other)}" for origin, other in found)
         user = "leave one of them out."
         if not refusing(found):
             user = f"leave one of them out, or decide where the learner is made:\n    {learner_line(first, second)}"
@@ -100,6 +100,12 @@ def resolve(first: Callback, second: Callback, overlap: list[Overlap], found: Fo
         before, after = (first, second) if resolution.callback is first else (second, first)
         return [Edge(before, after, f"{shown(resolution)}, from {source}")]
     return refusal(first, second, overlap, found) or []
+
+
+def reason_of(resolution: ConflictResolution) -> str:
+    """The reason of a refusal, in brackets, for a message that quotes several resolutions."""
+    reason = resolution.reason.rstrip(".") if isinstance(resolution, Unresolvable) else ""
+    return f" ({reason})" if reason else ""
 
 
 def refusal(first: Callback, second: Callback, overlap: list[Overlap], found: Found) -> Problem | None:
