@@ -182,6 +182,11 @@ def main() -> None:
     for name, (by_hand, with_callback) in of_the_update().items():
         ratio = ratios({"by hand": by_hand, name: with_callback}, rounds=rounds)[name]
         rows.append((name, f"{ratio:.3f} x by hand", "1.03"))
+    from treadle_compile import CompiledStep
+
+    compiled = {"by hand": loops.by_hand(), "compiled": loops.with_default_callbacks(CompiledStep())}
+    ratio = ratios(compiled, rounds=rounds)["compiled"]
+    rows.append(("CompiledStep, default callbacks", f"{ratio:.3f} x by hand", "0.45"))
     ratio = ratios({"by hand": loops.by_hand(), "train": loops.with_train()}, rounds=rounds)["train"]
     rows.append(("treadle-flux: train", f"{ratio:.3f} x by hand", ""))
     loaders = of_loaders(rounds)
