@@ -168,14 +168,14 @@ def test_of_a_checkpoint_that_is_a_link_only_the_link_is_removed(put, tmp_path_f
 def test_a_checkpoint_that_cannot_be_removed_is_reported_and_the_rest_goes_on(put, loguru_warnings, monkeypatch):
     folder = put(1.0, 2.0, 3.0)
     first = checkpoints(folder)[0].path
-    really = os.rename
+    really = os.replace
 
     def rename(source, target):  # as Windows refuses it for a folder that another program has open
         if source == first:
             raise PermissionError(13, "Permission denied")
         really(source, target)
 
-    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os, "replace", rename)
     prune(folder, 0)
     assert numbers(folder) == [1, 3]
     assert loguru_warnings == [f"{first} could not be removed (Permission denied). The training goes on."]

@@ -180,7 +180,7 @@ def test_with_a_file_a_notebook_gets_lines(monkeypatch):
 
 def test_neither_ipywidgets_nor_a_warning_of_them_is_loaded_in_a_notebook():
     program = (
-        "import sys, types, warnings; warnings.simplefilter('error')\n"
+        "import sys, types, warnings, torch; warnings.simplefilter('error')\n"  # torch warns where there is no NumPy
         "shell = types.SimpleNamespace(config={'IPKernelApp': {}})\n"
         "sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: shell)\n"
         "import treadle_progress\n"
