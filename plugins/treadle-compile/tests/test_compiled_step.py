@@ -445,3 +445,115 @@ def test_with_torchs_own_compiler_the_run_is_that_of_the_loop_by_hand_up_to_roun
     learner = Learner(models[2], nn.MSELoss(), data=(data,), callbacks=[Compile()], use_default_callbacks=False)
     learner.fit(2)
     assert difference(models[2], models[1]) < 1e-6
+
+
+# What changes on the way.
+
+
+class Conditional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.on = nn.Linear(4, 2), nn.Linear(4, 2), False
+
+    def forward(self, xs: torch.Tensor) -> Any:
+        return self.first(xs) + (self.second(xs) if self.on else 0)
+
+
+@pytest.mark.parametrize("begin", [3, 4, 5, 6])
+def test_parameters_that_are_used_from_some_step_on_are_trained_from_there(begin: int) -> None:
+    class On(Callback):
+        state_access = {"model": Write}
+
+        def on_step_begin(self, learner: Any, phase: TrainingPhase) -> None:
+            learner.model.on = learner.progress.steps >= begin
+
+    data, first = batches(), Conditional()
+    second = copy.deepcopy(first)
+    trained(first, lambda params: torch.optim.SGD(params, lr=0.1), On(), data=data)
+    optimizer = torch.optim.SGD(second.parameters(), lr=0.1)
+    for i, batch in enumerate(data * 2):
+        second.on = i >= begin
+        by_hand(second, optimizer, [batch], 1)
+    assert difference(first, second) < 1e-6
+
+
+@pytest.mark.parametrize("hook", ["forward", "on_loss_begin", "loss", "on_backward_begin", "on_update_begin"])
+def test_who_sets_the_learning_rate_or_the_weights_in_between_is_heard(hook: str) -> None:
+    def change(learner: Any) -> None:
+        learner.optimizer.param_groups[0]["lr"] = 0.1 / learner.progress.step
+        learner.model[0].bias.data.clamp_(-0.1, 0.1)
+
+    def handler(self: Any, learner: Any, phase: TrainingPhase) -> None:
+        change(learner)
+
+    @hookimpl(wrapper=True)
+    def wrapper(self: Any, learner: Any, phase: TrainingPhase) -> Any:
+        result = yield
+        change(learner)
+        return result
+
+    members = {"state_access": {"optimizer": Write, "model": Write}, hook: handler if "on_" in hook else wrapper}
+    data, first = batches(), network()
+    second = copy.deepcopy(first)
+    trained(first, lambda params: torch.optim.SGD(params, lr=0.1), type("Change", (Callback,), members)(), data=data)
+    written = Learner(
+        second,
+        nn.MSELoss(),
+        data=(data,),
+        optimizer=lambda params: torch.optim.SGD(params, lr=0.1),
+        callbacks=[type("Change", (Callback,), members)()],
+        use_default_callbacks=False,
+    )
+    written.fit(2)
+    assert difference(first, second) < 1e-6
+
+
+def test_a_number_that_changes_in_each_step_is_warned_about_and_the_steps_run_as_written(warnings: list[str]) -> None:
+    class Anneal(Callback):
+        state_access = {"optimizer": Write}
+
+        def on_step_begin(self, learner: Any, phase: TrainingPhase) -> None:
+            learner.optimizer.param_groups[0]["momentum"] = 0.9 / learner.progress.step
+
+    data, first = batches((8,) * 12), network()
+    second = copy.deepcopy(first)
+    learner = trained(first, lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9), Anneal(), data=data)
+    optimizer = torch.optim.SGD(second.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(2):
+        for i, batch in enumerate(data, 1):
+            optimizer.param_groups[0]["momentum"] = 0.9 / i
+            by_hand(second, optimizer, [batch], 1)
+    assert difference(first, second) < 1e-6
+    assert learner.step.compiled is False
+    (warning,) = warnings
+    assert warning.startswith("Something that torch compiles into the step has changed 5 times")
+
+
+def test_a_parameter_that_the_unit_does_not_find_is_refused() -> None:
+    apart = nn.Parameter(torch.ones(1))
+    with pytest.raises(ArgumentValueError, match="CompiledStep does not find 1 of the optimizer's parameters"):
+        trained(network(), lambda params: torch.optim.SGD([*params, apart], lr=0.1), data=batches())
+
+
+def test_a_hook_of_a_gradient_is_refused() -> None:
+    model = network()
+    model[0].weight.register_hook(lambda gradient: 0.5 * gradient)
+    with pytest.raises(ArgumentValueError, match=r"does not call hooks of gradients, and model.0.weight has some"):
+        trained(model, torch.optim.SGD, data=batches())
+
+
+def test_gradients_of_parameters_that_the_optimizer_does_not_have_are_refused_where_somebody_looks() -> None:
+    model = network()
+    watcher = CustomCallback(lambda learner: None, BackwardEnd, TrainingPhase, {"step.grads": Read})
+    with pytest.raises(ArgumentValueError, match=r"optimizer's parameters alone; model.0.weight, model.0.bias would"):
+        trained(model, lambda params: torch.optim.SGD(model[2].parameters(), lr=0.1), watcher, data=batches())
+
+
+def test_a_copy_of_a_learner_trains_its_own_model() -> None:
+    data = batches()
+    learner = trained(network(), lambda params: torch.optim.SGD(params, lr=0.1), data=data)
+    copied = copy.deepcopy(learner)
+    learner.fit(1)
+    copied.fit(1)
+    assert difference(copied.model, learner.model) < 1e-6

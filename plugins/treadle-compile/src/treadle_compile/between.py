@@ -6,6 +6,8 @@ from treadle import (
     BackwardBegin,
     BackwardEnd,
     Callback,
+    EpochEnd,
+    FitEnd,
     LossBegin,
     StepEnd,
     TrainingPhase,
@@ -15,6 +17,7 @@ from treadle import (
     accesses,
 )
 from treadle.authoring import handlers, handles, overlaps, unwrap
+from treadle.events import Hook
 from treadle.operations import Accumulate, Backward, FinalizeGradients, Forward, Loss, Operation, Update
 
 #: What a compiled step does by itself, or does not do.
@@ -44,11 +47,11 @@ def refusal(callback: Callback) -> str:
                 f"{callback.name} changes what `{operation.hook}` does, and in a compiled step that is no operation of "
                 f"its own. {COMPILE}"
             )
-    for event in (LossBegin, BackwardBegin):
+    for hook in (LossBegin, BackwardBegin, Forward, Loss):
         changed = [path for path in written if any(overlaps(path, used) for used in USED)]
-        if changed and handles(inner, event, TrainingPhase):
+        if changed and handles(inner, hook, TrainingPhase):
             return (
-                f"{callback.name} may change `{min(changed)}` at {event.__name__}, when a compiled step has computed "
+                f"{callback.name} may change `{min(changed)}` at {hook.__name__}, when a compiled step has computed "
                 f"the loss and the gradients already. {COMPILE}"
             )
     return ""
@@ -58,19 +61,22 @@ def refusal(callback: Callback) -> str:
 COMPILE = "Use Compile() in place of CompiledStep(): it compiles the model alone, and goes with every callback."
 
 
-def changes_update(callback: Callback) -> bool:
-    """Whether a callback may change what the update is made of, when the gradients are there.
+#: Where a callback stands between the parameters that a unit starts from and the update.
+BETWEEN: tuple[type[Hook], ...] = (Forward, LossBegin, Loss, BackwardBegin, BackwardEnd, UpdateBegin)
 
-    Those that set hyperparameters do it at the begin of a step, where one step makes one update; if not, the update
-    finds out.
-    """
+
+def changes_update(callback: Callback) -> bool:
+    """Whether a callback may change what the update is made of, after the unit has used it."""
     inner = unwrap(callback)
-    if not any(handles(inner, event, TrainingPhase) for event in (BackwardEnd, UpdateBegin)):
-        return False
-    paths = (
-        ["model", "params", "step.grads"] if inner.hyperparameters else ["model", "params", "step.grads", "optimizer"]
-    )
-    return any(overlaps(written, path) for written in accesses(inner, Write) for path in paths)
+    parts = ("model", "params", "step.grads", "optimizer", "loop")
+    written = [path for path in accesses(inner, Write) if any(overlaps(path, part) for part in parts)]
+    return bool(written) and any(handles(inner, hook, TrainingPhase) for hook in BETWEEN)
+
+
+def changes_model(callback: Callback) -> bool:
+    """Whether a callback may change of what layers and parameters the model is made."""
+    written = accesses(unwrap(callback), Write)
+    return any(overlaps(path, part) for path in written for part in ("model", "params", "lossfn", "loop"))
 
 
 def sees_gradients(callback: Callback) -> bool:
@@ -78,11 +84,15 @@ def sees_gradients(callback: Callback) -> bool:
     inner = unwrap(callback)
     if any(path == "step.grads" or path.startswith("step.grads.") for path in inner.state_access):
         return True
-    paths = [path for path in inner.state_access if path in ("step", "params", "model") or path.startswith(PARTS)]
+    paths = [path for path in inner.state_access if path in PARENTS or path.startswith(PARTS)]
     return bool(paths) and any(
-        handles(inner, event, TrainingPhase) for event in (BackwardEnd, UpdateBegin, UpdateEnd, StepEnd)
+        handles(inner, event, TrainingPhase)
+        for event in (BackwardEnd, UpdateBegin, UpdateEnd, StepEnd, EpochEnd, FitEnd)
     )
 
+
+#: These have parameters, which carry their gradients.
+PARENTS = ("step", "params", "model", "optimizer")
 
 #: Below these, paths lead to parameters, which carry their gradients.
 PARTS = ("params.", "model.")

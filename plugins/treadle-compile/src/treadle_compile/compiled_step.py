@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from treadle import Callback, ConflictResolution, Read, TrainingPhase, Unresolvable, Write
@@ -11,10 +12,10 @@ from treadle.authoring import by_name, unwrap, update_under_way
 from treadle.errors import ArgumentValueError, CallbackError
 from treadle.operations import needs_closure
 
-from treadle_compile.between import changes_update, refusal, sees_gradients
+from treadle_compile.between import changes_model, changes_update, refusal, sees_gradients
 from treadle_compile.compile import Compile
 from treadle_compile.options import checked_options
-from treadle_compile.unit import Known, Result, Unit
+from treadle_compile.unit import Known, Result, Unit, signature
 from treadle_compile.unless_decided import unless_decided
 
 
@@ -26,17 +27,16 @@ class CompiledStep(Callback):
     leaves the parameters as they are. Callbacks that watch get the outputs and the loss (without a graph, since nothing
     is left to differentiate) and, if they declare that they look at them, the gradients.
 
-    - Who changes the gradients or the parameters at `BackwardEnd` or `UpdateBegin`, as `ClipGradients` does, splits the
-      unit: forward, loss and backward pass are compiled, and the optimizer steps as ever. So does an optimizer whose
-      step is not torch's to compile: one with hooks, or one that was replaced on the instance.
+    - Who may change gradients, parameters or the optimizer between the forward pass and the update, as `ClipGradients`
+      does, splits the unit: forward, loss and backward pass are compiled, and the optimizer steps as ever. So does an
+      optimizer that is not torch's own, or has hooks.
     - Who wraps `forward` or `loss`, as `MixedPrecision("bf16")` does, wraps the whole unit.
     - Who takes part in an operation that is not there any more (`accumulate`, `backward`, `finalize_gradients`,
       `update`), or changes what was used already, is refused before the first step. `Compile` goes with all of them.
 
-    The first step, and the first one after the set of trainable parameters has changed, runs as it is written: it makes
-    the optimizer's state, and shows which parameters get a gradient and which buffers the forward pass changes. The
-    second takes the time of the compilation, and so does the first batch of every other shape; torch compiles a unit
-    for 8 of them at most. A last batch that is smaller is one more shape; to leave it out: `drop_last=True`.
+    The first batch of each shape runs as it is written: it makes the optimizer's state, and shows which parameters get
+    a gradient and which buffers the forward pass changes. The second one takes the time of the compilation. A step that
+    is no longer the one that was compiled runs as it is written, and is compiled anew.
 
     Numbers are equal up to rounding to those of a step that is not compiled. A resumed run is bit-equal.
 
@@ -83,11 +83,19 @@ class CompiledStep(Callback):
         without = {"fullgraph": "a unit is one graph.", "disable": "leave out the callback instead."}
         self.options = checked_options(options, "CompiledStep", without=without)
         self.with_update = with_update
-        self._known: Known | None = None
+        self._known: dict[str, Known] = {}  # by what a batch looks like
+        self._learning = ""  # what the batch of a step looks like that runs as it is written
         self._unit: Unit | None = None
         self._model: Any = None  # the learner's, and its optimizer, for which the unit is
         self._optimizer: Any = None
         self._before: dict[str, int] | None = None
+        self._changing, self._checked = True, False  # whether others may change the model; whether it was looked at
+        self._again = 0  # how often the same step had to be compiled again
+
+    def __getstate__(self) -> Any:
+        """Without what was compiled, which a copy makes anew."""
+        state, slots = cast(tuple[dict[str, Any], Any], super().__getstate__())
+        return {**state, "_unit": None, "_model": None, "_optimizer": None}, slots
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         inner = unwrap(other)
@@ -112,7 +120,9 @@ class CompiledStep(Callback):
                     f"CompiledStep and {callback.name} cannot be used together: {reason}\n"
                     f"Fix: leave one of them out of the learner's callbacks."
                 )
-        self._unit = self._known = self._before = None
+        self._unit = self._before = None
+        self._known = {}
+        self._again = 0
 
     # The unit.
 
@@ -125,9 +135,10 @@ class CompiledStep(Callback):
             and learner.optimizer is self._optimizer
             and learner.lossfn is unit.lossfn
         ):
-            if unit.known is None or unit.is_current():
+            whole, self._checked = self._changing or not self._checked, True
+            if unit.is_current(whole=whole):
                 return unit
-            self._known = None  # other parameters are trained
+            self._known.clear()  # other parameters are trained
         self._unit, self._model, self._optimizer = self._new_unit(learner), learner.model, learner.optimizer
         return self._unit
 
@@ -139,24 +150,54 @@ class CompiledStep(Callback):
                 f"CompiledStep(with_update=True) is to compile the update, and {between[0].name} changes what it is "
                 f"made of before it.\nFix: leave it to the callbacks that there are:\n    CompiledStep()"
             )
+        self._changing = any(changes_model(callback) for callback in others)
         optimizer = optimizer_of(learner)
         updates = updates and self.with_update is not False and not between and is_plain(optimizer)
         wants_grads = not updates or any(sees_gradients(callback) for callback in others)
         options = {"dynamic": False, **self.options, "fullgraph": True}
-        return Unit(model_of(learner), learner.lossfn, optimizer, options, updates=updates, wants_grads=wants_grads)
+        unit = Unit(model_of(learner), learner.lossfn, optimizer, options, updates=updates, wants_grads=wants_grads)
+        unit.refuse_unfit()
+        return unit
 
     def forward(self, learner: Any, phase: TrainingPhase) -> Any:
         step = learner.step
         if "compiled" in step:
             return None  # somebody computes the outputs of the step once more
         unit = self._unit_of(learner)
-        if unit.known is None:
-            if self._known is None or self._known.trainable != unit.trainable():
-                self._before, step.compiled = unit.versions(), False
-                return None
-            unit.use(self._known)
-        step.compiled = result = unit.run(step.xs, step.ys) if unit.calls else self._first_run(learner, unit)
+        if self._again >= MOST:
+            step.compiled = False
+            return None
+        key = repr(signature((step.xs, step.ys, unit.module.training)))
+        known = self._known.get(key)
+        if known is None or known.trainable != unit.trainable():
+            self._learning, self._before, step.compiled = key, unit.versions(), False
+            return None
+        unit.use(known)
+        try:
+            step.compiled = result = unit.run(step.xs, step.ys) if unit.calls else self._first_run(learner, unit)
+        except RuntimeError as error:
+            if "fail_on_recompile" not in str(error):
+                raise
+            return self._as_written(learner)
         return result.yhats
+
+    def _as_written(self, learner: Any) -> None:
+        """Run a step as it is written, since it is no longer the one that was compiled; learn from it anew."""
+        self._again += 1
+        unit = self._unit = self._new_unit(learner)
+        step = learner.step
+        self._known.clear()
+        self._learning = repr(signature((step.xs, step.ys, unit.module.training)))
+        self._before, step.compiled = unit.versions(), False
+        if self._again == MOST:
+            from loguru import logger  # needed rarely, and loaded then
+
+            logger.warning(
+                f"Something that torch compiles into the step has changed {MOST} times: a number in the model or in "
+                f"the optimizer other than the learning rate. From now on the steps run as they are written.\n"
+                f"Fix: compile the model alone, or leave the optimizer out of the unit:\n"
+                f"    CompiledStep(with_update=False)"
+            )
 
     def _first_run(self, learner: Any, unit: Unit) -> Result:
         """Compile the unit; without the optimizer's step, if that is what torch cannot compile."""
@@ -221,23 +262,38 @@ class CompiledStep(Callback):
         result.unit.commit(result)
         return True
 
+    def on_epoch_begin(self, learner: Any, phase: TrainingPhase) -> None:
+        self._checked = False
+
     def on_update_end(self, learner: Any, phase: TrainingPhase) -> None:
         if self._before is not None:
-            self._known, self._before = self._unit_of(learner).learn(self._before), None
+            self._known[self._learning] = self._unit_of(learner).learn(self._before)
+            self._before = None
 
     # In a checkpoint.
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self._known is None else {name: list(value) for name, value in self._known._asdict().items()}
+        known = {key: {name: list(value) for name, value in one._asdict().items()} for key, one in self._known.items()}
+        return {"known": known, "again": self._again}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._known = Known(*(tuple(state[name]) for name in Known._fields)) if state else None
+        known = state["known"].items()
+        self._known = {key: Known(*(tuple(one[name]) for name in Known._fields)) for key, one in known}
+        self._again = state["again"]
 
 
 def is_plain(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the step of an optimizer is that of its class, so that it can be compiled with what is before it."""
-    hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
-    return not hooked and "step" not in vars(optimizer) and not needs_closure(optimizer)
+    """Whether the step of an optimizer is one of torch's own, so that it can be compiled with what is before it."""
+    hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or global_hooks()
+    ways = any(group.get(way) for group in optimizer.param_groups for way in ("foreach", "fused", "differentiable"))
+    own = type(optimizer).__module__.startswith("torch.optim.") and "step" not in vars(optimizer)
+    return own and not hooked and not ways and not needs_closure(optimizer)
+
+
+def global_hooks() -> bool:
+    """Whether there are hooks that every optimizer calls."""
+    module = importlib.import_module("torch.optim.optimizer")  # torch.optim hides the name
+    return bool(module._global_optimizer_pre_hooks or module._global_optimizer_post_hooks)
 
 
 def model_of(learner: Any) -> torch.nn.Module:
@@ -261,6 +317,9 @@ def first_line(error: Exception) -> str:
     """The first line of an error's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
+
+#: How often a step may turn out to be another one than was compiled.
+MOST = 5
 
 #: For an error of the compiler.
 NOTE = """\

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad_and_value
 from torch.optim import Optimizer
+from treadle.errors import ArgumentValueError
 from treadle.operations import carried_loss
 
 from treadle_compile.plain_optimizer import State, plain_class, step_of
@@ -100,12 +101,16 @@ class Unit:
         self.module, self.options = ModelAndLoss(model, lossfn), options
         self.known: Known | None = None
         self.calls = 0
-        self._run: Callable[..., Any] | None = None
+        self._run: dict[Any, Callable[..., Any]] = {}  # a function for each shape of the batches
         self._names: list[str] = []  # of the parameters of the optimizer
         self._trained: list[int] = []  # their places among these
-        self._needs: list[bool] = []
+        self._kept = self.parameters()
+        self._needs = list(map(needs_gradient, self._kept))
+        self._parts = self._made_of()
         self._buffers: list[torch.Tensor] = []
-        self._rates: list[tuple[float | None, torch.Tensor]] = []
+        self._rates: list[tuple[float | None, torch.Tensor]] = [
+            (None, torch.tensor(0.0)) for _ in optimizer.param_groups
+        ]
 
     def parameters(self) -> list[nn.Parameter]:
         """Those of the optimizer, in its order."""
@@ -115,9 +120,51 @@ class Unit:
         """The names of the parameters that need a gradient."""
         return tuple(name for name, parameter in self.module.named_parameters() if parameter.requires_grad)
 
-    def is_current(self) -> bool:
-        """Whether the same parameters need gradients as when the unit was made."""
-        return list(map(needs_gradient, self.parameters())) == self._needs
+    def is_current(self, *, whole: bool) -> bool:
+        """Whether the optimizer has the same parameters as when the unit was made, and the same need gradients.
+
+        Args:
+            whole: Whether to look at the layers of the model as well.
+        """
+        parameters = self.parameters()
+        if len(parameters) != len(self._kept) or not all(map(operator.is_, parameters, self._kept)):
+            return False
+        if list(map(needs_gradient, parameters)) != self._needs:
+            return False
+        return not whole or self._made_of() == self._parts
+
+    def _made_of(self) -> list[int]:
+        """The modules, parameters and buffers, and which of them have a gradient, as numbers to compare."""
+        module = self.module
+        parameters = list(module.parameters())
+        listed = [*module.modules(), *parameters, *module.buffers()]
+        return [*map(id, listed), *(int(parameter.requires_grad) for parameter in parameters)]
+
+    def refuse_unfit(self) -> None:
+        """Refuse parameters whose gradients a unit would not compute as a step that is written does."""
+        named = dict(self.module.named_parameters())
+        known = {id(parameter) for parameter in named.values()}
+        held = {id(parameter) for parameter in self.parameters()}
+        others = sum(identity not in known for identity in held)
+        if others:
+            raise ArgumentValueError(
+                f"CompiledStep does not find {others} of the optimizer's parameters in the model, nor in a loss "
+                f"function that is a torch.nn.Module.\nFix: make what holds them a part of one of these; or compile "
+                f"the model alone:\n    Compile()"
+            )
+        hooked = [name for name, parameter in named.items() if has_hooks(parameter)]
+        if hooked:
+            raise ArgumentValueError(
+                f"CompiledStep does not call hooks of gradients, and {', '.join(hooked)} has some.\n"
+                f"Fix: compile the model alone:\n    Compile()"
+            )
+        apart = [name for name, parameter in named.items() if parameter.requires_grad and id(parameter) not in held]
+        if apart and self.wants_grads:
+            raise ArgumentValueError(
+                f"CompiledStep computes the gradients of the optimizer's parameters alone; {', '.join(apart)} would "
+                f"have one as well in a step that is not compiled, and a callback looks at gradients.\n"
+                f"Fix: freeze what is not trained:\n    parameter.requires_grad_(False)"
+            )
 
     def set_gradients(self, result: Result) -> None:
         """Let the parameters have the gradients that the unit has computed."""
@@ -143,16 +190,16 @@ class Unit:
     # The compiled function.
 
     def use(self, known: Known) -> None:
-        """Compile the step of these parameters and buffers, when it is first called."""
+        """Let the step be that of these parameters and buffers; it is compiled when it is first called."""
+        if known is self.known:
+            return
         self.known = known
         places = {id(parameter): i for i, parameter in enumerate(self.parameters())}
         named, buffers = dict(self.module.named_parameters()), dict(self.module.named_buffers())
         self._buffers = [buffers[name] for name in known.changed]
         trained = [name for name in known.trained if id(named[name]) in places]
         self._trained = [places[id(named[name])] for name in trained]
-        self._needs = [parameter.requires_grad for parameter in self.parameters()]
-        self._rates = [(None, torch.tensor(0.0)) for _ in self.optimizer.param_groups]
-        self._run = torch.compile(self._function(trained, list(known.changed)), **self.options)
+        self._names = trained
 
     def _function(self, trained: list[str], changed: list[str]) -> Callable[..., Any]:
         module, updates, wants_grads, places = self.module, self.updates, self.wants_grads, self._trained
@@ -190,7 +237,7 @@ class Unit:
 
     def run(self, xs: Any, ys: Any) -> Result:
         """Compute a step; buffers are changed, as a forward pass changes them, and nothing else."""
-        assert self._run is not None
+        assert self.known is not None
         optimizer = self.optimizer
         parameters: list[Any] = self.parameters()
         groups: list[Any] = optimizer.param_groups
@@ -202,8 +249,14 @@ class Unit:
             states = [
                 dict(optimizer.state[parameter]) if parameter in optimizer.state else {} for parameter in parameters
             ]
-        with torch.no_grad():
-            result = Result(self, *self._run(parameters, states, settings, sizes, rates, self._buffers, xs, ys))
+        key = self.known, signature((xs, ys, states, self.module.training))
+        run = self._run.get(key)
+        with torch.no_grad(), torch.compiler.set_stance("default" if run is None else "fail_on_recompile"):
+            if run is None:
+                run = torch.compile(self._function(self._names, list(self.known.changed)), **self.options)
+            values = run(parameters, states, settings, sizes, rates, self._buffers, xs, ys)
+            self._run[key] = run
+            result = Result(self, *values)
             if self._buffers:
                 torch._foreach_copy_(self._buffers, result.buffers)
         self.calls += 1
@@ -240,6 +293,22 @@ class Unit:
                             state[name] = value
             torch._foreach_copy_(old, new)
         result.values, result.states, result.committed = (), (), True
+
+
+def has_hooks(parameter: nn.Parameter) -> bool:
+    """Whether somebody is called with a parameter's gradient."""
+    return bool(parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None))
+
+
+def signature(value: Any) -> Any:
+    """What a function is compiled for: the shapes and types of tensors, in the order in which they stand."""
+    if isinstance(value, torch.Tensor):
+        return value.shape, value.dtype, value.stride(), value.device
+    if isinstance(value, Mapping):
+        return tuple((name, signature(entry)) for name, entry in value.items())
+    if isinstance(value, (tuple, list)):
+        return tuple(map(signature, value))
+    return type(value)
 
 
 #: What of a parameter group is passed by itself.
