@@ -200,7 +200,10 @@ def fix(callback: Callback, change: Change) -> str:
 
 
 def path_to_write(declared: Mapping[str, object], change: Change) -> str:
-    """The path whose `Write` allows a change, near to what is declared; a change that has one."""
+    """The path whose `Write` allows a change: the most specific that is declared, or is inside of what is.
+
+    Of those inside, one that is declared `Read` comes first if it is around the most specific: it becomes the `Write`.
+    """
     owners = change.part.owners
-    near = [owner for owner in owners if any(nested(owner, path) for path in declared)]
-    return next((owner for owner in owners if declared.get(owner) is Read), (near or owners)[0])
+    near = [owner for owner in owners if any(nested(owner, path) for path in declared)] or list(owners)
+    return next((owner for owner in near if declared.get(owner) is Read and nested(owner, near[0])), near[0])
