@@ -57,8 +57,9 @@ pages: $(STAMP)
 	$(PY) docs/notebook.py
 
 # Two workers, a file whole to one of them: the blocks of a page and the fixtures of a module belong together.
+# Hypothesis draws the same cases each time: a change fails by what it changes. `pytest` alone draws new ones.
 unit: $(STAMP)
-	$(PY) -m pytest -q -n 2 --dist loadfile
+	$(PY) -m pytest -q -n 2 --dist loadfile --hypothesis-profile=ci
 
 # Not part of `make test`: an environment of its own and all those tests once more would double its time.
 # Run it where a requirement changes, and before a release.

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import treadle
+from hypothesis import settings
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -91,7 +92,7 @@ class Examination:
     tests: subprocess.CompletedProcess[str] | None
 
 
-def examine(folder: Path, wheels: Path, target: Path) -> Examination:
+def examine(folder: Path, wheels: Path, target: Path, profile: str) -> Examination:
     name = project(folder)["name"]
     environment = Environment(target, wheels)
     environment.link(needed(name))
@@ -103,10 +104,11 @@ def examine(folder: Path, wheels: Path, target: Path) -> Examination:
     environment.link(needed(name, "test") | needed("pytest") | needed("hypothesis"))
     if "test" in project(folder).get("optional-dependencies", {}):
         environment.install(f"{name}[test]")
-    settings = ["-c", ROOT / "pyproject.toml", "--confcutdir", folder, "-p", "no:cacheprovider"]
+    options = ["-c", ROOT / "pyproject.toml", "--confcutdir", folder, "-p", "no:cacheprovider"]
+    options += ["--hypothesis-profile", profile]
     # torch says so where numpy is not installed, and needs none.
-    settings += ["-W", "ignore:Failed to initialize NumPy:UserWarning"]
-    command = [environment.python, "-I", "-m", "pytest", "-q", *settings, folder / "tests"]
+    options += ["-W", "ignore:Failed to initialize NumPy:UserWarning"]
+    command = [environment.python, "-I", "-m", "pytest", "-q", *options, folder / "tests"]
     return Examination(answer, subprocess.run(command, capture_output=True, text=True, cwd=target))
 
 
@@ -114,10 +116,11 @@ def examine(folder: Path, wheels: Path, target: Path) -> Examination:
 def examinations(wheels: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest):
     """The examination of each distribution that was asked for, as futures: they run side by side."""
     here = [item for item in request.session.items if item.path == Path(__file__)]
+    profile = settings.get_current_profile_name()
     wanted = [item.callspec.params["folder"] for item in here if "examinations" in item.fixturenames]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield {
-            folder: pool.submit(examine, folder, wheels, tmp_path_factory.mktemp(folder.name))
+            folder: pool.submit(examine, folder, wheels, tmp_path_factory.mktemp(folder.name), profile)
             for folder in dict.fromkeys(wanted)
         }
 
