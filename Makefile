@@ -15,7 +15,7 @@ help:
 	@echo "make test   all that CI runs: lint, types, docs, unit (each also a target of its own)"
 	@echo "make pages  the docs' tables, written anew from the declarations"
 	@echo "make campaigns  every line interrupted, every saved point resumed; make test runs a part"
-	@echo "make floors  the tests of core and plugins with the lowest versions of all libraries"
+	@echo "make floors  the tests of core and plugins, and the demo, with the lowest versions of all libraries"
 	@echo "make bench  the time and memory budgets, as a table"
 	@echo "make release  all distributions in dist: built, checked, tried, and the changes; nothing is uploaded"
 	@echo "make version NEW=0.2.0  another version for all distributions"
@@ -69,6 +69,7 @@ FLOORS_PIP := $(subst .venv/,$(FLOORS)/,$(PIP)) -c floors.txt
 
 floors: $(FLOORS)/.installed
 	$(FLOORS)/bin/python -m pytest -q -n 2 --dist loadfile core plugins
+	cd $(FLOORS) && bin/treadle demo
 
 # Without extras first: pip does not see that a folder it is to install with one satisfies a requirement without.
 $(FLOORS)/.installed: floors.txt constraints.txt core/pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
@@ -77,6 +78,7 @@ $(FLOORS)/.installed: floors.txt constraints.txt core/pyproject.toml $(addsuffix
 	$(FLOORS_PIP) hypothesis pytest pytest-xdist sybil
 	$(FLOORS_PIP) --no-build-isolation $(EDITABLE)
 	$(FLOORS_PIP) --no-build-isolation $(foreach folder,core $(PLUGINS),-e '$(folder)[test]')
+	$(FLOORS_PIP) --no-build-isolation -e 'plugins/treadle-cli[demo]'
 	touch $@
 
 campaigns: $(STAMP)

@@ -6,8 +6,7 @@ import time
 from pathlib import Path
 
 from lines import code_lines
-from rich.console import Console
-from rich.table import Table
+from treadle_cli.output import print_table
 
 HERE = Path(__file__).parent
 
@@ -29,14 +28,14 @@ def lines_of(name: str) -> int:
 
 def main() -> None:
     """Run them in turn, each in a process of its own; what they write goes to the folder `runs`."""
-    table = Table("example", "its original", "lines there", "lines here", "seconds")
+    rows = []
     for names, (original, lines) in EXAMPLES.items():
         start = time.perf_counter()
-        print(f"\n{names[0]}.py")
+        print(f"\n{names[0]}.py", flush=True)
         subprocess.run([sys.executable, str(HERE / f"{names[0]}.py")], check=True)
         here = sum(map(lines_of, names))
-        table.add_row(names[0], original, str(lines), str(here), f"{time.perf_counter() - start:.0f}")
-    Console().print(table)
+        rows.append((names[0], original, str(lines), str(here), f"{time.perf_counter() - start:.0f}"))
+    print_table(("example", "its original", "lines there", "lines here", "seconds"), rows)
 
 
 if __name__ == "__main__":

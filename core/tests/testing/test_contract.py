@@ -3,7 +3,7 @@ import time
 
 import pytest
 import torch
-from treadle import Callback, Read, Write
+from treadle import Callback, NoConflict, NotDefined, Read, Write
 from treadle.errors import ArgumentTypeError, ArgumentValueError
 from treadle.testing import CallbackCheckError, CallbackContract, check_callback
 from treadle.testing.contract import CHECKS
@@ -40,6 +40,45 @@ class TestDoubled(TestPeak):
 def test_a_callback_that_keeps_its_promises_passes_every_check(Mean):
     report = check_callback(Mean)
     assert [(result.name, result.outcome) for result in report.results] == [(name, "passed") for name in CHECKS]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "observer"),
+    [
+        ({}, 'yes; with observer_errors="warn" its errors are reported and end no fit'),
+        ({"essential": True}, "no; it is essential, so its errors always end the fit"),
+        ({"guard": True}, "no; it is a guard, so its errors always end the fit"),
+    ],
+)
+def test_the_report_says_whether_it_is_an_observer_and_why_not(Mean, attributes, observer):
+    report = check_callback(type("Mine", (Mean,), attributes))
+    assert report.observer == observer
+    assert str(report).endswith(f"\nObserver: {observer}")
+
+
+def test_an_entry_that_a_partner_writes_too_is_not_its_own():
+    class Entry(Callback):
+        state_access = {"cbstate.entry": Write}
+
+        def on_step_end(self, learner):
+            learner.cbstate.entry = 1
+
+        def resolve_conflict(self, other):
+            return NoConflict() if isinstance(other, Entry) else NotDefined()
+
+    class Another(Entry): ...
+
+    report = check_callback(Entry, partners=[Another])
+    assert report.observer == "no; it writes `cbstate.entry`, as Another does, so its errors always end the fit"
+
+
+def test_whether_it_is_an_observer_is_not_said_of_declarations_that_are_not_valid():
+    class Wrong(Callback):
+        def on_step_end(self, lerner): ...
+
+    with pytest.raises(CallbackCheckError) as raised:
+        check_callback(Wrong)
+    assert raised.value.report.observer == ""
 
 
 def test_checking_draws_no_random_number(Mean):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from treadle.arguments import one_of
 from treadle.callback import Callback
 from treadle.errors import ArgumentValueError, did_you_mean
+from treadle.ordering.observers import why_no_observer
 from treadle.testing.checks import errors, init, memory, setups, training
 from treadle.testing.checks.declared import access, audit, declarations, handlers
 from treadle.testing.checks.equal import runners, state, watching
@@ -83,7 +84,8 @@ def check_callback(
         **settings: More arguments of the learner, such as `nbatches=100`.
 
     Returns:
-        The report, with the numbers of checks that were run and skipped; none has failed.
+        The report, with the numbers of checks that were run and skipped, the kinds of learner that were tried, and
+        whether the callback is an observer; no check has failed.
 
     Raises:
         CallbackCheckError: if a check fails; its message is the report.
@@ -115,7 +117,8 @@ def check_callback(
     for name in CHECKS:
         invalid = [result.name for result in results if result.outcome == FAILED and result.name in BASIC]
         results.append(run_check(name, subject, skipped, invalid))
-    report = Report(subject.name, tuple(results))
+    valid = not any(result.outcome == FAILED and result.name in BASIC for result in results)
+    report = Report(subject.name, tuple(results), observer(subject) if valid else "")
     if report.failed or not report.run:
         raise CallbackCheckError(report)
     return report
@@ -221,6 +224,14 @@ def skips(skip: Mapping[str, str]) -> dict[str, str]:
                 f"skip has {name!r}, which is not a check.\nFix: name a check. {did_you_mean(name, CHECKS)}"
             )
     return dict(skip)
+
+
+def observer(subject: Subject) -> str:
+    """Whether a callback only watches beside its partners, and what follows for its errors; or why not."""
+    reason = why_no_observer(subject.callback, subject.make_partners())
+    if reason is None:
+        return 'yes; with observer_errors="warn" its errors are reported and end no fit'
+    return f"no; {reason}, so its errors always end the fit"
 
 
 def run_check(name: str, subject: Subject, skip: Mapping[str, str], invalid: Sequence[str] = ()) -> CheckResult:

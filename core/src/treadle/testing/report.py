@@ -129,10 +129,13 @@ class Report:
     Args:
         callback: The callback's name.
         results: The outcome of each check.
+        observer: Whether it only watches, so that with `Learner(..., observer_errors="warn")` its errors end no fit;
+            and why not. Default: nothing, where this is not known.
     """
 
     callback: str
     results: Sequence[CheckResult]
+    observer: str = ""
 
     def __post_init__(self) -> None:
         list_of(self.results, "results", CheckResult, "Report('Peak', [CheckResult('handlers', '...', 'passed')])")
@@ -216,6 +219,8 @@ class Report:
             lines.append(f"  {result.outcome:<7}  {result.name:<{width}}  {result.title}{count}{detail}")
         if self.covered:
             lines.append(f"Learners: {'; '.join(self.covered)}")
+        if self.observer:
+            lines.append(f"Observer: {self.observer}")
         if not self.run:
             lines.append("Nothing was checked.\nFix: leave out less:\n    skip={}")
         return "\n".join(lines)

@@ -40,11 +40,19 @@ def plugins(as_json: Json = False) -> None:
 def plan(
     names: Annotated[
         list[str],
-        typer.Argument(help="Names of callbacks, such as ema:decay=0.9 metrics; or one script.py:learner."),
+        typer.Argument(
+            metavar="NAME", help="Names of callbacks, such as ema:decay=0.9 metrics; or one script.py:learner."
+        ),
     ],
     default_callbacks: Annotated[
-        bool, typer.Option("--defaults/--no-defaults", help="Whether the default callbacks join those that are named.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--defaults/--no-defaults",
+            help="Whether the default callbacks join those that are named; they do unless you say no. "
+            "A script's learner has those that it was made with.",
+            show_default=False,
+        ),
+    ] = None,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the graph as a Mermaid flowchart.")] = False,
     svg: Annotated[bool, typer.Option("--svg", help="Print the plan as an SVG picture.")] = False,
     as_json: Json = False,
@@ -61,7 +69,11 @@ def plan(
 
 @app.command()
 def check(as_json: Json = False) -> None:
-    """Check how every pair of installed callbacks combines: ordered, compatible, refused, or not resolved."""
+    """Check how every pair of installed callbacks combines: ordered, compatible, refused, or not resolved.
+
+    Of each callback one is looked at, made by `example()` of its class. With other arguments it may combine in another
+    way: `treadle plan` shows what you name, with your arguments.
+    """
     from treadle_cli.commands.check import check as run
 
     run(as_json)
@@ -69,7 +81,7 @@ def check(as_json: Json = False) -> None:
 
 @app.command(no_args_is_help=True)
 def new(
-    name: Annotated[str, typer.Argument(help="The distribution's name, such as treadle-loss-spike.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The distribution's name, such as treadle-loss-spike.")],
     folder: Annotated[Path, typer.Option(help="Where its folder is made.")] = Path(),
     author: Annotated[str, typer.Option(help="Who holds the copyright. Default: the authors of NAME.")] = "",
     as_json: Json = False,

@@ -18,7 +18,7 @@ from treadle_cli.script import learner_of
 SCRIPT = re.compile(r".*\.py(:[^:]*)?")
 
 
-def plan(names: Sequence[str], default_callbacks: bool, formats: Mapping[str, bool]) -> None:
+def plan(names: Sequence[str], default_callbacks: bool | None, formats: Mapping[str, bool]) -> None:
     """Print the plan in the format that was asked for; the exit status is 1 if there is none."""
     chosen = [option for option, wanted in formats.items() if wanted]
     if len(chosen) > 1:
@@ -42,18 +42,22 @@ def plan(names: Sequence[str], default_callbacks: bool, formats: Mapping[str, bo
         print(found)
 
 
-def planned(names: Sequence[str], default_callbacks: bool) -> Any:
-    """The plan of callbacks, or of the learner of a script."""
+def planned(names: Sequence[str], default_callbacks: bool | None) -> Any:
+    """The plan of callbacks, which the default callbacks join unless they are not to; or of the learner of a script."""
     scripts = [name for name in names if SCRIPT.fullmatch(name)]
     if not scripts:
-        return preview([named(name) for name in names], use_default_callbacks=default_callbacks)
+        return preview([named(name) for name in names], use_default_callbacks=default_callbacks is not False)
     if len(names) > 1:
         fail(
             f"A script's learner has its own callbacks, and {scripts[0]!r} is not alone.\n"
             f"Fix: name the script only:\n    treadle plan {scripts[0]}"
         )
-    if not default_callbacks:
-        fail("A script's learner has the default callbacks that it was made with.\nFix: leave out --no-defaults.")
+    if default_callbacks is not None:
+        fail(
+            f"A script's learner has the default callbacks that it was made with.\n"
+            f"Fix: leave out {'--defaults' if default_callbacks else '--no-defaults'}, or decide it in the script:\n"
+            f"    Learner(..., use_default_callbacks={default_callbacks})"
+        )
     return learner_of(scripts[0]).plan()
 
 
