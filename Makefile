@@ -45,6 +45,8 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(PY) -m mypy
+	$(PY) -m mypy --python-version 3.12
+	$(PY) -m mypy --python-version 3.13
 	$(PY) -m mypy --platform win32 core/src/treadle/system.py
 	$(PY) -m mypy --platform darwin core/src/treadle/system.py
 

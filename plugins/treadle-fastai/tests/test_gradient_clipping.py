@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from treadle import CallbackConflictError, Learner
+from treadle import CallbackConflictError, Learner, toy_learner
 from treadle_amp import MixedPrecision
 from treadle_fastai import GradientClipping as Declared
 from treadle_fastai import LearnerCallback
@@ -139,5 +139,12 @@ def test_two_clips_need_an_order(clip) -> None:
 
 
 def test_ours_beside_the_clip_of_treadle_optim_is_refused() -> None:
-    with pytest.raises(CallbackConflictError, match="Both clip the gradients"):
+    with pytest.raises(CallbackConflictError, match=r"Keep one of them\. To clip in two ways, use ClipGradients twice"):
         made(declared(), ClipGradients(norm=1.0))
+
+
+def test_two_clips_of_treadle_optim_clip_in_the_order_that_the_user_chooses() -> None:
+    by_value, by_norm = ClipGradients(value=0.01), ClipGradients(norm=1.0)
+    by_value.name = "by value"
+    learner = toy_learner(by_value, by_norm, resolve={("by value", "ClipGradients"): "second"})
+    assert next(ordered for _, hook, ordered in learner.plan().rows if hook == "on_update_begin") == (by_norm, by_value)

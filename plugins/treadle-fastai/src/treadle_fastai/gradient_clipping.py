@@ -44,9 +44,12 @@ class GradientClipping(LearnerCallback):
         self.clip = clip
 
     def resolve_conflict(self, other: Any) -> Any:
-        """The clip of treadle-optim cannot be there as well."""
+        """The clip of treadle-optim cannot be there as well: most often it was forgotten that one clips already."""
         if type(unwrap(other)).__name__ == "ClipGradients":
-            return Unresolvable("Both clip the gradients. Keep one of them.")
+            return Unresolvable(
+                "Both clip the gradients. Keep one of them. "
+                "To clip in two ways, use ClipGradients twice; ClipGradients(norm=1.0) is GradientClipping(clip=1.0)."
+            )
         return super().resolve_conflict(other)
 
     def on_backward_end(self, **kwargs: Any) -> None:
