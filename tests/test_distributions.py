@@ -32,7 +32,7 @@ CORE = ROOT / "core"
 PLUGINS = sorted(file.parent for file in ROOT.glob("plugins/*/pyproject.toml"))
 FOLDERS = [CORE, *PLUGINS, ROOT]
 # Chosen by name: of the others the metapackage brings all.
-NOT_STANDARD = {"treadle-flux", "treadle-fastai", "treadle-mlflow", "treadle-wandb"}
+NOT_STANDARD = {"treadle-distributed", "treadle-flux", "treadle-fastai", "treadle-mlflow", "treadle-wandb"}
 
 # What an environment is asked, from inside it.
 PROBE = """

@@ -1,0 +1,13 @@
+"""What every callback promises, for those of this plugin."""
+
+from treadle.testing import CallbackContract
+from treadle_distributed import DDP
+
+
+class TestDDP(CallbackContract):
+    settings = {"nbatches": 4}
+
+    unused_ok = {"model": "In a single process it does nothing."}
+
+    def make(self) -> DDP:
+        return DDP()
