@@ -328,6 +328,7 @@ BAD = {
     "Callback.every_backward = 1": (lambda: with_class(every_backward=1), "not True or False"),
     "Callback.optional_state = 1": (lambda: with_class(optional_state=1), "not True or False"),
     "Callback.optional_state = None": (lambda: with_class(optional_state=None), "not True or False"),
+    "Callback.main_process_only = 1": (lambda: with_class(main_process_only=1), "not True or False"),
     "Callback.hyperparameters = 3": (lambda: with_class(hyperparameters=3), "not a tuple"),
     "Callback.hyperparameters = None": (lambda: with_class(hyperparameters=None), "not a tuple"),
     "Callback.hyperparameters = (3,)": (lambda: with_class(hyperparameters=(3,)), "not a tuple"),

@@ -276,6 +276,7 @@ FACETS = {
     "skips_updates": True,
     "every_backward": True,
     "optional_state": True,
+    "main_process_only": True,
     "hyperparameters": [object()],
     "move_data": print,
     "weights_in_validation": {},

@@ -21,7 +21,7 @@
 - Make plain values and named tensors of a state, for a file: `flatten`, `unflatten`, `has_state`,
   `refuse_unsaveable`.
 - Write files that outlast a crash, on every system: `flush_file`, `flush_folder`, `rename`; share them with other
-  processes: `lock`, `removes_open_files`, `is_running`.
+  processes: `lock`, `removes_open_files`, `is_running`; know whether this is the first one of a run: `is_main_process`.
 
 The first-party plugins import these names and no others from inside the core, so whatever they do, yours can do.
 """
@@ -65,7 +65,15 @@ from treadle.state.run.model_state import load_model_state, model_state, models_
 from treadle.state.run.objects.preserved import preserved_state
 from treadle.state.run.run_state import RunState
 from treadle.state.run.values import flatten, has_state, refuse_unsaveable, unflatten
-from treadle.system import flush_file, flush_folder, is_running, lock, removes_open_files, rename
+from treadle.system import (
+    flush_file,
+    flush_folder,
+    is_main_process,
+    is_running,
+    lock,
+    removes_open_files,
+    rename,
+)
 
 __all__ = [
     "DeviceNumber",
@@ -93,6 +101,7 @@ __all__ = [
     "html_table",
     "in_this_process",
     "instance_of",
+    "is_main_process",
     "is_running",
     "keep_gradients",
     "length_of",

@@ -152,6 +152,9 @@ class Callback:
             are computed. Default: False.
         optional_state: Whether a saved run may be resumed with or without this callback, whatever
             its `state_dict` held. Default: False.
+        main_process_only: Whether, in a run of several processes, it takes part on the first one only: none of its
+            handlers is called on the others. For what prints, logs or writes files. It writes nothing but entries of
+            `cbstate` that nobody uses who runs everywhere. Default: False.
         hyperparameters: What it sets of the optimizers, each with a `name` and a method
             `clashes_with(another)`; of two callbacks, neither may undo the other. Default: nothing.
         move_data: The function that it applies to every tensor of a batch, so that a
@@ -194,6 +197,7 @@ class Callback:
     skips_updates: bool = False
     every_backward: bool = False
     optional_state: bool = False
+    main_process_only: bool = False
     hyperparameters: Sequence[Any] = ()
     move_data: Callable[[Any], Any] | None = None
     weights_in_validation: Mapping[str, torch.Tensor] | None = None

@@ -253,6 +253,7 @@ class Learner:
             FitResult(epochs=2, steps=40, cancelled=None)
         """
         membership.refuse_absent(self._callbacks, self._identifier)
+        self._dispatcher.refresh()
         data = self.data if data is None else as_data(data)
         if phases is None:
             phases = [TrainingPhase(), ValidationPhase()] if "validation" in data else [TrainingPhase()]
@@ -341,6 +342,7 @@ class Learner:
         self, phase: Phase, data: Any, steps: int | None, method: str, collect: Callable[[Any], object]
     ) -> None:
         membership.refuse_absent(self._callbacks, self._identifier)
+        self._dispatcher.refresh()
         check_data(data, f"learner.{method}")
         if steps is not None:
             steps = whole_number(steps, "steps", f"learner.{method}(data, steps=100)", least=1)

@@ -1,6 +1,7 @@
 """What differs from one operating system to the next: getting files onto the disk, replacing them, locking them.
 
-Nothing else of this repository asks which system it runs on, but for what only one of them has.
+Nothing else of this repository asks which system it runs on, but for what only one of them has. And which of the
+processes of a run this one is.
 
 - macOS: `fsync` hands data to the drive, which may keep them for a while. `F_FULLFSYNC` waits for the drive, too.
 - Windows flushes only what is open for writing, and opens no folders. What somebody has open there (a scanner of
@@ -156,3 +157,17 @@ def is_running(process: int) -> bool | None:
     except OSError:  # it is somebody else's
         return True
     return True
+
+
+def is_main_process() -> bool:
+    """Whether this process is the first of its process group; without one it is.
+
+    Example:
+        >>> is_main_process()
+        True
+    """
+    from torch import distributed  # this file itself needs nothing of torch
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return True
+    return distributed.get_rank() == 0

@@ -203,6 +203,7 @@ class ConditionalCallback(Callback):
     skips_updates = forwarded("skips_updates")
     every_backward = forwarded("every_backward")
     optional_state = forwarded("optional_state")
+    main_process_only = forwarded("main_process_only")
     hyperparameters = forwarded("hyperparameters")
     move_data = forwarded("move_data")
     weights_in_validation = forwarded("weights_in_validation")

@@ -19,7 +19,9 @@ from treadle.events import BackwardBegin, BackwardEnd, EpochEnd, Event, Hook, In
 from treadle.loop.loop import equal
 from treadle.operations import Backward, Operation, Update
 from treadle.phases import Phase
+from treadle.state.run.callback_states import takes_part
 from treadle.state.views import view
+from treadle.system import is_main_process
 
 if TYPE_CHECKING:
     from treadle.learner import Learner
@@ -130,6 +132,14 @@ class Dispatcher:
         self._handles: dict[type[Phase | None], list[Handle]] = {}
         self._warned: set[tuple[Callback, type[Phase]]] = set()
         self._warned_lost: set[str] = set()
+        self._main = is_main_process()
+
+    def refresh(self) -> None:
+        """Compile anew if this process has joined or left a process group, so that others take part in it."""
+        if self._main is not (main := is_main_process()):
+            self._main = main
+            self._handles.clear()
+            self._learner.current = self.handle(None)
 
     def handle(self, phase: Phase | None) -> Handle:
         """What is called in a phase, or for None outside of all phases."""
@@ -171,7 +181,11 @@ class Dispatcher:
         calls = [
             Call(callback, hook, implementations[of[callback]], self._learner, self._views[callback], phase)
             for callback in self._learner.ordering.order(hook, type(phase) if phase is not None else None)
+            if self._main or hook is Init or not callback.main_process_only
         ]
+        if hook is Init:  # one of them may make the process group
+            for call in calls:
+                call.function = if_taking_part(call)
         if self._learner.observer_errors == WARN and hook is not Init:
             spare_observers(calls)
         return calls
@@ -197,6 +211,12 @@ class Dispatcher:
         core = operation if watch is None else watch.until(operation)
         operation = with_callbacks(hook, calls, core, follow)
         return operation if watch is None else watch.during(operation)
+
+
+def if_taking_part(call: Call) -> Callable[..., Any]:
+    """A call's function, run only where its callback takes part, as it turns out when it is called."""
+    function = call.function
+    return lambda *args: function(*args) if takes_part(call.callback) else None
 
 
 def not_a_hook(value: object) -> CallbackError:

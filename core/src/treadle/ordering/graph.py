@@ -31,6 +31,7 @@ from treadle.ordering.conflicts import (
 from treadle.ordering.handlers import handlers, known_hooks
 from treadle.ordering.observers import readers, reason
 from treadle.ordering.participants import Group, bits, meetings, participants
+from treadle.ordering.rules.main_process import main_process_problems
 from treadle.ordering.rules.resolutions import (
     Found,
     Resolver,
@@ -130,6 +131,7 @@ class Ordering:
         for edge in self._explicit.edges:
             self._add(edge)
         problems = missing_writers(self.callbacks, accesses)
+        problems += main_process_problems(self.callbacks, accesses, self.handlers)
         cyclic = self._cycles(self._explicit.graph, "`run_after`")
         problems += [*cyclic, *self._order_pairs()]
         refuse(problems if cyclic else problems + self._check_rings(self._groups) + self._sort(self._groups))

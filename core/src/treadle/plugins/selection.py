@@ -150,6 +150,7 @@ FACETS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     "skips_updates": (lambda value: isinstance(value, bool), "True or False", "skips_updates = True"),
     "every_backward": (lambda value: isinstance(value, bool), "True or False", "every_backward = True"),
     "optional_state": (lambda value: isinstance(value, bool), "True or False", "optional_state = True"),
+    "main_process_only": (lambda value: isinstance(value, bool), "True or False", "main_process_only = True"),
     "hyperparameters": (are_hyperparameters, "a tuple of hyperparameters", "hyperparameters = (LearningRate(),)"),
     "move_data": (lambda value: value is None or callable(value), "a function", "def move_data(self, tensor): ..."),
     "weights_in_validation": (

@@ -169,6 +169,16 @@ class Shuffles(Callback):
         random.random()
 
 
+class Doubles(Callback):
+    """Changes what the model returns, on the main process alone."""
+
+    main_process_only = True
+
+    @hookimpl(wrapper=True)
+    def forward(self, phase: AbstractTrainingPhase):
+        return 2 * (yield)
+
+
 class Arrays(Callback):
     """Draws from NumPy's generator."""
 
@@ -246,6 +256,7 @@ BUGS = [
     (Samples, "watching", "^After step 1 the weights are different from those without it", "torch.Generator()"),
     (Seeds, "watching", r"^After step \d the weights are different from those without it", "torch.Generator()"),
     (Shuffles, "watching", "^After the fit the random generators are in another state", "random.Random()"),
+    (Doubles, "watching", "^The training is another one with it, and it takes part on the main", "_only = False"),
     (Arrays, "watching", "^After the fit the random generators are in another state", "random.Random()"),
     (
         FirstInTheList,

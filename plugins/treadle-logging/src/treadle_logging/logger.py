@@ -45,6 +45,7 @@ class Logger(Callback):
         ArgumentValueError: without a backend.
     """
 
+    main_process_only = True
     optional_state = True
 
     @classmethod

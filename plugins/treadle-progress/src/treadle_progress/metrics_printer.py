@@ -68,6 +68,7 @@ class MetricsPrinter(Callback):
             2  ValidationPhase      ...
     """
 
+    main_process_only = True
     state_access = {"cbstate.metricsepoch": Read, "cbstate.history": Read}
     run_after = ("metrics", "progress_printer")
 

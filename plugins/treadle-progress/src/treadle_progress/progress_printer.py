@@ -48,6 +48,7 @@ class ProgressPrinter(Callback):
         True
     """
 
+    main_process_only = True
     state_access = {"data": Read, "step.loss": Read}
     optional_state = True
 

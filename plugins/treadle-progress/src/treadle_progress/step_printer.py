@@ -39,6 +39,7 @@ class StepPrinter(Callback):
         epoch 2, step 32, TrainingPhase: Loss 70.0...
     """
 
+    main_process_only = True
     state_access = {"cbstate.metricsstep": Read, "cbstate.history": Read}
     run_after = ("metrics", "progress_printer")
     optional_state = True

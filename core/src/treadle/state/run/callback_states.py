@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.errors import CallbackError, MismatchError
 from treadle.state.propdict import by_unique_name
+from treadle.system import is_main_process
 
 if TYPE_CHECKING:
     from treadle.callback import Callback
@@ -35,8 +36,18 @@ def capture(callbacks: Iterable[Callback]) -> dict[str, Any]:
     return {
         key: {"class": kind(callback), "optional": callback.optional_state, "state": state}
         for key, callback in sorted(by_unique_name(callbacks).items())
-        if (state := state_of(callback))
+        if takes_part(callback) and (state := state_of(callback))
     }
+
+
+def takes_part(callback: Callback) -> bool:
+    """Whether a callback is called in this process, so that it has a state here."""
+    return not callback.main_process_only or is_main_process()
+
+
+def absent(callbacks: Iterable[Callback]) -> set[str]:
+    """The keys of the callbacks that are called in another process only, to which their states belong."""
+    return {key for key, callback in by_unique_name(callbacks).items() if not takes_part(callback)}
 
 
 def state_of(callback: Callback) -> dict[str, Any]:
@@ -64,7 +75,7 @@ def check(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Coll
     Raises:
         MismatchError: naming all that are missing, that are new, or that are of another class.
     """
-    current = by_unique_name(callbacks)
+    current, without = by_unique_name(callbacks), {*without, *absent(callbacks)}
     problems = {}
     for key, entry in saved.items():
         if key in without or entry["optional"]:
@@ -88,7 +99,7 @@ def check(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Coll
 
 def put_back(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Collection[str]) -> None:
     """Give callbacks that passed `check` back their states."""
-    current = by_unique_name(callbacks)
+    current, without = by_unique_name(callbacks), {*without, *absent(callbacks)}
     for key, entry in saved.items():
         if key not in without and key in current and kind(current[key]) == entry["class"]:
             try:
@@ -101,4 +112,5 @@ def put_back(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: C
 def optional(callbacks: Iterable[Callback], saved: Mapping[str, Any], without: Collection[str]) -> set[str]:
     """The keys of callbacks that may be missing, among those that were saved or among those that there are."""
     current = by_unique_name(callbacks)
-    return (current.keys() ^ saved.keys()) | {key for key in current if current[key].optional_state} | {*without}
+    may_differ = {key for key in current if current[key].optional_state}
+    return (current.keys() ^ saved.keys()) | may_differ | absent(callbacks) | {*without}

@@ -16,6 +16,7 @@ FIX = (
     "Fix: leave the learner's state and the random generators as they are; draw from a generator of your own:\n"
     "    torch.Generator(), random.Random()"
 )
+ONLY = "Fix: let it run in every process:\n    main_process_only = False"
 
 
 def check(subject: Subject) -> Checked:
@@ -23,10 +24,12 @@ def check(subject: Subject) -> Checked:
 
     How: A net with dropout and a batch norm trains on shuffled data, with the callback and without it. It does not
         apply where a `Write` outside of `cbstate` is declared, where steps are cancelled, or where the weights differ
-        and an operation is handled: so a callback says that it changes the training.
+        and an operation is handled: so a callback says that it changes the training. What takes part on the main
+        process only may not, since the others would not.
     Guarantee: 3, watching changes nothing.
     Message: After step ... the weights are different from those without it.
     Message: After the fit the random generators are in another state than without it.
+    Message: The training is another one with it, and it takes part on the main process only.
     """
     outside = sorted(path for path in accesses(subject.callback, Write) if not overlaps(path, "cbstate"))
     if outside:
@@ -46,6 +49,8 @@ def check(subject: Subject) -> Checked:
             raise DoesNotApply(
                 f"It cancels steps or epochs: {len(steps)} of {len(usual_steps)} steps ran to their end."
             )
+        if subject.callback.main_process_only:
+            raise Finding(f"The training is another one with it, and it takes part on the main process only.\n{ONLY}")
         if operations := [name for name, handler in handlers(run.members[0]).items() if is_operation(handler.hook)]:
             raise DoesNotApply(f"It handles {', '.join(operations)}, which may change the training.")
     if different:
