@@ -22,6 +22,7 @@ from typing import Any
 
 import discovery
 import loops
+import saves
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -194,6 +195,10 @@ def main() -> None:
         rows.append((f"A batch of rows in memory, {name}", f"{seconds * 1e6:.1f} us", ""))
     times = loaders["torch"] / loaders["treadle-flux"]
     rows.append(("treadle-flux: DataLoader", f"torch's takes {times:.0f} times as long", "at least 30"))
+    for size in saves.SIZES:
+        saved, resumed = saves.ratios(size, rounds if size < 100 else 3)
+        rows.append((f"save_run, {size} MB", f"{saved:.2f} x torch.save and fsync", "1.5"))
+        rows.append((f"resume, {size} MB", f"{resumed:.2f} x torch.load", "1.5"))
     peers: dict[str, loops.Run] = {}
     if importlib.util.find_spec("ignite"):
         peers |= {"Ignite, nothing": loops.with_ignite(), "Ignite, bar": loops.with_ignite(bar=True)}

@@ -2,6 +2,7 @@ import os
 import sys
 
 import pytest
+from treadle_checkpoint import durable
 from treadle_checkpoint.durable import clear_remainders, remove_folder, whole_file, whole_folder
 
 
@@ -103,3 +104,20 @@ def test_a_system_that_opens_or_flushes_no_folders_saves_all_the_same(tmp_path, 
             with whole_folder(tmp_path / name) as folder:
                 (folder / "one").write_text("1")
         assert names(tmp_path / name) == ["one"]
+
+
+def test_a_file_or_folder_that_could_not_be_flushed_is_raised_after_all_others_were(tmp_path, monkeypatch):
+    for name in ("one", "two", "three"):
+        (tmp_path / name).write_text(name)
+    really, flushed = durable.flush_file, []
+
+    def flush(path):
+        if path.name == "one":
+            raise OSError("disk full")
+        really(path)
+        flushed.append(path.name)
+
+    monkeypatch.setattr(durable, "flush_file", flush)
+    with pytest.raises(OSError, match="disk full"):
+        durable.flush_all(*(tmp_path / name for name in ("one", "two", "three")))
+    assert sorted(flushed) == ["three", "two"]

@@ -74,7 +74,7 @@ def test_a_manifest_that_was_edited_is_noticed(entry):
             1,
             r"install the version that wrote it, or load the model alone:\n    load_model",
         ),
-        (4, "upgrade it:\n    pip install"),
+        (5, "upgrade it:\n    pip install"),
     ],
 )
 def test_another_format_says_what_to_install(entry, number, fix):
@@ -82,7 +82,7 @@ def test_another_format_says_what_to_install(entry, number, fix):
     del manifest["sha256"]
     manifest["format"] = number
     (entry / MANIFEST).write_text(json.dumps({**manifest, "sha256": manifest_digest(manifest)}))
-    with pytest.raises(CheckpointError, match=rf"has the format {number}, and this version .* knows 3.\nFix: {fix}"):
+    with pytest.raises(CheckpointError, match=rf"has the format {number}, and this version .* knows 4.\nFix: {fix}"):
         read_manifest(entry)
 
 

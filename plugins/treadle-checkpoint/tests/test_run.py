@@ -370,7 +370,9 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path):
 def test_the_weights_are_digested_once_while_they_are_saved_and_once_while_they_are_read(tmp_path, monkeypatch):
     tensors, files = [], []
     of_tensors, of_file = tensor_file.digest, manifest.digest
-    monkeypatch.setattr(tensor_file, "digest", lambda named, notes: tensors.extend(named) or of_tensors(named, notes))
+    monkeypatch.setattr(
+        tensor_file, "digest", lambda named, notes, **like: tensors.extend(named) or of_tensors(named, notes, **like)
+    )
     monkeypatch.setattr(manifest, "digest", lambda file: files.append(file.name) or of_file(file))
     save_run(toy_learner(), tmp_path / "run")
     assert (tensors.count("weight"), files) == (1, ["state.json"])

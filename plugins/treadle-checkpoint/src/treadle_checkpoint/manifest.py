@@ -17,8 +17,8 @@ from treadle_checkpoint.tensor_file import unreadable
 #: The file in the folder of a checkpoint.
 MANIFEST = "manifest.json"
 
-#: The version of what is in a checkpoint and how.
-FORMAT = 3
+#: The version of what is in a checkpoint and how, and the oldest that can be read: with digests of all bytes.
+FORMAT, OLDEST = 4, 3
 
 
 def write_manifest(folder: Path, content: dict[str, Any], digests: Mapping[str, str]) -> None:
@@ -86,7 +86,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} has the format {version}, and this version of treadle-checkpoint knows {FORMAT}.\n"
             f"Fix: upgrade it:\n    pip install -U treadle-checkpoint"
         )
-    if version < FORMAT:
+    if version < OLDEST:
         raise CheckpointError(
             f"{folder} has the format {version}, and this version of treadle-checkpoint knows {FORMAT}.\n"
             f"Fix: install the version that wrote it, or load the model alone:\n"

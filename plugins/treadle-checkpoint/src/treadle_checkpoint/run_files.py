@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from loguru import logger
-from treadle.authoring import RunState, flatten, flush_file, unflatten
+from treadle.authoring import RunState, flatten, unflatten
 from treadle.errors import CheckpointError, DamagedCheckpointError
 
-from treadle_checkpoint.durable import whole_folder
+from treadle_checkpoint.durable import flush_all, whole_folder
 from treadle_checkpoint.errors import NoCheckpointError, damaged
 from treadle_checkpoint.folder import numbered
 from treadle_checkpoint.manifest import (
@@ -81,8 +81,8 @@ def finish(path: Path, state: RunState, place: Place) -> None:
     """
     digests = {FINAL_TENSORS: write_state(path / FINAL_TENSORS, path / FINAL_PLAIN, state, place)}
     manifest = read_manifest(path)
+    flush_all(path / FINAL_TENSORS, path / FINAL_PLAIN)
     for name in (FINAL_TENSORS, FINAL_PLAIN):
-        flush_file(path / name)
         manifest["files"][name] = description(path / name, digests.get(name))
     replace_manifest(path, manifest)
 

@@ -97,6 +97,18 @@ def put_back(optimizer: Any, saved: Mapping[str, Any], parameters: Mapping[str, 
             keep_type(one.state[in_order[index]], values)
 
 
+def replaced_tensors(optimizer: Any) -> list[torch.Tensor]:
+    """The tensors in the states of optimizers that take others in their place in `put_back`, and leave these alone."""
+    return [
+        value
+        for one in by_name(optimizer).values()
+        if type(one).load_state_dict is torch.optim.Optimizer.load_state_dict
+        for state in one.state.values()
+        for value in (state.values() if isinstance(state, dict) else ())
+        if isinstance(value, torch.Tensor)
+    ]
+
+
 def keep_type(loaded: dict[str, Any], saved: Mapping[str, Any]) -> None:
     """Undo that `load_state_dict` gave tensors the type of their parameter's numbers, which loses bits."""
     for key, value in saved.items():

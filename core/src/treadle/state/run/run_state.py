@@ -53,9 +53,9 @@ class RunState:
     def __init__(self, model: dict[str, Any], parts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
         self.model, self.parts, self.tensors = model, parts, tensors
 
-    def part(self, name: str) -> Any:
-        """A part; all in it is new."""
-        return unflatten(self.parts[name], self.tensors)
+    def part(self, name: str, *, copy: bool = True) -> Any:
+        """A part; all in it is new, unless it is not to be copied, but looked at."""
+        return unflatten(self.parts[name], self.tensors, copy=copy)
 
     def check(self, learner: Learner, *, where: str = "The state", without: Collection[str] = ()) -> None:
         """Refuse a learner that this state does not fit.
@@ -68,7 +68,7 @@ class RunState:
             MismatchError: for other models, optimizers, callbacks or loss functions than those that were captured.
         """
         match_model_state(learner.model, self._without(self._to_make(learner)), where, exact=True)
-        lossfn = self.part("lossfn")
+        lossfn = self.part("lossfn", copy=False)
         if isinstance(learner.lossfn, nn.Module):
             match_model_state(learner.lossfn, lossfn, where, what="the loss function", exact=True)
         elif lossfn:
@@ -77,9 +77,9 @@ class RunState:
                 f"Fix: build the loss function as it was when it was saved"
             )
         optimizer_state.check(
-            learner.optimizer, self.part("optimizer"), named_parameters(learner.model, learner.lossfn)
+            learner.optimizer, self.part("optimizer", copy=False), named_parameters(learner.model, learner.lossfn)
         )
-        callback_states.check(learner.callbacks, self.part("callbacks"), without)
+        callback_states.check(learner.callbacks, self.part("callbacks", copy=False), without)
 
     def put_back(
         self,
@@ -102,7 +102,9 @@ class RunState:
             where, without: See `check`.
         """
         undo = remember(
-            [learner.models, learner.optimizers, learner.lossfn, learner.callbacks, learner.cbstate], lazy=True
+            [learner.models, learner.optimizers, learner.lossfn, learner.callbacks, learner.cbstate],
+            lazy=True,
+            kept=optimizer_state.replaced_tensors(learner.optimizer),
         )
         try:
             entries.put_back(learner.cbstate, self.part("cbstate"))
@@ -132,7 +134,7 @@ class RunState:
         if isinstance(learner.lossfn, nn.Module):
             load_model_state(learner.lossfn, self.part("lossfn"), where)
         modules, modes = named_modules(learner.model, learner.lossfn), self.part("modes")
-        load_hidden_buffers(modules, self.part("buffers"))
+        load_hidden_buffers(modules, self.part("buffers", copy=False))
         for name, mode in (modes.get(moment) or modes["now"]).items():
             if name in modules:
                 modules[name].training = mode
@@ -177,7 +179,7 @@ class RunState:
     ) -> RandomState:
         """The random generators' states at a moment, or at the nearest one that is known; see `put_back`."""
         moments = self.part("random")
-        optional = callback_states.optional(learner.callbacks, self.part("callbacks"), without)
+        optional = callback_states.optional(learner.callbacks, self.part("callbacks", copy=False), without)
         left_out = tuple(f"callbacks[{key!r}]" for key in optional)
 
         def needed(name: str) -> bool:

@@ -28,6 +28,9 @@ DTYPES = {
     *(torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz),
 }
 
+#: The types of values that JSON has, whatever they are.
+PLAIN = frozenset({type(None), bool, int, str})
+
 Tensors = Mapping[str, torch.Tensor]
 
 
@@ -63,10 +66,10 @@ def flatten(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
         return _flatten_tensor(value, name, tensors)
     if type(value).__module__ == "numpy":
         return _flatten_numpy(value, name, tensors)
-    if isinstance(value, tuple):
-        return {"$tuple": [flatten(item, f"{name}/{i}", tensors) for i, item in enumerate(value)]}
-    if isinstance(value, list):
-        return [flatten(item, f"{name}/{i}", tensors) for i, item in enumerate(value)]
+    if isinstance(value, tuple | list):
+        plain = PLAIN.issuperset(map(type, value))  # as the hundreds of numbers of a random generator
+        items = [*value] if plain else [flatten(item, f"{name}/{i}", tensors) for i, item in enumerate(value)]
+        return {"$tuple": items} if isinstance(value, tuple) else items
     if isinstance(value, dict):
         if all(isinstance(key, str) and not key.startswith(MARKER) for key in value):
             return {key: flatten(item, f"{name}/{key}", tensors) for key, item in value.items()}
@@ -78,8 +81,11 @@ def flatten(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
     )
 
 
-def unflatten(value: Any, tensors: Tensors) -> Any:
+def unflatten(value: Any, tensors: Tensors, *, copy: bool = True) -> Any:
     """The state that `flatten` flattened. All in it is new: it shares no memory with `tensors`.
+
+    Args:
+        copy: Whether it does not; else a tensor that is where it was shares its memory, to be looked at. Default: yes.
 
     Raises:
         DamagedCheckpointError: if it is nothing that `flatten` returns.
@@ -90,18 +96,20 @@ def unflatten(value: Any, tensors: Tensors) -> Any:
         {1: (2.5, None)}
     """
     if isinstance(value, list):
-        return [unflatten(item, tensors) for item in value]
+        return (
+            [*value] if PLAIN.issuperset(map(type, value)) else [unflatten(item, tensors, copy=copy) for item in value]
+        )
     if not isinstance(value, dict):
         return value
     marker = next(iter(value), "")
     if not marker.startswith(MARKER):
-        return {key: unflatten(item, tensors) for key, item in value.items()}
+        return {key: unflatten(item, tensors, copy=copy) for key, item in value.items()}
     if marker not in BUILDERS:
         raise DamagedCheckpointError(
             f"A checkpoint holds a {marker!r}, which is not known.\nFix: if it is of a newer version, upgrade Treadle"
         )
     try:
-        return BUILDERS[marker](value, tensors)
+        return BUILDERS[marker](value, tensors, copy)
     except (TypeError, KeyError, ValueError, RuntimeError) as error:  # whoever wrote it
         if isinstance(error, DamagedCheckpointError):
             raise
@@ -200,12 +208,12 @@ def _look_up(name: Any, tensors: Tensors) -> torch.Tensor:
     return tensors[name]
 
 
-def _build_tensor(value: Any, tensors: Tensors) -> torch.Tensor:
+def _build_tensor(value: Any, tensors: Tensors, copy: bool) -> torch.Tensor:
     saved, device = _look_up(value["$tensor"], tensors), torch.device(value["device"])
     if not usable(device):
         device = torch.device("cpu")
     if "stride" not in value:
-        return saved.to(device, copy=True)
+        return saved.to(device, copy=copy)
     stride = value["stride"]
     if not is_dense(saved.shape, stride):
         raise ValueError(f"the stride {stride!r:.60} for the shape {list(saved.shape)}")
@@ -233,11 +241,13 @@ def usable(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-BUILDERS: dict[str, Callable[[Any, Tensors], Any]] = {
-    "$float": lambda value, tensors: float(value["$float"]),
-    "$bytes": lambda value, tensors: base64.b64decode(value["$bytes"]),
-    "$tuple": lambda value, tensors: tuple(unflatten(item, tensors) for item in value["$tuple"]),
-    "$dict": lambda value, tensors: {unflatten(key, tensors): unflatten(item, tensors) for key, item in value["$dict"]},
+BUILDERS: dict[str, Callable[[Any, Tensors, bool], Any]] = {
+    "$float": lambda value, tensors, copy: float(value["$float"]),
+    "$bytes": lambda value, tensors, copy: base64.b64decode(value["$bytes"]),
+    "$tuple": lambda value, tensors, copy: tuple(unflatten(value["$tuple"], tensors, copy=copy)),
+    "$dict": lambda value, tensors, copy: {
+        unflatten(key, tensors, copy=copy): unflatten(item, tensors, copy=copy) for key, item in value["$dict"]
+    },
     "$tensor": _build_tensor,
-    "$array": lambda value, tensors: _look_up(value["$array"], tensors).numpy().copy(),
+    "$array": lambda value, tensors, copy: _look_up(value["$array"], tensors).numpy().copy(),
 }

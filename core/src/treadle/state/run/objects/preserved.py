@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from treadle.errors import ArgumentTypeError, NotSaveableError
 from treadle.state.random_state import generator_state, set_generator_state
-from treadle.state.run.objects.attributes import attribute_dict, slots_of
-from treadle.state.run.objects.kinds import is_generator, is_live, is_opaque_iterator
+from treadle.state.run.objects.attributes import attribute_dict, by_class, slots_of
+from treadle.state.run.objects.kinds import CONTAINERS, is_live, is_opaque_iterator, kind_of
 from treadle.state.run.objects.undos import (
     Undo,
     array_undo,
@@ -81,14 +81,20 @@ def preserved_state(
 
 
 def remember(
-    holders: Iterable[object], loaders: Iterable[object] = (), *, parameters: bool = True, lazy: bool = False
+    holders: Iterable[object],
+    loaders: Iterable[object] = (),
+    *,
+    parameters: bool = True,
+    lazy: bool = False,
+    kept: Iterable[object] = (),
 ) -> Undo:
     """A function that puts everything back as it is now; see `preserved_state`.
 
     Args:
         lazy: Whether a lazy tensor is passed over. Default: no.
+        kept: Objects that nobody changes in place, so that nothing is copied of them. Default: none.
     """
-    seen: dict[int, Any] = {}
+    seen: dict[int, Any] = {id(value): value for value in kept}
     undos: list[Undo] = []
     data = list(loaders)
 
@@ -116,28 +122,43 @@ def skipped(parameters: bool) -> tuple[type, ...]:
 
 def undos_of(value: Any) -> Iterator[Undo | None]:
     """Functions that put a value back as it is now."""
-    if isinstance(value, torch.Tensor):
+    kind = undone_as(type(value))
+    if kind == "tensor":
         yield tensor_undo(value)
-    elif is_generator(value):
+    elif kind == "generator":
         yield partial(set_generator_state, value, copy.deepcopy(generator_state(value)))
-    elif isinstance(value, io.IOBase):
+    elif kind == "file":
         yield file_undo(value)
-    elif type(value).__module__ == "numpy" or isinstance(value, array):
+    elif kind == "array":
         yield array_undo(value)
-    elif not is_opaque_iterator(type(value)):
+    elif kind == "object":
         yield from object_undos(value)
         if isinstance(value, torch.jit.ScriptModule):
             yield script_undo(value)
-        if attribute_dict(value) is None and has_state(value):  # of a library in C
-            yield state_undo(value)
+
+
+@by_class
+def undone_as(cls: type) -> str:
+    """What the objects of a class are put back as; nothing, if they are iterators under way."""
+    if issubclass(cls, torch.Tensor):
+        return "tensor"
+    if kind_of(cls) == "generator":
+        return "generator"
+    if issubclass(cls, io.IOBase):
+        return "file"
+    if cls.__module__ == "numpy" or issubclass(cls, array):
+        return "array"
+    return "" if is_opaque_iterator(cls) else "object"
 
 
 def object_undos(value: Any) -> Iterator[Undo | None]:
-    """Functions that put back the items, attributes, slots and the variable of an object."""
+    """Functions that put back the items, attributes, slots and the variable of an object; or its state."""
     if isinstance(value, dict | list | set | deque):
         yield container_undo(value)
     if (attributes := attribute_dict(value)) is not None:
         yield container_undo(attributes)
+    elif type(value) not in CONTAINERS and has_state(value):  # of a library in C
+        yield state_undo(value)
     if isinstance(value, types.CellType):
         yield cell_undo(value)
     elif slots := slots_of(type(value)):

@@ -19,6 +19,9 @@ from treadle.state.run.objects.attributes import cell_content
 
 Undo = Callable[[], object]
 
+#: The types whose own method copies them, without a search for how to.
+COPIED = (dict, list, set, deque)
+
 #: In the place of a slot that is not set.
 UNSET: Any = object()
 
@@ -73,13 +76,12 @@ def array_undo(values: Any) -> Undo:
 
 def container_undo(container: Any) -> Undo:
     """A function that restores the items of a dictionary, list, set or deque."""
-    before = copy.copy(container)
-    fill = container.extend if isinstance(container, list | deque) else container.update
+    before = container.copy() if type(container) in COPIED else copy.copy(container)
 
     def undo() -> None:
         if not same_items(container, before):
             container.clear()
-            fill(before)
+            (container.extend if isinstance(container, list | deque) else container.update)(before)
 
     return undo
 

@@ -174,15 +174,17 @@ def items_of(container: Any, largest: int | None) -> list[tuple[Label, Any]]:
 
 def held_by_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     """What a function holds: its closure, its defaults, and the random generators that it knows by a global name."""
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        yield f".{name}", cell
-    for name, value in {"defaults": function.__defaults__, "kwdefaults": function.__kwdefaults__}.items():
-        if value:
-            yield f".{name}", value
-    for name in names_in(function.__code__):
-        value = function.__globals__.get(name)
-        if is_generator(value):
-            yield f".{name}", value
+    if function.__closure__:
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__, strict=True):
+            yield f".{name}", cell
+    if function.__defaults__:
+        yield ".defaults", function.__defaults__
+    if function.__kwdefaults__:
+        yield ".kwdefaults", function.__kwdefaults__
+    known = function.__globals__
+    for name in [name for name in names_in(function.__code__) if name in known]:
+        if is_generator(known[name]):
+            yield f".{name}", known[name]
 
 
 def held_by_class(cls: type) -> Iterator[tuple[str, Any]]:
