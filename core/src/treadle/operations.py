@@ -263,10 +263,11 @@ class Update(Operation):
 
     @staticmethod
     def run(learner: Learner, phase: Phase) -> bool:
-        target = learner.position.updates.target
+        updates = learner.position.updates
+        target, let_step = updates.target, updates.let_step
         for optimizer in learner.optimizers if target.models is None else target.optimizers(learner):
             try:
-                optimizer.step()
+                let_step(optimizer)
             except TypeError as error:
                 if needs_closure(optimizer):
                     error.add_note(CLOSURE.format(type(optimizer).__name__))

@@ -152,7 +152,8 @@ def own_generators(sources: Sources) -> dict[str, Any]:
     Validation, the LR finder, the checkpoints and the contract find the same ones. See `walk`.
     """
     found: dict[str, Any] = {}
-    for node in walk(sources if isinstance(sources, Mapping) else {"sources": list(sources)}, ends=is_generator):
+    roots = sources if isinstance(sources, Mapping) else {"sources": list(sources)}
+    for node in walk(roots, kinds={"generator"}):
         if is_generator(node.value):
             name = node.path
             while name in found:

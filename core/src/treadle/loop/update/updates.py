@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from treadle.errors import ArgumentValueError
+from treadle.loop.update.optimizer_step import let_step
 from treadle.loop.update.target import WHOLE, Target, shown
 from treadle.state.models import clear_gradients
 
@@ -45,12 +46,15 @@ class Updates:
         ran: Whether `run_update` was called in the step under way, or in the last one.
         cancelled: Whether an update was cancelled in that step.
         undecided: Whether the phase has left it to `run_update` whether the step accumulates.
+        let_step: Lets an optimizer change its parameters.
     """
 
     __slots__ = (
         *("batches", "began", "cancelled", "completing", "kept", "open", "ran", "states", "target", "undecided"),
         "unfinished",
     )
+
+    let_step = staticmethod(let_step)
 
     def __init__(self) -> None:
         self.target = WHOLE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -15,16 +15,15 @@ def by_class(function: Callable[[Any], Result]) -> Callable[[Any], Result]:
     return lru_cache(maxsize=4096)(function)
 
 
-def attributes_of(value: Any) -> Iterator[tuple[str, Any]]:
+def attributes_of(value: Any) -> list[tuple[str, Any]]:
     """The attributes and the slots of an object, without entering any code of its author."""
-    attributes = attribute_dict(value)
-    if attributes is not None:
-        yield from list(attributes.items())
+    found = list((attribute_dict(value) or {}).items())
     for name, slot in slots_of(type(value)):
         try:
-            yield name, slot.__get__(value)
+            found.append((name, slot.__get__(value)))
         except AttributeError:  # it is not set
             continue
+    return found
 
 
 def attribute_dict(value: Any) -> dict[str, Any] | None:

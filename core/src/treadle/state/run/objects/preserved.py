@@ -187,5 +187,6 @@ def undos_of_data(node: Node) -> Iterator[Undo | None]:
 def is_order(value: Any) -> bool:
     """Whether a tensor or an array is a number or an order: whole numbers in one dimension."""
     if isinstance(value, torch.Tensor):
-        return value.ndim == 0 or (value.ndim == 1 and not (value.is_floating_point() or value.is_complex()))
+        ndim = value.ndim
+        return ndim == 0 or (ndim == 1 and not (value.is_floating_point() or value.is_complex()))
     return isinstance(value, array) or value.ndim == 0 or (value.ndim == 1 and value.dtype.kind in "iu")

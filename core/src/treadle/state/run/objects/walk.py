@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -24,8 +24,14 @@ SAMPLE = 20
 MOST = 300_000
 
 #: Of these, one without items holds nothing.
-PASSED_OVER_EMPTY = (*CONTAINERS, OrderedDict, defaultdict)
+PASSED_OVER_EMPTY = frozenset({*CONTAINERS, OrderedDict, defaultdict})
 
+#: A batch is a list or a tuple of what the walk ends at, and a module's parameters are a dictionary of it. There may be
+#: many of them, so these are looked through without going into them.
+ROWS = frozenset({list, tuple, dict})
+
+#: The kinds of what they hold.
+PASSED_OVER = ENDS | {"plain"}
 
 #: How an object is reached from the one before it: the end of its path, or its key in a container, in a tuple.
 Label = str | tuple[Any]
@@ -53,6 +59,7 @@ def walk(
     roots: Mapping[str, Any],
     *,
     largest: int | None = LARGEST,
+    kinds: Set[str] = ENDS,
     ends: Callable[[Any], bool] | None = None,
     stop: tuple[type, ...] = (),
     classes: bool = True,
@@ -67,7 +74,8 @@ def walk(
     Args:
         roots: Objects by name.
         largest: See `LARGEST`; None to look into everything.
-        ends: Whether an object that is not gone into is yielded; see `kinds.ENDS`. Default: all are.
+        kinds: Which kinds of objects are yielded of those that are not gone into. Default: all, see `kinds.ENDS`.
+        ends: Whether one of them is yielded. Default: all are.
         stop: Types whose objects are not gone into. Default: none.
         classes: Whether to go into what users' classes hold. Default: yes.
         seen: Objects by their ids that are passed over; those that are reached join them. Default: none.
@@ -76,19 +84,36 @@ def walk(
         >>> import random
         >>> from functools import partial
         >>> transforms = [partial(print, random.Random(0))]
-        >>> [node.path for node in walk({"transforms": transforms}) if is_generator(node.value)]
+        >>> [node.path for node in walk({"transforms": transforms}, kinds={"generator"}) if is_generator(node.value)]
         ['transforms[0].args[0]']
     """
     seen = {} if seen is None else seen  # holds the objects as well, so that no id is used twice
 
+    skipped = {"plain", *(ENDS - kinds)}
+
     def passed_over(value: Any) -> bool:
         kind = kind_of(type(value))
-        return kind == "plain" or (kind in ENDS and ends is not None and not ends(value))
+        return kind in skipped or (ends is not None and kind in ENDS and not ends(value))
 
     def holds_nothing(value: Any) -> bool:
-        if type(value) in PASSED_OVER_EMPTY and not value:
+        kind = type(value)
+        if kind in PASSED_OVER_EMPTY and not value:
             return True
-        return ends is not None and is_row(value) and all(map(passed_over, value))
+        if kind not in ROWS or len(value) > LARGEST:
+            return False
+        found, inside = kinds_in(frozenset(map(type, value))), value
+        if kind is dict:  # whose plain values are known by their names
+            if found != {"plain"}:
+                return False
+            inside = value.values()
+            found = kinds_in(frozenset(map(type, inside)))
+        if ends is None:
+            return kinds != ENDS and found <= skipped
+        return (
+            not found.isdisjoint(ENDS)
+            and found <= (ENDS if kind is dict else PASSED_OVER)
+            and all(map(passed_over, inside))
+        )
 
     for name, root in roots.items():
         waiting = deque(() if passed_over(root) else [Node(root, None, name)])
@@ -109,43 +134,44 @@ def walk(
                     waiting.append(Node(part, node, label))
 
 
-def is_row(value: Any) -> bool:
-    """Whether it is a list or a tuple of what the walk ends at, as a batch is one of tensors; there may be many."""
-    if type(value) not in (list, tuple) or len(value) > LARGEST:
-        return False
-    kinds = set(map(kind_of, set(map(type, value))))
-    return kinds <= {"plain", *ENDS} and not kinds.isdisjoint(ENDS)
+@lru_cache(maxsize=4096)
+def kinds_in(types_in: frozenset[type]) -> frozenset[str]:
+    """The kinds of objects of these types."""
+    return frozenset(map(kind_of, types_in))
 
 
 def parts_of(value: Any, largest: int | None, seen: dict[int, Any] | None) -> Iterable[tuple[Label, Any]]:
-    """What an object that is entered holds, with how it is reached from there.
+    """What an object that is entered holds, apart from plain values, with how it is reached from there.
 
     Args:
         seen: Classes by their ids that are passed over, which others join; None for no classes at all.
     """
     if type(value) in CONTAINERS:
         return items_of(value, largest)
-    held = held_by_object(value, seen)
-    return held if kind_of(type(value)) != "container" else chain(items_of(value, largest), held)
+    held = held_by_object(value, largest, seen)
+    return held if kind_of(type(value)) != "container" else [*items_of(value, largest), *held]
 
 
-def held_by_object(value: Any, seen: dict[int, Any] | None) -> Iterator[tuple[Label, Any]]:
+def held_by_object(value: Any, largest: int | None, seen: dict[int, Any] | None) -> list[tuple[Label, Any]]:
     """What an object holds in its attributes and its class, in a closure, or outside of Python."""
+    held: list[tuple[Label, Any]] = []
     if isinstance(value, types.FunctionType):
-        yield from held_by_function(value)
+        held += held_by_function(value)
     if isinstance(value, types.CellType):
-        yield from (("", part) for part in cell_content(value))
+        held += (("", part) for part in cell_content(value))
     if isinstance(value, torch.jit.ScriptModule):  # which keeps them outside of Python
-        yield from ((f".{name}", part) for name, part in value.named_parameters(recurse=False))
-        yield from ((f".{name}", part) for name, part in value.named_buffers(recurse=False))
-    for name, part in attributes_of(value):
-        yield f".{name}", part
-    if seen is None:
-        return
-    for base in user_classes(type(value)):
-        if id(base) not in seen:
-            seen[id(base)] = base
-            yield from held_by_class(base)
+        held += ((f".{name}", part) for name, part in value.named_parameters(recurse=False))
+        held += ((f".{name}", part) for name, part in value.named_buffers(recurse=False))
+    for name, part in attributes_of(value):  # of modules, of which there are many, most are plain or empty
+        kind = type(part)
+        if kind_of(kind) != "plain" and (largest is None or kind not in PASSED_OVER_EMPTY or part):
+            held.append((f".{name}", part))
+    if seen is not None:
+        for base in user_classes(type(value)):
+            if id(base) not in seen:
+                seen[id(base)] = base
+                held += held_by_class(base)
+    return held
 
 
 def items_of(container: Any, largest: int | None) -> list[tuple[Label, Any]]:
@@ -156,12 +182,13 @@ def items_of(container: Any, largest: int | None) -> list[tuple[Label, Any]]:
     found: list[tuple[Label, Any]] = []
     if any(kind_of(kind) != "plain" for kind in set(map(type, keys))):
         found = [("{key}", key) for key in keys if kind_of(type(key)) != "plain"]
-    kinds = {kind for kind in set(map(type, values)) if kind_of(kind) != "plain"}
+    types_in = set(map(type, values))
+    kinds = {kind for kind in types_in if kind_of(kind) != "plain"}
     if not kinds:
         return found
     places: Sequence[int] = range(len(values))
     if largest is not None and len(values) > largest:
-        counts = Counter(map(type, values))
+        counts = Counter(map(type, values)) if len(types_in) > 1 else dict.fromkeys(types_in, len(values))
         crowded = {kind for kind in kinds if counts[kind] > largest and not issubclass(kind, always_taken())}
         others = kinds - crowded
         inside = [i for i in places[SAMPLE:-SAMPLE] if type(values[i]) in others] if others else []
