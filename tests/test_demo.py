@@ -29,12 +29,13 @@ def test_the_script_has_at_most_40_lines():
     assert len(SCRIPT.read_text(encoding="utf-8").splitlines()) <= 40
 
 
-def test_it_prints_the_plugins_the_plan_a_bar_and_the_table(demo):
+def test_it_prints_the_plugins_the_plan_and_the_table_and_no_bar_where_it_is_piped(demo):
     _, output = demo
     assert "Installed callbacks: " in output
     assert "metrics, metrics_printer" in output
     assert "Metrics before MetricsPrinter" in output
-    assert "Epoch 1 TrainingPhase:   0%|" in output
+    assert "\r" not in output
+    assert "%|" not in output
     assert "epoch  phase                  Loss    Accuracy" in output
 
 

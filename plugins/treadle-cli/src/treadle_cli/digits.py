@@ -24,7 +24,7 @@ model = nn.Sequential(
     *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
     *(nn.Flatten(), nn.Dropout(0.2), nn.Linear(128, 10)),
 )
-callbacks = [Metrics(accuracy), ProgressPrinter(show=True), SanityCheck()]
+callbacks = [Metrics(accuracy), ProgressPrinter(), SanityCheck()]
 optimizer = torch.optim.Adam(model.parameters(), lr=0.004)
 data = (training, validation)
 learner = Learner(model, nn.CrossEntropyLoss(), data=data, optimizer=optimizer, callbacks=callbacks)

@@ -14,7 +14,7 @@ def check(subject: Subject) -> Checked:
 
     How: Two epochs of training and validation. A remark names a handler that takes a number from a tensor in every
         step, for which a step waits on an accelerator.
-    Guarantee: 6, the budget: nothing is dispatched for nobody.
+    Guarantee: 6, the budget: no event is dispatched without a handler.
     Message: ... epochs of training and validation did not call ...
     """
     record = subject.record
