@@ -19,14 +19,16 @@ def page() -> Iterator[str]:
     yield NOTICE
     yield "# The contract"
     yield ""
-    yield "What every callback promises, check by check. `check_callback` runs all checks in one call, `CallbackContract`"
-    yield "has them as tests to inherit; [testing callbacks](../guides/testing-callbacks.md) shows both."
-    yield "A check counts what it looked at, and one that found nothing to look at fails. The report also names the kinds"
-    yield "of learner that were tried, and says whether the callback [only watches](../guides/failing-observers.md)."
+    yield "What every callback promises, check by check. `check_callback` runs all checks in one call,"
+    yield "`CallbackContract` has them as tests to inherit;"
+    yield "[testing callbacks](../guides/testing-callbacks.md) shows both."
+    yield "A check counts what it looked at, and one that found nothing to look at fails. The report also names the"
+    yield "kinds of learner that were tried, and says whether the callback"
+    yield "[only watches](../guides/failing-observers.md)."
     yield "The guarantees have [a page of their own](../guarantees.md)."
     yield ""
-    yield "Below each check stand the messages of its findings, with `...` for what differs from callback to callback; in"
-    yield "a report each is followed by its fix."
+    yield "Below each check stand the messages of its findings, with `...` for what differs from callback to callback;"
+    yield "in a report each is followed by its fix."
     for name, check in contract.CHECKS.items():
         sections = sections_of(check)
         yield from ["", f"## {name}", "", f"{sections['title'][0]}.", ""]

@@ -70,7 +70,7 @@ def test_without_numpy_the_others_are_seeded(monkeypatch) -> None:
 def test_what_is_not_reached_is_named(monkeypatch) -> None:
     monkeypatch.setenv("PYTHONHASHSEED", "3")
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     always = seed_everything(1).not_reached
     assert [text.partition(",")[0] for text in always] == [
         "the generators that objects own",
@@ -78,7 +78,7 @@ def test_what_is_not_reached_is_named(monkeypatch) -> None:
     ]
     monkeypatch.delenv("PYTHONHASHSEED")
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     seeded = seed_everything(1)
     assert [text.rpartition(": ")[2] for text in seeded.not_reached[2:]] == [
         "set PYTHONHASHSEED before Python is started",

@@ -25,8 +25,8 @@ def check(subject: Subject) -> Checked:
     """A checkpoint can hold its state, and a new callback goes on from it.
 
     How: A run of three epochs, whose losses also rise, is gone on with from up to ten places, between epochs and after
-        steps: weights, outputs and losses of validation and all of `cbstate` are compared. A remark names an attribute that
-        differs in the end.
+        steps: weights, outputs and losses of validation and all of `cbstate` are compared. A remark names an attribute
+        that differs in the end.
     Guarantee: 4, a checkpoint holds the whole run.
     Message: After load_state_dict, state_dict returns something else than was loaded.
     Message: Resumed from a checkpoint ...
