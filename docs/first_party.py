@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 LOOP = (
     *("on_init", "on_fit_begin", "epoch", "on_epoch_begin", "step", "on_step_begin", "accumulate", "forward"),
     *("on_loss_begin", "loss", "on_backward_begin", "backward", "on_backward_end", "finalize_gradients"),
-    *("on_update_begin", "update", "on_update_end", "on_step_end", "on_epoch_end", "on_fit_end"),
+    *("on_update_begin", "update", "on_update_end", "on_step_end", "on_epoch_end", "on_fit_end", "agree"),
 )
 
 

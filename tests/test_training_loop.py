@@ -4,12 +4,23 @@ import re
 from pathlib import Path
 
 import pytest
-from treadle import Callback, PropDict, Read, TrainingPhase, ValidationPhase, Write, events, hookimpl, toy_learner
+from treadle import (
+    Callback,
+    CustomCallback,
+    PropDict,
+    Read,
+    TrainingPhase,
+    ValidationPhase,
+    Write,
+    events,
+    hookimpl,
+    toy_learner,
+)
 from treadle.events import Event, known_events
 from treadle.operations import known_operations
 
 PAGE = (Path(__file__).parents[1] / "docs" / "training-loop.md").read_text(encoding="utf-8")
-DRAWING, EVALUATION = re.findall(r"```text\n((?:fit|evaluate)\n.*?)```", PAGE, re.DOTALL)
+DRAWING, PROCESSES, EVALUATION = re.findall(r"```text\n((?:fit|evaluate)\n.*?)```", PAGE, re.DOTALL)
 
 Line = tuple[str, set[str]]
 
@@ -97,7 +108,23 @@ def test_operations_and_the_rows_of_the_page_are_the_same():
     rows = re.findall(r"^\| `([a-z_]+)` \| [^|]* \| (.*?) \|$", PAGE, re.MULTILINE)
     stated = {name: tuple(re.findall(r"`(\w+)`", arguments)) for name, arguments in rows}
     operations = {name: operation.arguments for name, operation in known_operations().items()}
-    assert stated == {name: operations[name] for name in OPERATIONS}
+    assert stated == {name: operations[name] for name in (*OPERATIONS, "agree")}
+
+
+def test_processes_agree_where_it_is_drawn():
+    lines: list[str] = []
+
+    class Points(Callback):
+        def agree(self, point, request):
+            lines.append(f"◇ {point}")
+            return False if request is None else request
+
+    def note(event):
+        return CustomCallback(lambda learner: lines.append(f"● {event.__name__}"), event)
+
+    data = toy_learner(nbatches=1).data.training
+    toy_learner(Points(), *map(note, PUBLIC), data=(data,)).fit(1)
+    assert lines == re.findall(r"^ *([●◇] \w+(?: \w+)?)(?:  .*)?$", PROCESSES, re.MULTILINE)
 
 
 @pytest.mark.parametrize("phase", [TrainingPhase, ValidationPhase])

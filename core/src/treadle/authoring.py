@@ -4,7 +4,8 @@
   `file_path`, `writable`, `batch_weight`; and guess what a user meant: `did_you_mean`.
 - Ask what another callback is and does: `handles`, `handlers`, `handling`, `unwrap`, `overlaps`,
   `why_no_observer`; name callbacks: `by_unique_name`; show in which order all of them run, and why: `plan_of`; or
-  callbacks without a learner would, or two of them: `preview`, `pair_of`, `Pair`, `writers_for`.
+  callbacks without a learner would, or two of them: `preview`, `pair_of`, `Pair`, `writers_for`; in what two plans
+  differ: `differing_entries`.
 - Name a phase in a file, a table or a message: `phase_key`, `phase_label`; show something in a notebook: `html_table`.
 - Go through one or several models or optimizers: `by_name`; all their parameters or gradients: `named_tensors`.
 - Run over the data of an epoch, in a phase of one's own: `batches`, `length_of`; split a batch as the core's phases do:
@@ -51,7 +52,7 @@ from treadle.loop.update.under_way import keep_gradients, state_of_update, updat
 from treadle.ordering.handlers import handlers, handles
 from treadle.ordering.observers import why_no_observer
 from treadle.ordering.pairs import Pair, pair_of, writers_for
-from treadle.ordering.plan import plan_of
+from treadle.ordering.plan import differing_entries, plan_of
 from treadle.ordering.preview import preview
 from treadle.phases import phase_key, phase_label
 from treadle.state.numbers.device_number import DeviceNumber
@@ -88,6 +89,7 @@ __all__ = [
     "by_unique_name",
     "capture_run",
     "did_you_mean",
+    "differing_entries",
     "file_path",
     "flatten",
     "flush_file",

@@ -126,6 +126,13 @@ class CancelFittingException(FitException):
             setattr(self, name, value)
 
 
+class EndOfData(FitException):
+    """What a process requests that has no further batch, where processes agree; it is not raised.
+
+    See `treadle.operations.Agree`.
+    """
+
+
 class TreadleError(Exception):
     """Everything that Treadle itself refuses."""
 

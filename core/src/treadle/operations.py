@@ -291,6 +291,46 @@ class Update(Operation):
         learner.position.updates.end_update(learner, changed)
 
 
+class Agree(Operation):
+    """Decide, at a point to which all processes of a run come in the same order, whether all go on.
+
+    It belongs to no phase, and is performed only where a callback handles it: where what was raised on one process is
+    to take effect on all. `request` is None, or what was raised here: a cancel, an error, an interrupt; or `EndOfData`,
+    from a process that has no further batch. Who raised something comes to the point that all others come to next, so
+    each process takes part in each agreement once.
+
+    Args:
+        point: What comes next: "epoch" (of a fit that has begun), "batch", "forward", "backward", "update" (or, in a
+            step that accumulates, keeping the gradients), "step end", "epoch end" (after `EpochEnd`), "fit end" (after
+            `FitEnd`).
+
+    Returns:
+        What takes effect on this process, an exception; or False, if all go on. A request is answered by itself, or by
+        what ends more. In a phase that trains, the end of one process's data is that of all; in others `EndOfData` is
+        returned when no process has a batch, and until then False: who has none waits.
+    """
+
+    phased = False
+
+    @staticmethod
+    @hookspec(firstresult=True)
+    def agree(learner: Learner, phase: Phase | None, point: str, request: BaseException | None) -> Any: ...
+
+    @staticmethod
+    def run(learner: Learner, phase: Phase | None, point: str, request: BaseException | None) -> BaseException | bool:
+        return False if request is None else request
+
+    @staticmethod
+    def check_result(learner: Learner, outcome: Any) -> None:
+        """Refuse what is neither an exception nor False."""
+        if outcome is not False and not isinstance(outcome, BaseException):
+            raise CallbackError(
+                f"The operation `agree`, which a callback handles, returned {outcome!r}, neither an exception nor "
+                f"False.\nFix: return what takes effect, or False if all go on; a wrapper returns what it wraps:\n"
+                f"    return (yield)"
+            )
+
+
 #: What to do about an optimizer that cannot step without a closure.
 CLOSURE = """\
 {} computes the loss itself, several times in a step.

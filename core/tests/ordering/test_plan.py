@@ -20,6 +20,7 @@ from treadle import (
     throttle,
     toy_learner,
 )
+from treadle.authoring import differing_entries
 from treadle.events import StepEnd
 from treadle.plugins.discovery import CALLBACKS
 
@@ -386,3 +387,30 @@ def test_the_digest_tells_the_reasons_and_who_is_around() -> None:
 
     plans = [toy_learner(callback, Keeper()).plan() for callback in (Announcer(), Free(), Ring())]
     assert len({plan.digest for plan in plans}) == 3
+
+
+# Plans of several processes.
+
+
+def of_main_process(callback):
+    callback.main_process_only = True
+    return callback
+
+
+def test_what_belongs_to_the_main_process_is_in_the_plan_and_not_in_that_of_all_processes() -> None:
+    with_it, without = toy_learner(Keeper(), of_main_process(Announcer())).plan(), toy_learner(Keeper()).plan()
+    assert "Announcer" in str(with_it)
+    assert (str(with_it.everywhere), with_it.everywhere.digest) == (str(without), without.digest)
+    assert with_it.everywhere.entries == without.everywhere.entries == without.entries
+    assert with_it.digest != without.digest
+
+
+def test_two_plans_differ_in_the_entries_by_which_their_digests_do() -> None:
+    one, other = toy_learner(Keeper(), Announcer()).plan(), toy_learner(Keeper()).plan()
+    assert differing_entries(one.entries, other.entries, ("rank 0", "rank 1")) == [
+        "callbacks: rank 0 has Announcer, Keeper, rank 1 has Keeper",
+        "TrainingPhase, on_step_end: rank 0 has Keeper > Announcer, rank 1 has Keeper",
+        "Keeper before Announcer: rank 0 has Announcer reads `cbstate.kept`, which Keeper writes (on_step_end), "
+        "rank 1 has none",
+    ]
+    assert differing_entries(one.entries, one.entries) == []

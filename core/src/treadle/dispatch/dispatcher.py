@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.callback import Callback
 from treadle.dispatch.call import WARN, Call, wrong_arguments
 from treadle.dispatch.registration import CallbackManager
+from treadle.dispatch.roles.agreement import ALONE, Agreed, Agreement, Alone
 from treadle.dispatch.roles.guards import GuardCheck
 from treadle.dispatch.roles.new_gradients import watch_for
 from treadle.dispatch.roles.observers import spare_observers
@@ -17,7 +18,7 @@ from treadle.dispatch.wrappers import with_callbacks
 from treadle.errors import CallbackError
 from treadle.events import BackwardBegin, BackwardEnd, EpochEnd, Event, Hook, Init, StepEnd
 from treadle.loop.loop import equal
-from treadle.operations import Backward, Operation, Update
+from treadle.operations import Agree, Backward, Operation, Update
 from treadle.phases import Phase
 from treadle.state.run.callback_states import takes_part
 from treadle.state.views import view
@@ -43,9 +44,10 @@ class Handle(dict[type[Hook], Callable[..., Any]]):
     Attributes:
         phase: The phase, or None for what happens outside of all phases.
         unrolled: What `unroll` returned last, or None.
+        agreement: How processes agree on what takes effect of what was raised, where a callback handles `agree`.
     """
 
-    __slots__ = ("_calls", "_check", "_dispatcher", "phase", "unrolled")
+    __slots__ = ("_calls", "_check", "_dispatcher", "agreement", "phase", "unrolled")
 
     def __init__(self, dispatcher: Dispatcher, phase: Phase | None) -> None:
         super().__init__()
@@ -53,6 +55,7 @@ class Handle(dict[type[Hook], Callable[..., Any]]):
         self.unrolled: tuple[Callable[..., Any], ...] | None = None
         self._calls: dict[type[Hook], list[Call]] = {}
         self._check = dispatcher.guard_check() if phase is not None else None
+        self.agreement = dispatcher.agreement(phase, self._calls_of(Agree))
 
     def __call__(self, hook: type[Hook], *args: Any) -> Any:
         try:
@@ -120,6 +123,7 @@ class Handle(dict[type[Hook], Callable[..., Any]]):
                 call.use(phase)
         for operation in [hook for hook in self if issubclass(hook, Operation)]:
             del self[operation]  # the core's part is bound to the phase
+        self.agreement = self._dispatcher.agreement(phase, self._calls_of(Agree))
 
 
 class Dispatcher:
@@ -132,7 +136,7 @@ class Dispatcher:
         self._handles: dict[type[Phase | None], list[Handle]] = {}
         self._warned: set[tuple[Callback, type[Phase]]] = set()
         self._warned_lost: set[str] = set()
-        self._main = is_main_process()
+        self._main, self._agreed = is_main_process(), Agreed()
 
     def refresh(self) -> None:
         """Compile anew if this process has joined or left a process group, so that others take part in it."""
@@ -200,6 +204,10 @@ class Dispatcher:
             always = issubclass(hook, Event) and hook.always
             run = one_after_the_other(plain, always=True) if always else self._learner.runner.compile(plain)
         return with_callbacks(hook, wrappers, run) if wrappers else run
+
+    def agreement(self, phase: Phase | None, calls: Sequence[Call]) -> Alone:
+        """How processes agree by these handlers of `agree`."""
+        return Agreement(self.within(Agree, phase, calls), self._agreed) if calls else ALONE
 
     def within(self, hook: type[Operation], phase: Phase | None, calls: Sequence[Call]) -> Callable[..., Any]:
         """The function that does an operation, without what comes before and after it."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from treadle.arguments import not_a_learner
 from treadle.errors import (
@@ -136,8 +136,8 @@ def run_phase(learner: Learner, phase: Phase, data: Any = None, own: Length | No
         data = data_for(learner, phase, data, scope)
         try:
             handle[Epoch](data)
-        except CancelEpochException:
-            pass  # raised by a handler of EpochBegin, before the epoch's own scope could catch it
+        except CancelEpochException as cancel:  # raised by a handler of EpochBegin, before the epoch's own scope could
+            handle.agreement.settle(cancel)
         position.rounds = rounds  # also if a callback overrides the epoch, or runs others inside of it
         if own is not None and counts is not None:
             _, own.passes, own.validations = counts.after(phase, own.counts(rounds))
@@ -150,7 +150,8 @@ def over_batches(learner: Learner, phase: Phase, data: Any) -> None:
         for batch in batches(learner, phase, data):
             try:
                 run(batch)
-            except CancelStepException:  # raised by a handler of StepBegin, as in `step`
+            except CancelStepException as cancel:  # raised by a handler of StepBegin, as in `step`
+                handle.agreement.settle(cancel)
                 continue
         if batch is NO_BATCH and not learner.position.skipped:
             raise empty_data(data, str(phase))
@@ -195,8 +196,8 @@ def step(learner: Learner, phase: Phase, batch: Any) -> PropDict:
             open_operation(learner, phase)
         try:
             run(batch)
-        except CancelStepException:
-            pass  # raised by a handler of StepBegin, before the step's own scope could catch it
+        except CancelStepException as cancel:  # raised by a handler of StepBegin, before the step's own scope could
+            learner.handle(phase).agreement.settle(cancel)
         return learner.step
 
 
@@ -226,6 +227,7 @@ class run_epoch:
         learner, phase = self._learner, self._phase
         self._handle = handle = handle_of(learner, phase)
         self._depth, self._nested, self._own = enter(learner, self), True, None
+        handle.agreement.begin()
         try:
             self._nested, self._own = open_phase(learner, phase, self).nested, learner.position.own
             # The epoch that a resumed run goes on with is counted already.
@@ -233,21 +235,32 @@ class run_epoch:
             handle[EpochBegin]()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
+            handle.agreement.settled(error)
             raise
         return handle
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        learner, phase = self._learner, self._phase
+        try:
+            return self._end(error)
+        except BaseException as raised:
+            self._handle.agreement.settle(raised)
+            raise
+
+    def _end(self, error: BaseException | None) -> bool:
+        learner, phase, agreement = self._learner, self._phase, self._handle.agreement
         ended = error is None or isinstance(error, CancelEpochException)
         try:
             if isinstance(error, PARTS):
                 raise not_under_way(error) from error
-            if error is None and learner.position.updates.unfinished and phase.training:
+            if error is not None:
+                agreement.settle(error)
+            elif learner.position.updates.unfinished and phase.training:
                 try:
                     complete_unfinished(learner, phase, self._handle)
                 except CancelEpochException as cancel:
+                    agreement.settle(cancel)
                     error = cancel
             if not ended:
                 note_place(error, learner, phase)
@@ -256,10 +269,12 @@ class run_epoch:
                 learner.progress.epochs += bool(phase.training) and not learner.position.partial
             elif phase.training:
                 learner.position.updates.drop_all(learner)
-            self._handle[EpochEnd]()
+            try:
+                self._handle[EpochEnd]()
+            except CancelEpochException as cancel:  # by a handler of EpochEnd: it ends anyway
+                error = cancel
+            agreement.reach("epoch end")
             return error is not None
-        except CancelEpochException:
-            return True  # by a handler of EpochEnd: it ends anyway
         except PARTS as cancel:
             raise not_under_way(cancel) from cancel
         except BaseException as raised:
@@ -317,10 +332,14 @@ class run_step:
         learner.__dict__["step"] = self._state  # which needs no check, and this is every step
         if phase.training:
             position.updates.begin_step(learner)
+        agreement = handle.agreement
+        agreement.begin()
         try:
             handle[StepBegin]()
+            agreement.reach("forward")
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
+            agreement.settled(error)
             raise
         return handle, self._state
 
@@ -341,10 +360,14 @@ class run_step:
     ) -> bool:
         learner, phase = self._learner, self._phase
         try:
+            if error is not None:
+                return failed_step(learner, phase, error)
+            error = self._handle.agreement.outcome("step end")
             if error is None:
                 end_step(learner, phase, self._handle)
-                return False
-            return failed_step(learner, phase, error)
+            elif not failed_step(learner, phase, error):
+                raise error
+            return False
         finally:
             learner.position.stepping = False
             if self._depth is not None:
@@ -369,6 +392,7 @@ def failed_step(learner: Learner, phase: Phase, error: BaseException) -> bool:
         learner.position.updates.end_step(learner)
     if isinstance(error, CancelUpdateException):
         raise not_under_way(error) from error
+    learner.handle(phase).agreement.settle(error)
     note_place(error, learner, phase)
     return isinstance(error, CancelStepException)
 
@@ -390,7 +414,10 @@ class fit_end:
     def dispatch_begin(self) -> None:
         """Dispatch `FitBegin`; from then on `FitEnd` is due."""
         self.pending.append(functools.partial(dispatch_alone, self.learner, FitEnd))
+        agreement = self.learner.handle(None).agreement
+        agreement.begin()
         dispatch_alone(self.learner, FitBegin)
+        agreement.reach("epoch")
 
     def __enter__(self) -> None: ...
 
@@ -398,20 +425,37 @@ class fit_end:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         unwind(self.learner, self.depth)
+        raised, agreement = error, self.learner.handle(None).agreement
+        if error is not None and self.pending:
+            error = agreement.effect(not_under_way(error) if is_of_part(error) else error)
         if isinstance(error, CancelFittingException):
             self.cancelled = error
         try:
             while self.pending:
                 self.pending.pop()()
-        except CancelFittingException as cancel:
-            self.cancelled = self.cancelled or cancel  # it is at its end anyway
+                if error is None or isinstance(error, FitException):
+                    agreement.reach("fit end")
         except BaseException as another:
-            if error is None or isinstance(error, FitException):
-                raise
-            error.add_note(f"After it, a handler of on_fit_end raised {another!r}.")  # which does not hide it
-        if isinstance(error, FitException) and error is not self.cancelled:
-            raise not_under_way(error) from error
+            if error is not None and not isinstance(error, FitException):
+                if not isinstance(another, CancelFittingException):  # which does not hide it
+                    error.add_note(f"After it, a handler of on_fit_end raised {another!r}.")
+            elif is_of_part(another):
+                refused = not_under_way(another)
+                agreement.settle(refused)
+                raise refused from another
+            else:
+                agreement.settle(another)
+                if not isinstance(another, CancelFittingException):
+                    raise
+                self.cancelled = self.cancelled or another  # it is at its end anyway
+        if error is not raised and error is not None and error is not self.cancelled:
+            raise error from raised
         return isinstance(error, CancelFittingException)
+
+
+def is_of_part(error: BaseException) -> TypeGuard[FitException]:
+    """Whether it is a cancel of a part of a fit."""
+    return isinstance(error, FitException) and not isinstance(error, CancelFittingException)
 
 
 def dispatch_alone(learner: Learner, event: type[FitBegin] | type[FitEnd]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from itertools import groupby
 from typing import Any
@@ -64,13 +64,28 @@ class Plan:
     def __init__(
         self, ordering: Ordering, phases: Iterable[type[Phase]] | None = None, *, observer_errors: bool = False
     ) -> None:
-        self._ordering, self._observer_errors = ordering, observer_errors
+        self._ordering, self._observer_errors, self._shared_only = ordering, observer_errors, False
         self._phases = tuple(dict.fromkeys(named_phases(ordering) if phases is None else phases))
 
     @property
     def callbacks(self) -> tuple[Callback, ...]:
         """The callbacks, sorted by name."""
-        return self._ordering.callbacks
+        return self._shown_of(self._ordering.callbacks)
+
+    @property
+    def everywhere(self) -> Plan:
+        """The plan without what takes part on the main process only, which all processes of a run have in common.
+
+        Example:
+            >>> from treadle import CustomCallback, StepEnd, toy_learner
+            >>> hello = CustomCallback(print, StepEnd)
+            >>> hello.main_process_only = True
+            >>> toy_learner(hello).plan().everywhere
+            No callbacks: nothing runs beside the loop itself.
+        """
+        plan = Plan(self._ordering, self._phases, observer_errors=self._observer_errors)
+        plan._shared_only = True
+        return plan
 
     @property
     def observers(self) -> tuple[Callback, ...]:
@@ -88,7 +103,7 @@ class Plan:
             for phase in (None, *self._phases)
             for hook in known_hooks().values()
             if (phase is None) != hook.phased and dispatched(hook, phase)
-            if (ordered := self._ordering.order(hook, phase))
+            if (ordered := self._shown_of(self._ordering.order(hook, phase)))
         ]
 
     @property
@@ -98,6 +113,7 @@ class Plan:
             (
                 (before, after, data["reason"], tuple(hook.hook for hook in data["events"]))
                 for before, after, data in self._ordering.graph.edges(data=True)
+                if len(self._shown_of((before, after))) == 2
             ),
             key=lambda edge: (edge[0].name, edge[1].name),
         )
@@ -119,6 +135,23 @@ class Plan:
         rows = sorted((phase, hook, *self._rings(hook, ordered)) for phase, hook, ordered in self.rows)
         edges = sorted((first.name, then.name, reason, sorted(hooks)) for first, then, reason, hooks in self.edges)
         return blake2b(json.dumps([names, rows, edges]).encode(), digest_size=8).hexdigest()
+
+    @property
+    def entries(self) -> dict[str, str]:
+        """What the digest is of, in texts: to be sent to another process, and compared with its by `differing_entries`.
+
+        Example:
+            >>> from treadle import CustomCallback, StepEnd, TrainingPhase, toy_learner
+            >>> toy_learner(CustomCallback(print, StepEnd, TrainingPhase)).plan().entries
+            {'callbacks': 'CustomCallback', 'TrainingPhase, on_step_end': 'CustomCallback'}
+        """
+        found = {"callbacks": ", ".join(callback.name for callback in self.callbacks)}
+        for phase, hook, ordered in self.rows:
+            found[f"{phase}, {hook}" if phase else hook] = self._shown(hook, ordered)
+        for before, after, reason, hooks in self.edges:
+            key, text = f"{before.name} before {after.name}", f"{reason} ({', '.join(hooks)})"
+            found[key] = f"{found[key]}; {text}" if key in found else text
+        return found
 
     def __str__(self) -> str:
         if not self.callbacks:
@@ -163,6 +196,10 @@ class Plan:
     def svg(self) -> str:
         """The plan as a picture: a line for each event of each phase, its callbacks from left to right."""
         return draw(self)
+
+    def _shown_of(self, callbacks: tuple[Callback, ...]) -> tuple[Callback, ...]:
+        """Those among them that this plan shows."""
+        return tuple(c for c in callbacks if not c.main_process_only) if self._shared_only else callbacks
 
     def _rings(self, hook: str, ordered: tuple[Callback, ...]) -> tuple[list[str], list[str]]:
         """The names of those that wrap a hook, and of the others, in their order."""
@@ -210,6 +247,29 @@ def plan_of(learner: Any) -> Plan:
         raise not_a_learner(learner, "plan_of(learner)") from None
     shown: Plan = plan()
     return shown
+
+
+def differing_entries(
+    first: Mapping[str, str], second: Mapping[str, str], names: tuple[str, str] = ("the first", "the second")
+) -> list[str]:
+    """A line for each entry in which two plans differ, from what `Plan.entries` gives.
+
+    Args:
+        names: What to call the two. Default: "the first" and "the second".
+
+    Example:
+        >>> from treadle import CustomCallback, StepEnd, TrainingPhase, toy_learner
+        >>> one, other = toy_learner().plan(), toy_learner(CustomCallback(print, StepEnd, TrainingPhase)).plan()
+        >>> for line in differing_entries(one.entries, other.entries, ("rank 0", "rank 1")):
+        ...     print(line)
+        callbacks: rank 0 has none, rank 1 has CustomCallback
+        TrainingPhase, on_step_end: rank 0 has none, rank 1 has CustomCallback
+    """
+    return [
+        f"{key}: {names[0]} has {first.get(key) or 'none'}, {names[1]} has {second.get(key) or 'none'}"
+        for key in dict.fromkeys((*first, *second))
+        if first.get(key, "") != second.get(key, "")
+    ]
 
 
 def dispatched(hook: type[Hook], phase: type[Phase] | None) -> bool:

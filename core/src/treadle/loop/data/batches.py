@@ -48,7 +48,7 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
         iterator = tap(iterator)
     if learner.position.own is not None and phase.training:
         iterator = learner.position.own.until_trained(data, iterator)
-    return iterator
+    return learner.handle(phase).agreement.together(iterator)
 
 
 def first_to_come(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:

@@ -87,26 +87,39 @@ def run_update(learner: Learner, phase: Phase, loss: str = "loss", models: str |
     if "accumulating" not in vars(state) or updates.undecided:  # then each target of the step decides for itself
         updates.undecided, state.accumulating = True, handle[Accumulate]()
     updates.open = updates.ran = True
+    agreement, agreed = handle.agreement, False
+    agreement.begin()
     try:
         handle[BackwardBegin]()
+        agreement.reach("backward")
         handle[Backward]()
         state.grads = learner.grads if target.models is None else target.grads(learner)
         handle[BackwardEnd]()
+        if not state.accumulating:
+            prepare(handle)
+        agreement.reach("update")
+        agreed = True
         if state.accumulating:
             updates.keep(learner, target)
         else:
-            complete(handle)
-    except CancelUpdateException:
+            change(handle)
+    except CancelUpdateException as cancel:
+        if not agreed:  # what is raised later comes after the change, here alone
+            agreement.settle(cancel)
         updates.cancelled = True
         updates.drop(learner, target)
     finally:
         updates.target, updates.open = WHOLE, False
 
 
-def complete(handle: Handle) -> None:
-    """The part of an update for which the gradients are whole."""
+def prepare(handle: Handle) -> None:
+    """The part of an update in which the gradients become whole."""
     handle[FinalizeGradients]()
     handle[UpdateBegin]()
+
+
+def change(handle: Handle) -> None:
+    """The part of an update in which the parameters are changed."""
     if handle[Update]() is not False:
         handle[UpdateEnd]()
 
@@ -114,16 +127,23 @@ def complete(handle: Handle) -> None:
 def complete_unfinished(learner: Learner, phase: Phase, handle: Handle) -> None:
     """Complete the updates that an epoch ends in, with a state of a step that has `grads` and `accumulating`."""
     position, outer = learner.position, learner.step
-    updates = position.updates
+    updates, agreement = position.updates, handle.agreement
     updates.open = updates.completing = position.stepping = True
     try:
         for target in list(updates.unfinished):
             updates.complete(learner, target)
             learner.step = PropDict(grads=target.grads(learner), accumulating=False)
+            agreed = False
             try:
-                complete(handle)
-            except (CancelUpdateException, CancelStepException):
+                prepare(handle)
+                agreement.reach("update")
+                agreed = True
+                change(handle)
+            except (CancelUpdateException, CancelStepException) as cancel:
+                if not agreed:
+                    agreement.settle(cancel)
                 updates.drop(learner, target)
+            agreement.reach("step end")
     finally:  # what is left by a cancel or an error has been changed already, and is no sum of gradients any more
         updates.drop_all(learner)
         updates.target, learner.step = WHOLE, outer

@@ -45,7 +45,13 @@ def training_step(self: Phase, learner: Learner, batch: Any) -> None:
     """Train with a batch: a pair (inputs, targets), or what the learner's `split` makes one of."""
     # In the epoch under way it is done in line: run_step, run_update, and what comes before and after operations.
     handle, progress, position = learner.current, learner.progress, learner.position
-    if progress.phase is not self or handle.phase is not self or position.stepping or not self.training:
+    if (
+        progress.phase is not self
+        or handle.phase is not self
+        or position.stepping
+        or not self.training
+        or not handle.agreement.alone
+    ):
         by_parts(self, learner, batch)
         return
     if learner.split is None and isinstance(batch, (tuple, list)) and len(batch) == 2:
