@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from signal import SIGTERM, Signals
 from typing import Any, Self
 
 import torch
@@ -44,6 +45,7 @@ from treadle_checkpoint.place import Place
 from treadle_checkpoint.ranking import Ranking, value_of
 from treadle_checkpoint.run_folder import RunFolder
 from treadle_checkpoint.save_times import SaveTimes
+from treadle_checkpoint.stop_signals import StopSignals, checked_signals
 
 
 class Checkpointer(Callback):
@@ -80,6 +82,8 @@ class Checkpointer(Callback):
         during: The type of the phases in which to count steps and minutes. Default: training phases.
         whole_run: Whether to save all that is needed to resume. Default: yes; else the model alone.
         save_when_cancelled: Whether to save where a fit is cancelled. Default: yes.
+        save_on_signal: The signals at which to save when the step under way has ended, and to end the fit: its
+            `FitResult.cancelled` names the signal. Default: SIGTERM, which clusters send before they kill.
         clock: Returns the time in seconds. Default: `time.monotonic`.
 
     Reads: everything, but in operations only: `epoch` and `step`; at `StepEnd` the loss and the rows.
@@ -125,6 +129,7 @@ class Checkpointer(Callback):
         during: type[Phase] = AbstractTrainingPhase,
         whole_run: bool = True,
         save_when_cancelled: bool = True,
+        save_on_signal: Iterable[Signals] = (SIGTERM,),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = file_path(folder, "Checkpointer(folder)", "Checkpointer('runs/digits')")
@@ -137,9 +142,11 @@ class Checkpointer(Callback):
         self.every_epochs, self.every_steps, self.every_minutes = every_epochs, every_steps, every_minutes
         self.keep_top_k, self.metric, self.phase, self.mode, self.during = keep_top_k, metric, phase, mode, during
         self.whole_run, self.save_when_cancelled, self.clock = whole_run, save_when_cancelled, clock
+        self.save_on_signal = checked_signals(save_on_signal)
         self.times = SaveTimes(every_epochs, every_steps, every_minutes, phase, during, clock)
         self._files = RunFolder(self.folder, keep_top_k, whole_run=whole_run)
         self._ranking = Ranking(metric, phase, mode)
+        self._signals = StopSignals(self.save_on_signal)
         self._checked = False  # whether it is known that the run can be saved, in this fit
         self.loss: float | None = None  # of the last epoch of training, as far as it had come when it was saved
         self.losses: OpenEpochs[EpochLoss] = OpenEpochs()  # of the epochs under way
@@ -186,6 +193,10 @@ class Checkpointer(Callback):
         else:
             self.times.requested = True
 
+    def on_fit_begin(self, learner: Any) -> None:
+        if not position_of(learner).nested:
+            self._signals.begin(position_of(learner))
+
     @hookimpl(wrapper=True)
     def on_epoch_begin(self) -> Generator[None, object, object]:
         under_way = self._epoch
@@ -202,6 +213,8 @@ class Checkpointer(Callback):
             self._phase, self._loss = phase, self.losses.innermost(learner, phase)
         if self._loss is not None:
             self._loss.record(learner.step)
+        if self._signals.received is not None and self._epoch is not None and self._epoch.can_end_after_step:
+            self._signals.ask()
 
     def on_epoch_end(self) -> None:
         under_way = self._epoch
@@ -209,11 +222,20 @@ class Checkpointer(Callback):
             under_way.inner_ended = True
         elif under_way is not None:  # so that `throttle(Checkpointer(folder), EpochEnd, freq=5)` works
             under_way.ended = True
+            self._signals.ask()
 
-    def on_fit_end(self) -> None:
+    def on_fit_end(self, learner: Any) -> None:
         if self._epoch is None:  # else it is the end of a fit inside of an epoch
             self._files.release()
             self._checked, self._files.newest, self._ranking.inner = False, None, None
+        if not position_of(learner).nested:
+            self._signals.end()
+            self._signals.ask()
+
+    @property
+    def saves_cancelled(self) -> bool:
+        """Whether to save where the fit is cancelled."""
+        return self.save_when_cancelled or self._signals.received is not None
 
     @hookimpl(wrapper=True)
     def epoch(self, learner: Any, phase: Phase) -> Generator[None, object, object]:
@@ -222,6 +244,7 @@ class Checkpointer(Callback):
         if position_of(learner).nested:
             return (yield from self._inner_epoch(learner, phase))
         self._check(learner)
+        self._signals.listen()
         self._epoch = under_way = EpochUnderWay(learner, phase, self)
         under_way.open()
         begun = self._ranking.begin(learner, phase)
@@ -321,7 +344,7 @@ class Checkpointer(Callback):
             with torch.no_grad():
                 complete = self._files.finish(learner, place, lambda: model_digests(learner))
             at_end = length is not None and length.by_steps and self.times.by_default
-            wanted = at_end if cancel is None else self.save_when_cancelled
+            wanted = at_end if cancel is None else self.saves_cancelled
             if not complete and wanted:
                 self.save(learner, place, training)
 

@@ -71,6 +71,11 @@ class EpochUnderWay:
         """Whether it had come to its end when the fit was cancelled."""
         return self.ended or self.position.rounds > self.rounds
 
+    @property
+    def can_end_after_step(self) -> bool:
+        """Whether the step under way is one of its own, after which it can be saved and resumed."""
+        return self.depth == 1 and self.over_batches
+
     def counts_after(self) -> Any:
         """How far the fit will have come when it has ended; None outside of a fit."""
         length, rounds = self.position.length, self.position.rounds
@@ -135,7 +140,7 @@ class EpochUnderWay:
         Args:
             in_step: Whether a step was cancelled; else the epoch's scope has ended already.
         """
-        if self.saved or not self.saving.save_when_cancelled or self.position.length is None:
+        if self.saved or not self.saving.saves_cancelled or self.position.length is None:
             return
         self.saved = True
         if (in_step or self._steps) and not self.over_batches:
