@@ -233,7 +233,7 @@ def test_a_save_is_made_also_if_the_step_or_the_epoch_is_cancelled(tmp_path, err
 
 
 def test_a_signal_handler_may_ask_for_it_and_the_run_goes_on_from_there(tmp_path):
-    saving = Checkpointer(tmp_path)
+    saving = Checkpointer(tmp_path, save_on_signal=())
     before = signal.signal(signal.SIGTERM, lambda *_: saving.request_save())
     try:
         whole = toy_learner(At(LossBegin, 20, lambda: os.kill(os.getpid(), signal.SIGTERM)), saving)
