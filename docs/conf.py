@@ -44,6 +44,15 @@ def open_short_sections(app, what, name, obj, options, lines):
     lines[:] = result
 
 
+#: How the page of a distribution opens in the repository, where nothing can be included.
+OPENING = re.compile(r"\A# treadle-[\w-]+\n\nWhat it is for, with examples: \[its README\]\((\S+)\)\.\n")
+
+
+def include_readme(app, docname, source):
+    """Let the page of a distribution open with its README, where the repository has a link to it."""
+    source[0] = OPENING.sub(r"```{include} \1\n```\n", source[0])
+
+
 def link_to_pages(app, relative_docname, parent_docname, source):
     """Let the links between READMEs, which work in the repository, lead to the pages that include them."""
     source[0] = re.sub(r"\]\(\.\./treadle-([\w-]+)/README\.md", r"](\1.md", source[0])
@@ -53,4 +62,5 @@ def link_to_pages(app, relative_docname, parent_docname, source):
 def setup(app):
     """Called by Sphinx; the sections are opened before napoleon, whose priority is 500, reads them."""
     app.connect("autodoc-process-docstring", open_short_sections, priority=400)
+    app.connect("source-read", include_readme)
     app.connect("include-read", link_to_pages)

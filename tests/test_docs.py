@@ -81,5 +81,9 @@ def test_every_public_name_of_the_core_is_in_the_reference(page, module) -> None
 def test_every_plugin_has_a_reference_page_in_the_index(plugin: Path) -> None:
     name = plugin.name.removeprefix("treadle-")
     page = (ROOT / "docs" / "reference" / f"{name}.md").read_text()
+    readme = f"../../plugins/{plugin.name}/README.md"  # which stands there on the site
+    assert page.startswith(
+        f"# {plugin.name}\n\nWhat it is for, with examples: [its README]({readme}).\n\n## Reference\n"
+    )
     assert re.search(rf"^(<!-- generated: api|\.\. automodule::) treadle_{name}\b", page, re.MULTILINE)
     assert f"\nreference/{name}\n" in (ROOT / "docs" / "index.md").read_text()
