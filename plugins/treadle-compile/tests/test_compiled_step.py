@@ -414,6 +414,12 @@ def test_a_model_that_torch_cannot_trace_is_an_error_that_names_the_way_out() ->
     )
 
 
+def test_a_torch_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.compiler, "set_stance")
+    with pytest.raises(CallbackError, match=r"CompiledStep needs torch 2\.6 or newer, and this is 2\."):
+        CompiledStep()
+
+
 @pytest.mark.parametrize("callback", [Compile, CompiledStep])
 def test_an_option_that_torch_does_not_have_is_refused_with_a_guess(callback: Any) -> None:
     with pytest.raises(ArgumentTypeError, match=r"torch.compile has no option 'modee'. Did you mean .*mode"):

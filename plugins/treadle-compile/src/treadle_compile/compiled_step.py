@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from treadle import Callback, ConflictResolution, Read, TrainingPhase, Unresolvable, Write
 from treadle.authoring import by_name, unwrap, update_under_way
 from treadle.errors import ArgumentValueError, CallbackError
-from treadle.operations import needs_closure
 
-from treadle_compile.between import changes_model, changes_update, refusal, sees_gradients
+from treadle_compile.between import refusal
 from treadle_compile.compile import Compile
 from treadle_compile.options import checked_options
-from treadle_compile.unit import Known, Result, Unit, signature
+from treadle_compile.units import Units
 from treadle_compile.unless_decided import unless_decided
 
 
@@ -80,22 +78,15 @@ class CompiledStep(Callback):
     }
 
     def __init__(self, *, with_update: bool | None = None, **options: Any) -> None:
+        if not hasattr(torch.compiler, "set_stance"):
+            raise CallbackError(
+                f"CompiledStep needs torch 2.6 or newer, and this is {torch.__version__}.\n"
+                f"Fix: install a newer one; or compile the model alone, in place of the step:\n    Compile()"
+            )
         without = {"fullgraph": "a unit is one graph.", "disable": "leave out the callback instead."}
         self.options = checked_options(options, "CompiledStep", without=without)
         self.with_update = with_update
-        self._known: dict[str, Known] = {}  # by what a batch looks like
-        self._learning = ""  # what the batch of a step looks like that runs as it is written
-        self._unit: Unit | None = None
-        self._model: Any = None  # the learner's, and its optimizer, for which the unit is
-        self._optimizer: Any = None
-        self._before: dict[str, int] | None = None
-        self._changing, self._checked = True, False  # whether others may change the model; whether it was looked at
-        self._again = 0  # how often the same step had to be compiled again
-
-    def __getstate__(self) -> Any:
-        """Without what was compiled, which a copy makes anew."""
-        state, slots = cast(tuple[dict[str, Any], Any], super().__getstate__())
-        return {**state, "_unit": None, "_model": None, "_optimizer": None}, slots
+        self._units = Units(self, self.options, with_update)
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         inner = unwrap(other)
@@ -120,115 +111,18 @@ class CompiledStep(Callback):
                     f"CompiledStep and {callback.name} cannot be used together: {reason}\n"
                     f"Fix: leave one of them out of the learner's callbacks."
                 )
-        self._unit = self._before = None
-        self._known = {}
-        self._again = 0
+        self._units.reset()
 
-    # The unit.
-
-    def _unit_of(self, learner: Any) -> Unit:
-        """The unit for the learner's model, loss function and optimizer as they are."""
-        unit = self._unit
-        if (
-            unit is not None
-            and learner.model is self._model
-            and learner.optimizer is self._optimizer
-            and learner.lossfn is unit.lossfn
-        ):
-            whole, self._checked = self._changing or not self._checked, True
-            if unit.is_current(whole=whole):
-                return unit
-            self._known.clear()  # other parameters are trained
-        self._unit, self._model, self._optimizer = self._new_unit(learner), learner.model, learner.optimizer
-        return self._unit
-
-    def _new_unit(self, learner: Any, *, updates: bool = True) -> Unit:
-        others = [callback for callback in learner.callbacks if unwrap(callback) is not self]
-        between = [callback for callback in others if changes_update(callback)]
-        if self.with_update and between:
-            raise ArgumentValueError(
-                f"CompiledStep(with_update=True) is to compile the update, and {between[0].name} changes what it is "
-                f"made of before it.\nFix: leave it to the callbacks that there are:\n    CompiledStep()"
-            )
-        self._changing = any(changes_model(callback) for callback in others)
-        optimizer = optimizer_of(learner)
-        updates = updates and self.with_update is not False and not between and is_plain(optimizer)
-        wants_grads = not updates or any(sees_gradients(callback) for callback in others)
-        options = {"dynamic": False, **self.options, "fullgraph": True}
-        unit = Unit(model_of(learner), learner.lossfn, optimizer, options, updates=updates, wants_grads=wants_grads)
-        unit.refuse_unfit()
-        return unit
+    def on_epoch_begin(self, learner: Any, phase: TrainingPhase) -> None:
+        self._units.look_again()
 
     def forward(self, learner: Any, phase: TrainingPhase) -> Any:
         step = learner.step
         if "compiled" in step:
             return None  # somebody computes the outputs of the step once more
-        unit = self._unit_of(learner)
-        if self._again >= MOST:
-            step.compiled = False
-            return None
-        key = repr(signature((step.xs, step.ys, unit.module.training)))
-        known = self._known.get(key)
-        if known is None or known.trainable != unit.trainable():
-            self._learning, self._before, step.compiled = key, unit.versions(), False
-            return None
-        unit.use(known)
-        try:
-            step.compiled = result = unit.run(step.xs, step.ys) if unit.calls else self._first_run(learner, unit)
-        except RuntimeError as error:
-            if "fail_on_recompile" not in str(error):
-                raise
-            return self._as_written(learner)
-        return result.yhats
-
-    def _as_written(self, learner: Any) -> None:
-        """Run a step as it is written, since it is no longer the one that was compiled; learn from it anew."""
-        self._again += 1
-        unit = self._unit = self._new_unit(learner)
-        step = learner.step
-        self._known.clear()
-        self._learning = repr(signature((step.xs, step.ys, unit.module.training)))
-        self._before, step.compiled = unit.versions(), False
-        if self._again == MOST:
-            from loguru import logger  # needed rarely, and loaded then
-
-            logger.warning(
-                f"Something that torch compiles into the step has changed {MOST} times: a number in the model or in "
-                f"the optimizer other than the learning rate. From now on the steps run as they are written.\n"
-                f"Fix: compile the model alone, or leave the optimizer out of the unit:\n"
-                f"    CompiledStep(with_update=False)"
-            )
-
-    def _first_run(self, learner: Any, unit: Unit) -> Result:
-        """Compile the unit; without the optimizer's step, if that is what torch cannot compile."""
-        step = learner.step
-        try:
-            return unit.run(step.xs, step.ys)
-        except Exception as error:
-            if not is_of_compiler(error):
-                raise
-            if not unit.updates or self.with_update:
-                error.add_note(NOTE)
-                raise
-            failed = error
-        without = self._unit = self._new_unit(learner, updates=False)
-        assert unit.known is not None
-        without.use(unit.known)
-        try:
-            result = without.run(step.xs, step.ys)
-        except Exception as error:
-            if is_of_compiler(error):
-                error.add_note(NOTE)
-            raise
-        from loguru import logger  # needed rarely, and loaded then
-
-        logger.warning(
-            f"torch cannot compile the step of {type(unit.optimizer).__name__} ({first_line(failed)}), so CompiledStep "
-            f"compiles forward, loss and backward pass, and the optimizer steps as ever.\n"
-            f"Fix: to have it all compiled, use an optimizer such as torch.optim.AdamW; or say that this is wanted:\n"
-            f"    CompiledStep(with_update=False)"
-        )
-        return result
+        result = self._units.run(learner, step)
+        step.compiled = result or False
+        return result.yhats if result else None
 
     def loss(self, learner: Any, phase: TrainingPhase) -> Any:
         result = learner.step.compiled
@@ -247,82 +141,26 @@ class CompiledStep(Callback):
                 "    Compile()"
             )
         if result.grads:
-            result.unit.set_gradients(result)
+            result.set_gradients()
         return True
 
     def update(self, learner: Any, phase: TrainingPhase) -> bool | None:
         result = learner.step.compiled
-        if not result or not result.unit.updates:
+        if not result or result.values is None:
             return None
         if result.committed:
             raise CallbackError(
                 "A compiled step makes one update, and another one was to be made in it.\n"
                 "Fix: compile the model alone, in place of the step:\n    Compile()"
             )
-        result.unit.commit(result)
+        result.commit()
         return True
 
-    def on_epoch_begin(self, learner: Any, phase: TrainingPhase) -> None:
-        self._checked = False
-
     def on_update_end(self, learner: Any, phase: TrainingPhase) -> None:
-        if self._before is not None:
-            self._known[self._learning] = self._unit_of(learner).learn(self._before)
-            self._before = None
-
-    # In a checkpoint.
+        self._units.learn(learner)
 
     def state_dict(self) -> dict[str, Any]:
-        known = {key: {name: list(value) for name, value in one._asdict().items()} for key, one in self._known.items()}
-        return {"known": known, "again": self._again}
+        return self._units.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        known = state["known"].items()
-        self._known = {key: Known(*(tuple(one[name]) for name in Known._fields)) for key, one in known}
-        self._again = state["again"]
-
-
-def is_plain(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the step of an optimizer is one of torch's own, so that it can be compiled with what is before it."""
-    hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or global_hooks()
-    ways = any(group.get(way) for group in optimizer.param_groups for way in ("foreach", "fused", "differentiable"))
-    own = type(optimizer).__module__.startswith("torch.optim.") and "step" not in vars(optimizer)
-    return own and not hooked and not ways and not needs_closure(optimizer)
-
-
-def global_hooks() -> bool:
-    """Whether there are hooks that every optimizer calls."""
-    module = importlib.import_module("torch.optim.optimizer")  # torch.optim hides the name
-    return bool(module._global_optimizer_pre_hooks or module._global_optimizer_post_hooks)
-
-
-def model_of(learner: Any) -> torch.nn.Module:
-    """The learner's one model."""
-    (model,) = by_name(learner.model).values()
-    return model  # type: ignore[no-any-return]
-
-
-def optimizer_of(learner: Any) -> torch.optim.Optimizer:
-    """The learner's one optimizer."""
-    (optimizer,) = by_name(learner.optimizer).values()
-    return optimizer  # type: ignore[no-any-return]
-
-
-def is_of_compiler(error: Exception) -> bool:
-    """Whether an error says that torch could not compile something."""
-    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-#: How often a step may turn out to be another one than was compiled.
-MOST = 5
-
-#: For an error of the compiler.
-NOTE = """\
-CompiledStep compiles a step as one unit, and torch could not.
-Fix: let it compile what it can, and go on without the rest:
-    Compile()"""
+        self._units.load_state_dict(state)

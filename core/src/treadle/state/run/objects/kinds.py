@@ -27,6 +27,9 @@ MACHINERY = tuple(
     f"treadle.{room}" for room in ("learner", "loop", "dispatch", "ordering", "plugins", "state.views", "testing")
 )
 
+#: The compiler of torch, whose objects lead to a great many others of its own, and hold nothing of a run.
+COMPILER = ("torch._dynamo", "torch._functorch", "torch._inductor", "torch._C._dynamo")
+
 
 #: The kinds of objects that are yielded and not entered.
 ENDS = frozenset({"generator", "end"})
@@ -45,7 +48,9 @@ def kind_of(cls: type) -> str:
     root = module.partition(".")[0]
     if root == "numpy":
         return "end" if cls.__name__ == "ndarray" else "plain"
-    if module.startswith(MACHINERY) or (module == "torch.utils.data.dataloader" and "Iter" in cls.__name__):
+    if module.startswith((*MACHINERY, *COMPILER)) or (
+        module == "torch.utils.data.dataloader" and "Iter" in cls.__name__
+    ):
         return "plain"
     if issubclass(cls, (type, types.ModuleType, types.BuiltinFunctionType, property)) or cls.__module__ == "torch":
         return "plain"
