@@ -207,8 +207,8 @@ def values_of(name: str, data: Any) -> Values:
 
 def has_value(value: Any) -> bool:
     """Whether an object without attributes to look into is an order, or a file, which has a place."""
-    if isinstance(value, torch.Tensor):
-        return is_order(value) and type(value) is torch.Tensor and value.is_cpu  # others would have to be waited for
+    if isinstance(value, torch.Tensor):  # most are batches, of two dimensions or more
+        return value.ndim < 2 and is_order(value) and type(value) is torch.Tensor and value.is_cpu  # others would have to be waited for
     if isinstance(value, array) or type(value).__module__ == "numpy":
         return is_order(value)
     return isinstance(value, io.IOBase)

@@ -75,7 +75,7 @@ def walk(
         roots: Objects by name.
         largest: See `LARGEST`; None to look into everything.
         kinds: Which kinds of objects are yielded of those that are not gone into. Default: all, see `kinds.ENDS`.
-        ends: Whether one of them is yielded. Default: all are.
+        ends: Whether one of them is yielded, which plain values never are. Default: all are.
         stop: Types whose objects are not gone into. Default: none.
         classes: Whether to go into what users' classes hold. Default: yes.
         seen: Objects by their ids that are passed over; those that are reached join them. Default: none.
@@ -112,7 +112,7 @@ def walk(
         return (
             not found.isdisjoint(ENDS)
             and found <= (ENDS if kind is dict else PASSED_OVER)
-            and all(map(passed_over, inside))
+            and not any(map(ends, inside))
         )
 
     for name, root in roots.items():
@@ -162,9 +162,10 @@ def held_by_object(value: Any, largest: int | None, seen: dict[int, Any] | None)
     if isinstance(value, torch.jit.ScriptModule):  # which keeps them outside of Python
         held += ((f".{name}", part) for name, part in value.named_parameters(recurse=False))
         held += ((f".{name}", part) for name, part in value.named_buffers(recurse=False))
-    for name, part in attributes_of(value):  # of modules, of which there are many, most are plain or empty
-        kind = type(part)
-        if kind_of(kind) != "plain" and (largest is None or kind not in PASSED_OVER_EMPTY or part):
+    attributes = attributes_of(value)
+    for i, may_be_empty in not_plain(tuple([type(part) for _, part in attributes])):
+        name, part = attributes[i]
+        if largest is None or not may_be_empty or part:  # of modules, of which there are many, most are
             held.append((f".{name}", part))
     if seen is not None:
         for base in user_classes(type(value)):
@@ -172,6 +173,12 @@ def held_by_object(value: Any, largest: int | None, seen: dict[int, Any] | None)
                 seen[id(base)] = base
                 held += held_by_class(base)
     return held
+
+
+@lru_cache(maxsize=4096)
+def not_plain(types_in: tuple[type, ...]) -> tuple[tuple[int, bool], ...]:
+    """Where in a row of objects of these types are those that are not plain; with each, whether it may be empty."""
+    return tuple((i, kind in PASSED_OVER_EMPTY) for i, kind in enumerate(types_in) if kind_of(kind) != "plain")
 
 
 def items_of(container: Any, largest: int | None) -> list[tuple[Label, Any]]:
