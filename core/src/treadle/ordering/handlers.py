@@ -7,8 +7,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from treadle import phases
 from treadle.access import Write
@@ -22,8 +21,7 @@ from treadle.phases import Phase
 UNIONS = (typing.Union, types.UnionType)
 
 
-@dataclass(frozen=True)
-class Handler:
+class Handler(NamedTuple):
     """One callback's part in one hook: in which types of phase, and whether it wraps what the others do.
 
     Args:

@@ -7,9 +7,8 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from email.parser import HeaderParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import importlib_metadata
@@ -27,8 +26,7 @@ REQUIREMENT = re.compile(r"treadle(?:[-_.]+core)?\s*(?:\[[^]]*\]\s*)?\(?((?:[<>=
 COARSE = 2.0
 
 
-@dataclass(frozen=True)
-class Metadata:
+class Metadata(NamedTuple):
     """What is of interest here in the metadata of a distribution.
 
     Args:
@@ -41,8 +39,7 @@ class Metadata:
     entry_points: tuple[importlib_metadata.EntryPoint, ...]
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """The metadata in one folder of `sys.path`.
 
     Args:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from treadle.callback import Callback, unwrap
 from treadle.errors import AccessError
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(NamedTuple):
     """One callback runs before another, for a reason."""
 
     before: Callback

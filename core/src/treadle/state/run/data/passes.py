@@ -9,10 +9,9 @@ import types
 from array import array
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -30,8 +29,7 @@ Values = dict[str, Any]
 PLAIN = (bool, int, float, str)
 
 
-@dataclass(frozen=True)
-class PassStart:
+class PassStart(NamedTuple):
     """How things stood right before the first batch of a pass was asked for.
 
     Args:
@@ -208,7 +206,9 @@ def values_of(name: str, data: Any) -> Values:
 def has_value(value: Any) -> bool:
     """Whether an object without attributes to look into is an order, or a file, which has a place."""
     if isinstance(value, torch.Tensor):  # most are batches, of two dimensions or more
-        return value.ndim < 2 and is_order(value) and type(value) is torch.Tensor and value.is_cpu  # others would have to be waited for
+        return (
+            value.ndim < 2 and is_order(value) and type(value) is torch.Tensor and value.is_cpu
+        )  # others would have to be waited for
     if isinstance(value, array) or type(value).__module__ == "numpy":
         return is_order(value)
     return isinstance(value, io.IOBase)
