@@ -73,6 +73,8 @@ def test_the_defaults_declare_nothing() -> None:
     assert (callback.optional_state, callback.hyperparameters, callback.move_data) == (False, (), None)
     assert callback.weights_in_validation is None
     assert callback.wrapped is None
+    assert callback.processes is None
+    assert not callback.added_up(None, TrainingPhase())
 
 
 def test_state_for_a_callback_that_takes_none_is_refused() -> None:
@@ -151,6 +153,7 @@ def test_an_argument_that_is_not_kept_as_an_attribute_is_not_shown() -> None:
             ["w"],
             r"Odd\.weights_in_validation is \['w'\], not a mapping of names to tensors\.\nFix: .*:\n    weights_in",
         ),
+        ("processes", 2, r"Odd\.processes is 2, not an instance of Processes\.\nFix: .*:\n    processes = Processes"),
         ("wrapped", "it", r"Odd\.wrapped is 'it', not a Callback\.\nFix: .*:\n    wrapped = Printer"),
         ("adapter", "it", r"Odd\.adapter is 'it', not a Callback\.\nFix: .*:\n    adapter = Printer"),
     ],

@@ -37,6 +37,7 @@ from treadle import (
     throttle,
     toy_learner,
 )
+from treadle.authoring import Processes
 from treadle.events import Init
 
 # Conditions.
@@ -280,6 +281,7 @@ FACETS = {
     "hyperparameters": [object()],
     "move_data": print,
     "weights_in_validation": {},
+    "processes": Processes(),
 }
 
 

@@ -13,6 +13,7 @@
   keep something for each epoch that is under way: `OpenEpochs`.
 - Ask what an update is of: `update_under_way`; compute its gradients in several backward passes: `keep_gradients`;
   keep something with the gradients, from one batch of an update to the next: `state_of_update`.
+- Let a run consist of several processes: `Processes`; say what `forward` applies: `applied_as`.
 - Take a number from a device without waiting for it: `DeviceNumber`; the mean of many: `Mean`.
 - Leave the random generators as they were: `preserved_random_state`, `RandomState`; find them: `generator_paths`; leave
   a learner's own models, optimizers and callbacks: `preserved_state`; do without a loader's workers: `in_this_process`.
@@ -45,6 +46,7 @@ from treadle.callback import handling, unwrap
 from treadle.errors import did_you_mean
 from treadle.loop.data.batches import batches, length_of
 from treadle.loop.data.nested_batch import map_tensors
+from treadle.loop.data.processes import Processes, applied_as
 from treadle.loop.data.split import split_batch
 from treadle.loop.inner.open_epochs import OpenEpochs
 from treadle.loop.position import position_of
@@ -81,8 +83,10 @@ __all__ = [
     "Mean",
     "OpenEpochs",
     "Pair",
+    "Processes",
     "RandomState",
     "RunState",
+    "applied_as",
     "batch_weight",
     "batches",
     "by_name",

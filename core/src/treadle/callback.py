@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from treadle.learner import Learner
+    from treadle.loop.data.processes import Part, Processes
 
 
 class ConflictResolution:
@@ -117,6 +118,9 @@ class Measure(Protocol):
     def values(self) -> Mapping[str, float | torch.Tensor]:
         """The values of all steps by their names; a number on a device stays there."""
 
+    def added_up(self) -> Iterable[Part]:
+        """What it has added up; in a run of several processes what all have is put together before `values`."""
+
 
 class Callback:
     """Something optional in a training: it handles events, and can wrap or override operations.
@@ -165,6 +169,8 @@ class Callback:
             `EarlyStopping` does, writes to them, so they are what it keeps and no copies. None of a callback that
             replaces none.
             Default: None.
+        processes: How the processes of a run divide data and exchange what they have, of a callback that lets several
+            of them train one model; None of all others. Default: None.
         wrapped: The callback inside, of one that forwards to another. Default: None.
         adapter: The callback whose methods handle hooks in place of this one's, of one whose own methods are those of
             another library. Everything that is declared is this one's. Default: None.
@@ -201,6 +207,7 @@ class Callback:
     hyperparameters: Sequence[Any] = ()
     move_data: Callable[[Any], Any] | None = None
     weights_in_validation: Mapping[str, torch.Tensor] | None = None
+    processes: Processes | None = None
     wrapped: Callback | None = None
     adapter: Callback | None = None
 
@@ -239,6 +246,16 @@ class Callback:
             Something that changes nothing in the callback; or None, of a callback that does not measure. Default: None.
         """
         return None
+
+    def added_up(self, learner: Any, phase: Phase) -> Iterable[Part]:
+        """What it has added up, of the rows of this process, in the epoch of a phase that is about to end.
+
+        In a run of several processes what all have is put together before `EpochEnd` is dispatched, so that its
+        handlers find in every process what one process would have of all rows. An object of it has `part()` and
+        `merge(parts)`, as `treadle.authoring.Mean` has. It is asked in every process, and gives equally many
+        everywhere. Default: nothing.
+        """
+        return ()
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of this callback: tensors and plain values. Default: nothing."""

@@ -20,6 +20,7 @@ from treadle.events import Init
 from treadle.loop import loop
 from treadle.loop.data.batches import as_data, check_data
 from treadle.loop.data.nested_batch import map_tensors
+from treadle.loop.data.processes import ALONE, merge
 from treadle.loop.data.split import as_split
 from treadle.loop.evaluation.first_batches import FirstBatches
 from treadle.loop.evaluation.one_batch import refuse_one_batch
@@ -124,6 +125,7 @@ class Learner:
     models: list[nn.Module]
     optimizers: list[torch.optim.Optimizer]
     grads: Gradients
+    applied: Any
 
     def __init__(
         self,
@@ -184,6 +186,7 @@ class Learner:
         self.without_optimizer: list[nn.Parameter] | None = None
         params = parameters_of(self._model)
         vars(self).update(models=models_of(self._model), params=params, grads=Gradients(params))
+        vars(self).update(applied=self._model)  # by `forward`, where no engine is around the model
         vars(self).update(unset_buffers=frozenset(unset_buffers(self._model)))  # those that training may make
 
     @property
@@ -308,6 +311,7 @@ class Learner:
         phase = EvaluationPhase()
         measure = measure_of(self._callbacks, metrics)
         self._run_without_trace(phase, data, steps, "evaluate", lambda learner: measure.step(learner, phase))
+        merge(self.position.processes, measure.added_up())
         return {name: float(value) for name, value in measure.values().items()}
 
     def predict(self, data: Any, steps: int | None = None) -> Any:
@@ -336,6 +340,7 @@ class Learner:
         refuse_one_batch(data)
         outputs = Outputs()
         self._run_without_trace(PredictionPhase(), data, steps, "predict", outputs.step)
+        merge(self.position.processes, [outputs])
         return outputs.concatenated()
 
     def _run_without_trace(
@@ -493,6 +498,8 @@ class Learner:
         dispatcher = Dispatcher(self, callbacks)
         self._callbacks, self._modules, self.ordering, self._dispatcher = callbacks, modules, ordering, dispatcher
         self.current = dispatcher.handle(None)
+        processes = (callback.processes for callback in callbacks)
+        self.position.processes = next((found for found in processes if found is not None), ALONE)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what was compiled, which would go on calling the callbacks of the learner copied.
@@ -551,6 +558,7 @@ FIXED = {
     "observer_errors": 'pass it when the learner is made:\n    Learner(..., observer_errors="warn")',
     "progress": "make another learner, which counts from 0, or set one of its fields:\n    learner.progress.epochs = 0",
     "position": "leave it to the loop.",
+    "applied": "leave it to the loop; set the model:\n    learner.model = model",
     "loop": "leave it as it is.",
 }
 

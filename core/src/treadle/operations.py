@@ -154,7 +154,7 @@ class Forward(Operation):
 
     @staticmethod
     def run(learner: Learner, phase: Phase) -> Any:
-        model, xs = learner._model, learner.step.xs  # `learner.model` is a property, and this is every step
+        model, xs = learner.applied, learner.step.xs
         if not callable(model):
             raise ArgumentTypeError(
                 f"{phase} applies one model, and the learner has several: {', '.join(model)}.\n"

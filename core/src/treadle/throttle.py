@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from treadle.arguments import function, instance_of, real_number, shown_arguments, subclass_of, whole_number
 from treadle.callback import Callback, ConflictResolution, Measure, RunFirst, handling
@@ -15,6 +15,9 @@ from treadle.operations import known_operations
 from treadle.phases import Phase
 
 EXAMPLE = "throttle(callback, StepEnd, freq=10)"
+
+if TYPE_CHECKING:
+    from treadle.loop.data.processes import Part
 
 
 class CallbackCondition:
@@ -207,6 +210,7 @@ class ConditionalCallback(Callback):
     hyperparameters = forwarded("hyperparameters")
     move_data = forwarded("move_data")
     weights_in_validation = forwarded("weights_in_validation")
+    processes = forwarded("processes")
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         resolution = self.callback.resolve_conflict(other)
@@ -214,6 +218,9 @@ class ConditionalCallback(Callback):
 
     def measure(self, metrics: Sequence[Any]) -> Measure | None:
         return self.callback.measure(metrics)
+
+    def added_up(self, learner: Any, phase: Phase) -> Iterable[Part]:
+        return self.callback.added_up(learner, phase)
 
     def state_dict(self) -> dict[str, Any]:
         return {"callback": self.callback.state_dict(), "condition": self.condition.state_dict()}

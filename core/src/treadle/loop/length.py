@@ -54,7 +54,7 @@ class Length:
         until_trained: What the batches of such an epoch go through.
     """
 
-    until_trained: Callable[[Any, Iterator[Any]], Iterator[Any]]
+    until_trained: Callable[[Phase, Any, Iterator[Any]], Iterator[Any]]
 
     def __init__(
         self,

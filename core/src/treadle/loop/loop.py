@@ -37,13 +37,14 @@ from treadle.errors import (
 )
 from treadle.events import EpochBegin, EpochEnd, FitBegin, FitEnd, StepBegin, StepEnd
 from treadle.loop.data.batches import batches, data_for, empty_data, length_of
+from treadle.loop.data.processes import Part, merge
 from treadle.loop.length import Length
 from treadle.loop.progress import FitResult
 from treadle.loop.scope import Scope, enter, entered, keep_outer, open_fit, open_operation, open_phase, unwind
 from treadle.loop.update.run_update import complete_unfinished
 from treadle.operations import Epoch, Step
 from treadle.state.models import warn_if_untrained
-from treadle.state.propdict import PropDict
+from treadle.state.propdict import PropDict, by_unique_name
 
 if TYPE_CHECKING:
     from treadle.dispatch.dispatcher import Handle
@@ -153,13 +154,15 @@ def over_batches(learner: Learner, phase: Phase, data: Any) -> None:
             except CancelStepException as cancel:  # raised by a handler of StepBegin, as in `step`
                 handle.agreement.settle(cancel)
                 continue
-        if batch is NO_BATCH and not learner.position.skipped:
+        alone = phase.training or learner.position.processes.size == 1  # else the others may have all batches
+        if batch is NO_BATCH and not learner.position.skipped and alone:
             raise empty_data(data, str(phase))
 
 
-def until_trained(learner: Learner, length: Length, data: Any, rest: Iterator[Any]) -> Iterator[Any]:
+def until_trained(learner: Learner, length: Length, phase: Phase, data: Any, rest: Iterator[Any]) -> Iterator[Any]:
     """The batches of a pass, until a fit by steps has all its steps; before each the validation that is due."""
-    position, known, taken = learner.position, length_of(data), learner.position.skipped
+    position, taken = learner.position, learner.position.skipped
+    known = length_of(position.processes.share(learner, phase, data))
     length.by_batches = True
     while True:
         if length.is_trained(length.counts(position.rounds), learner.progress.steps):
@@ -269,6 +272,8 @@ class run_epoch:
                 learner.progress.epochs += bool(phase.training) and not learner.position.partial
             elif phase.training:
                 learner.position.updates.drop_all(learner)
+            if (processes := learner.position.processes).size > 1:
+                merge(processes, parts_of(learner, phase))
             try:
                 self._handle[EpochEnd]()
             except CancelEpochException as cancel:  # by a handler of EpochEnd: it ends anyway
@@ -285,6 +290,13 @@ class run_epoch:
             learner.position.rounds += ended and not self._nested
             if ended and self._own is not None:
                 self._own.count(phase)
+
+
+def parts_of(learner: Learner, phase: Phase) -> Iterator[Part]:
+    """What the callbacks have added up in the epoch that ends, in an order that is the same in all processes."""
+    for _, callback in sorted(by_unique_name(learner.callbacks).items()):
+        if phase.observed and not callback.main_process_only:
+            yield from callback.added_up(learner, phase)
 
 
 class run_step:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from treadle.arguments import not_a_learner
+from treadle.loop.data.processes import ALONE, Processes
 from treadle.loop.length import Length
 from treadle.loop.progress import ObserverErrors
 from treadle.loop.scope import Scope
@@ -34,6 +35,7 @@ class Position:
             back after it, or None.
         at_start: How things stood right before its first batch was asked for, or None.
         modes: The modes that the models' modules get back after it, or None.
+        processes: Those that the run consists of.
         observer_errors: What was reported of observers in the fit under way, or outside of all fits.
         passes: What is known of the passes over the data, by their names.
         updates: Which updates the gradients belong to.
@@ -55,6 +57,7 @@ class Position:
         "partial",
         "passes",
         "phases",
+        "processes",
         "resumed",
         "resumption",
         "rounds",
@@ -76,6 +79,7 @@ class Position:
         self.modes: Modes | None = None
         self.collect: Callable[[Any], object] = bool  # which does nothing
         self.observer_errors = ObserverErrors()
+        self.processes: Processes = ALONE
         self.passes: dict[str, Passes] = {}
         self.updates = Updates()
         self.resumed = False

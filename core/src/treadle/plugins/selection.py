@@ -11,6 +11,7 @@ from treadle.arguments import SHORT, function, list_of
 from treadle.callback import Callback, unwrap
 from treadle.errors import ArgumentTypeError, ArgumentValueError, CallbackError, PluginError, closest, did_you_mean
 from treadle.events import snake_case
+from treadle.loop.data.processes import Processes
 from treadle.plugins.by_name import made_by_name
 from treadle.plugins.discovery import DISABLE, installed, load, mismatches, names_of
 from treadle.plugins.metadata import CALLBACKS, PLUGINS, normal
@@ -158,13 +159,24 @@ FACETS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
         "a mapping of names to tensors",
         "weights_in_validation = {}",
     ),
+    "processes": (
+        lambda value: value is None or isinstance(value, Processes),
+        "an instance of Processes",
+        "processes = Processes()",
+    ),
     "wrapped": (lambda value: value is None or isinstance(value, Callback), "a Callback", "wrapped = Printer()"),
     "adapter": (lambda value: value is None or isinstance(value, Callback), "a Callback", "adapter = Printer()"),
 }
 
 
 #: What a callback may define beside handlers, and what these methods are called with.
-METHODS = {"resolve_conflict": ("other",), "measure": ("metrics",), "state_dict": (), "load_state_dict": ("state",)}
+METHODS = {
+    "resolve_conflict": ("other",),
+    "measure": ("metrics",),
+    "added_up": ("learner", "phase"),
+    "state_dict": (),
+    "load_state_dict": ("state",),
+}
 
 
 def default_callbacks(listed: list[Callback]) -> list[Callback]:

@@ -216,6 +216,10 @@ class Checkpointer(Callback):
         if self._signals.received is not None and self._epoch is not None and self._epoch.can_end_after_step:
             self._signals.ask()
 
+    def added_up(self, learner: Any, phase: Phase) -> list[EpochLoss]:
+        loss = self.losses.innermost(learner, phase)
+        return [] if loss is None else [loss]
+
     def on_epoch_end(self) -> None:
         under_way = self._epoch
         if under_way is not None and under_way.depth:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -54,6 +55,14 @@ class EpochLoss:
             raise DataError(self._refused)
         mean = self._mean.compute()
         return None if mean is None else float(mean)
+
+    def part(self) -> dict[str, Any]:
+        """What other processes need of it."""
+        return self._mean.part()
+
+    def merge(self, parts: Sequence[dict[str, Any]]) -> None:
+        """Become the mean loss of the rows of all processes."""
+        self._mean.merge(parts)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: tensors and plain values."""

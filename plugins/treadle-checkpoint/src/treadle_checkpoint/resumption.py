@@ -140,7 +140,8 @@ class SavedRun:
                 str(place.data), data, place.batches, state, first=place.first, length=length
             )
         else:
-            batches = fast_forward(data, place.batches, place.digest, str(place.data))
+            share = position.processes.share(learner, phase, data)
+            batches = fast_forward(share, place.batches, place.digest, str(place.data))
         position.skipped, learner.progress.step = place.batches, place.steps
         with checked(self.where):
             self.state.random_state(learner, "now", without=self.without).put_back()

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
-from treadle import Callback, ConflictResolution, Unresolvable, Write
-from treadle.authoring import by_name, handlers, unwrap
-from treadle.errors import ArgumentValueError
+from torch.nn.parallel import DistributedDataParallel
+from treadle import AbstractTrainingPhase, Callback, ConflictResolution, Phase, Read, Unresolvable, Write, hookimpl
+from treadle.authoring import Processes, applied_as, handlers, instance_of, unwrap
 from treadle.operations import Forward
 
-from treadle_distributed.first_unless_decided import first_unless_decided
-from treadle_distributed.group import ProcessGroupError, join_group
+from treadle_distributed.engine.equal import broadcast_buffers, make_equal, reduce_gradients
+from treadle_distributed.engine.first_unless_decided import first_unless_decided
+from treadle_distributed.engine.model import model_of
+from treadle_distributed.engine.options import checked_options, of_buffers
+from treadle_distributed.group import join_group
+from treadle_distributed.processes import GroupProcesses
 
 
 class DDP(Callback):
     """Train one model with many processes, by `torch.nn.parallel.DistributedDataParallel`.
 
-    `torchrun` in front of the script is all else that it takes. In a single process it does nothing.
+    `torchrun` in front of the script is all else that it takes. Each process gets its share of the batches, whose size
+    is that of one process, and all make the same updates: by the mean of the gradients of all processes. What an epoch
+    measures is what one process would measure on all rows. In a single process it does nothing.
 
     Args:
         timeout: How long a process waits for the others, in seconds or as a `timedelta`. It counts where the group is
             made here; one that the script has made has its own. Default: torch's own, 30 minutes for CPUs and 10 for
             NCCL.
+        broadcast_buffers: Whether every process has the buffers of the main one, such as the statistics of BatchNorm,
+            in each step and in validation. Default: yes.
+        find_unused_parameters: Whether a batch may leave parameters without a gradient. Default: no; torch then
+            refuses it.
+        **options: Others of `DistributedDataParallel`, such as `gradient_as_bucket_view`, `static_graph` and
+            `bucket_cap_mb`.
 
-    Writes: `model`: its parameters and buffers are made equal to those of the main process.
+    Reads: `optimizer`, `step.accumulating`.
+    Writes: `model`, which is made equal to that of the main process; `step.grads`.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: if an argument cannot be used; if the learner has several models, or one
-            without parameters.
+            without parameters, or an optimizer of parameters that are not the model's.
+        DataError: when an epoch begins, if its data cannot be divided, or differ from process to process.
         ProcessGroupError: if the processes cannot work together.
 
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.parallel.DistributedDataParallel.html
@@ -39,13 +54,44 @@ class DDP(Callback):
         FitResult(epochs=1, steps=16, cancelled=None)
     """
 
-    state_access = {"model": Write}
+    state_access = {"model": Write, "optimizer": Read, "step.grads": Write, "step.accumulating": Read}
     run_after = ("to_device", "to_gpu", "compile")  # which move the model, or change how it runs
     optional_state = True
 
-    def __init__(self, *, timeout: float | timedelta | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        timeout: float | timedelta | None = None,
+        broadcast_buffers: bool = True,
+        find_unused_parameters: bool = False,
+        **options: Any,
+    ) -> None:
         self.timeout = timeout
+        self.broadcast_buffers = instance_of(
+            broadcast_buffers, "DDP(broadcast_buffers)", bool, "DDP(broadcast_buffers=False)"
+        )
+        self.find_unused_parameters = instance_of(
+            find_unused_parameters, "DDP(find_unused_parameters)", bool, "DDP(find_unused_parameters=True)"
+        )
+        self.options = checked_options(options)
         self.group = join_group(timeout)
+        self.processes: Processes | None = None
+        if self.group.size > 1:
+            self.processes = GroupProcesses(self.group, self._before_epoch)
+        self._engine: DistributedDataParallel | None = None
+        self._trained: tuple[Any, ...] = ()  # the model and which of its parameters the engine is for
+        self._armed = False  # whether the next backward pass reduces the gradients
+        self._reduced = False  # whether the last one did
+
+    def __getstate__(self) -> Any:
+        """Without the engine, which a copy makes anew."""
+        state, slots = cast(tuple[dict[str, Any], Any], super().__getstate__())
+        return {**state, "_engine": None, "_trained": (), "processes": None}, slots
+
+    def __setstate__(self, state: Any) -> None:
+        vars(self).update(state[0])
+        if self.group.size > 1:
+            self.processes = GroupProcesses(self.group, self._before_epoch)
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         if isinstance(unwrap(other), DDP):
@@ -59,21 +105,67 @@ class DDP(Callback):
         return first_unless_decided(self, other)
 
     def on_init(self, learner: Any) -> None:
-        models = by_name(learner.model)
-        if len(models) != 1:
-            raise ArgumentValueError(
-                f"{self.name} trains one model with many processes, and the learner has {len(models)}: "
-                f"{', '.join(models)}.\nFix: put them into one module:\n"
-                f"    Learner(torch.nn.ModuleDict(models), ...)"
-            )
-        (model,) = models.values()
-        if not any(True for _ in model.parameters()):
-            raise ArgumentValueError(
-                f"{self.name} shares the gradients of a model's parameters, and {type(model).__name__} has none.\n"
-                f"Fix: leave {self.name} out of the learner's callbacks."
-            )
-        if self.group.size > 1:
-            raise ProcessGroupError(
-                f"{self.name} does not train with {self.group.size} processes yet.\n"
-                f"Fix: start the script without torchrun."
-            )
+        model = model_of(learner, self.name)
+        self._engine, self._trained = None, ()
+        if isinstance(self.processes, GroupProcesses):
+            self.processes.seed = make_equal(model, self.processes, self.name)
+
+    def on_fit_begin(self, learner: Any) -> None:
+        self._engine, self._trained = None, ()  # an error may have left it in the middle of a step
+        if isinstance(self.processes, GroupProcesses):
+            make_equal(model_of(learner, self.name), self.processes, self.name)
+
+    def _before_epoch(self, learner: Any, phase: Phase) -> None:
+        if phase.training is not True and self.broadcast_buffers:
+            broadcast_buffers(learner.model)
+
+    def on_epoch_end(self, learner: Any, phase: AbstractTrainingPhase) -> None:
+        if self.processes is not None and self.broadcast_buffers:
+            broadcast_buffers(learner.model)
+
+    # The step.
+
+    @hookimpl(wrapper=True)
+    def forward(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
+        engine = None if self.processes is None else self._engine_for(learner.model)
+        if engine is None:
+            return (yield)
+        step = learner.step
+        self._armed = not ("accumulating" in step and step.accumulating)
+        engine.require_backward_grad_sync = self._armed  # which it looks at in its forward pass
+        with applied_as(learner, engine):
+            return (yield)
+
+    def _engine_for(self, model: Any) -> DistributedDataParallel | None:
+        """The engine around the model, for those of its parameters that are trained now; None if none is."""
+        trained = (model, *[parameter.requires_grad for parameter in model.parameters()])
+        if trained != self._trained:
+            self._engine, self._trained = None, trained  # the hooks of the last one go with it
+            if any(trained[1:]):
+                options = of_buffers(self.broadcast_buffers) | self.options
+                self._engine = DistributedDataParallel(
+                    model, find_unused_parameters=self.find_unused_parameters, **options
+                )
+        return self._engine
+
+    @hookimpl(wrapper=True)
+    def backward(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
+        armed, self._armed, self._reduced = self._armed, False, False
+        result = yield
+        self._reduced = armed
+        return result
+
+    @hookimpl(wrapper=True)
+    def finalize_gradients(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
+        if self.processes is not None and not self._reduced:
+            # The last batch of an epoch was to accumulate, or a phase has applied the model by itself.
+            reduce_gradients(learner.model, self.group.size)
+            self._reduced = True
+        return (yield)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seed": self.processes.seed} if isinstance(self.processes, GroupProcesses) else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if isinstance(self.processes, GroupProcesses) and "seed" in state:
+            self.processes.seed = state["seed"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -106,8 +106,44 @@ class AbstractMetric(ABC):
         """Take over what `state_dict` returned."""
         set_attributes(self, state)
 
+    def part(self) -> Any:
+        """What other processes of a run need of it, before `epoch_value`. Default: its `state_dict`."""
+        return self.state_dict()
+
+    def merge(self, parts: Sequence[Any]) -> None:
+        """Become what one process would have measured of the rows of all: `parts` are theirs, by their ranks.
+
+        Raises:
+            MetricError: by default, since nobody knows how.
+        """
+        raise not_mergeable(self.name, f"{type(self).__name__} does not define `merge`", MERGE)
+
+    def check_mergeable(self) -> None:
+        """Refuse a metric of which nobody knows how several processes put it together.
+
+        Raises:
+            MetricError: naming it.
+        """
+        if type(self).merge is AbstractMetric.merge:
+            self.merge(())
+
     def __repr__(self) -> str:
         return f"<{self.name}>"
+
+
+#: How a metric of one's own is put together.
+MERGE = (
+    "define it, of what the `state_dict` of each process has:\n"
+    '    def merge(self, parts): self.hits = sum(part["hits"] for part in parts)'
+)
+
+
+def not_mergeable(name: str, why: str, fix: str) -> MetricError:
+    """The error for a metric that several processes cannot put together."""
+    return MetricError(
+        f"The metric {name!r} is measured by several processes, each on its own rows, and {why}, so nobody knows the "
+        f"value of all.\nFix: {fix}"
+    )
 
 
 def numbers(value: Any, owner: str) -> Value:

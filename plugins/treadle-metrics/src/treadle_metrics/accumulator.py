@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from treadle.authoring import has_state
 
-from treadle_metrics.abstract_metric import Value, attributes, copied, numbers, set_attributes
+from treadle_metrics.abstract_metric import Value, attributes, copied, not_mergeable, numbers, set_attributes
 
 
 def is_accumulator(value: Any) -> bool:
@@ -69,6 +70,35 @@ class Accumulator:
             self.target = self.target.to(value.device)
             self._located = located(self.target)
 
+    def part(self) -> dict[str, Any]:
+        """What other processes need of it."""
+        return self.state_dict()
+
+    def merge(self, parts: Sequence[dict[str, Any]]) -> None:
+        """Take over what the objects of all processes have seen."""
+        filled = [part["target"] for part in parts if part["filled"]]
+        self._filled = bool(filled)
+        if not filled:
+            return
+        modules = torchmetrics_in(self.target)
+        if not modules:
+            self.target.merge(filled)
+            return
+        for name, module in modules.items():
+            merge_torchmetric(module, [part[name] for part in filled])
+
+    def check_mergeable(self) -> None:
+        """Refuse an object that several processes cannot put together."""
+        known = has_state(self.target) and callable(getattr(self.target, "merge", None))
+        if not known and not torchmetrics_in(self.target):
+            kind = type(self.target).__name__
+            raise not_mergeable(
+                self.owner,
+                f"{kind} is not torchmetrics' and has no `merge`",
+                f"define {kind}.merge(parts), "
+                "state_dict and load_state_dict, where `parts` are what `state_dict` gave in each process.",
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """The running state of the object: torchmetrics' states, its `state_dict`, or its attributes."""
         state: Any
@@ -102,6 +132,23 @@ def torchmetrics_in(target: Any) -> dict[str, Any]:
     """The object and its submodules that are torchmetrics', whose states are in no `state_dict` by default."""
     modules = target.named_modules() if isinstance(target, torch.nn.Module) else ()
     return {name: module for name, module in modules if hasattr(module, "_update_count")}
+
+
+def merge_torchmetric(module: Any, states: Sequence[dict[str, Any]]) -> None:
+    """Give an object of torchmetrics what those of all processes have seen, by the reductions that it declares."""
+    for name, reduction in module._reductions.items():
+        values = [state[name] for state in states]
+        merged: Any
+        if isinstance(values[0], torch.Tensor):
+            merged = torch.stack(values)
+        else:
+            merged = [item for value in values for item in value]
+        if reduction is not None and len(merged):
+            merged = reduction(merged)
+        setattr(module, name, [merged] if isinstance(values[0], list) and isinstance(merged, torch.Tensor) else merged)
+    module._update_count, module._computed = sum(state["_update_count"] for state in states), None
+    module.sync_on_compute = module._to_sync = False  # it has been put together
+    module.to(module.device)  # the states came by the CPU
 
 
 def located(target: Any) -> Any:

@@ -31,6 +31,12 @@ class Evaluation:
             if isinstance(phase, metric.phase) or isinstance(ValidationPhase(), metric.phase):
                 metric.step(learner, phase)
 
+    def added_up(self) -> list[AbstractMetric]:
+        """What several processes put together."""
+        for metric in self.metrics:
+            metric.check_mergeable()
+        return self.metrics
+
     def values(self) -> dict[str, Any]:
         """The values of all steps by the names of their columns."""
         values: dict[str, Any] = {}

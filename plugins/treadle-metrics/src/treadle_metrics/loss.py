@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -84,6 +84,12 @@ class Loss(AbstractMetric):
 
     def epoch_value(self) -> float | torch.Tensor | None:
         return self._statistic.compute()
+
+    def part(self) -> dict[str, Any]:
+        return self._statistic.part()
+
+    def merge(self, parts: Sequence[dict[str, Any]]) -> None:
+        self._statistic.merge(parts)
 
     def state_dict(self) -> dict[str, Any]:
         return self._statistic.state_dict()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -176,6 +176,17 @@ class Metric(AbstractMetric):
     def _parts(self) -> dict[str, Accumulator | ByColumn]:
         parts = {"accumulator": self._accumulator, "statistic": self._statistic}
         return {name: part for name, part in parts.items() if part is not None}
+
+    def part(self) -> dict[str, Any]:
+        return {name: part.part() for name, part in self._parts().items()}
+
+    def merge(self, parts: Sequence[dict[str, Any]]) -> None:
+        for name, part in self._parts().items():
+            part.merge([theirs[name] for theirs in parts])
+
+    def check_mergeable(self) -> None:
+        for part in self._parts().values():
+            part.check_mergeable()
 
     def state_dict(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._parts().items()}

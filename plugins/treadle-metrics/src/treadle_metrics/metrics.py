@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -94,6 +94,9 @@ class Metrics(Callback):
         self._phase = None
 
     def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
+        if position_of(learner).processes.size > 1:
+            for metric in self.metrics:
+                metric.check_mergeable()
         measurement = self._next(learner)
         measurement.begin(phase_key(phase))
         self._epochs.begin(learner, phase, measurement)
@@ -125,6 +128,16 @@ class Metrics(Callback):
             series.push(iteration, value)
         for step in self._also:
             step(learner, phase)
+
+    def added_up(self, learner: Any, phase: Phase) -> Iterator[AbstractMetric]:
+        """The metrics of the epoch and, where training since the last validation is recorded then, those of it."""
+        measurement = self._epochs.innermost(learner, phase)
+        yield from (metric for _, metric in (measurement or self._measurements[0]).active(phase))
+        fit = position_of(learner).own
+        if fit is not None and phase.training is False:
+            for training in fit.training:
+                if (since := self._since.get(phase_key(training))) is not None:
+                    yield from (metric for _, metric in since.active(training))
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
         measurement = self._epochs.end(learner, phase) or self._measurements[0]

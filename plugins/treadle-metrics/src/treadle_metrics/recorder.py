@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,7 +38,12 @@ class History:
         """The numbers by name."""
         return asdict(self)
 
-    state_dict = to_dict
+    state_dict = part = to_dict
+
+    def merge(self, parts: Sequence[dict[str, int]]) -> None:
+        """Count as the process that had the most steps; in validation they may differ by one for each epoch."""
+        self.steps = max(part["steps"] for part in parts)
+        self.steps_epoch = max(part["steps_epoch"] for part in parts)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.epochs, self.steps, self.steps_epoch = state["epochs"], state["steps"], state["steps_epoch"]
@@ -83,6 +89,9 @@ class Recorder(Callback):
         history = self._history
         history.steps += 1
         history.steps_epoch += 1
+
+    def added_up(self, learner: Any, phase: Phase) -> list[History]:
+        return [learner.cbstate.history.of(phase)]
 
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
         history = learner.cbstate.history.of(phase)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,6 +54,16 @@ class Smooth:
         """The smoothed value, on the values' device; None if there is no value."""
         return self._moment / (1 - self.beta**self._count) if self._count else None
 
+    def part(self) -> dict[str, Any]:
+        """What other processes need of it."""
+        return self.state_dict()
+
+    def merge(self, parts: Sequence[dict[str, Any]]) -> None:
+        """Become the smoothed mean of what several processes have taken, step by step."""
+        taken = [part for part in parts if part["count"]]
+        self._count = max((part["count"] for part in taken), default=0)
+        self._moment = sum(part["moment"] for part in taken) / max(len(taken), 1)
+
     def state_dict(self) -> dict[str, Any]:
         return {"count": self._count, "moment": self._moment}
 
@@ -99,6 +110,26 @@ class ByColumn:
             return self.single.compute()
         values: dict[str, Any] = {name: column.compute() for name, column in self.columns.items()}
         return {name: value for name, value in values.items() if value is not None}
+
+    def part(self) -> dict[str, Any]:
+        """What other processes need of it."""
+        columns = {name: column.part() for name, column in self.columns.items()}
+        return {"single": self.single.part(), "columns": columns}
+
+    def merge(self, parts: Sequence[dict[str, Any]]) -> None:
+        """Become the statistic of what several processes have taken."""
+        names = dict.fromkeys(name for part in parts for name in part["columns"])
+        for name in names:
+            if name not in self.columns:
+                self.columns[name] = copy.deepcopy(self.single)
+            self.columns[name].merge([part["columns"][name] for part in parts if name in part["columns"]])
+        self.columns = {name: self.columns[name] for name in names}
+        self.single.merge([part["single"] for part in parts])
+
+    def check_mergeable(self) -> None:
+        """Refuse a statistic that several processes cannot put together."""
+        if not isinstance(self.single, Mean):
+            self.single.check_mergeable()
 
     def state_dict(self) -> dict[str, Any]:
         columns = {name: column.state_dict() for name, column in self.columns.items()}

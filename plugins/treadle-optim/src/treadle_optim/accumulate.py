@@ -24,6 +24,7 @@ from treadle.authoring import (
     DeviceNumber,
     batch_weight,
     handlers,
+    position_of,
     real_number,
     state_of_update,
     update_under_way,
@@ -161,7 +162,10 @@ class Accumulate(Callback):
             if total != self.n:
                 for gradient in gradients(learner):
                     gradient.mul_(self.n / total)
-        elif total:
+            return result
+        processes = position_of(learner).processes
+        total = sum(processes.gather(total)) / processes.size  # of the rows of all; their gradients are the mean
+        if total:
             for gradient in gradients(learner):
                 gradient.div_(total)
         else:

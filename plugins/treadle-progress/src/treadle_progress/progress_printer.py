@@ -190,8 +190,8 @@ class Bar(tqdm):  # type: ignore[type-arg]
 
 def total_of(learner: Any, phase: Phase, data: Any) -> int | None:
     """How many steps an epoch has, if it is known: as many as its data, or as are left of a fit by steps."""
-    position, total = position_of(learner), length_of(data)
-    fit = position.own
+    position = position_of(learner)
+    total, fit = length_of(position.processes.share(learner, phase, data)), position.own
     if fit is None or fit.steps is None or not phase.training or position.resumption is not None:
         return total
     left: int = fit.began + fit.steps - learner.progress.steps

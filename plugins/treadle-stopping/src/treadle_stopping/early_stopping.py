@@ -253,6 +253,10 @@ class EarlyStopping(Callback):
         if self._losses is not None:
             self._losses.record(learner.step)
 
+    def added_up(self, learner: Any, phase: Phase) -> list[StepLosses]:
+        losses = self._watch.epochs.innermost(learner, phase)
+        return [] if losses is None else [losses]
+
     def on_epoch_end(self, learner: Any, phase: Phase) -> None:
         self._phase, watch = None, self._watch
         losses = watch.epochs.end(learner, phase)

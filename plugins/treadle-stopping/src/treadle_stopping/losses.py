@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -63,6 +63,20 @@ class StepLosses:
         """The mean of all losses, by their weights, or None if there is none."""
         mean = self._mean.compute()
         return None if mean is None else float(mean)
+
+    def part(self) -> dict[str, Any]:
+        """What other processes need of it."""
+        return {"mean": self._mean.part(), "fed": list(self._series.values), "missing": self.missing}
+
+    def merge(self, parts: Sequence[dict[str, Any]]) -> None:
+        """Become the losses of the rows of all processes: of a step that all of them had, the mean."""
+        self._mean.merge([part["mean"] for part in parts])
+        self.missing = any(part["missing"] for part in parts)
+        series = Series()
+        for i in range(max(len(part["fed"]) for part in parts)):
+            losses = [part["fed"][i] for part in parts if i < len(part["fed"])]
+            series.push(i + 1, sum(losses) / len(losses))
+        self._series = series
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: tensors and plain values."""

@@ -47,22 +47,23 @@ def batches(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
     for tap in learner.position.taps.values():
         iterator = tap(iterator)
     if learner.position.own is not None and phase.training:
-        iterator = learner.position.own.until_trained(data, iterator)
+        iterator = learner.position.own.until_trained(phase, data, iterator)
     return learner.handle(phase).agreement.together(iterator)
 
 
 def first_to_come(learner: Learner, phase: Phase, data: Any) -> Iterator[Any]:
     """An iterator over all batches, or over those that are left."""
     position = learner.position
+    share = position.processes.share(learner, phase, data)
     if position.resumption is not None:
         position.resumed = True
         rest = position.resumption.rest(phase, data)
         if rest is not None:
-            return rest
+            return position.processes.begin(share, rest)
     position.at_start, iterator = position.passes_over(learner.data, phase, data).begin(
-        RandomState(sources_of(learner))
+        RandomState(sources_of(learner)), share
     )
-    return iterator
+    return position.processes.begin(share, iterator)
 
 
 def length_of(data: Any) -> int | None:

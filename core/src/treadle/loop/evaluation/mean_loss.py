@@ -20,6 +20,9 @@ class MeanLoss:
         loss = step.loss
         self._mean.update(loss.item() if loss.is_cpu else loss.detach(), self._rows(step))
 
+    def added_up(self) -> list[Mean]:
+        return [self._mean]
+
     def values(self) -> dict[str, Any]:
         """The mean, if there was a step."""
         mean = self._mean.compute()

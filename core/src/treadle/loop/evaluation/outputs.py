@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -53,6 +53,20 @@ class Outputs:
             if len(self._waiting) == ON_THE_WAY * len(tensors):
                 self._finish_one()
             self._waiting.append((place, started_copy(tensor.detach())))
+
+    def part(self) -> tuple[Any, list[list[torch.Tensor]], int]:
+        """What this process has, of every so many batches one."""
+        while self._waiting:
+            self._finish_one()
+        return self._layout, self._parts, self._batches
+
+    def merge(self, parts: Sequence[tuple[Any, list[list[torch.Tensor]], int]]) -> None:
+        """Take the outputs of all processes, which have taken turns with the batches."""
+        self._layout, self._parts, self._batches = None, [], 0
+        for i in range(max(batches for _, _, batches in parts)):
+            for layout, outputs, batches in parts:
+                if i < batches:
+                    self.add(unflattened(layout, iter([output[i] for output in outputs])))
 
     def concatenated(self) -> Any:
         """All outputs; a tensor without axes, such as a loss, gives one value for each batch.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,13 @@ NO_FRACTION = 1.5 * 2**52
 FLOAT32 = 2**-23
 
 SINGLE = struct.Struct("f")
+
+
+MIXED = (
+    "Some batches of the epoch have rows and others have none, so they cannot be weighed by rows.\n"
+    "Fix: weigh all of them alike, or by a function of the step's state:\n"
+    "    Metrics(Loss(weight=None), Metric(fn, weight=None))"
+)
 
 
 class Mean:
@@ -69,11 +77,7 @@ class Mean:
         if weight is None or self._unweighed:
             self._unweighed += weight is None
             if self._unweighed != self._count + 1:
-                raise DataError(
-                    "Some batches of the epoch have rows and others have none, so they cannot be weighed by rows.\n"
-                    "Fix: weigh all of them alike, or by a function of the step's state:\n"
-                    "    Metrics(Loss(weight=None), Metric(fn, weight=None))"
-                )
+                raise DataError(MIXED)
             weight = 1
         self._count += 1
         if type(value) is float and type(weight) is int and weight:  # nearly always; the rest is slower
@@ -107,6 +111,33 @@ class Mean:
         if isinstance(self._weight, torch.Tensor) or self._weight:
             return self._total / self._weight
         return math.nan
+
+    def part(self) -> dict[str, Any]:
+        """What other processes need of it, whose means are put together with it."""
+        self._add_up()
+        return self.state_dict()
+
+    def merge(self, parts: Sequence[dict[str, Any]]) -> None:
+        """Become the mean of the values of several processes.
+
+        Raises:
+            DataError: if some values have a weight and others have none.
+
+        Example:
+            >>> here, there = Mean(), Mean()
+            >>> here.update(1.0)
+            >>> there.update(4.0, weight=2)
+            >>> here.merge([here.part(), there.part()])
+            >>> here.compute()
+            3.0
+        """
+        self._waiting = []
+        self._count, self._unweighed = (sum(part[name] for part in parts) for name in ("count", "unweighed"))
+        self._total, self._weight = (sum(part[name] for part in parts) for name in ("total", "weight"))
+        invalid = [part["invalid"] for part in parts if part["invalid"] is not None]
+        self._invalid = torch.stack(invalid).any() if invalid else None
+        if self._unweighed not in (0, self._count):
+            raise DataError(MIXED)
 
     def _wait(self, value: float | torch.Tensor, weight: float | torch.Tensor) -> None:
         """Keep a value, or a weight, that is on an accelerator until it is added up."""

@@ -64,11 +64,12 @@ class Passes:
         self._random: RandomState | None = None
         self._repeatable = False
 
-    def begin(self, random: RandomState) -> tuple[PassStart, Iterator[Any]]:
+    def begin(self, random: RandomState, share: Any = None) -> tuple[PassStart, Iterator[Any]]:
         """How a pass begins, and its batches.
 
         Args:
             random: The state of the random generators.
+            share: What this process goes over, of a run of several. Default: all of the data.
         """
         known = self._before or {}
         is_first = self._after is None
@@ -76,7 +77,7 @@ class Passes:
         self.moving |= {path for path, value in values.items() if known.get(path, value) != value}
         moving = {path: values[path] for path in self.moving if path in values}
         start = PassStart(random, at_start(self.data), moving)
-        iterator = iter(self.data)
+        iterator = iter(self.data if share is None else share)
         if not is_first:
             return start, iterator
         self._before, self._random = values, random

@@ -1,0 +1,1 @@
+"""How processes divide the batches of an epoch."""

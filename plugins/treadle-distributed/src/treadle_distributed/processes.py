@@ -1,0 +1,107 @@
+"""`GroupProcesses`: a run of several processes, each with its share of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader
+from treadle import Phase, PredictionPhase
+from treadle.authoring import Processes, map_tensors
+from treadle.errors import DataError
+
+from treadle_distributed.data.shares import Share, distributed_sampler, share_of
+from treadle_distributed.group import Group, ProcessGroupError
+
+#: What is exchanged here begins with it, so that nothing else is taken for it.
+MARK = "treadle-distributed"
+
+
+class GroupProcesses(Processes):
+    """The processes of a process group.
+
+    All exchange is in the methods of this class and in torch's own engine, in the thread of the loop.
+
+    Args:
+        group: The group.
+        before_epoch: Called with the learner and the phase when an epoch begins, in every process.
+    """
+
+    def __init__(self, group: Group, before_epoch: Callable[[Any, Phase], object]) -> None:
+        self.rank, self.size, self.seed = group.rank, group.size, 0
+        self._before_epoch = before_epoch
+        self._by_data: WeakKeyDictionary[Any, dict[bool, tuple[Any, Share | None]]] = WeakKeyDictionary()
+        self._under_way: tuple[Any, Phase, Share | None] | None = None
+
+    def share(self, learner: Any, phase: Phase, data: Any) -> Any:
+        """This process's share of some data; the same object for the same data."""
+        training, name = bool(phase.training), f"data.{phase.data_name or 'data'}"
+        if not phase.observed:
+            name = f"the data of {type(phase).__name__}"
+        sampler = distributed_sampler(data) if isinstance(data, DataLoader) else None
+        if sampler is not None and isinstance(phase, PredictionPhase):
+            raise DataError(
+                f"{type(sampler).__name__} divides the data, and `predict` gives all rows in their order.\n"
+                f"Fix: leave the sampler out: the batches are divided anyway."
+            )
+        mine, share = self._shared(data, training, name)
+        epoch = learner.progress.epoch
+        if share is not None:
+            share.seed = self.seed + epoch
+        elif sampler is not None and hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(epoch)
+        self._under_way = learner, phase, share
+        return mine
+
+    def _shared(self, data: Any, training: bool, name: str) -> tuple[Any, Share | None]:
+        def made() -> tuple[Any, Share | None]:
+            return share_of(data, self.rank, self.size, training=training, name=name)
+
+        try:
+            known = self._by_data.setdefault(data, {})
+        except TypeError:  # a list, which is divided anew each time
+            return made()
+        if training not in known:
+            known[training] = made()
+        return known[training]
+
+    def begin(self, data: Any, batches: Iterator[Any]) -> Iterator[Any]:
+        """Take the first batch, and see whether all processes divide the same data."""
+        assert self._under_way is not None
+        learner, phase, share = self._under_way
+        self._before_epoch(learner, phase)
+        try:
+            first = list(islice(batches, 1))
+        except BaseException as error:
+            self.gather(("failed", f"{type(error).__name__}: {error}"))
+            raise
+        digests = self.gather(("begun", "" if share is None else share.digest))
+        for rank, (what, text) in enumerate(digests):
+            if what == "failed":
+                raise ProcessGroupError(
+                    f"Process {rank} could not load the first batch of {phase}: {text}\nFix: see its own error."
+                )
+        if len(set(digests)) > 1:
+            raise DataError(
+                f"The processes do not see the same data in {phase}, so that some rows would be left out and others "
+                f"repeated: each must be given all of them, in one order, and takes its share.\n"
+                f"Fix: let the script make the same data in every process, the generators that they hold with the "
+                f"same seed, and leave the division to the callback."
+            )
+        return chain(first, batches)
+
+    def gather(self, value: Any) -> list[Any]:
+        """What all processes pass here; tensors come back on the CPU."""
+        gathered: list[Any] = [None] * self.size
+        dist.all_gather_object(gathered, (MARK, map_tensors(torch.Tensor.cpu, value)))
+        for rank, theirs in enumerate(gathered):
+            if not (isinstance(theirs, tuple) and theirs[:1] == (MARK,)):
+                raise ProcessGroupError(
+                    f"Process {rank} is at another place than process {self.rank}, and sent {theirs!r:.200}.\n"
+                    f"Fix: look for its own error, or for what the script does on some of the processes alone."
+                )
+        return [value for _, value in gathered]
