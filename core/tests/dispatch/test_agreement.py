@@ -17,6 +17,7 @@ from treadle import (
     CancelStepException,
     CancelUpdateException,
     FitException,
+    Phase,
     TrainingPhase,
     ValidationPhase,
     Write,
@@ -59,7 +60,7 @@ class Together(Callback):
         self.rank, self.exchange = rank, exchange
         self.points: list[str] = []
 
-    def agree(self, learner, phase, point, request):
+    def agree(self, learner, phase: Phase | None, point: str, request: BaseException | None):
         progress = learner.progress
         place = (point, phase, progress.epoch, progress.steps, progress.updates)
         seen = self.exchange.agree(self.rank, place, request)

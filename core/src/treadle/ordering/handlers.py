@@ -83,7 +83,8 @@ def handlers(callback: Callback, hooks: Mapping[str, type[Hook]] | None = None) 
         method, hook = getattr(callback, name), hooks[name]
         check_self(callback, hook)
         options = getattr(method, f"{PROJECT}_impl", None) or {}
-        phases, in_step = handler_phases(callback, method), issubclass(hook, Operation) and hook not in (Epoch, Step)
+        phases = handler_phases(callback, method) if hook.phased else (Phase,)  # `agree` passes None as well
+        in_step = issubclass(hook, Operation) and hook not in (Epoch, Step)
         if computes is None and Phase in phases and not in_step:
             computes = computes_something(declaring)
         found[name] = Handler(hook, phases, bool(options.get("wrapper")), in_step or computes is not False)

@@ -1,0 +1,1 @@
+"""How the processes of a run end alike, whatever is raised on one of them."""
