@@ -11,11 +11,12 @@ from treadle import AbstractTrainingPhase, Callback, ConflictResolution, Phase, 
 from treadle.authoring import Processes, applied_as, handlers, instance_of, unwrap
 from treadle.operations import Forward
 
+from treadle_distributed.agreement.agreement import Agreement
 from treadle_distributed.engine.equal import broadcast_buffers, make_equal, reduce_gradients
 from treadle_distributed.engine.first_unless_decided import first_unless_decided
 from treadle_distributed.engine.model import model_of
 from treadle_distributed.engine.options import checked_options, of_buffers
-from treadle_distributed.group import join_group
+from treadle_distributed.group import checked_timeout, join_group
 from treadle_distributed.processes import GroupProcesses
 
 
@@ -76,8 +77,11 @@ class DDP(Callback):
         self.options = checked_options(options)
         self.group = join_group(timeout)
         self.processes: Processes | None = None
+        self._agreement = Agreement(checked_timeout(timeout))
         if self.group.size > 1:
             self.processes = GroupProcesses(self.group, self._before_epoch)
+        else:
+            self.agree = None  # type: ignore[assignment, method-assign]  # there is nobody to agree with
         self._engine: DistributedDataParallel | None = None
         self._trained: tuple[Any, ...] = ()  # the model and which of its parameters the engine is for
         self._armed = False  # whether the next backward pass reduces the gradients
@@ -103,6 +107,11 @@ class DDP(Callback):
                 f"Use Compile() in place of CompiledStep()."
             )
         return first_unless_decided(self, other)
+
+    def agree(
+        self, learner: Any, phase: Phase | None, point: str, request: BaseException | None
+    ) -> BaseException | bool:
+        return self._agreement.agree(learner, phase, point, request)
 
     def on_init(self, learner: Any) -> None:
         model = model_of(learner, self.name)
