@@ -40,8 +40,9 @@ from treadle_checkpoint.epoch_loss import EpochLoss
 from treadle_checkpoint.epoch_under_way import EpochUnderWay
 from treadle_checkpoint.errors import FolderInUseError
 from treadle_checkpoint.late_state import KnownState
-from treadle_checkpoint.model_file import model_digests
+from treadle_checkpoint.model_file import model_digests, refuse_sharded
 from treadle_checkpoint.place import Place
+from treadle_checkpoint.processes import Processes
 from treadle_checkpoint.ranking import Ranking, value_of
 from treadle_checkpoint.run_folder import RunFolder
 from treadle_checkpoint.save_times import SaveTimes
@@ -236,10 +237,9 @@ class Checkpointer(Callback):
             self._signals.end()
             self._signals.ask()
 
-    @property
     def saves_cancelled(self) -> bool:
         """Whether to save where the fit is cancelled."""
-        return self.save_when_cancelled or self._signals.received is not None
+        return Processes().any(self.save_when_cancelled or self._signals.received is not None)
 
     @hookimpl(wrapper=True)
     def epoch(self, learner: Any, phase: Phase) -> Generator[None, object, object]:
@@ -342,20 +342,27 @@ class Checkpointer(Callback):
         due = under_way.ended and self._due_after(learner, phase) and not in_vain
         counts, steps = under_way.counts_after(), learner.progress.steps
         is_over = length is not None and length.next_phase(counts, steps) is None
-        if due or self.times.requested or self.times.requested_in_epoch or under_way.due():
+        if Processes().any(due or self.times.requested or self.times.requested_in_epoch or under_way.due()):
             self.save(learner, place, training)
         elif cancel is not None or is_over:
             with torch.no_grad():
                 complete = self._files.finish(learner, place, lambda: model_digests(learner))
             at_end = length is not None and length.by_steps and self.times.by_default
-            wanted = at_end if cancel is None else self.saves_cancelled
+            wanted = at_end or Processes().size > 1 if cancel is None else self.saves_cancelled()
             if not complete and wanted:
                 self.save(learner, place, training)
 
     def _check(self, learner: Any) -> None:
         """Before training: whether the run can be saved and resumed, and whether the folder is free."""
+        Processes().together(lambda: self._check_alone(learner))
+        self._files.claim()
+        self._checked = position_of(learner).length is not None
+
+    def _check_alone(self, learner: Any) -> None:
+        """The same, as far as one process knows it."""
         self._ranking.check_known(learner)
         if not self._checked:
+            refuse_sharded(learner.model)
             if self.whole_run:
                 try:
                     refuse_unsaveable_run(learner)
@@ -372,8 +379,6 @@ class Checkpointer(Callback):
                         f"Two Checkpointers save to {self.folder}.\nFix: give each a folder of its own."
                     )
             self.times.start_clock()
-        self._files.claim()
-        self._checked = position_of(learner).length is not None
 
     def save(self, learner: Any, place: Place, training: tuple[Phase, float | None] | None = None) -> None:
         """Save, at this place; for who asks for a save there is `request_save`.

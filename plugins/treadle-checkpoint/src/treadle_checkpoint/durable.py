@@ -49,16 +49,27 @@ def whole_file(target: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A folder to write files into, which becomes `target` at the end; that must not be there yet."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path = hidden(target)
-    path.mkdir()
+    path = begin_folder(target)
     try:
         yield path
-        flush_all(path, *path.iterdir())
-        rename(path, target)
+        finish_folder(path, target)
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise
+
+
+def begin_folder(target: Path) -> Path:
+    """A new folder beside the target, to write files into."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = hidden(target)
+    path.mkdir()
+    return path
+
+
+def finish_folder(path: Path, target: Path) -> None:
+    """Let a folder with all its files become the target."""
+    flush_all(path, *path.iterdir())
+    rename(path, target)
     flush_folder(target.parent)
 
 

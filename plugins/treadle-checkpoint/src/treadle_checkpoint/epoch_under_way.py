@@ -13,6 +13,7 @@ from treadle.authoring import phase_key, position_of
 from treadle_checkpoint.batch_digest import batch_digest
 from treadle_checkpoint.loader_place import LoaderPlace
 from treadle_checkpoint.place import Place, between_epochs
+from treadle_checkpoint.processes import Processes
 from treadle_checkpoint.ranking import values_of
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class EpochUnderWay:
     def _watched(self, iterator: Iterator[Any]) -> Iterator[Any]:
         """The batches, and between them the saves."""
         self.over_batches, self._start = True, (self.position.at_start, self.position.skipped)
-        saving, times = self.saving, self.saving.times
+        saving, times, processes = self.saving, self.saving.times, Processes()
         times.start_count(self._count())
         self._loader = loader = self._loader_place()
         self.iterator = iterator
@@ -111,7 +112,7 @@ class EpochUnderWay:
             yield batch
             self._steps = self.learner.progress.step
             loader.look()
-            if times.requested or self.due():
+            if processes.any(times.requested or self.due()):
                 loader.refuse()
                 if self.phase.training:
                     saving.loss = saving.losses.values()[0].value
@@ -140,7 +141,7 @@ class EpochUnderWay:
         Args:
             in_step: Whether a step was cancelled; else the epoch's scope has ended already.
         """
-        if self.saved or not self.saving.saves_cancelled or self.position.length is None:
+        if self.saved or self.position.length is None or not self.saving.saves_cancelled():
             return
         self.saved = True
         if (in_step or self._steps) and not self.over_batches:

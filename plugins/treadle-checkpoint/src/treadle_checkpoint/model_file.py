@@ -17,7 +17,7 @@ from treadle.authoring import (
     models_by_name,
     unflatten,
 )
-from treadle.errors import ArgumentValueError, DamagedCheckpointError
+from treadle.errors import ArgumentValueError, DamagedCheckpointError, NotSaveableError
 
 from treadle_checkpoint.durable import whole_file
 from treadle_checkpoint.errors import NoCheckpointError, NonFiniteWeightsError
@@ -176,12 +176,30 @@ def read_model_state(path: Path, expected: str | None = None) -> dict[str, Any]:
         ) from error
 
 
-def refuse_non_finite(model: Any) -> None:
-    """Refuse to save models whose weights are not finite.
+def refuse_sharded(model: Any) -> None:
+    """Refuse models of which each process has only a part.
 
     Raises:
-        NonFiniteWeightsError: if they are not.
+        NotSaveableError: naming the first such parameter.
     """
+    for prefix, module in models_by_name(model).items():
+        for name, parameter in module.named_parameters():
+            if hasattr(parameter, "full_tensor"):
+                raise NotSaveableError(
+                    f"A checkpoint cannot hold {f'{prefix}.{name}' if prefix else name} yet: it is sharded over "
+                    f"processes.\nFix: train with DDP(), which keeps it whole on each; or save it by "
+                    f"torch.distributed.checkpoint"
+                )
+
+
+def refuse_non_finite(model: Any) -> None:
+    """Refuse to save models whose weights are not finite, or not whole.
+
+    Raises:
+        NonFiniteWeightsError: if they are not finite.
+        NotSaveableError: if they are sharded over processes.
+    """
+    refuse_sharded(model)
     if (name := non_finite(model)) is not None:
         raise NonFiniteWeightsError(
             f"{name} is NaN or infinite, so the model is not saved.\nFix: go back to an earlier checkpoint; "

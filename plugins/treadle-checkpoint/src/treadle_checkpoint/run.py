@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from treadle import Learner
-from treadle.authoring import capture_run, file_path, instance_of, list_of, position_of, refuse_unresumable
+from treadle.authoring import RunState, capture_run, file_path, instance_of, list_of, position_of, refuse_unresumable
 from treadle.errors import ArgumentTypeError, CheckpointError
 
 from treadle_checkpoint.errors import FolderInUseError
 from treadle_checkpoint.model_file import refuse_non_finite, replaced_in_validation
-from treadle_checkpoint.place import between_epochs
+from treadle_checkpoint.place import Place, between_epochs
+from treadle_checkpoint.processes import Processes
 from treadle_checkpoint.resumption import SavedRun, checked
 from treadle_checkpoint.run_files import read_newest, write
 
@@ -22,7 +23,8 @@ from treadle_checkpoint.run_files import read_newest, write
 def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
     """Save a whole run, so that it can be resumed from there.
 
-    To be called outside of epochs, for example after `fit`. During a fit a `Checkpointer` saves.
+    To be called outside of epochs, for example after `fit`. During a fit a `Checkpointer` saves. In a run of several
+    processes all of them call it, with the same path, and so they do with `resume`.
 
     Saved are the model, the optimizer, the state of the loss function, the callbacks' own states, `cbstate`, all
     counters, the random generators, and where in its fit the run stands. What your script makes again is not saved:
@@ -59,12 +61,19 @@ def save_run(learner: Learner, path: str | os.PathLike[str]) -> None:
     )
     instance_of(learner, "learner", Learner, "save_run(learner, 'runs/digits')")
     path = file_path(path, "path", "save_run(learner, 'runs/digits')")
-    if path.exists() or path.is_symlink():
-        raise FolderInUseError(f"There is something at {path} already.\nFix: choose another name; nothing is replaced.")
-    refuse_non_finite(learner.model)
-    refuse_unresumable(learner.data)
-    progress, position = learner.progress, learner.position
-    state, place = capture_run(learner, copy=False), between_epochs(position)
+    processes = Processes()
+
+    def check() -> tuple[RunState, Place]:
+        if processes.main and (path.exists() or path.is_symlink()):
+            raise FolderInUseError(
+                f"There is something at {path} already.\nFix: choose another name; nothing is replaced."
+            )
+        refuse_non_finite(learner.model)
+        refuse_unresumable(learner.data)
+        return capture_run(learner, copy=False), between_epochs(learner.position)
+
+    progress = learner.progress
+    state, place = processes.together(check)
     try:
         about = {"epoch": progress.epoch, "steps": progress.steps}
         write(path, state, place, lambda weights: about, replaced_in_validation(learner))
@@ -128,6 +137,11 @@ def resume(
     without = list_of(without, "without", str, "without=['Counter']")
     instance_of(fall_back, "fall_back", bool, "resume(learner, 'runs/digits', fall_back=True)")
     path = file_path(path, "path", "resume(learner, 'runs/digits')")
+    return Processes().together(lambda: take_over(learner, path, fall_back=fall_back, without=without))
+
+
+def take_over(learner: Learner, path: Path, *, fall_back: bool, without: Collection[str]) -> Path:
+    """Take over a run on this process; see `resume`."""
     state, place, path = read_newest(path, fall_back=fall_back)
     saved = SavedRun(learner, state, place, str(path), without)
     with checked(str(path)):

@@ -22,6 +22,7 @@ from treadle_checkpoint.late_state import KnownState
 from treadle_checkpoint.manifest import content_digest, read_manifest, replace_manifest
 from treadle_checkpoint.model_file import MODEL, TRAINED, non_finite, replaced_in_validation
 from treadle_checkpoint.place import Place
+from treadle_checkpoint.processes import Processes
 from treadle_checkpoint.run_files import finish, write
 from treadle_checkpoint.score import Score
 
@@ -54,17 +55,23 @@ class RunFolder:
 
     def claim(self) -> None:
         """Make sure before training that no other run uses the folder, and clear up after a run that was killed."""
-        self.lock.acquire()
-        try:
-            self.refuse_others()
-        except BaseException:
-            self.lock.release()
-            raise
-        clear_remainders(self.path)
+        processes = Processes()
+
+        def claim() -> str:
+            self.lock.acquire()
+            try:
+                self.refuse_others()
+            except BaseException:
+                self.lock.release()
+                raise
+            clear_remainders(self.path)
+            return self.run
+
+        self.run = processes.of_main(claim)
 
     def release(self) -> None:
         """Let others use the folder; a fit that had nothing to do clears up after one that was killed as well."""
-        if not self.lock.held and self.path.is_dir():
+        if not self.lock.held and self.path.is_dir() and Processes().main:
             with suppress(CheckpointError):  # who uses it clears up
                 self.lock.acquire()
                 clear_remainders(self.path)
@@ -91,8 +98,9 @@ class RunFolder:
             loss: The training loss, for the name.
             score: What the checkpoint is compared with others by, if its weights have this digest.
         """
-        replaced = replaced_in_validation(learner)
-        if (name := non_finite(learner.model, replaced)) is not None:
+        processes, replaced = Processes(), replaced_in_validation(learner)
+        found = processes.gather(non_finite(learner.model, replaced))
+        if (name := next((name for name in found if name is not None), None)) is not None:
             logger.warning(
                 f"No checkpoint was saved: {name} is NaN or infinite. The ones before it stay.\n"
                 f"Fix: look for the batch or the learning rate that causes it; training on does not make it finite. "
@@ -100,20 +108,19 @@ class RunFolder:
                 f"    resume(learner, {str(self.path)!r})"
             )
             return
-        self.refuse_others()
         progress = learner.progress
-        number = max((number for number, _ in numbered(self.path)), default=0) + 1
         loss = loss if loss is not None and isfinite(loss) else None
-        path = self.path / name_of(number, progress.epoch, progress.steps, loss)
+
+        def next_name() -> str:
+            self.refuse_others()
+            number = max((number for number, _ in numbered(self.path)), default=0) + 1
+            return name_of(number, progress.epoch, progress.steps, loss)
+
+        path = self.path / processes.of_main(next_name)
         before, self.newest = self.newest, path.name  # part of the state
         counts = {"run": self.run, "epoch": progress.epoch, "steps": progress.steps, "loss": loss}
         try:
-            if self.whole_run:
-                state = capture_run(learner, copy=False)
-                if self.known is not None:
-                    self.known.refuse_late(learner, state)
-            else:
-                state = RunState(model_state(learner.model, copy=False), {}, {})
+            state = processes.together(lambda: self.capture(learner))
             about = lambda weights: {**counts, "score": score(weights).as_dict()}  # noqa: E731
             write(path, state, place, about, replaced, whole_run=self.whole_run)
         except BaseException as error:
@@ -123,8 +130,19 @@ class RunFolder:
             raise
         self.prune()
 
+    def capture(self, learner: Any) -> RunState:
+        """What is to be saved of a learner."""
+        if not self.whole_run:
+            return RunState(model_state(learner.model, copy=False), {}, {})
+        state = capture_run(learner, copy=False)
+        if self.known is not None:
+            self.known.refuse_late(learner, state)
+        return state
+
     def rank(self, weights: str, score: Score) -> None:
         """Give a score to the checkpoints of this run with these weights that have none yet."""
+        if not Processes().main:
+            return
         for one in readable(self.path)[0]:
             if one.run == self.run and one.score.value is None:
                 manifest = read_manifest(one.path)
@@ -139,9 +157,9 @@ class RunFolder:
             weights: Returns the digests of the weights; not called for nothing, since it reads them all.
 
         Returns:
-            Whether it has.
+            Whether it has; never in a run of several processes, of which no part is added to later.
         """
-        one = self.last()
+        one = self.last() if Processes().size == 1 else None
         if one is None or one.steps != learner.progress.steps:
             return False
         manifest = read_manifest(one.path)
@@ -159,5 +177,5 @@ class RunFolder:
 
     def prune(self) -> None:
         """Remove all but the k best, the newest, and those that may still be ranked: with the weights of the newest."""
-        if self.keep_top_k is not None:
+        if self.keep_top_k is not None and Processes().main:
             prune(self.path, self.keep_top_k)
