@@ -199,9 +199,11 @@ def main() -> None:
         rows.append((name, f"{ratio:.3f} x by hand", "1.03"))
     from treadle_compile import CompiledStep
 
-    compiled = {"by hand": loops.by_hand(), "compiled": loops.with_default_callbacks(CompiledStep())}
-    ratio = ratios(compiled, rounds=rounds)["compiled"]
-    rows.append(("CompiledStep, default callbacks", f"{ratio:.3f} x by hand", "0.45"))
+    cpp = {"cpp_wrapper": True}
+    steps = {"CompiledStep": CompiledStep(), "CompiledStep, cpp_wrapper": CompiledStep(options=cpp)}
+    compiled = {name: loops.with_default_callbacks(step) for name, step in steps.items()}
+    for name, ratio in list(ratios({"by hand": loops.by_hand(), **compiled}, rounds=rounds).items())[1:]:
+        rows.append((f"{name}, default callbacks", f"{ratio:.3f} x by hand", "0.45"))
     ratio = ratios({"by hand": loops.by_hand(), "train": loops.with_train()}, rounds=rounds)["train"]
     rows.append(("treadle-flux: train", f"{ratio:.3f} x by hand", ""))
     loaders = of_loaders(rounds)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from treadle import (
     AbstractTrainingPhase,
     BackwardEnd,
@@ -534,6 +535,55 @@ def test_a_number_that_changes_in_each_step_is_warned_about_and_the_steps_run_as
     assert learner.step.compiled is False
     (warning,) = warnings
     assert warning.startswith("Something that torch compiles into the step has changed 5 times")
+
+
+def test_hooks_of_all_optimizers_that_are_registered_in_the_middle_of_a_fit_are_called() -> None:
+    calls: list[int] = []
+
+    class Listen(Callback):
+        def on_step_end(self, learner: Any, phase: TrainingPhase) -> None:
+            if learner.progress.steps == 3:
+                handles.append(register_optimizer_step_post_hook(lambda *passed: calls.append(1)))
+
+    handles: list[Any] = []
+    data, first = batches((8,) * 4), network()
+    second = copy.deepcopy(first)
+    try:
+        trained(first, lambda params: torch.optim.SGD(params, lr=0.1), Listen(), data=data)
+    finally:
+        handles[0].remove()
+    by_hand(second, torch.optim.SGD(second.parameters(), lr=0.1), data)
+    assert difference(first, second) < 1e-6
+    assert len(calls) == 5
+
+
+def test_what_a_step_that_was_cancelled_would_have_shown_is_not_learned_from_another_one() -> None:
+    class Skip(Callback):
+        def on_update_begin(self, learner: Any) -> None:
+            if learner.progress.steps == 2:
+                raise CancelUpdateException
+
+    data, first = batches((8, 8, 4, 8, 4, 4)), network()
+    second = copy.deepcopy(first)
+    trained(first, lambda params: torch.optim.SGD(params, lr=0.1), Skip(), data=data)
+    optimizer = torch.optim.SGD(second.parameters(), lr=0.1)
+    by_hand(second, optimizer, data[:2] + data[3:], 1)
+    by_hand(second, optimizer, data, 1)
+    assert difference(first, second) < 1e-6
+
+
+def test_a_model_that_keeps_a_tensor_of_its_forward_pass_is_refused() -> None:
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.seen = nn.Linear(4, 2), None
+
+        def forward(self, xs: torch.Tensor) -> Any:
+            self.seen = self.layer(xs)
+            return self.seen
+
+    with pytest.raises(CallbackError, match=r"keeps a tensor as `model\.seen`, which a compiled step cannot give out"):
+        trained(Keeping(), torch.optim.SGD, data=batches())
 
 
 def test_a_parameter_that_the_unit_does_not_find_is_refused() -> None:

@@ -146,7 +146,10 @@ class CompiledStep(Callback):
 
     def update(self, learner: Any, phase: TrainingPhase) -> bool | None:
         result = learner.step.compiled
-        if not result or result.values is None:
+        if not result:
+            self._units.learn(learner)
+            return None
+        if result.values is None:
             return None
         if result.committed:
             raise CallbackError(
@@ -155,9 +158,6 @@ class CompiledStep(Callback):
             )
         result.commit()
         return True
-
-    def on_update_end(self, learner: Any, phase: TrainingPhase) -> None:
-        self._units.learn(learner)
 
     def state_dict(self) -> dict[str, Any]:
         return self._units.state_dict()

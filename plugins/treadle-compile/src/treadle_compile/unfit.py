@@ -6,7 +6,7 @@ import importlib
 
 import torch
 from torch import nn
-from treadle.errors import ArgumentValueError
+from treadle.errors import ArgumentValueError, CallbackError
 from treadle.operations import needs_closure
 
 
@@ -47,15 +47,33 @@ def has_hooks(parameter: nn.Parameter) -> bool:
     return bool(parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None))
 
 
+def refuse_kept_outputs(module: nn.Module) -> None:
+    """Refuse a model that keeps a tensor of its forward pass, of which outside of the unit nothing can be read."""
+    is_wrapped = getattr(torch._C._functorch, "is_functorch_wrapped_tensor", lambda value: False)
+    for path, part in module.named_modules():
+        for name, value in vars(part).items():
+            if isinstance(value, torch.Tensor) and is_wrapped(value):
+                raise CallbackError(
+                    f"The forward pass keeps a tensor as `{path}.{name}`, which a compiled step cannot give out.\n"
+                    f"Fix: let the model return it, or make it a buffer; or compile the model alone:\n    Compile()"
+                )
+
+
 def is_plain(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the step of an optimizer is one of torch's own, so that it can be compiled with what is before it."""
     ways = any(group.get(way) for group in optimizer.param_groups for way in ("foreach", "fused", "differentiable"))
-    own = type(optimizer).__module__.startswith("torch.optim.") and "step" not in vars(optimizer)
-    return own and not is_hooked(optimizer) and not ways and not needs_closure(optimizer)
+    own = type(optimizer).__module__.startswith("torch.optim.")
+    return own and not is_heard(optimizer) and not ways and not needs_closure(optimizer)
 
 
-def is_hooked(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether somebody is called before or after a step of an optimizer, or of every one."""
-    module = importlib.import_module("torch.optim.optimizer")  # torch.optim hides the name
+def is_heard(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether somebody is called when an optimizer steps: by hooks of its own or of all, or in place of its `step`."""
     hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
-    return any(hooks) or bool(module._global_optimizer_pre_hooks or module._global_optimizer_post_hooks)
+    return any(hooks) or any(OF_ALL) or "step" in vars(optimizer)
+
+
+#: The hooks that every optimizer calls; torch.optim hides the name of the module.
+OF_ALL = tuple(
+    getattr(importlib.import_module("torch.optim.optimizer"), f"_global_optimizer_{when}_hooks")
+    for when in ("pre", "post")
+)

@@ -10,7 +10,8 @@ from treadle.authoring import by_name, unwrap
 from treadle.errors import ArgumentValueError
 
 from treadle_compile.between import changes_model, changes_update, sees_gradients
-from treadle_compile.unfit import is_plain, refuse_unfit
+from treadle_compile.unfit import is_heard, is_plain, refuse_kept_outputs, refuse_unfit
+from treadle_compile.unit.cuda_graphs import with_cuda_graphs
 from treadle_compile.unit.known import Known, learn, trainable, versions
 from treadle_compile.unit.result import Result
 from treadle_compile.unit.signature import signature
@@ -64,7 +65,11 @@ class Units:
             return None
         unit.use(known)
         try:
-            return unit.run(xs, ys) if unit.calls else self._first_run(learner, unit, xs, ys)
+            if unit.calls:
+                return unit.run(xs, ys)
+            result = self._first_run(learner, unit, xs, ys)
+            refuse_kept_outputs(unit.module)
+            return result
         except RuntimeError as error:
             if "fail_on_recompile" not in str(error):
                 raise
@@ -72,7 +77,7 @@ class Units:
         return None
 
     def learn(self, learner: Any) -> None:
-        """Take what a step that ran as it is written has shown, if this was one."""
+        """Take what a step that ran as it is written has shown: its gradients are there."""
         if self._before is not None:
             self._known[self._learning] = learn(self.unit_of(learner).module, self._before)
             self._before = None
@@ -87,9 +92,9 @@ class Units:
             and learner.lossfn is unit.lossfn
         ):
             whole, self._checked = self._changing or not self._checked, True
-            if unit.is_current(whole=whole):
+            if unit.is_current(whole=whole) and not (unit.updates and is_heard(unit.optimizer)):
                 return unit
-            self._known.clear()  # other parameters are trained
+            self._known.clear()  # other parameters are trained, or somebody listens to the optimizer now
         self._unit, self._model, self._optimizer = self._new_unit(learner), learner.model, learner.optimizer
         return self._unit
 
@@ -106,6 +111,8 @@ class Units:
         updates = updates and self.with_update is not False and not between and is_plain(optimizer)
         wants_grads = not updates or any(sees_gradients(callback) for callback in others)
         options = {"dynamic": False, **self.options, "fullgraph": True}
+        if any(parameter.is_cuda for parameter in model.parameters()):
+            options = with_cuda_graphs(options)
         unit = Unit(model, learner.lossfn, optimizer, options, updates=updates, wants_grads=wants_grads)
         refuse_unfit(unit.module, optimizer, wants_grads=wants_grads)
         return unit

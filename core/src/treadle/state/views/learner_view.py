@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import keyword
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -110,7 +110,7 @@ class View:
         raise self._refusal("reads", name, Read)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self._permission_for(name) is not Write:
+        if self._declared.get(name) is not Write and self._permission_for(name) is not Write:
             raise self._refusal("writes", name, Write)
         set_part(self._target(), name, value)
 
@@ -145,9 +145,11 @@ class View:
         delattr(self, str(name))
 
     def __contains__(self, name: str) -> bool:
-        if name not in self._branches and self._permission_for(name) is None:
+        if name not in self._declared and name not in self._branches and self._permission_for(name) is None:
             raise self._refusal("asks for", name, Read)
         target = self._target()
+        if type(target) is PropDict:  # as the state of a step is
+            return name in vars(target)
         return name in target if isinstance(target, Mapping) else hasattr(target, name)
 
     def __iter__(self) -> Iterator[str]:
@@ -262,6 +264,8 @@ def view_class(
                 namespace[name] = property(reader(full, leaves[name]))
         else:
             branches[name] = view_class(tuple(sorted(paths.items())), full, permission)  # type: ignore[arg-type]
+    if is_name(path):  # which needs no way through parts
+        namespace["_target"] = target_of(path)
     slots = [*filter(is_name, branches), *([] if path else ["progress"])]
     namespace |= {"_path": path, "_permission": permission, "_declared": leaves, "_branches": branches}
     return type(f"View_{path.replace('.', '_') or 'learner'}", (View,), {**namespace, "__slots__": tuple(slots)})
@@ -285,6 +289,16 @@ def reader(path: str, permission: type[Permission]) -> Any:
     return read
 
 
+def target_of(path: str) -> Callable[[View], Any]:
+    """A method of a view that gets what the view stands for: a field of the learner."""
+    get = attrgetter(f"_learner.{path}")
+
+    def target(view: View) -> Any:
+        return get(view)
+
+    return target
+
+
 def get_part(owner: Any, name: str) -> Any:
     """An attribute of an object, or an item of a mapping that has no attributes for its items."""
     if isinstance(owner, Mapping) and not isinstance(owner, (PropDict, ReadOnly)):
@@ -294,7 +308,7 @@ def get_part(owner: Any, name: str) -> Any:
 
 def set_part(owner: Any, name: str, value: Any) -> None:
     """Set an attribute of an object, or an item of a mapping."""
-    if isinstance(owner, (MutableMapping, Gradients)):
+    if type(owner) is not PropDict and isinstance(owner, (MutableMapping, Gradients)):
         owner[name] = value
     else:
         setattr(owner, name, value)

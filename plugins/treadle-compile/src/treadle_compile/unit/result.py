@@ -48,9 +48,7 @@ class Result:
         trained, optimizer = self.trained, self.optimizer
         old: list[torch.Tensor] = list(trained)
         new: list[torch.Tensor] = list(self.values)
-        for parameter, values in zip(trained, self.states, strict=True):
-            if not values:
-                continue
+        for parameter, values in zip(trained, self.states, strict=True) if any(self.states) else ():
             state = optimizer.state[parameter]
             for name, value in values.items():
                 kept = state.get(name)

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from treadle.authoring import map_tensors
 
 from treadle_compile.unit.conditions import with_fewer_conditions
+from treadle_compile.unit.cuda_graphs import records
 from treadle_compile.unit.direct import Direct, direct
 from treadle_compile.unit.function import ModelAndLoss, step_function
 from treadle_compile.unit.known import Known
@@ -46,6 +48,7 @@ class Unit:
         self.model, self.lossfn, self.optimizer = model, lossfn, optimizer
         self.updates, self.wants_grads = updates, wants_grads
         self.module, self.options = ModelAndLoss(model, lossfn), options
+        self._recorded = records(options)
         self.known: Known | None = None
         self.calls = 0
         self.trained: list[nn.Parameter] = []
@@ -105,6 +108,8 @@ class Unit:
         if not self._direct:
             return None
         arguments = *self._arguments(), xs, ys
+        if self._recorded:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             for i, run in enumerate(self._direct):
                 if run.fits(*arguments):
@@ -121,6 +126,8 @@ class Unit:
         """
         assert self.known is not None
         arguments = *self._arguments(), xs, ys
+        if self._recorded:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         key = self.known, signature((xs, ys, self._states, self.module.training))
         run = self._compiled.get(key)
         with torch.no_grad(), torch.compiler.set_stance("default" if run is None else "fail_on_recompile"):
@@ -139,6 +146,9 @@ class Unit:
             return self._result(values)
 
     def _result(self, values: Sequence[Any]) -> Result:
+        if self._recorded:  # the next step is computed in the same memory, and callbacks may keep these
+            loss, yhats, buffers, grads, *new = values
+            values = loss.clone(), map_tensors(torch.clone, yhats), buffers, [grad.clone() for grad in grads], *new
         result = Result(self.trained, self.optimizer, *values)
         if self._buffers:
             torch._foreach_copy_(self._buffers, result.buffers)
