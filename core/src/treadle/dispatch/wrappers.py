@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -45,6 +46,8 @@ def overridden(
 ) -> Callable[..., Any]:
     """A function that does an operation by the first override that does not return None, or else as the core does."""
     count = len(hook.arguments[2:])
+    if len(overrides) == 1 and not count and len(follow) == 1:
+        return overridden_once(overrides[0], core, follow[0])
 
     def run_overrides(*passed: Any) -> Any:
         if len(passed) != count:
@@ -64,6 +67,24 @@ def overridden(
         return result
 
     return run_overrides
+
+
+def overridden_once(call: Call, core: Callable[..., Any], check: Callable[[Any], None]) -> Callable[..., Any]:
+    """`overridden` for one override of an operation without arguments, as `accumulate` has it in every step."""
+    override = functools.partial(call.function, *call.args)
+
+    def run_override() -> Any:
+        try:
+            result = override()
+        except BaseException as error:
+            call.annotate(error)
+            raise
+        if result is None:
+            result = core()
+        check(result)
+        return result
+
+    return run_override
 
 
 def in_one_ring(

@@ -118,8 +118,7 @@ class Accumulate(Callback):
         )
 
     def accumulate(self, learner: Any, phase: AbstractTrainingPhase) -> bool:
-        accumulated: int = learner.progress.accumulated
-        return accumulated + 1 < self.n
+        return learner.progress.accumulated + 1 < self.n  # type: ignore[no-any-return]
 
     @hookimpl(wrapper=True)
     def backward(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:

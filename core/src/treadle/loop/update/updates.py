@@ -108,13 +108,18 @@ class Updates:
 
     def keep(self, learner: Learner, target: Target) -> None:
         """Keep the gradients of a step that accumulates."""
+        if self.unfinished or self.kept:
+            self.refuse_overlaps(target)
+        self.kept += (target,)
+        self.unfinished[target] = Unfinished(learner.progress.accumulated, self.states)
+
+    def refuse_overlaps(self, target: Target) -> None:
+        """Refuse to keep gradients beside others of the same parameters."""
         for other in self.unfinished:
             if target.overlaps(other):
                 self.refuse_mixed(target, other)
         if target in self.kept and not self.undecided:
             self.refuse_mixed(target, target)
-        self.kept += (target,)
-        self.unfinished[target] = Unfinished(learner.progress.accumulated, self.states)
 
     def refuse_mixed(self, target: Target, other: Target) -> NoReturn:
         """Refuse to accumulate two sums in the same gradients."""
