@@ -235,7 +235,14 @@ def refused(scale: int) -> dict[str, Any]:
         "no rows": message(lambda: learner_of(4, training=words).fit(1)),
         "a metric": message(lambda: unmerged.fit(1)),
         "a lossfn": message(
-            lambda: Learner(net(), None, optimizer=foreign, callbacks=[DDP()], use_default_callbacks=False)
+            lambda: Learner(
+                net(),
+                torch.nn.functional.cross_entropy,
+                data=(loader(4),),
+                optimizer=foreign,
+                callbacks=[DDP()],
+                use_default_callbacks=False,
+            ).fit(1)
         ),
         "rows twice": message(lambda: learner_of(4).evaluate(half)),
         "no order": message(lambda: learner_of(4).predict(half)),
@@ -255,6 +262,7 @@ RUNS: dict[str, Callable[[int], dict[str, Any]]] = {
     "ema": combined(lambda: EMA(0.9)),
     "sam": combined(lambda: SAM(0.05)),
     "accumulate_sam": combined(lambda: SAM(0.05), lambda: Accumulate(2)),
+    "unfinished": combined(lambda: SAM(0.05), lambda: Accumulate(4), lambda: ClipGradients(norm=0.1)),
     "bf16": lambda scale: run_of_floats(scale, MixedPrecision("bf16")),
     "fp16": lambda scale: run_of_floats(scale, MixedPrecision("fp16"), Accumulate(4)),
     "epochs_of_iterables": lambda scale: iterables(scale),

@@ -273,6 +273,7 @@ class run_epoch:
             elif phase.training:
                 learner.position.updates.drop_all(learner)
             if (processes := learner.position.processes).size > 1:
+                processes.end(learner, phase)
                 merge(processes, parts_of(learner, phase))
             try:
                 self._handle[EpochEnd]()

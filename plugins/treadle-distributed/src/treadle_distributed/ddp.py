@@ -13,9 +13,9 @@ from treadle.operations import Forward
 
 from treadle_distributed.agreement.agreement import Agreement
 from treadle_distributed.engine.equal import broadcast_buffers, make_equal, reduce_gradients
-from treadle_distributed.engine.first_unless_decided import first_unless_decided
-from treadle_distributed.engine.model import model_of
+from treadle_distributed.engine.model import check_optimizers, model_of
 from treadle_distributed.engine.options import checked_options, of_buffers
+from treadle_distributed.engine.order import order_of_engine
 from treadle_distributed.group import checked_timeout, join_group
 from treadle_distributed.processes import GroupProcesses
 
@@ -38,12 +38,12 @@ class DDP(Callback):
         **options: Others of `DistributedDataParallel`, such as `gradient_as_bucket_view`, `static_graph` and
             `bucket_cap_mb`.
 
-    Reads: `optimizer`, `step.accumulating`.
+    Reads: `step.accumulating`.
     Writes: `model`, which is made equal to that of the main process; `step.grads`.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: if an argument cannot be used; if the learner has several models, or one
-            without parameters, or an optimizer of parameters that are not the model's.
+            without parameters; when an epoch begins, if an optimizer has parameters that are not the model's.
         DataError: when an epoch begins, if its data cannot be divided, or differ from process to process.
         ProcessGroupError: if the processes cannot work together.
 
@@ -55,7 +55,7 @@ class DDP(Callback):
         FitResult(epochs=1, steps=16, cancelled=None)
     """
 
-    state_access = {"model": Write, "optimizer": Read, "step.grads": Write, "step.accumulating": Read}
+    state_access = {"model": Write, "step.grads": Write, "step.accumulating": Read}
     run_after = ("to_device", "to_gpu", "compile")  # which move the model, or change how it runs
     optional_state = True
 
@@ -79,7 +79,7 @@ class DDP(Callback):
         self.processes: Processes | None = None
         self._agreement = Agreement(checked_timeout(timeout))
         if self.group.size > 1:
-            self.processes = GroupProcesses(self.group, self._before_epoch)
+            self.processes = GroupProcesses(self.group, self._before_epoch, self._after_epoch)
         else:
             self.agree = None  # type: ignore[assignment, method-assign]  # there is nobody to agree with
         self._engine: DistributedDataParallel | None = None
@@ -95,7 +95,7 @@ class DDP(Callback):
     def __setstate__(self, state: Any) -> None:
         vars(self).update(state[0])
         if self.group.size > 1:
-            self.processes = GroupProcesses(self.group, self._before_epoch)
+            self.processes = GroupProcesses(self.group, self._before_epoch, self._after_epoch)
 
     def resolve_conflict(self, other: Callback) -> ConflictResolution:
         if isinstance(unwrap(other), DDP):
@@ -106,7 +106,7 @@ class DDP(Callback):
                 f"{other.name} overrides `forward`, which {self.name} does with many processes. "
                 f"Use Compile() in place of CompiledStep()."
             )
-        return first_unless_decided(self, other)
+        return order_of_engine(self, other)
 
     def agree(
         self, learner: Any, phase: Phase | None, point: str, request: BaseException | None
@@ -125,11 +125,13 @@ class DDP(Callback):
             make_equal(model_of(learner, self.name), self.processes, self.name)
 
     def _before_epoch(self, learner: Any, phase: Phase) -> None:
+        if phase.training:
+            check_optimizers(learner, self.name)
         if phase.training is not True and self.broadcast_buffers:
             broadcast_buffers(learner.model)
 
-    def on_epoch_end(self, learner: Any, phase: AbstractTrainingPhase) -> None:
-        if self.processes is not None and self.broadcast_buffers:
+    def _after_epoch(self, learner: Any, phase: Phase) -> None:
+        if phase.training and self.broadcast_buffers:
             broadcast_buffers(learner.model)
 
     # The step.

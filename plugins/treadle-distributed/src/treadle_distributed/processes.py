@@ -29,11 +29,14 @@ class GroupProcesses(Processes):
     Args:
         group: The group.
         before_epoch: Called with the learner and the phase when an epoch begins, in every process.
+        after_epoch: Called with them when it ends.
     """
 
-    def __init__(self, group: Group, before_epoch: Callable[[Any, Phase], object]) -> None:
+    def __init__(
+        self, group: Group, before_epoch: Callable[[Any, Phase], object], after_epoch: Callable[[Any, Phase], object]
+    ) -> None:
         self.rank, self.size, self.seed = group.rank, group.size, 0
-        self._before_epoch = before_epoch
+        self._before_epoch, self._after_epoch = before_epoch, after_epoch
         self._by_data: WeakKeyDictionary[Any, dict[bool, tuple[Any, Share | None]]] = WeakKeyDictionary()
         self._under_way: tuple[Any, Phase, Share | None] | None = None
 
@@ -93,6 +96,10 @@ class GroupProcesses(Processes):
                 f"same seed, and leave the division to the callback."
             )
         return chain(first, batches)
+
+    def end(self, learner: Any, phase: Phase) -> None:
+        """Let the engine make equal what an epoch has left different."""
+        self._after_epoch(learner, phase)
 
     def gather(self, value: Any) -> list[Any]:
         """What all processes pass here; tensors come back on the CPU."""

@@ -81,6 +81,7 @@ class SAM(Callback):
 
     guard = True
     state_access = {"loop": Write, "step": Write, "model": Write, "lossfn": Write, "optimizer": Read}
+    run_after = ("ddp",)  # which makes the gradients whole by which the weights are perturbed
 
     def __init__(self, rho: float = 0.05) -> None:
         self.rho = real_number(rho, "rho", "SAM(rho=0.05)", least=0, finite=True)

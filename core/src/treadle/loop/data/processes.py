@@ -48,6 +48,9 @@ class Processes:
         """The batches of an epoch over what `share` returned, which begins."""
         return batches
 
+    def end(self, learner: Learner, phase: Phase) -> None:
+        """An epoch is about to end."""
+
     def gather(self, value: Any) -> list[Any]:
         """What every process passes here, by their ranks."""
         return [value]

@@ -14,8 +14,8 @@ def model_of(learner: Any, name: str) -> torch.nn.Module:
     """The model of a learner, if many processes can train it.
 
     Raises:
-        ArgumentValueError: if there are several, or it has no parameters, or some whose shape is not known, or the
-            optimizer has others. The message names the callback.
+        ArgumentValueError: if there are several, or it has no parameters, or some whose shape is not known. The
+            message names the callback.
     """
     models = by_name(learner.model)
     if len(models) != 1:
@@ -36,7 +36,16 @@ def model_of(learner: Any, name: str) -> torch.nn.Module:
             f"{type(model).__name__} has parameters whose shape is not known before its first batch, and {name} makes "
             f"all parameters equal before it.\nFix: apply it once, before the learner is made:\n    model(xs)"
         )
-    known = set(map(id, parameters))
+    return model
+
+
+def check_optimizers(learner: Any, name: str) -> None:
+    """Refuse optimizers of parameters that are not the model's. The message names the callback.
+
+    Raises:
+        ArgumentValueError: if there are any.
+    """
+    known = {id(parameter) for model in by_name(learner.model).values() for parameter in model.parameters()}
     for optimizer in by_name(learner.optimizer).values():
         others = [p for group in optimizer.param_groups for p in group["params"] if id(p) not in known]
         if others:
@@ -45,4 +54,3 @@ def model_of(learner: Any, name: str) -> torch.nn.Module:
                 f"and {name} shares the gradients of the model's alone.\n"
                 f"Fix: make what they belong to a part of the model."
             )
-    return model
