@@ -68,7 +68,7 @@ def test_a_signal_saves_at_the_end_of_the_step_under_way_and_ends_the_fit(tmp_pa
         (FitBegin, Phase, 1),
         (StepBegin, ValidationPhase, 16),
         (EpochEnd, TrainingPhase, 16),
-        (EpochEnd, ValidationPhase, 17),
+        (EpochEnd, ValidationPhase, 16),
     ],
 )
 def test_wherever_it_comes_it_ends_the_fit_at_the_next_place_that_can_be_resumed(tmp_path, event, phase, steps):

@@ -214,8 +214,6 @@ class Checkpointer(Callback):
             self._phase, self._loss = phase, self.losses.innermost(learner, phase)
         if self._loss is not None:
             self._loss.record(learner.step)
-        if self._signals.received is not None and self._epoch is not None and self._epoch.can_end_after_step:
-            self._signals.ask()
 
     def added_up(self, learner: Any, phase: Phase) -> list[EpochLoss]:
         loss = self.losses.innermost(learner, phase)
@@ -227,7 +225,6 @@ class Checkpointer(Callback):
             under_way.inner_ended = True
         elif under_way is not None:  # so that `throttle(Checkpointer(folder), EpochEnd, freq=5)` works
             under_way.ended = True
-            self._signals.ask()
 
     def on_fit_end(self, learner: Any) -> None:
         if self._epoch is None:  # else it is the end of a fit inside of an epoch
@@ -254,6 +251,7 @@ class Checkpointer(Callback):
         begun = self._ranking.begin(learner, phase)
         try:
             result = yield
+            self._ask()
         except CancelFittingException as cancel:
             if under_way.is_over:
                 under_way.close()
@@ -313,13 +311,19 @@ class Checkpointer(Callback):
                     f"Fix: let it go over its data with treadle.authoring.batches:\n"
                     f"    for batch in batches(learner, self, data): ..."
                 )
+            if under_way.can_end_after_step:
+                self._ask()
             return result
         except CancelFittingException as cancel:
             if under_way.depth == 1:
-                under_way.save_cancelled(cancel, in_step=True)
+                under_way.cancelled_in_step(cancel, everywhere=cancel is self._signals.cancel)
             raise
         finally:
             under_way.depth -= 1
+
+    def _ask(self) -> None:
+        """End the fit if a signal came, on whatever process."""
+        self._signals.ask(Processes().largest(self._signals.received or 0))
 
     def _rank(self, learner: Any, phase: Phase, begun: Any, loss: Any) -> None:
         """Rank what was saved before this validation, with the same weights."""

@@ -135,6 +135,17 @@ class EpochUnderWay:
             first=self._loader.first if self._loader is not None and not self._start[1] else None,
         )
 
+    def cancelled_in_step(self, cancel: CancelFittingException, *, everywhere: bool) -> None:
+        """Save at the end of a step in which the fit was cancelled; of several processes, when all are known to be.
+
+        Args:
+            everywhere: Whether it was cancelled on all processes there.
+        """
+        if everywhere or Processes().size == 1:
+            self.save_cancelled(cancel, in_step=True)
+        else:
+            self._steps = self.learner.progress.step
+
     def save_cancelled(self, cancel: CancelFittingException, *, in_step: bool) -> None:
         """Save where the fit was cancelled, unless that is not wanted or was done.
 
@@ -148,6 +159,12 @@ class EpochUnderWay:
             logger.warning(
                 f"No checkpoint was saved where the fit was cancelled: {type(self.phase).__name__}.epoch goes over its "
                 f"data by itself.\nFix: let it go over its data with treadle.authoring.batches."
+            )
+            return
+        if not in_step and len(set(Processes().gather((self._taken, self._steps)))) > 1:
+            logger.warning(
+                "No checkpoint was saved where the fit was cancelled: one process cancelled it, and others had their "
+                "next batch.\nFix: cancel it on all processes at the same step."
             )
             return
         if self._loader is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 from treadle.errors import CheckpointError
 
@@ -47,9 +48,17 @@ class Processes:
         dist.all_gather_object(found, value, group=self.group)
         return found
 
+    def largest(self, value: int) -> int:
+        """The largest of their numbers."""
+        if self.size == 1:
+            return value
+        number = torch.tensor(int(value))
+        dist.all_reduce(number, dist.ReduceOp.MAX, group=self.group)
+        return int(number)
+
     def any(self, value: bool) -> bool:
         """Whether one of them says so."""
-        return value if self.size == 1 else any(self.gather(value))
+        return bool(self.largest(value))
 
     def together(self, function: Callable[[], T]) -> T:
         """What a function returns, if it raises nothing on any process.

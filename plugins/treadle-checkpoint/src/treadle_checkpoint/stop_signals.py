@@ -65,12 +65,17 @@ class StopSignals:
             signal.signal(number, self._before.get(number, signal.SIG_DFL))
             signal.raise_signal(number)
 
-    def ask(self) -> None:
+    def ask(self, received: int | None = None) -> None:
         """End the fit if a signal came, once.
+
+        Args:
+            received: The number of the one that another process received, or 0. Default: what came here.
 
         Raises:
             CancelFittingException: naming the signal.
         """
+        if received:
+            self.received = self.received or signal.Signals(received)
         if self.received is not None and self.cancel is None:
             self.cancel = CancelFittingException(f"Received {self.received.name}.")
             raise self.cancel
