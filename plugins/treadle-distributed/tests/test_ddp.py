@@ -46,3 +46,10 @@ class OwnForward(Callback):
 def test_who_overrides_the_forward_pass_is_refused() -> None:
     with pytest.raises(CallbackConflictError, match="OwnForward overrides `forward`, which DDP does"):
         toy_learner(DDP(), OwnForward())
+
+
+def test_parameters_whose_shape_is_not_known_are_refused() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.LazyLinear(1))
+    optimizer = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    with pytest.raises(ArgumentValueError, match="Sequential has parameters whose shape is not known before its first"):
+        Learner(model, None, optimizer=optimizer, callbacks=[DDP()], use_default_callbacks=False)
