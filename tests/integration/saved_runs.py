@@ -12,9 +12,11 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader, TensorDataset
 from treadle import (
     Callback,
+    CancelFittingException,
     CustomCallback,
     Learner,
     StepBegin,
+    StepEnd,
     TrainingPhase,
     seed_everything,
 )
@@ -62,6 +64,14 @@ def main(base: Path) -> None:
     ended = learner_of(Checkpointer(base / "ended"), CustomCallback(end, StepBegin, TrainingPhase)).fit(2)
     found["signal"] = [str(ended.cancelled), ended.steps, resumed(base / "ended") == state(whole)]
 
+    def cancel(learner: Any) -> None:
+        if rank == 1 and learner.progress.steps == 1:
+            raise CancelFittingException("Alone.")
+
+    for name, event in (("begin", StepBegin), ("end", StepEnd)):
+        cancelled = learner_of(Checkpointer(base / name), CustomCallback(cancel, event, TrainingPhase)).fit(2)
+        saved = len(checkpoints(base / name))
+        found[f"cancel, {name}"] = [str(cancelled.cancelled), saved, not saved or resumed(base / name) == state(whole)]
     print(json.dumps(found), flush=True)
 
 

@@ -36,3 +36,10 @@ def test_resumed_at_every_step_a_run_of_ddp_is_bit_equal_to_the_one_that_never_s
 
 def test_a_signal_that_one_process_receives_saves_and_ends_the_fit_on_all(found: list[dict[str, Any]]) -> None:
     assert [line["signal"] for line in found] == [["Received SIGTERM.", 2, True]] * 2
+
+
+def test_a_cancel_of_one_process_ends_the_fit_on_all_and_is_saved_as_if_none_had_asked_for_more(
+    found: list[dict[str, Any]],
+) -> None:
+    assert [line["cancel, end"] for line in found] == [["Alone.", 1, True]] * 2
+    assert [line["cancel, begin"][:2] for line in found] == [["Alone.", 1]] * 2

@@ -71,8 +71,8 @@ def test_what_one_process_cannot_save_ends_the_save_on_all_and_leaves_nothing(fo
     assert [line["what it left"] for line in found] == [[], []]
 
 
-def test_what_one_process_asks_for_all_of_them_save(found):
-    assert [line["asked for by one"][0] for line in found] == [2, 2]
+def test_what_one_process_asks_for_all_of_them_save_when_the_epoch_has_ended(found):
+    assert [line["asked for by one"][0] for line in found] == [3, 3]
 
 
 def test_a_signal_saves_at_the_end_of_the_step_and_ends_the_fit(found):

@@ -34,7 +34,7 @@ from treadle.authoring import (
     unwrap,
     whole_number,
 )
-from treadle.errors import NotResumableError
+from treadle.errors import CheckpointError, NotResumableError
 
 from treadle_checkpoint.epoch_loss import EpochLoss
 from treadle_checkpoint.epoch_under_way import EpochUnderWay
@@ -214,6 +214,8 @@ class Checkpointer(Callback):
             self._phase, self._loss = phase, self.losses.innermost(learner, phase)
         if self._loss is not None:
             self._loss.record(learner.step)
+        if self._signals.received is not None and self._epoch is not None and self._epoch.can_end_after_step:
+            self._signals.ask()
 
     def added_up(self, learner: Any, phase: Phase) -> list[EpochLoss]:
         loss = self.losses.innermost(learner, phase)
@@ -311,14 +313,14 @@ class Checkpointer(Callback):
                     f"Fix: let it go over its data with treadle.authoring.batches:\n"
                     f"    for batch in batches(learner, self, data): ..."
                 )
-            if under_way.can_end_after_step:
-                self._ask()
             return result
         except CancelFittingException as cancel:
-            if under_way.depth == 1:
-                under_way.cancelled_in_step(cancel, everywhere=cancel is self._signals.cancel)
+            if under_way.depth == 1 and Processes().size == 1:  # else when all are known to have ended the step
+                under_way.save_cancelled(cancel, in_step=True)
             raise
         finally:
+            if under_way.depth == 1:
+                under_way.end_step()
             under_way.depth -= 1
 
     def _ask(self) -> None:
@@ -367,6 +369,11 @@ class Checkpointer(Callback):
         self._ranking.check_known(learner)
         if not self._checked:
             refuse_sharded(learner.model)
+            if self.every_minutes is not None and Processes().size > 1:
+                raise CheckpointError(
+                    "Checkpointer(every_minutes=...) goes by the clock of each process, and they would not save "
+                    "together.\nFix: save by steps:\n    Checkpointer(folder, every_steps=1000)"
+                )
             if self.whole_run:
                 try:
                     refuse_unsaveable_run(learner)

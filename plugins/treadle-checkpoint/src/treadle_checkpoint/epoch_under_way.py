@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 from treadle import CancelFittingException, Phase
-from treadle.authoring import phase_key, position_of
+from treadle.authoring import RandomState, has_state, phase_key, position_of
 
 from treadle_checkpoint.batch_digest import batch_digest
 from treadle_checkpoint.loader_place import LoaderPlace
@@ -51,6 +51,8 @@ class EpochUnderWay:
         self.beginning = self.ended = self.inner_ended = self.over_batches = self.saved = False
         self.depth = 0
         self._taken = self._steps = 0  # batches of it, since it began or was resumed; steps of it that have begun
+        self._begun = 0  # of these, those with a step that has ended
+        self._before_batch: RandomState | None = None
         self._loader: LoaderPlace | None = None
         self.iterator: Iterator[Any] | None = None
         self._start: tuple[Any, int] = (None, 0)  # `Position` forgets it when the epoch's scope ends
@@ -104,7 +106,7 @@ class EpochUnderWay:
         times.start_count(self._count())
         self._loader = loader = self._loader_place()
         self.iterator = iterator
-        for batch in iterator:
+        for batch in self._remembered(iterator) if processes.size > 1 else iterator:
             self._taken += 1
             foreseen = times.foresee(self.phase, self._count() + bool(self.phase.training))
             # Before a callback changes the batch in place.
@@ -112,12 +114,24 @@ class EpochUnderWay:
             yield batch
             self._steps = self.learner.progress.step
             loader.look()
-            if processes.any(times.requested or self.due()):
+            # Several processes save together what all know of; what one asks for, when the epoch has ended.
+            if (times.requested and processes.size == 1) or self.due():
                 loader.refuse()
                 if self.phase.training:
                     saving.loss = saving.losses.values()[0].value
                 saving.save(self.learner, self._place(digest))
                 times.start_count(self._count())
+
+    def _remembered(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        """The batches; the random generators are remembered as they were before each."""
+        known = self.position.at_start.random.generators if self.position.at_start is not None else {}
+        while True:
+            self._before_batch = RandomState(known)
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            yield batch
 
     def _loader_place(self) -> LoaderPlace:
         """For the loader that it goes over; one of a phase that may go over something else is not looked at."""
@@ -135,16 +149,21 @@ class EpochUnderWay:
             first=self._loader.first if self._loader is not None and not self._start[1] else None,
         )
 
-    def cancelled_in_step(self, cancel: CancelFittingException, *, everywhere: bool) -> None:
-        """Save at the end of a step in which the fit was cancelled; of several processes, when all are known to be.
+    @property
+    def _own_state(self) -> bool:
+        """Whether its loader has a state of its own, which says what it gave."""
+        return has_state(self.learner.data.get(str(self.phase.data_name)))
 
-        Args:
-            everywhere: Whether it was cancelled on all processes there.
-        """
-        if everywhere or Processes().size == 1:
-            self.save_cancelled(cancel, in_step=True)
-        else:
-            self._steps = self.learner.progress.step
+    def end_step(self) -> None:
+        """A step of it has ended, in whatever way."""
+        self._begun, self._steps = self._taken, self.learner.progress.step
+
+    def give_back(self) -> None:
+        """Other processes ended the fit while this one asked for its next batch: as if it had not asked."""
+        if self._taken == self._begun or self._before_batch is None:
+            return
+        self._before_batch.put_back()
+        self._taken = self._begun
 
     def save_cancelled(self, cancel: CancelFittingException, *, in_step: bool) -> None:
         """Save where the fit was cancelled, unless that is not wanted or was done.
@@ -161,10 +180,14 @@ class EpochUnderWay:
                 f"data by itself.\nFix: let it go over its data with treadle.authoring.batches."
             )
             return
-        if not in_step and len(set(Processes().gather((self._taken, self._steps)))) > 1:
+        if Processes().size > 1:
+            self.give_back()
+        if len(set(Processes().gather((self._taken, self._steps, self._own_state)))) > 1 or (
+            Processes().size > 1 and self._own_state
+        ):
             logger.warning(
-                "No checkpoint was saved where the fit was cancelled: one process cancelled it, and others had their "
-                "next batch.\nFix: cancel it on all processes at the same step."
+                "No checkpoint was saved where the fit was cancelled: the processes do not stand at the same batch, or "
+                "their loader counts what it gave.\nFix: save by steps:\n    Checkpointer(folder, every_steps=1000)"
             )
             return
         if self._loader is not None:
