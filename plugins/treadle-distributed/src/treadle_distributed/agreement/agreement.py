@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 from zlib import crc32
@@ -133,9 +134,16 @@ class Agreement:
 
     def _gathered(self, place: Place, request: Request) -> list[tuple[Place, Request]]:
         """The places and requests of all processes, by their ranks."""
-        found: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(found, (place, request), self.group)
-        return found
+        text = json.dumps([place.point, place.plan, asdict(request)]).encode()  # not pickled, which needs numpy
+        (length,) = self._largest([len(text)], None)
+        mine = torch.tensor(list(text.ljust(length)), dtype=torch.uint8)
+        found = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+        dist.all_gather(found, mine, self.group)
+        gathered = []
+        for tensor in found:
+            point, plan, fields = json.loads(bytes(tensor.tolist()))
+            gathered.append((Place(point, plan), Request(**{**fields, "notes": tuple(fields["notes"])})))
+        return gathered
 
     @property
     def group(self) -> dist.ProcessGroup:
