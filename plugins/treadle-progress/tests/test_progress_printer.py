@@ -410,3 +410,9 @@ def test_in_a_fit_by_steps_the_bar_ends_at_the_steps_that_are_left(data, total):
     learner = toy_learner(look, nbatches=4)
     learner.fit(steps=6, data=(learner.data.training if data is None else data,))
     assert seen == total
+
+
+def test_a_bar_that_an_interrupt_kept_from_being_made_is_closed_without_a_word():
+    from treadle_progress.progress_printer import Bar
+
+    Bar.__new__(Bar).close()

@@ -149,6 +149,8 @@ class Bar(tqdm):  # type: ignore[type-arg]
         nested: Whether its epoch is inside of another epoch or step.
     """
 
+    disable, leave = True, False  # until tqdm has set them: an interrupt may come before
+
     monitor_interval = 0  # without the thread that monitors bars
 
     def __init__(
