@@ -123,7 +123,7 @@ class Accumulate(Callback):
     @hookimpl(wrapper=True)
     def backward(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
         step, name = learner.step, update_under_way(learner).loss
-        loss, number, divisor = getattr(step, name), 1.0, self.n
+        loss, divisor = getattr(step, name), self.n
         if self._weigh is None:
             waiting, scaled = None, loss / divisor
         else:
@@ -139,14 +139,11 @@ class Accumulate(Callback):
             result = yield
         finally:
             setattr(step, name, loss)
+        state = state_of_update(learner)
         if waiting is not None:
             number = real_number(waiting.value, "The weight of a batch", EXAMPLE, least=0, finite=True)
-        state = state_of_update(learner)
-        if not state:
-            state["weight"], state["divisor"] = number, divisor
-            return result
-        state["weight"] += number
-        if state["divisor"] != divisor:
+            state["weight"] = state.get("weight", 0.0) + number
+        if state.setdefault("divisor", divisor) != divisor:
             raise CallbackError(
                 f"{self.name} goes on with an update that was begun with another number of batches, or weighed "
                 f"otherwise.\nFix: resume it with the Accumulate of that run, or from the end of an epoch."
@@ -156,13 +153,13 @@ class Accumulate(Callback):
     @hookimpl(wrapper=True)
     def finalize_gradients(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
         result = yield
-        total = state_of_update(learner).get("weight", self.n)
         if self._weigh is None:
-            if total != self.n:
+            batches = learner.progress.accumulated
+            if batches != self.n:
                 for gradient in gradients(learner):
-                    gradient.mul_(self.n / total)
+                    gradient.mul_(self.n / batches)
             return result
-        processes = position_of(learner).processes
+        processes, total = position_of(learner).processes, state_of_update(learner).get("weight", 0.0)
         total = sum(processes.gather(total)) / processes.size  # of the rows of all; their gradients are the mean
         if total:
             for gradient in gradients(learner):
