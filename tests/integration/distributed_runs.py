@@ -198,6 +198,24 @@ def batch_sampler(scale: int) -> dict[str, Any]:
     return outcome(learner)
 
 
+def drop_last(scale: int) -> dict[str, Any]:
+    """Of 55 rows each process has 27, and 24 of them in batches."""
+    learner = learner_of(1, training=DataLoader(rows(55), 4 * scale, drop_last=True))
+    learner.fit(2)
+    return outcome(learner, steps=learner.progress.steps)
+
+
+class Unused(torch.nn.Module):
+    """It has parameters that its output does not depend on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused = net(), torch.nn.Linear(1, 1).double()
+
+    def forward(self, xs: torch.Tensor) -> torch.Tensor:
+        return self.used(xs)
+
+
 def refused(scale: int) -> dict[str, Any]:
     """What is refused in two processes, by name, before the first step."""
     rank = torch.distributed.get_rank()
@@ -244,6 +262,8 @@ def refused(scale: int) -> dict[str, Any]:
                 use_default_callbacks=False,
             ).fit(1)
         ),
+        "unused parameters": message(lambda: learner_of(4, model=Unused()).fit(steps=1)),
+        "unused parameters, accumulated": message(lambda: learner_of(4, Accumulate(2), model=Unused()).fit(1)),
         "rows twice": message(lambda: learner_of(4).evaluate(half)),
         "no order": message(lambda: learner_of(4).predict(half)),
         "another process": message(
@@ -268,6 +288,7 @@ RUNS: dict[str, Callable[[int], dict[str, Any]]] = {
     "epochs_of_iterables": lambda scale: iterables(scale),
     "by_torchs_sampler": by_torchs_sampler,
     "batch_sampler": batch_sampler,
+    "drop_last": drop_last,
     "refused": refused,
     "own_phase": lambda scale: own_phase(scale),
     "frozen": combined(lambda: Unfreeze({2: "0.*"})),

@@ -79,6 +79,11 @@ def test_data_that_draw_from_the_global_generators_are_reshuffled_alike_in_every
         ("no rows", "DataError: The last batches of data.training have unequal numbers of rows, or there are fewer"),
         ("a metric", "MetricError: The metric 'Unmerged' is measured by several processes, each on its own rows, and"),
         ("a lossfn", "ArgumentValueError: The optimizer has 4 parameters that are not the model's, as those of a loss"),
+        (
+            "unused parameters",
+            "ProcessGroupError: The loss of this batch does not depend on `unused.weight`, `unused.b",
+        ),
+        ("unused parameters, accumulated", "ProcessGroupError: The loss of this batch does not depend on `unused.we"),
         ("rows twice", "DataError: The DistributedSampler of the data of EvaluationPhase gives 5 rows to each of 2 p"),
         ("no order", "DataError: DistributedSampler divides the data, and `predict` gives all rows in their order."),
         ("another process", "DataError: The DistributedSampler of data.training is process 2 of 3, and this one is"),

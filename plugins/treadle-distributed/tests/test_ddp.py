@@ -48,6 +48,19 @@ def test_who_overrides_the_forward_pass_is_refused() -> None:
         toy_learner(DDP(), OwnForward())
 
 
+class Halves(Callback):
+    state_access = {"step.grads": Write}
+
+    def accumulate(self, learner):
+        return learner.progress.accumulated == 0
+
+
+def test_steps_that_accumulate_are_refused_beside_a_static_graph() -> None:
+    with pytest.raises(CallbackConflictError, match="Halves exchanges gradients in some steps only, and with `static_"):
+        toy_learner(DDP(static_graph=True), Halves())
+    toy_learner(DDP(), Halves())
+
+
 def test_parameters_whose_shape_is_not_known_are_refused() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.LazyLinear(1))
     optimizer = torch.optim.SGD(model[0].parameters(), lr=0.1)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import torch
 from treadle import TrainingPhase, toy_learner
+from treadle_distributed import processes
 from treadle_distributed.group import Group, ProcessGroupError
 from treadle_distributed.processes import MARK, GroupProcesses
 
@@ -15,10 +15,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], GroupProcesses]
     """The first of two processes, of which the second sends something."""
 
     def make(answer: Any) -> GroupProcesses:
-        def all_gather_object(gathered: list[Any], value: Any) -> None:
-            gathered[:] = [value, answer]
-
-        monkeypatch.setattr(torch.distributed, "all_gather_object", all_gather_object)
+        monkeypatch.setattr(processes, "exchanged", lambda value: [value, answer])
         return GroupProcesses(Group(0, 2), lambda learner, phase: None, lambda learner, phase: None)
 
     return make

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 from torch.nn.parallel import DistributedDataParallel
 from treadle import AbstractTrainingPhase, Callback, ConflictResolution, Phase, Read, Unresolvable, Write, hookimpl
-from treadle.authoring import Processes, applied_as, handlers, instance_of, unwrap
-from treadle.operations import Forward
+from treadle.authoring import Processes, applied_as, handlers, handles, instance_of, unwrap
+from treadle.operations import Accumulate, Forward
 
 from treadle_distributed.agreement.agreement import Agreement
 from treadle_distributed.engine.equal import broadcast_buffers, make_equal, reduce_gradients
+from treadle_distributed.engine.finished import check_finished
 from treadle_distributed.engine.model import check_optimizers, model_of
 from treadle_distributed.engine.options import checked_options, of_buffers
 from treadle_distributed.engine.order import order_of_engine
@@ -33,8 +34,8 @@ class DDP(Callback):
             NCCL.
         broadcast_buffers: Whether every process has the buffers of the main one, such as the statistics of BatchNorm,
             in each step and in validation. Default: yes.
-        find_unused_parameters: Whether a batch may leave parameters without a gradient. Default: no; torch then
-            refuses it.
+        find_unused_parameters: Whether a batch may leave parameters without a gradient. Default: no; such a batch is
+            refused before its update.
         **options: Others of `DistributedDataParallel`, such as `gradient_as_bucket_view`, `static_graph` and
             `bucket_cap_mb`.
 
@@ -45,7 +46,8 @@ class DDP(Callback):
         ArgumentTypeError, ArgumentValueError: if an argument cannot be used; if the learner has several models, or one
             without parameters; when an epoch begins, if an optimizer has parameters that are not the model's.
         DataError: when an epoch begins, if its data cannot be divided, or differ from process to process.
-        ProcessGroupError: if the processes cannot work together.
+        ProcessGroupError: if the processes cannot work together; in a step, if the loss does not depend on all
+            parameters.
 
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.parallel.DistributedDataParallel.html
 
@@ -106,6 +108,11 @@ class DDP(Callback):
                 f"{other.name} overrides `forward`, which {self.name} does with many processes. "
                 f"Use Compile() in place of CompiledStep()."
             )
+        if self.options.get("static_graph") and handles(unwrap(other), Accumulate):
+            return Unresolvable(
+                f"{other.name} exchanges gradients in some steps only, and with `static_graph` torch's engine takes "
+                f"all steps to be alike. Leave out `static_graph`."
+            )
         return order_of_engine(self, other)
 
     def agree(
@@ -163,6 +170,12 @@ class DDP(Callback):
     def backward(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
         armed, self._armed, self._reduced = self._armed, False, False
         result = yield
+        if armed and self._engine is not None:
+            try:
+                check_finished(self._engine, self.name)
+            except BaseException:
+                self._engine, self._trained = None, ()  # it is in the middle of a step
+                raise
         self._reduced = armed
         return result
 

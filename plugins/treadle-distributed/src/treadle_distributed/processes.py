@@ -8,13 +8,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-import torch.distributed as dist
 from torch.utils.data import DataLoader
 from treadle import Phase, PredictionPhase
 from treadle.authoring import Processes, map_tensors
 from treadle.errors import DataError
 
 from treadle_distributed.data.shares import Share, distributed_sampler, share_of
+from treadle_distributed.exchange import exchanged
 from treadle_distributed.group import Group, ProcessGroupError
 
 #: What is exchanged here begins with it, so that nothing else is taken for it.
@@ -103,8 +103,7 @@ class GroupProcesses(Processes):
 
     def gather(self, value: Any) -> list[Any]:
         """What all processes pass here; tensors come back on the CPU."""
-        gathered: list[Any] = [None] * self.size
-        dist.all_gather_object(gathered, (MARK, map_tensors(torch.Tensor.cpu, value)))
+        gathered = exchanged((MARK, map_tensors(torch.Tensor.cpu, value)))
         for rank, theirs in enumerate(gathered):
             if not (isinstance(theirs, tuple) and theirs[:1] == (MARK,)):
                 raise ProcessGroupError(

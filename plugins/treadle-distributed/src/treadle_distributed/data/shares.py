@@ -44,6 +44,8 @@ class Share:
 class RowShare(Share):
     """The batches of indices that this process loads of a loader that makes batches of a sampler's order.
 
+    Where the loader drops a last batch, the rows of a last round that is not full are left out; else rows are repeated.
+
     Args:
         batches: The loader's own.
     """
@@ -53,15 +55,15 @@ class RowShare(Share):
         self._batches = batches
 
     def __len__(self) -> int:
-        rows, most = self.number(len(self._batches.sampler)), self._batches.batch_size  # type: ignore[arg-type]
-        return rows // most if self._batches.drop_last else -(-rows // most)
+        rows, most = len(self._batches.sampler), self._batches.batch_size  # type: ignore[arg-type]
+        return rows // self.size // most if self._batches.drop_last else -(-self.number(rows) // most)
 
     def __iter__(self) -> Iterator[list[Any]]:
         whole = Seen(order_of(self._batches.sampler, self.seed), self)
-        mine = turns(whole, self.rank, self.size)
-        most = self._batches.batch_size
+        most, drop = self._batches.batch_size, self._batches.drop_last
+        mine = turns(whole, self.rank, self.size, full=drop)
         while batch := list(islice(mine, most)):
-            if len(batch) == most or not self._batches.drop_last:
+            if len(batch) == most or not drop:
                 yield batch
 
 
