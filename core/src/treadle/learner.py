@@ -126,6 +126,7 @@ class Learner:
     optimizers: list[torch.optim.Optimizer]
     grads: Gradients
     applied: Any
+    _phases: tuple[Phase, ...]
 
     def __init__(
         self,
@@ -146,6 +147,7 @@ class Learner:
         one_of(observer_errors, "observer_errors", (RAISE, WARN))
         vars(self).update(runner=runner, observer_errors=observer_errors)
         vars(self).update(progress=Progress(), position=Position(), loop=InnerLoop(self))
+        vars(self).update(_phases=(TrainingPhase(), ValidationPhase()))  # of each fit, so that calls stay bound to them
         self.lossfn = lossfn
         self.split = split
         self.data = as_data(data)  # a mapping of its own, also if one of another learner is passed
@@ -259,7 +261,8 @@ class Learner:
         self._dispatcher.refresh()
         data = self.data if data is None else as_data(data)
         if phases is None:
-            phases = [TrainingPhase(), ValidationPhase()] if "validation" in data else [TrainingPhase()]
+            phases = self._phases if not self.position.scopes else (TrainingPhase(), ValidationPhase())
+            phases = phases if "validation" in data else phases[:1]
         phases = as_phases(phases)
         length = checked_length(phases, n, steps, validate_every)
         if any(phase.training is not False for phase in phases):

@@ -176,6 +176,11 @@ def put_back_gradients(gradients: HeldGradients) -> None:
         parameter.grad = gradient
 
 
+def has_parameters(models: Iterable[nn.Module]) -> bool:
+    """Whether any model has a parameter."""
+    return any(True for model in models for _ in model.parameters())
+
+
 def refuse_nothing_to_train(models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> None:
     """Refuse to train where there is no parameter.
 
@@ -183,7 +188,7 @@ def refuse_nothing_to_train(models: Iterable[nn.Module], optimizers: Iterable[to
         ArgumentValueError: naming the models.
     """
     models = list(models)
-    if not parameters_in(models, optimizers):
+    if not has_parameters(models) and not parameters_in(models, optimizers):
         names = ", ".join(type(part).__name__ for part in models)
         raise ArgumentValueError(
             f"The model {names} has no parameters, so there is nothing to train.\n"
@@ -194,7 +199,10 @@ def refuse_nothing_to_train(models: Iterable[nn.Module], optimizers: Iterable[to
 def warn_if_untrained(models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> None:
     """Warn if no optimizer holds a parameter of a model, as after a new model was set."""
     models = list(models)
-    if 0 < len(without_optimizer(models, optimizers)) == sum(1 for model in models for _ in model.parameters()):
+    held = {id(parameter) for one in optimizers for group in one.param_groups for parameter in group["params"]}
+    if has_parameters(models) and not any(
+        id(parameter) in held for model in models for parameter in model.parameters()
+    ):
         from loguru import logger  # needed rarely, and loaded then
 
         logger.warning(

@@ -29,10 +29,13 @@ def set_modes(models: Iterable[torch.nn.Module], *, training: bool) -> None:
     that may not be meant, it is warned of, once for each model.
     """
     for model in models:
-        modules = list(model.modules())
         if not training:
             model.eval()
-        elif not any(module.training for module in modules):
+            continue
+        if model.training:
+            continue
+        modules = list(model.modules())
+        if not any(module.training for module in modules):
             model.train()
             if len(modules) > 1:
                 warn_once(
@@ -40,7 +43,7 @@ def set_modes(models: Iterable[torch.nn.Module], *, training: bool) -> None:
                     "was wholly in eval mode; it trains in training mode.\n"
                     "Fix: to keep parts of it frozen, call model.train() and then .eval() on those parts.",
                 )
-        elif not model.training:
+        else:
             frozen = sum(not module.training for module in modules)
             warn_once(
                 model,
