@@ -12,8 +12,10 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader, TensorDataset
 from treadle import (
     Callback,
+    CancelEpochException,
     CancelFittingException,
     CustomCallback,
+    EpochBegin,
     Learner,
     StepBegin,
     StepEnd,
@@ -72,7 +74,18 @@ def main(base: Path) -> None:
         cancelled = learner_of(Checkpointer(base / name), CustomCallback(cancel, event, TrainingPhase)).fit(2)
         saved = len(checkpoints(base / name))
         found[f"cancel, {name}"] = [str(cancelled.cancelled), saved, not saved or resumed(base / name) == state(whole)]
-    print(json.dumps(found), flush=True)
+
+    stop = CustomCallback(cancel, StepEnd, TrainingPhase)
+    due = learner_of(stop, Checkpointer(base / "due", every_steps=1)).fit(2)
+    found["cancel, due"] = [str(due.cancelled), due.steps, resumed(base / "due") == state(whole)]
+
+    def skip(learner: Any) -> None:
+        if rank == 1 and learner.progress.epoch == 1:
+            raise CancelEpochException("Alone.")
+
+    skipping = learner_of(CustomCallback(skip, EpochBegin, TrainingPhase)).fit(2)
+    found["epoch begin"] = [skipping.epochs, skipping.steps]
+    sys.stdout.write(json.dumps(found) + "\n")  # at once: two processes write here
 
 
 if __name__ == "__main__":

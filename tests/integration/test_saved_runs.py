@@ -43,3 +43,11 @@ def test_a_cancel_of_one_process_ends_the_fit_on_all_and_is_saved_as_if_none_had
 ) -> None:
     assert [line["cancel, end"] for line in found] == [["Alone.", 1, True]] * 2
     assert [line["cancel, begin"][:2] for line in found] == [["Alone.", 1]] * 2
+
+
+def test_a_cancel_of_one_process_where_a_save_is_due_ends_the_fit_on_all(found: list[dict[str, Any]]) -> None:
+    assert [line["cancel, due"] for line in found] == [["Alone.", 1, True]] * 2
+
+
+def test_an_epoch_that_one_process_cancels_where_it_begins_is_cancelled_on_all(found: list[dict[str, Any]]) -> None:
+    assert [line["epoch begin"] for line in found] == [[1, 3]] * 2

@@ -13,7 +13,8 @@
   keep something for each epoch that is under way: `OpenEpochs`.
 - Ask what an update is of: `update_under_way`; compute its gradients in several backward passes: `keep_gradients`;
   keep something with the gradients, from one batch of an update to the next: `state_of_update`.
-- Let a run consist of several processes: `Processes`; say what `forward` applies: `applied_as`.
+- Let a run consist of several processes: `Processes`; say what `forward` applies: `applied_as`; before callbacks
+  exchange something by themselves, see whether all go on: `reach_point`.
 - Take a number from a device without waiting for it: `DeviceNumber`; the mean of many: `Mean`.
 - Leave the random generators as they were: `preserved_random_state`, `RandomState`; find them: `generator_paths`; leave
   a learner's own models, optimizers and callbacks: `preserved_state`; do without a loader's workers: `in_this_process`.
@@ -46,7 +47,7 @@ from treadle.callback import handling, unwrap
 from treadle.errors import did_you_mean
 from treadle.loop.data.batches import batches, length_of
 from treadle.loop.data.nested_batch import map_tensors
-from treadle.loop.data.processes import Processes, applied_as
+from treadle.loop.data.processes import Processes, applied_as, reach_point
 from treadle.loop.data.split import split_batch
 from treadle.loop.inner.open_epochs import OpenEpochs
 from treadle.loop.position import position_of
@@ -128,6 +129,7 @@ __all__ = [
     "preserved_random_state",
     "preserved_state",
     "preview",
+    "reach_point",
     "real_number",
     "refuse_unresumable",
     "refuse_unsaveable",

@@ -28,6 +28,7 @@ from treadle import (
     run_update,
     toy_learner,
 )
+from treadle.authoring import Processes, position_of, reach_point
 from treadle.dispatch.roles.agreement import ALONE
 from treadle.errors import EndOfData
 from treadle.operations import Forward, Loss, Step
@@ -52,12 +53,74 @@ class Exchange:
         self.barrier.wait()
         return list(self.seen)
 
+    def collective(self, rank: int, name: str) -> None:
+        """What all have to come to, and none of them to an agreement meanwhile."""
+        seen = self.agree(rank, name, None)
+        assert seen[0] == seen[1], f"The processes wait for each other in different places: {seen}."
+
+
+class Group(Processes):
+    """The processes of two threads, which begin and end an epoch together."""
+
+    size = 2
+
+    def __init__(self, rank: int, exchange: Exchange) -> None:
+        self.rank, self.exchange = rank, exchange
+
+    def begin(self, data, batches):
+        self.exchange.collective(self.rank, "begin")
+        return batches
+
+    def end(self, learner, phase):
+        self.exchange.collective(self.rank, "end")
+
+    def gather(self, value):
+        self.exchange.collective(self.rank, "gather")
+        return [value, value]
+
+
+class Engine(Callback):
+    """Exchanges something in the operations in which an engine does, before anybody else is called in them."""
+
+    def __init__(self, rank: int, exchange: Exchange) -> None:
+        self.rank, self.exchange = rank, exchange
+
+    def around(self, name: str):
+        self.exchange.collective(self.rank, name)
+        return (yield)
+
+    @hookimpl(wrapper=True)
+    def forward(self, phase: AbstractTrainingPhase):
+        return (yield from self.around("forward"))
+
+    @hookimpl(wrapper=True)
+    def backward(self):
+        return (yield from self.around("backward"))
+
+    @hookimpl(wrapper=True)
+    def finalize_gradients(self):
+        return (yield from self.around("finalize_gradients"))
+
+    @hookimpl(wrapper=True)
+    def epoch(self, learner, phase: TrainingPhase):
+        position_of(learner).taps[self] = lambda batches: self.saves(learner, phase, batches)
+        return (yield)
+
+    def saves(self, learner, phase, batches):
+        """Saves after every second step, as a Checkpointer does."""
+        for batch in batches:
+            yield batch
+            if learner.progress.steps % 2 == 0 and learner.progress.phase is phase:
+                reach_point(learner, phase, "save")
+                self.exchange.collective(self.rank, "save")
+
 
 class Together(Callback):
     """Agrees as an engine of several processes does."""
 
     def __init__(self, rank: int, exchange: Exchange) -> None:
         self.rank, self.exchange = rank, exchange
+        self.processes = Group(rank, exchange)
         self.points: list[str] = []
 
     def agree(self, learner, phase: Phase | None, point: str, request: BaseException | None):
@@ -66,6 +129,7 @@ class Together(Callback):
         seen = self.exchange.agree(self.rank, place, request)
         self.points.append(point)
         requests = [request for _, request in seen if request is not None]
+        assert all(isinstance(place, tuple) for place, _ in seen), f"One of them is in a collective: {seen}."
         if not requests:
             assert seen[0][0] == seen[1][0], "The processes have come apart."
             return False
@@ -152,12 +216,23 @@ class TwoUpdates(AbstractTrainingPhase):
                 run_update(learner, self)
 
 
+class OwnEpoch(TrainingPhase):
+    """A phase that goes over its data by itself."""
+
+    def epoch(self, learner, data):
+        with run_epoch(learner, self) as handle:
+            for batch in data:
+                handle(Step, batch)
+
+
 SETUPS = {
     "epochs": ([], {"n": 2}),
     "accumulation": ([SumOfTwo], {"n": 2}),
     "validation in the middle": ([ValidateOften], {"n": 1}),
     "steps": ([], {"steps": 5, "validate_every": 2}),
     "a phase of one's own": ([], {"n": 2, "phases": [TwoUpdates()]}),
+    "a phase of one's own epoch": ([], {"n": 2, "phases": [OwnEpoch()]}),
+    "accumulation in a phase of one's own epoch": ([SumOfTwo], {"n": 2, "phases": [OwnEpoch()]}),
 }
 
 
@@ -182,10 +257,15 @@ class Process(threading.Thread):
         return self.result and self.result.cancelled and type(self.result.cancelled)
 
 
-def both(make, run=lambda learner: learner.fit(2), **kwargs) -> list[Process]:
+def both(make, run=lambda learner: learner.fit(2), engine=False, **kwargs) -> list[Process]:
     """Run a fit in two threads; `make` makes the callbacks of a rank, but for the one that agrees."""
     exchange = Exchange()
-    learners = [toy_learner(*make(rank), Together(rank, exchange), nbatches=3, **kwargs) for rank in (0, 1)]
+    learners = [
+        toy_learner(
+            *([Engine(rank, exchange)] if engine else []), *make(rank), Together(rank, exchange), nbatches=3, **kwargs
+        )
+        for rank in (0, 1)
+    ]
     processes = [Process(lambda learner=learner: run(learner)) for learner in learners]
     for process, learner in zip(processes, learners, strict=True):
         process.learner = learner
@@ -211,12 +291,19 @@ drawn = st.lists(st.tuples(places, st.integers(1, 5), kinds), max_size=2)
 @example("accumulation", [("update_end", 2, CancelEpochException)], [])
 @example("accumulation", [("update_begin", 2, CancelUpdateException)], [("update_end", 2, CancelUpdateException)])
 @example("validation in the middle", [("epoch_end", 1, RuntimeError)], [("fit_end", 1, CancelFittingException)])
+@example("epochs", [("epoch_begin", 1, CancelStepException)], [])
+@example("epochs", [("step_end", 2, RuntimeError)], [])
+@example("accumulation", [("update_begin", 2, CancelUpdateException)], [])
+@example("a phase of one's own", [("backward_end", 2, CancelStepException)], [])
+@example("a phase of one's own epoch", [("step_end", 3, RuntimeError)], [])
+@example("accumulation in a phase of one's own epoch", [("step_end", 3, CancelEpochException)], [])
 @given(st.sampled_from(list(SETUPS)), drawn, drawn)
 def test_they_end_alike_at_the_same_step_with_the_same_weights(setup, first, second) -> None:
     kinds, length = SETUPS[setup]
     processes = both(
         lambda rank: [*(kind() for kind in kinds), Raiser((first, second)[rank])],
         lambda learner: learner.fit(**length),
+        engine=True,
     )
     one, other = processes
     assert one.ended == other.ended, (one.error, other.error)
@@ -232,14 +319,24 @@ def test_without_requests_it_is_the_run_of_one_process() -> None:
         assert torch.equal(process.learner.model.weight, alone.model.weight)
 
 
-POINTS = ["batch", "forward", "backward", "update", "step end"]
+POINTS = ["batch", "forward", "backward", "gradients", "update", "step end"]
 
 
 def test_the_points_are_those_that_are_documented() -> None:
     for process in both(lambda rank: [], lambda learner: learner.fit(1, (learner.data.training[:1],) * 2)):
         points = process.learner.get_callback(Together).points
         validation = ["batch", "forward", "step end"]
-        assert points == ["epoch", *POINTS, "batch", "epoch end", *validation, "batch", "epoch end", "fit end"]
+        end = ["batch", "merge", "epoch end"]
+        assert points == ["epoch", "epoch begin", *POINTS, *end, "epoch begin", *validation, *end, "fit end"]
+
+
+def test_a_step_that_accumulates_has_no_point_before_the_update() -> None:
+    for process in both(lambda rank: [SumOfTwo()], lambda learner: epoch(learner, TrainingPhase())):
+        points = process.learner.get_callback(Together).points
+        accumulating = [point for point in POINTS if point != "update"]
+        unfinished = ["batch", "gradients", "update", "step end"]
+        steps = [*accumulating, *POINTS, *accumulating]
+        assert points == ["epoch begin", *steps, *unfinished, "merge", "epoch end"]
 
 
 def test_where_nobody_agrees_nothing_is_performed() -> None:
@@ -290,15 +387,9 @@ def test_the_same_object_may_be_raised_again() -> None:
 
 
 def test_a_phase_that_goes_over_its_data_by_itself_ends_alike_too() -> None:
-    class Own(TrainingPhase):
-        def epoch(self, learner, data):
-            with run_epoch(learner, self) as handle:
-                for batch in data:
-                    handle(Step, batch)
-
     one, other = both(
         lambda rank: [Raiser([("update_begin", 2, CancelFittingException)] if rank else [])],
-        lambda learner: learner.fit(1, phases=[Own()]),
+        lambda learner: learner.fit(1, phases=[OwnEpoch()]),
     )
     assert one.ended is other.ended is CancelFittingException
     assert one.learner.progress.steps == other.learner.progress.steps == 1

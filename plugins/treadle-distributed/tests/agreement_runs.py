@@ -26,6 +26,7 @@ from treadle import (
     TrainingPhase,
     ValidationPhase,
     epoch,
+    hookimpl,
     toy_learner,
 )
 from treadle_distributed.agreement.agreement import Agreement
@@ -69,6 +70,14 @@ class Done(CancelFittingException):
     final = True
 
 
+class Spike(CancelFittingException):
+    """Ends the fit, and says by which loss."""
+
+    def __init__(self, message: str, loss: float) -> None:
+        super().__init__(message)
+        self.loss = loss
+
+
 class Printer(Callback):
     """Prints on the main process, and stops the fit there."""
 
@@ -81,6 +90,15 @@ class Printer(Callback):
         self.steps += 1
         if self.steps == 3:
             raise CancelFittingException("The disk is nearly full.")
+
+
+class Exchanging(Callback):
+    """Exchanges something where the gradients become whole."""
+
+    @hookimpl(wrapper=True)
+    def finalize_gradients(self) -> Any:
+        dist.all_reduce(torch.ones(1))
+        return (yield)
 
 
 class SkipOne(Callback):
@@ -103,6 +121,7 @@ def outcome(learner: Any, run: Callable[[Any], Any]) -> dict[str, Any]:
         "progress": [progress.epochs, progress.steps, progress.updates],
         "weight": learner.model.weight.item(),
         "cancelled": None if cancelled is None else [type(cancelled).__name__, str(cancelled), cancelled.final],
+        "loss": getattr(cancelled, "loss", None),
         "error": None if error is None else [type(error).__name__, str(error)],
         "rank": getattr(error, "rank", None),
     }
@@ -160,11 +179,13 @@ RUNS: dict[str, Callable[[], Any]] = {
     "epoch": lambda: fit(At("on_step_end", 3, lambda: CancelEpochException("enough"), 0)),
     "fit": lambda: fit(At("on_update_end", 3, lambda: CancelFittingException("good enough"), 1)),
     "for good": lambda: fit(At("on_epoch_end", 2, lambda: Done("no progress"), 0)),
+    "spike": lambda: fit(At("on_loss_begin", 3, lambda: Spike("a spike", 7.5), 1)),
     "widest": lambda: fit(
         At("on_step_begin", 2, lambda: CancelStepException("dull"), 0),
         At("on_step_begin", 2, lambda: CancelFittingException("good enough"), 1),
     ),
     "nan": with_nan,
+    "before gradients": lambda: fit(Exchanging(), At("on_backward_end", 2, lambda: CancelUpdateException("spike"), 1)),
     "error": lambda: fit(At("on_backward_end", 3, lambda: ValueError("row 17\nis broken"), 0)),
     "error beside cancel": lambda: fit(
         At("on_step_begin", 2, lambda: CancelFittingException("good enough"), 0),

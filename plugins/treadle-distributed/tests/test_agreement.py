@@ -7,12 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from treadle import CancelEpochException, CancelStepException
+from treadle import CancelEpochException, CancelFittingException, CancelStepException
 from treadle_distributed.agreement.agreement import Place, lost
 from treadle_distributed.agreement.requests import ProcessError, Request, effect
 
@@ -44,6 +45,7 @@ CANCELS = {
     "step": ([2, 7, 7], None),
     "epoch": ([1, 7, 7], None),
     "fit": ([0, 2, 3], ("good enough", False)),
+    "before gradients": ([2, 8, 7], None),
     "for good": ([1, 4, 4], ("no progress", True)),
     "widest": ([0, 1, 1], ("good enough", False)),
     "error beside cancel": ([0, 1, 1], ("good enough", False)),  # the error would have come after the next point
@@ -66,6 +68,26 @@ def test_a_cancel_on_one_process_is_one_on_all_at_the_same_step_with_the_same_we
     assert first["weight"] == second["weight"]
     for one in (first, second):
         assert (one["cancelled"] and tuple(one["cancelled"][1:])) == cancelled
+
+
+def test_a_cancel_of_the_fit_is_of_the_same_class_on_all_with_what_it_holds(results: Results) -> None:
+    for result in results:
+        assert (result["spike"]["cancelled"], result["spike"]["loss"]) == (["Spike", "a spike", False], 7.5)
+    assert [result["for good"]["cancelled"][0] for result in results] == ["Done", "Done"]
+
+
+def test_a_cancel_whose_state_is_not_plain_or_whose_class_is_not_known_is_of_the_class_of_its_width() -> None:
+    class Best(CancelFittingException):
+        final = True
+
+    best = Best("good enough")
+    assert type(Request.of(0, best).raised_here()) is Best
+    best.weight = torch.ones(1)
+    unknown = Request.of(0, CancelFittingException("good enough"))
+    unknown = replace(unknown, state=unknown.state.replace("treadle.errors:Cancel", "somewhere:Cancel"))
+    for request, final in ((Request.of(0, best), True), (unknown, False)):
+        cancel = request.raised_here()
+        assert (type(cancel), str(cancel), cancel.final) == (CancelFittingException, "good enough", final)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +153,7 @@ def test_processes_with_other_callbacks_are_refused_before_the_first_step(result
     ("name", "places"),
     [
         ("apart", r"process 0 came to 'step end' .* 2 updates; process 1 to 'step end' .* 1 updates\."),
-        ("alone", r"process 0 came to 'batch' of EvaluationPhase .*; process 1 to 'epoch' in epoch 0"),
+        ("alone", r"process 0 came to 'epoch begin' of EvaluationPhase .*; process 1 to 'epoch' in epoch 0"),
     ],
 )
 def test_processes_that_do_not_do_the_same_end_by_an_error_that_says_where_each_is(

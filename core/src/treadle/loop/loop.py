@@ -236,6 +236,7 @@ class run_epoch:
             # The epoch that a resumed run goes on with is counted already.
             learner.progress.epoch += bool(phase.training and learner.position.resumption is None)
             handle[EpochBegin]()
+            handle.agreement.reach("epoch begin")
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             handle.agreement.settled(error)
@@ -259,9 +260,11 @@ class run_epoch:
                 raise not_under_way(error) from error
             if error is not None:
                 agreement.settle(error)
-            elif learner.position.updates.unfinished and phase.training:
+            else:
                 try:
-                    complete_unfinished(learner, phase, self._handle)
+                    if learner.position.updates.unfinished and phase.training:
+                        complete_unfinished(learner, phase, self._handle)
+                    agreement.reach("merge")
                 except CancelEpochException as cancel:
                     agreement.settle(cancel)
                     error = cancel

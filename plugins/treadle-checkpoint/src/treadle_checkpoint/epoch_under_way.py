@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 from treadle import CancelFittingException, Phase
-from treadle.authoring import RandomState, has_state, phase_key, position_of
+from treadle.authoring import RandomState, has_state, phase_key, position_of, reach_point
 
 from treadle_checkpoint.batch_digest import batch_digest
 from treadle_checkpoint.loader_place import LoaderPlace
@@ -116,6 +116,7 @@ class EpochUnderWay:
             loader.look()
             # Several processes save together what all know of; what one asks for, when the epoch has ended.
             if (times.requested and processes.size == 1) or self.due():
+                reach_point(self.learner, self.phase, "save")
                 loader.refuse()
                 if self.phase.training:
                     saving.loss = saving.losses.values()[0].value

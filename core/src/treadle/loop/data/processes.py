@@ -77,6 +77,30 @@ def applied_as(learner: Any, engine: Any) -> Iterator[None]:
         attributes["applied"] = before
 
 
+def reach_point(learner: Any, phase: Phase, point: str) -> None:
+    """Come to a point at which the processes of a run agree, as the loop does; return if all go on.
+
+    A callback that exchanges something with other processes at the end of a step, or between two, calls it right
+    before: one of them may have left the epoch since the loop's last point. All have to come to it, in the same order.
+
+    Args:
+        point: What comes next.
+
+    Raises:
+        BaseException: what takes effect, if one of them has raised something; see `treadle.operations.Agree`.
+
+    Example:
+        >>> from treadle import Callback, TrainingPhase, toy_learner
+        >>> class Agreeing(Callback):
+        ...     def agree(self, point, request):
+        ...         print(point)
+        ...         return False if request is None else request
+        >>> reach_point(toy_learner(Agreeing()), TrainingPhase(), "save")
+        save
+    """
+    learner_of(learner).handle(phase).agreement.reach(point)
+
+
 #: A run of one process.
 ALONE = Processes()
 

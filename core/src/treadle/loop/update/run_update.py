@@ -95,9 +95,9 @@ def run_update(learner: Learner, phase: Phase, loss: str = "loss", models: str |
         handle[Backward]()
         state.grads = learner.grads if target.models is None else target.grads(learner)
         handle[BackwardEnd]()
+        agreement.reach("gradients")
         if not state.accumulating:
             prepare(handle)
-        agreement.reach("update")
         agreed = True
         if state.accumulating:
             updates.keep(learner, target)
@@ -116,6 +116,7 @@ def prepare(handle: Handle) -> None:
     """The part of an update in which the gradients become whole."""
     handle[FinalizeGradients]()
     handle[UpdateBegin]()
+    handle.agreement.reach("update")
 
 
 def change(handle: Handle) -> None:
@@ -135,8 +136,8 @@ def complete_unfinished(learner: Learner, phase: Phase, handle: Handle) -> None:
             learner.step = PropDict(grads=target.grads(learner), accumulating=False)
             agreed = False
             try:
+                agreement.reach("gradients")
                 prepare(handle)
-                agreement.reach("update")
                 agreed = True
                 change(handle)
             except (CancelUpdateException, CancelStepException) as cancel:

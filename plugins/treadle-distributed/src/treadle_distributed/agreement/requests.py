@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from treadle import (
@@ -51,6 +52,7 @@ class Request:
         kind: The name of the class of what was raised.
         text: Its message.
         notes: What was noted on it, such as who raised it.
+        state: The name of its class and its `state_dict`, in JSON; empty where it has none that is plain.
     """
 
     rank: int
@@ -58,6 +60,7 @@ class Request:
     kind: str = ""
     text: str = ""
     notes: tuple[str, ...] = ()
+    state: str = ""
 
     @classmethod
     def of(cls, rank: int, raised: BaseException | None) -> Request:
@@ -65,12 +68,12 @@ class Request:
 
         Example:
             >>> Request.of(1, CancelStepException("a spike"))
-            Request(rank=1, width=3, kind='CancelStepException', text='a spike', notes=())
+            Request(rank=1, width=3, kind='CancelStepException', text='a spike', notes=(), state='')
         """
         if raised is None:
             return cls(rank, NOTHING)
         notes = tuple(map(str, getattr(raised, "__notes__", ())))
-        return cls(rank, width_of(raised), type(raised).__name__, str(raised), notes)
+        return cls(rank, width_of(raised), type(raised).__name__, str(raised), notes, state_of(raised))
 
     def raised_here(self) -> BaseException:
         """What ends this process as it ends that of the request."""
@@ -82,15 +85,60 @@ class Request:
                 + f"\nFix: look for its traceback in the output of process {self.rank}.",
                 self.rank,
             )
-        if self.width == FINAL:
-            cancel: FitException = CancelFittingException(self.text)
-            cancel.final = True  # type: ignore[attr-defined]
-        else:
+        cancel: FitException | None = equal_cancel(self.state)
+        if cancel is None and self.width == FINAL:
+            cancel = CancelFittingException(self.text)
+            cancel.final = True
+        elif cancel is None:
             cancel = CANCELS[self.width - 1](self.text)
         cancel.add_note(f"Requested by process {self.rank}, as a {self.kind}.")
         for note in self.notes:
             cancel.add_note(note)
         return cancel
+
+
+def state_of(raised: BaseException) -> str:
+    """The class and the state of a cancel of the fit, in JSON; empty for anything else, and where they are not plain.
+
+    Example:
+        >>> state_of(CancelFittingException("good enough"))
+        '["treadle.errors:CancelFittingException", {"args": ["good enough"], "attributes": {}}]'
+    """
+    if not isinstance(raised, CancelFittingException):
+        return ""
+    try:
+        return json.dumps([key_of(type(raised)), raised.state_dict()])
+    except Exception:  # whatever it is, the cancel has to take effect
+        return ""
+
+
+def equal_cancel(state: str) -> CancelFittingException | None:
+    """The cancel of which `state_of` was taken; None where this process does not know its class. None is imported."""
+    if not state:
+        return None
+    key, held = json.loads(state)
+    for cls in classes(CancelFittingException):
+        if key_of(cls) == key:
+            cancel: CancelFittingException = BaseException.__new__(cls)
+            try:
+                cancel.load_state_dict(held)
+                str(cancel)
+            except Exception:
+                return None
+            return cancel
+    return None
+
+
+def classes(cls: type[CancelFittingException]) -> Iterator[type[CancelFittingException]]:
+    """A class, and all that inherit from it."""
+    yield cls
+    for subclass in cls.__subclasses__():
+        yield from classes(subclass)
+
+
+def key_of(cls: type) -> str:
+    """The name of a class, the same in every process."""
+    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def width_of(raised: BaseException | None) -> int:
