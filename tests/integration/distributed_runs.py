@@ -14,8 +14,10 @@ from treadle import (
     Learner,
     LossBegin,
     TrainingPhase,
+    run_epoch,
     run_step,
     run_update,
+    step,
 )
 from treadle.operations import Loss
 from treadle_amp import MixedPrecision
@@ -23,7 +25,7 @@ from treadle_distributed import DDP
 from treadle_metrics import AbstractMetric, Metric, Metrics, Recorder, accuracy
 from treadle_optim import EMA, SAM, Accumulate, ClipGradients, Unfreeze
 from treadle_schedule import ReduceOnPlateau
-from treadle_stopping import EarlyStopping
+from treadle_stopping import EarlyStopping, StopOnNaNLoss
 
 ROWS = 44
 
@@ -205,6 +207,57 @@ def drop_last(scale: int) -> dict[str, Any]:
     return outcome(learner, steps=learner.progress.steps)
 
 
+def cancelled(scale: int) -> dict[str, Any]:
+    """A row of one process that is not finite: the other has updated the statistics of BatchNorm as well."""
+    data = DataLoader(rows(), 4 * scale)
+    data.dataset.tensors[0][21] = torch.nan
+    model = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 2)).double()
+    learner = learner_of(1, StopOnNaNLoss(), model=model, training=data)
+    learner.fit(2)
+    return outcome(learner, steps=learner.progress.steps)
+
+
+class OverRaw(TrainingPhase):
+    """Go over data as they are."""
+
+    def epoch(self, learner: Any, data: Any) -> None:
+        with run_epoch(learner, self):
+            for batch in data:
+                step(learner, self, batch)
+
+
+class Unsized:
+    """So many batches, which nobody knows before."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __iter__(self) -> Iterator[Any]:
+        xs, ys = rows().tensors
+        yield from list(zip(xs.split(4), ys.split(4), strict=True))[: self.n]
+
+
+def apart() -> dict[str, Callable[[], object]]:
+    """What two processes do differently."""
+    rank = torch.distributed.get_rank()
+    batches = list(zip(*(t.split(4) for t in rows(40 + 8 * rank).tensors), strict=True))
+    other_rows = loader(4)
+    other_rows.dataset.tensors = tuple(t.flip(0) if rank else t for t in other_rows.dataset.tensors)
+    rates = learner_of(4)
+    rates.optimizer.param_groups[0]["lr"] = 0.1 * (1 + rank)
+    return {
+        "rates": lambda: rates.fit(1),
+        "clipping": lambda: learner_of(4, ClipGradients(norm=0.01 * (1 + rank))).fit(1),
+        "lists": lambda: learner_of(4, training=batches).fit(1),
+        "rows": lambda: learner_of(4, training=other_rows).fit(1),
+        "unsized": lambda: learner_of(4, training=Unsized(9 + rank)).fit(1),
+        "raw": lambda: learner_of(4).fit(1, phases=[OverRaw()]),
+        "epochs": lambda: learner_of(4).fit(1 + rank),
+        "steps": lambda: learner_of(4).fit(steps=5 + rank),
+        "accumulation": lambda: learner_of(4, Accumulate(2 + rank)).fit(1),
+    }
+
+
 class Unused(torch.nn.Module):
     """It has parameters that its output does not depend on."""
 
@@ -246,7 +299,7 @@ def refused(scale: int) -> dict[str, Any]:
     lossfn = torch.nn.Linear(2, 2).double()
     foreign = torch.optim.SGD([*other.parameters(), *lossfn.parameters()], lr=0.1)
     half = DataLoader(rows(9), 2, sampler=DistributedSampler(rows(9)))
-    return {
+    return {name: message(run) for name, run in apart().items()} | {
         "different data": message(lambda: own.fit(1)),
         "different models": message(lambda: learner_of(4, model=other)),
         "a state": message(lambda: learner_of(4, training=state).fit(1)),
@@ -289,6 +342,7 @@ RUNS: dict[str, Callable[[int], dict[str, Any]]] = {
     "by_torchs_sampler": by_torchs_sampler,
     "batch_sampler": batch_sampler,
     "drop_last": drop_last,
+    "cancelled": cancelled,
     "refused": refused,
     "own_phase": lambda scale: own_phase(scale),
     "frozen": combined(lambda: Unfreeze({2: "0.*"})),

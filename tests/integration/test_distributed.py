@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,10 @@ Results = list[dict[str, Any]]
 
 #: In 16 bits each process rounds its gradients before they are put together.
 ROUNDED = {"bf16": 5e-3, "fp16": 5e-4}
+
+
+#: What one process does not do, or otherwise.
+ALONE = ("refused", "epochs_of_iterables", "cancelled")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +62,7 @@ def test_both_processes_end_with_the_same_bits(together: Results, name: str) -> 
 
 
 @pytest.mark.filterwarnings("ignore:No (positive|negative) samples")
-@pytest.mark.parametrize("name", [n for n in distributed_runs.RUNS if n not in ("refused", "epochs_of_iterables")])
+@pytest.mark.parametrize("name", [n for n in distributed_runs.RUNS if n not in ALONE])
 def test_they_are_one_process_with_batches_of_twice_the_size(together: Results, name: str) -> None:
     found = differences(distributed_runs.RUNS[name](2), together[0][name])
     assert all(value < ROUNDED.get(name, 1e-12) for value in found.values()), found
@@ -92,4 +97,27 @@ def test_data_that_draw_from_the_global_generators_are_reshuffled_alike_in_every
 def test_what_cannot_be_divided_is_refused_by_name_in_every_process(together: Results, what: str, message: str) -> None:
     for results in together:
         assert results["refused"][what].startswith(message)
+        assert "\nFix: " in results["refused"][what]
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("rates", r"ApartError: .* optimizer, group 0: lr: process 0 has 0\.1, process 1 has 0\.2"),
+        (
+            "clipping",
+            r"ApartError: The processes train apart: `0.weight` of process 1 is not that of process 0, nor are 3",
+        ),
+        ("lists", r"DataError: .* batches: process 0 has 10, process 1 has 12"),
+        ("rows", r"DataError: .* a digest of some rows: process 0 has \w+, process 1 has \w+\n"),
+        ("unsized", r"DataError: The data of TrainingPhase\(\) end at another batch in process 1 .* after 10,? .* 9\."),
+        ("raw", r"DataError: OverRaw goes over its data by itself, so that each of 2 processes would see all rows"),
+        ("epochs", r"ApartError: .* epochs of the fit: process 0 has 1, process 1 has 2"),
+        ("steps", r"ApartError: .* steps of the fit: process 0 has 5, process 1 has 6"),
+        ("accumulation", r"ApartError: .* process 0 came to 'backward' of .* process 1 to 'backward, accumulating' of"),
+    ],
+)
+def test_processes_that_would_train_apart_are_refused(together: Results, what: str, message: str) -> None:
+    for results in together:
+        assert re.match(message, results["refused"][what], re.DOTALL)
         assert "\nFix: " in results["refused"][what]

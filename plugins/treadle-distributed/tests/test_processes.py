@@ -16,7 +16,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], GroupProcesses]
 
     def make(answer: Any) -> GroupProcesses:
         monkeypatch.setattr(processes, "exchanged", lambda value: [value, answer])
-        return GroupProcesses(Group(0, 2), lambda learner, phase: None, lambda learner, phase: None)
+        return GroupProcesses(Group(0, 2), lambda learner, phase: {}, lambda learner, phase: None)
 
     return make
 
@@ -33,7 +33,7 @@ def test_what_was_sent_from_another_place_is_refused(answered: Callable[[Any], G
 def test_a_first_batch_that_another_process_could_not_load_ends_all(
     answered: Callable[[Any], GroupProcesses],
 ) -> None:
-    processes, learner = answered((MARK, ("failed", "OSError: no disk"))), toy_learner()
+    processes, learner = answered((MARK, ("failed", "OSError: no disk", {}))), toy_learner()
     share = processes.share(learner, TrainingPhase(), learner.data.training)
     with pytest.raises(ProcessGroupError, match=r"Process 1 could not load the first batch of .*OSError: no disk"):
         processes.begin(share, iter(share))
@@ -46,7 +46,7 @@ def test_a_first_batch_that_cannot_be_loaded_here_is_told_to_the_others(
         def __iter__(self) -> Iterator[Any]:
             raise OSError("no disk")
 
-    processes, learner = answered((MARK, ("begun", ""))), toy_learner()
+    processes, learner = answered((MARK, ("begun", {}, {}))), toy_learner()
     share = processes.share(learner, TrainingPhase(), Broken())
     with pytest.raises(OSError, match="no disk"):
         processes.begin(share, iter(share))

@@ -7,7 +7,17 @@ from datetime import timedelta
 from typing import Any, cast
 
 from torch.nn.parallel import DistributedDataParallel
-from treadle import AbstractTrainingPhase, Callback, ConflictResolution, Phase, Read, Unresolvable, Write, hookimpl
+from treadle import (
+    AbstractTrainingPhase,
+    Callback,
+    CancelFittingException,
+    ConflictResolution,
+    Phase,
+    Read,
+    Unresolvable,
+    Write,
+    hookimpl,
+)
 from treadle.authoring import Processes, applied_as, handlers, handles, instance_of, unwrap
 from treadle.operations import Accumulate, Forward
 
@@ -17,6 +27,8 @@ from treadle_distributed.engine.finished import check_finished
 from treadle_distributed.engine.model import check_optimizers, model_of
 from treadle_distributed.engine.options import checked_options, of_buffers
 from treadle_distributed.engine.order import order_of_engine
+from treadle_distributed.engine.settings import settings_of
+from treadle_distributed.engine.weights import Weights
 from treadle_distributed.group import checked_timeout, join_group
 from treadle_distributed.processes import GroupProcesses
 
@@ -45,7 +57,10 @@ class DDP(Callback):
     Raises:
         ArgumentTypeError, ArgumentValueError: if an argument cannot be used; if the learner has several models, or one
             without parameters; when an epoch begins, if an optimizer has parameters that are not the model's.
-        DataError: when an epoch begins, if its data cannot be divided, or differ from process to process.
+        DataError: when an epoch begins, if its data cannot be divided, or differ from process to process; in a step, if
+            its epoch goes over data that are not divided.
+        ApartError: when an epoch of training begins, if the settings of optimizers or the length of the fit differ
+            from process to process; when it ends, if weights do.
         ProcessGroupError: if the processes cannot work together; in a step, if the loss does not depend on all
             parameters.
 
@@ -83,6 +98,7 @@ class DDP(Callback):
         if self.group.size > 1:
             self.processes = GroupProcesses(self.group, self._before_epoch, self._after_epoch)
         else:
+            self.on_epoch_begin = None  # type: ignore[assignment, method-assign]
             self.agree = None  # type: ignore[assignment, method-assign]  # there is nobody to agree with
         self._engine: DistributedDataParallel | None = None
         self._trained: tuple[Any, ...] = ()  # the model and which of its parameters the engine is for
@@ -118,7 +134,12 @@ class DDP(Callback):
     def agree(
         self, learner: Any, phase: Phase | None, point: str, request: BaseException | None
     ) -> BaseException | bool:
-        return self._agreement.agree(learner, phase, point, request)
+        if point == "backward" and is_accumulating(learner.step):
+            point = f"{point}, accumulating"  # where the engine exchanges nothing, which it does in all or in none
+        outcome = self._agreement.agree(learner, phase, point, request)
+        if isinstance(outcome, CancelFittingException) and self.broadcast_buffers and not self._agreement._lost:
+            broadcast_buffers(learner.model)  # here all are at the same point; else the epoch's end does it
+        return outcome
 
     def on_init(self, learner: Any) -> None:
         model = model_of(learner, self.name)
@@ -131,11 +152,20 @@ class DDP(Callback):
         if isinstance(self.processes, GroupProcesses):
             make_equal(model_of(learner, self.name), self.processes, self.name)
 
-    def _before_epoch(self, learner: Any, phase: Phase) -> None:
-        if phase.training:
-            check_optimizers(learner, self.name)
+    def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
+        if isinstance(self.processes, GroupProcesses):
+            self.processes.open(learner, phase)
+
+    def _before_epoch(self, learner: Any, phase: Phase) -> dict[str, str]:
         if phase.training is not True and self.broadcast_buffers:
             broadcast_buffers(learner.model)
+        if not phase.training:
+            return {}
+        check_optimizers(learner, self.name)
+        return settings_of(learner)
+
+    def added_up(self, learner: Any, phase: Phase) -> list[Weights]:
+        return [Weights(dict(learner.model.named_parameters()))] if phase.training else []
 
     def _after_epoch(self, learner: Any, phase: Phase) -> None:
         if phase.training and self.broadcast_buffers:
@@ -148,8 +178,7 @@ class DDP(Callback):
         engine = None if self.processes is None else self._engine_for(learner.model)
         if engine is None:
             return (yield)
-        step = learner.step
-        self._armed = not ("accumulating" in step and step.accumulating)
+        self._armed = not is_accumulating(learner.step)
         engine.require_backward_grad_sync = self._armed  # which it looks at in its forward pass
         with applied_as(learner, engine):
             return (yield)
@@ -168,6 +197,8 @@ class DDP(Callback):
 
     @hookimpl(wrapper=True)
     def backward(self, learner: Any, phase: AbstractTrainingPhase) -> Generator[None, Any, Any]:
+        if isinstance(self.processes, GroupProcesses):
+            self.processes.check_divided(learner, phase)
         armed, self._armed, self._reduced = self._armed, False, False
         result = yield
         if armed and self._engine is not None:
@@ -193,3 +224,8 @@ class DDP(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if isinstance(self.processes, GroupProcesses) and "seed" in state:
             self.processes.seed = state["seed"]
+
+
+def is_accumulating(step: Any) -> bool:
+    """Whether a step only adds to the gradients."""
+    return "accumulating" in step and bool(step.accumulating)

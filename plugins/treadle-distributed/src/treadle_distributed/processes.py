@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -10,15 +11,30 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.utils.data import DataLoader
 from treadle import Phase, PredictionPhase
-from treadle.authoring import Processes, map_tensors
+from treadle.authoring import OpenEpochs, Processes, differing_entries, length_of, map_tensors
 from treadle.errors import DataError
 
-from treadle_distributed.data.shares import Share, distributed_sampler, share_of
+from treadle_distributed.agreement.requests import ApartError
+from treadle_distributed.data.facts import facts_of
+from treadle_distributed.data.shares import IterableShare, Share, distributed_sampler, share_of
 from treadle_distributed.exchange import exchanged
 from treadle_distributed.group import Group, ProcessGroupError
 
 #: What is exchanged here begins with it, so that nothing else is taken for it.
 MARK = "treadle-distributed"
+
+
+@dataclass
+class UnderWay:
+    """An epoch that is under way.
+
+    Attributes:
+        share: The share of its data, where they are not divided already.
+        divided: Whether it has asked for its share.
+    """
+
+    share: Share | None = None
+    divided: bool = True
 
 
 class GroupProcesses(Processes):
@@ -28,17 +44,26 @@ class GroupProcesses(Processes):
 
     Args:
         group: The group.
-        before_epoch: Called with the learner and the phase when an epoch begins, in every process.
+        before_epoch: Called with the learner and the phase when an epoch begins, in every process; returns what must be
+            alike in all, by its names.
         after_epoch: Called with them when it ends.
     """
 
     def __init__(
-        self, group: Group, before_epoch: Callable[[Any, Phase], object], after_epoch: Callable[[Any, Phase], object]
+        self,
+        group: Group,
+        before_epoch: Callable[[Any, Phase], dict[str, str]],
+        after_epoch: Callable[[Any, Phase], object],
     ) -> None:
         self.rank, self.size, self.seed = group.rank, group.size, 0
         self._before_epoch, self._after_epoch = before_epoch, after_epoch
         self._by_data: WeakKeyDictionary[Any, dict[bool, tuple[Any, Share | None]]] = WeakKeyDictionary()
+        self._epochs: OpenEpochs[UnderWay] = OpenEpochs()
         self._under_way: tuple[Any, Phase, Share | None] | None = None
+
+    def open(self, learner: Any, phase: Phase) -> None:
+        """An epoch begins, which is to ask for its share."""
+        self._epochs.begin(learner, phase, UnderWay(divided=False))
 
     def share(self, learner: Any, phase: Phase, data: Any) -> Any:
         """This process's share of some data; the same object for the same data."""
@@ -76,29 +101,76 @@ class GroupProcesses(Processes):
         """Take the first batch, and see whether all processes divide the same data."""
         assert self._under_way is not None
         learner, phase, share = self._under_way
-        self._before_epoch(learner, phase)
+        settings = self._before_epoch(learner, phase)
         try:
             first = list(islice(batches, 1))
         except BaseException as error:
-            self.gather(("failed", f"{type(error).__name__}: {error}"))
+            self.gather(("failed", f"{type(error).__name__}: {error}", {}))
             raise
-        digests = self.gather(("begun", "" if share is None else share.digest))
-        for rank, (what, text) in enumerate(digests):
+        entries = self._whole(data, share) | {"what comes first": "" if share is None else share.digest}
+        begun = self.gather(("begun", entries, settings))
+        for rank, (what, found, theirs) in enumerate(begun):
             if what == "failed":
                 raise ProcessGroupError(
-                    f"Process {rank} could not load the first batch of {phase}: {text}\nFix: see its own error."
+                    f"Process {rank} could not load the first batch of {phase}: {found}\nFix: see its own error."
                 )
-        if len(set(digests)) > 1:
-            raise DataError(
-                f"The processes do not see the same data in {phase}, so that some rows would be left out and others "
-                f"repeated: each must be given all of them, in one order, and takes its share.\n"
-                f"Fix: let the script make the same data in every process, the generators that they hold with the "
-                f"same seed, and leave the division to the callback."
-            )
+            names = ("process 0", f"process {rank}")
+            if lines := differing_entries(begun[0][2], theirs, names):
+                raise ApartError(
+                    f"The processes would not train alike in {phase}:\n    "
+                    + "\n    ".join(lines)
+                    + "\nFix: let the script pass the same arguments in every process.",
+                    rank,
+                )
+            if lines := differing_entries(begun[0][1], found, names):
+                raise DataError(
+                    f"The processes do not see the same data in {phase}, so that some rows would be left out and "
+                    f"others repeated: each must be given all of them, in one order, and takes its share.\n    "
+                    + "\n    ".join(lines)
+                    + "\nFix: let the script make the same data in every process, the generators that they hold with "
+                    "the same seed, and leave the division to the callback."
+                )
+        epoch = self._epochs.innermost(learner, phase)
+        if epoch is not None:
+            epoch.share, epoch.divided = share, True
         return chain(first, batches)
 
+    @staticmethod
+    def _whole(data: Any, share: Share | None) -> dict[str, str]:
+        return facts_of(share.batches if isinstance(share, IterableShare) else data)
+
+    def check_divided(self, learner: Any, phase: Phase) -> None:
+        """Refuse a step of an epoch that has gone over its data without dividing them.
+
+        Raises:
+            DataError: if it has.
+        """
+        epoch = self._epochs.innermost(learner, phase)
+        if epoch is not None and not epoch.divided:
+            kind = type(phase).__name__
+            raise DataError(
+                f"{kind} goes over its data by itself, so that each of {self.size} processes would see all rows.\n"
+                f"Fix: go over what is divided between them, in {kind}.epoch:\n"
+                f"    from treadle.authoring import batches\n"
+                f"    for batch in batches(learner, self, data): ..."
+            )
+
     def end(self, learner: Any, phase: Phase) -> None:
-        """Let the engine make equal what an epoch has left different."""
+        """See whether the data of an epoch were alike to their end, and let the engine make equal what is not."""
+        if learner.progress.step:
+            self.check_divided(learner, phase)
+        epoch = self._epochs.end(learner, phase)
+        share = None if epoch is None else epoch.share
+        if isinstance(share, IterableShare) and length_of(share.batches) is None:
+            ended = self.gather((share.drawn, share.exhausted))
+            whole = next((drawn for drawn, exhausted in ended if exhausted), None)
+            for rank, (drawn, exhausted) in enumerate(ended):
+                if whole is not None and (drawn > whole or (exhausted and drawn < whole)):
+                    raise DataError(
+                        f"The data of {phase} end at another batch in process {rank} than in others, so that some "
+                        f"were left out: after {drawn}{'' if exhausted else ' or more'}, and in others after {whole}.\n"
+                        f"Fix: let the script make the same data in every process."
+                    )
         self._after_epoch(learner, phase)
 
     def gather(self, value: Any) -> list[Any]:

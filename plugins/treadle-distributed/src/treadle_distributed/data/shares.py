@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import marshal
 from collections.abc import Iterator
-from hashlib import blake2b
 from itertools import islice
 from typing import Any
 
@@ -14,8 +12,9 @@ from treadle.authoring import has_state, length_of
 from treadle.errors import DataError
 
 from treadle_distributed.data.alike import drawn_alike, order_of
+from treadle_distributed.data.facts import digest, digest_of
 from treadle_distributed.data.rounds import rounds, turns
-from treadle_distributed.data.rows import divided, rows_of, tensors_of
+from treadle_distributed.data.rows import divided, rows_of
 
 
 class Share:
@@ -99,26 +98,39 @@ class IterableShare(Share):
 
     Args:
         batches: The data.
+
+    Attributes:
+        drawn: How many batches the data have given in the epoch, and
+        exhausted: whether these are all.
     """
 
     def __init__(self, batches: Any, *shared: Any, **settings: Any) -> None:
         super().__init__(*shared, **settings)
-        self._batches = batches
+        self.batches = batches
+        self.drawn, self.exhausted = 0, False
 
     def __len__(self) -> int:
-        length = length_of(self._batches)
+        length = length_of(self.batches)
         if length is None:
-            raise TypeError(f"{type(self._batches).__name__} does not know its length")
+            raise TypeError(f"{type(self.batches).__name__} does not know its length")
         return self.number(length)
 
     def __iter__(self) -> Iterator[Any]:
-        for group, last in rounds(drawn_alike(self._batches, self.seed), self.size):
+        self.digest = ""
+        for group, last in rounds(self._counted(), self.size):
             self.digest = self.digest or digest_of(group[0])
             full = len(group) == self.size
             if self.training and last and not (full and len(set(map(rows_of, group))) == 1):
                 yield divided(group, self.rank, self.size, self.name)
             elif self.rank < len(group):
                 yield group[self.rank]
+
+    def _counted(self) -> Iterator[Any]:
+        self.drawn, self.exhausted = 0, False
+        for batch in drawn_alike(self.batches, self.seed):
+            self.drawn += 1
+            yield batch
+        self.exhausted = True
 
 
 class Seen:
@@ -132,20 +144,6 @@ class Seen:
         self.share.digest = digest(repr(first))
         yield from first
         yield from self.order
-
-
-def digest(value: str) -> str:
-    """A short digest that is the same in every process."""
-    return blake2b(marshal.dumps(value, 2), digest_size=8).hexdigest()
-
-
-def digest_of(batch: Any) -> str:
-    """A digest of the first numbers of a batch of tensors; of others of what they are."""
-    try:
-        tensors = tensors_of(batch)
-    except TypeError:
-        return digest(type(batch).__name__)
-    return digest(repr([(tuple(tensor.shape), tensor.reshape(-1)[:64].tolist()) for tensor in tensors]))
 
 
 def share_of(data: Any, rank: int, size: int, *, training: bool, name: str) -> tuple[Any, Share | None]:
