@@ -107,7 +107,8 @@ class GroupProcesses(Processes):
         except BaseException as error:
             self.gather(("failed", f"{type(error).__name__}: {error}", {}))
             raise
-        entries = self._whole(data, share) | {"what comes first": "" if share is None else share.digest}
+        whole = share.batches if isinstance(share, IterableShare) else data
+        entries = facts_of(whole) | {"what comes first": "" if share is None else share.digest}
         begun = self.gather(("begun", entries, settings))
         for rank, (what, found, theirs) in enumerate(begun):
             if what == "failed":
@@ -134,10 +135,6 @@ class GroupProcesses(Processes):
         if epoch is not None:
             epoch.share, epoch.divided = share, True
         return chain(first, batches)
-
-    @staticmethod
-    def _whole(data: Any, share: Share | None) -> dict[str, str]:
-        return facts_of(share.batches if isinstance(share, IterableShare) else data)
 
     def check_divided(self, learner: Any, phase: Phase) -> None:
         """Refuse a step of an epoch that has gone over its data without dividing them.
