@@ -118,7 +118,7 @@ class Measure(Protocol):
     def values(self) -> Mapping[str, float | torch.Tensor]:
         """The values of all steps by their names; a number on a device stays there."""
 
-    def added_up(self) -> Iterable[Part]:
+    def added_up(self, learner: Any, phase: Phase) -> Iterable[Part]:
         """What it has added up; in a run of several processes what all have is put together before `values`."""
 
 

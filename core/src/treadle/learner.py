@@ -314,7 +314,7 @@ class Learner:
         phase = EvaluationPhase()
         measure = measure_of(self._callbacks, metrics)
         self._run_without_trace(phase, data, steps, "evaluate", lambda learner: measure.step(learner, phase))
-        merge(self.position.processes, measure.added_up())
+        merge(self.position.processes, measure.added_up(self, phase))
         return {name: float(value) for name, value in measure.values().items()}
 
     def predict(self, data: Any, steps: int | None = None) -> Any:

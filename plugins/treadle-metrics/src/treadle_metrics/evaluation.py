@@ -31,7 +31,7 @@ class Evaluation:
             if isinstance(phase, metric.phase) or isinstance(ValidationPhase(), metric.phase):
                 metric.step(learner, phase)
 
-    def added_up(self) -> list[AbstractMetric]:
+    def added_up(self, learner: Any, phase: Phase) -> list[AbstractMetric]:
         """What several processes put together."""
         for metric in self.metrics:
             metric.check_mergeable()

@@ -20,7 +20,7 @@ class MeanLoss:
         loss = step.loss
         self._mean.update(loss.item() if loss.is_cpu else loss.detach(), self._rows(step))
 
-    def added_up(self) -> list[Mean]:
+    def added_up(self, learner: Any, phase: Any) -> list[Mean]:
         return [self._mean]
 
     def values(self) -> dict[str, Any]:
