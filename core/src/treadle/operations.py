@@ -302,8 +302,8 @@ class Agree(Operation):
     Args:
         point: What comes next: "epoch" (of a fit that has begun), "epoch begin" (after `EpochBegin`), "batch",
             "forward", "backward", "gradients" (finalizing them or, in a step that accumulates, keeping them), "update",
-            "step end", "merge" (of what the processes added up), "epoch end" (after `EpochEnd`), "fit end" (after
-            `FitEnd`); or what a callback does that comes to a point of its own, such as "save".
+            "step end", "epoch over" (after the last step), "epoch end" (after `EpochEnd`), "fit end" (after `FitEnd`);
+            or what a callback does that comes to a point of its own, such as "save".
 
     Returns:
         What takes effect on this process, an exception; or False, if all go on. A request is answered by itself, or by

@@ -247,7 +247,12 @@ class run_epoch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         try:
-            return self._end(error)
+            if error is not None:
+                return self._end(error)
+            error = self._handle.agreement.outcome("epoch over")
+            if not self._end(error) and error is not None:
+                raise error
+            return False
         except BaseException as raised:
             self._handle.agreement.settle(raised)
             raise
@@ -260,11 +265,9 @@ class run_epoch:
                 raise not_under_way(error) from error
             if error is not None:
                 agreement.settle(error)
-            else:
+            elif learner.position.updates.unfinished and phase.training:
                 try:
-                    if learner.position.updates.unfinished and phase.training:
-                        complete_unfinished(learner, phase, self._handle)
-                    agreement.reach("merge")
+                    complete_unfinished(learner, phase, self._handle)
                 except CancelEpochException as cancel:
                     agreement.settle(cancel)
                     error = cancel

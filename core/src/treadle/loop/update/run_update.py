@@ -136,7 +136,6 @@ def complete_unfinished(learner: Learner, phase: Phase, handle: Handle) -> None:
             learner.step = PropDict(grads=target.grads(learner), accumulating=False)
             agreed = False
             try:
-                agreement.reach("gradients")
                 prepare(handle)
                 agreed = True
                 change(handle)
