@@ -154,7 +154,7 @@ class DDP(Callback):
 
     def on_epoch_begin(self, learner: Any, phase: Phase) -> None:
         if isinstance(self.processes, GroupProcesses):
-            self.processes.open(learner, phase)
+            self.processes.open_epoch(learner, phase)
 
     def _before_epoch(self, learner: Any, phase: Phase) -> dict[str, str]:
         if phase.training is not True and self.broadcast_buffers:

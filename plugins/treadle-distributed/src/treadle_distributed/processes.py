@@ -61,7 +61,7 @@ class GroupProcesses(Processes):
         self._epochs: OpenEpochs[UnderWay] = OpenEpochs()
         self._under_way: tuple[Any, Phase, Share | None] | None = None
 
-    def open(self, learner: Any, phase: Phase) -> None:
+    def open_epoch(self, learner: Any, phase: Phase) -> None:
         """An epoch begins, which is to ask for its share."""
         self._epochs.begin(learner, phase, UnderWay(divided=False))
 
