@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from treadle import Phase, ValidationPhase
@@ -31,11 +31,11 @@ class Evaluation:
             if isinstance(phase, metric.phase) or isinstance(ValidationPhase(), metric.phase):
                 metric.step(learner, phase)
 
-    def added_up(self, learner: Any, phase: Phase) -> list[AbstractMetric]:
+    def added_up(self, learner: Any, phase: Phase) -> Iterator[AbstractMetric]:
         """What several processes put together."""
         for metric in self.metrics:
             metric.check_mergeable()
-        return self.metrics
+            yield metric
 
     def values(self) -> dict[str, Any]:
         """The values of all steps by the names of their columns."""
