@@ -102,7 +102,7 @@ def by_steps(scale: int) -> dict[str, Any]:
 
 
 def run_of_floats(scale: int, *callbacks: Any) -> dict[str, Any]:
-    """In 16 bits, whose gradients are rounded before they are put together."""
+    """In 16 bits, whose gradients are rounded before they are combined."""
     learner = learner_of(4 * scale, *callbacks, model=net().float())
     for name in ("training", "validation"):
         xs, ys = learner.data[name].dataset.tensors

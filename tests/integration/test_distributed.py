@@ -18,7 +18,7 @@ with pytest.MonkeyPatch.context() as patch:
 
 Results = list[dict[str, Any]]
 
-#: In 16 bits each process rounds its gradients before they are put together.
+#: In 16 bits each process rounds its gradients before they are combined.
 ROUNDED = {"bf16": 5e-3, "fp16": 5e-4}
 
 

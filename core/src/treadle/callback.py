@@ -119,7 +119,7 @@ class Measure(Protocol):
         """The values of all steps by their names; a number on a device stays there."""
 
     def added_up(self, learner: Any, phase: Phase) -> Iterable[Part]:
-        """What it has added up; in a run of several processes what all have is put together before `values`."""
+        """What it has added up; in a run of several processes what all have is combined before `values`."""
 
 
 class Callback:
@@ -250,7 +250,7 @@ class Callback:
     def added_up(self, learner: Any, phase: Phase) -> Iterable[Part]:
         """What it has added up, of the rows of this process, in the epoch of a phase that is about to end.
 
-        In a run of several processes what all have is put together before `EpochEnd` is dispatched, so that its
+        In a run of several processes what all have is combined before `EpochEnd` is dispatched, so that its
         handlers find in every process what one process would have of all rows. An object of it has `part()` and
         `merge(parts)`, as `treadle.authoring.Mean` has. It is asked in every process, and gives equally many
         everywhere. Default: nothing.

@@ -112,7 +112,7 @@ def length(data: Any) -> int:
 
 
 def split(data: Any, take: Callable[[torch.Tensor], torch.Tensor], batchsize: int) -> Iterator[Any]:
-    """Some rows of the data, in batches. All but mappings are put together without a line of Python for each batch."""
+    """Some rows of the data, in batches. All but mappings are combined without a line of Python for each batch."""
     if isinstance(data, torch.Tensor):
         return iter(take(data).split(batchsize))  # type: ignore[no-untyped-call]
     if isinstance(data, Mapping):

@@ -131,7 +131,7 @@ class AbstractMetric(ABC):
         return f"<{self.name}>"
 
 
-#: How a metric of one's own is put together.
+#: How a metric of one's own is combined.
 MERGE = (
     "define it, of what the `state_dict` of each process has:\n"
     '    def merge(self, parts): self.hits = sum(part["hits"] for part in parts)'
@@ -139,7 +139,7 @@ MERGE = (
 
 
 def not_mergeable(name: str, why: str, fix: str) -> MetricError:
-    """The error for a metric that several processes cannot put together."""
+    """The error for a metric that several processes cannot combine."""
     return MetricError(
         f"The metric {name!r} is measured by several processes, each on its own rows, and {why}, so nobody knows the "
         f"value of all.\nFix: {fix}"

@@ -88,7 +88,7 @@ class Accumulator:
             merge_torchmetric(module, [part[name] for part in filled])
 
     def check_mergeable(self) -> None:
-        """Refuse an object that several processes cannot put together."""
+        """Refuse an object that several processes cannot combine."""
         known = has_state(self.target) and callable(getattr(self.target, "merge", None))
         if not known and not torchmetrics_in(self.target):
             kind = type(self.target).__name__
@@ -147,7 +147,7 @@ def merge_torchmetric(module: Any, states: Sequence[dict[str, Any]]) -> None:
             merged = reduction(merged)
         setattr(module, name, [merged] if isinstance(values[0], list) and isinstance(merged, torch.Tensor) else merged)
     module._update_count, module._computed = sum(state["_update_count"] for state in states), None
-    module.sync_on_compute = module._to_sync = False  # it has been put together
+    module.sync_on_compute = module._to_sync = False  # it has been combined
     module.to(module.device)  # the states came by the CPU
 
 

@@ -32,7 +32,7 @@ class Evaluation:
                 metric.step(learner, phase)
 
     def added_up(self, learner: Any, phase: Phase) -> Iterator[AbstractMetric]:
-        """What several processes put together."""
+        """What several processes combine."""
         for metric in self.metrics:
             metric.check_mergeable()
             yield metric

@@ -127,7 +127,7 @@ class ByColumn:
         self.single.merge([part["single"] for part in parts])
 
     def check_mergeable(self) -> None:
-        """Refuse a statistic that several processes cannot put together."""
+        """Refuse a statistic that several processes cannot combine."""
         if not isinstance(self.single, Mean):
             self.single.check_mergeable()
 

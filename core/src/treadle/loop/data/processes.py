@@ -106,7 +106,7 @@ ALONE = Processes()
 
 
 def merge(processes: Processes, parts: Iterable[Part]) -> None:
-    """Put together what the processes have added up, in one exchange."""
+    """Combine what the processes have added up, in one exchange."""
     if processes.size == 1:
         return
     listed = list(parts)

@@ -113,7 +113,7 @@ class Mean:
         return math.nan
 
     def part(self) -> dict[str, Any]:
-        """What other processes need of it, whose means are put together with it."""
+        """What other processes need of it, whose means are combined with it."""
         self._add_up()
         return self.state_dict()
 

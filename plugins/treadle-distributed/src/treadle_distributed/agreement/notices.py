@@ -33,7 +33,7 @@ class Notices:
         self._store: Any = None
 
     def leave(self, key: str, request: Request) -> None:
-        """Tell all others why this process ends, unless one has told before.
+        """Let all others know why this process ends, unless one did before.
 
         Args:
             key: The name of the agreement in which they will look for it.

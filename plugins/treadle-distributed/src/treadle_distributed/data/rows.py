@@ -1,4 +1,4 @@
-"""The rows of batches: put together, and divided anew."""
+"""The rows of batches: concatenated, and divided anew."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def divided(batches: Sequence[Any], rank: int, size: int, name: str) -> Any:
     """The part of a process in the rows of some batches; all parts have equally many, for which a row may be repeated.
 
     Raises:
-        DataError: if they are not made of tensors whose rows can be put together.
+        DataError: if they are not made of tensors whose rows can be combined.
 
     Example:
         >>> batches = [{"x": torch.tensor([1, 2])}, {"x": torch.tensor([3])}]

@@ -1,4 +1,4 @@
-"""`check_finished`: whether torch's engine has put together all gradients of a backward pass."""
+"""`check_finished`: whether torch's engine has reduced all gradients of a backward pass."""
 
 from __future__ import annotations
 
